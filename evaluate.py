@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Score a model zero-shot on a corpus.
+
+    python evaluate.py hparams/esc50.yaml --data_folder ESC-50-master --weights results/distill_phinet/…/1234
+    python evaluate.py hparams/esc50.yaml --data_folder ESC-50-master --model msclap2022 --weights CLAP_weights_2022.pth
+
+A model whose weights were not loaded is refused. The output folder gets metrics.json (accuracy with its bootstrap
+interval, per fold, per class, n, prompts, commit) and predictions.csv (one row a clip, with every score).
+"""
+
+import logging
+import sys
+
+from speechbrain.utils.distributed import run_on_main
+
+from tinyclap import experiment
+from tinyclap.errors import TinyclapError
+
+logger = logging.getLogger("evaluate")
+
+
+def main(arguments):
+    """Score what a recipe describes; returns the exit status."""
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(__doc__.strip())
+        return 0
+    hparams_file, run_opts, overrides = experiment.parse_command_line(arguments)
+    hparams, overrides = experiment.load_hparams(hparams_file, overrides)
+    experiment.start_run(hparams, hparams_file, overrides, run_opts)
+
+    for prepare in hparams["prepare"]:
+        run_on_main(prepare.prepare)
+    for weights in hparams["load_weights"]:
+        weights.load()
+    dataset, meta = hparams["make_datasets"]()
+
+    brain = hparams["brain_class"](modules=hparams["modules"], hparams=hparams, run_opts=run_opts)
+    brain.set_classes(meta["classes"])
+    brain.evaluate(dataset, test_loader_kwargs=hparams["test_loader"])
+    results = experiment.write_metrics(hparams, meta, brain.results, brain.device)
+    low, high = results["interval_95"]
+    logger.info(
+        "%s (%s): %s %.2f %% (95 %% interval %.2f to %.2f, n = %d, %d classes); written to %s",
+        meta["dataset"], meta["split"], results["metric"], 100 * results["value"], 100 * low, 100 * high,
+        results["n_items"], results["n_classes"], hparams["output_folder"],
+    )  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except TinyclapError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

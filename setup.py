@@ -1,0 +1,52 @@
+"""Installation of tinyclap: the package, and the extras that the recipes, metrics, plots and export need."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+VERSION = re.search(r'^__version__ = "([^"]+)"', (ROOT / "tinyclap" / "__init__.py").read_text("utf-8"), re.M).group(1)
+README = ROOT / "README.md"
+
+# torchaudio's last release, 2.11.0, refuses a torch built for another CUDA than its own, so an unbounded torch (2.15
+# and later come with CUDA 13.2) gives an environment in which `import torchaudio`, hence speechbrain, fails.
+TORCH = "torch>=2.11,<2.15"
+
+EXTRAS = {
+    "train": [
+        "speechbrain>=1.1,<2",
+        TORCH,
+        "torchaudio>=2.11,<2.12",
+        "hyperpyyaml>=1.2.3",
+        "transformers>=5,<6",
+        "pandas>=2.2",
+        "safetensors>=0.4.3",
+    ],
+    # 0.6.0 depends on a release that was withdrawn, and 0.5.5 on numpy<2 and transformers<5
+    "metrics": ["aac-metrics==0.5.4"],
+    "plots": ["matplotlib>=3.8"],
+    "export": [TORCH, "safetensors>=0.4.3", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
+    "runtime": ["onnxruntime>=1.20"],
+    "dev": ["pytest>=8", "ruff>=0.12", "pre-commit>=4", "codespell>=2.3"],
+}
+
+setup(
+    name="tinyclap",
+    version=VERSION,
+    description="Big audio-language models made tiny, by distillation of their audio encoder",
+    long_description=README.read_text("utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    author="The tinyclap authors",
+    license="Apache-2.0",
+    packages=find_packages(include=["tinyclap", "tinyclap.*"]),
+    python_requires=">=3.11",
+    install_requires=["numpy>=1.26", "soundfile>=0.12.1", "soxr>=0.5", "tqdm>=4.66"],
+    extras_require=EXTRAS,
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Intended Audience :: Science/Research",
+        "Topic :: Multimedia :: Sound/Audio :: Analysis",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

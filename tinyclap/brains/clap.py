@@ -1,0 +1,19 @@
+"""Training a CLAP from scratch by its contrastive objective."""
+
+from tinyclap.brains.base import RecipeBrain
+
+
+class ClapBrain(RecipeBrain):
+    """Trains both towers and the temperature on pairs of audio and caption. ``modules``: ``student`` (a Clap) and ``clap_loss``."""
+
+    def compute_forward(self, batch, stage):
+        """Embeddings of a batch of pairs and the log of the inverse temperature: ((B, D), (B, D), ())."""
+        batch = batch.to(self.device)
+        clap = self.modules.student
+        if stage.name != "TRAIN" and self.average is not None:
+            clap = self.average
+        return clap(batch.wav.data, batch.caption)
+
+    def loss_terms(self, predictions, batch, stage):
+        """One term, ``contrastive``."""
+        return {"contrastive": self.modules.clap_loss(*predictions)}

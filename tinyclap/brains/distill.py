@@ -1,0 +1,52 @@
+"""Encoder-level distillation: a student's embedding is drawn to its teacher's, from audio alone."""
+
+import torch
+import torch.nn.functional as F
+
+from tinyclap.brains.base import RecipeBrain
+from tinyclap.errors import ConfigError
+
+
+class EmbeddingDistillBrain(RecipeBrain):
+    """Distils an audio encoder. The teacher's text tower never runs: the loss needs no text.
+
+    ``modules``: ``student``, ``teacher`` and ``distill_loss``. Works for any student of ours and any teacher of
+    ``tinyclap.teachers``; which space and which loss is the YAML's business.
+    """
+
+    required_hparams = (*RecipeBrain.required_hparams, "sample_rate_hz")
+
+    def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):
+        student, teacher = modules["student"], modules["teacher"]
+        if student.embed_dim != teacher.embed_dim:
+            raise ConfigError(
+                f"the student's embedding has {student.embed_dim} dimensions, the {teacher.kind} teacher's "
+                f"{teacher.embed_dim}; give --embed_dim {teacher.embed_dim}"
+            )
+        if student.sample_rate_hz != hparams["sample_rate_hz"]:
+            raise ConfigError(
+                f"the student listens at {student.sample_rate_hz} Hz, the data comes at {hparams['sample_rate_hz']} Hz"
+            )
+        super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
+        self.cosines = []
+
+    def compute_forward(self, batch, stage):
+        """Both embeddings of a batch: ((B, D), (B, D)); the teacher gets no gradient."""
+        wavs = batch.to(self.device).wav.data
+        student = self.modules.student
+        if stage.name != "TRAIN" and self.average is not None:
+            student = self.average
+        teacher_clip = self.modules.teacher.embed_audio(wavs, self.hparams.sample_rate_hz)
+        return student(wavs).clip, teacher_clip
+
+    def loss_terms(self, predictions, batch, stage):
+        """One term, ``distill``; in validation the mean cosine between student and teacher is kept too."""
+        student_clip, teacher_clip = predictions
+        if stage.name == "VALID":
+            self.cosines.append(F.cosine_similarity(student_clip.float(), teacher_clip.float(), dim=-1))
+        return {"distill": self.modules.distill_loss(student_clip, teacher_clip)}
+
+    def validation_stats(self):
+        """Mean cosine between student and teacher over the validation clips, in [−1, 1]."""
+        cosine, self.cosines = torch.cat(self.cosines).mean().item(), []
+        return {"cosine": cosine}

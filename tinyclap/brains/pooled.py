@@ -1,0 +1,43 @@
+"""Distillation from a pool of examples whose teacher outputs are already there."""
+
+import torch
+import torch.nn.functional as F
+
+from tinyclap.brains.base import RecipeBrain
+
+
+class PooledDistillBrain(RecipeBrain):
+    """Distils a student on :mod:`tinyclap.data.pool`: neither waveforms nor the teacher are touched in training.
+
+    ``modules``: ``student``, ``teacher`` (only described, not run), ``distill_loss`` on embeddings and ``hint_loss`` on
+    frames; weight ``hint: 0`` in ``loss_weights`` leaves the second one out.
+    """
+
+    def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):
+        super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
+        self.cosines = []
+
+    def compute_forward(self, batch, stage):
+        """Student's encoding of the log-mel, and the teacher's target and frames, on the device."""
+        batch = batch.to(self.device)
+        student = self.modules.student
+        if stage.name != "TRAIN" and self.average is not None:
+            student = self.average
+        return student(log_mel=batch.log_mel), batch
+
+    def loss_terms(self, predictions, batch, stage):
+        """Two terms, ``distill`` and ``hint``."""
+        encoding, batch = predictions
+        if stage.name == "VALID":
+            self.cosines.append(F.cosine_similarity(encoding.clip.float(), batch.target, dim=-1))
+        terms = {"distill": self.modules.distill_loss(encoding.clip, batch.target)}
+        if self.hparams.loss_weights["hint"] > 0:
+            terms["hint"] = self.modules.hint_loss(encoding.frames, batch.frames)
+        else:
+            terms["hint"] = torch.zeros((), device=self.device)
+        return terms
+
+    def validation_stats(self):
+        """Mean cosine between student and teacher over the validation examples, in [−1, 1]."""
+        cosine, self.cosines = torch.cat(self.cosines).mean().item(), []
+        return {"cosine": cosine}

@@ -1,0 +1,297 @@
+"""Weights and what they belong to: strict loading that names every key, and folders that rebuild their own model.
+
+This is the only place that reads weights. A folder holds ``model.safetensors`` and ``config.json``; loading it executes
+nothing.
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import pkgutil
+import re
+from pathlib import Path
+
+import torch
+
+from tinyclap.configurable import build
+from tinyclap.errors import CheckpointError, ConfigError
+
+FORMAT = 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_RESERVED = ("format", "model", "weights_sha256")
+_N_SHOWN = 10
+_WRAPPERS = ("model", "state_dict")  # keys under which published files keep the state dict
+
+
+def read_state_dict(path):
+    """Read a state dict from a safetensors file or one of ``torch.save``; nothing in it is executed.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        The file. A state dict under the key ``model`` or ``state_dict`` is taken out of it.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        On the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, empty, cut short, of another kind, or holds no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; give the path of a weights file")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"{path}: the file is empty; fetch it again")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a broken pickle raises can be anything; nothing is swallowed
+        reason = str(error).strip().split("\n")[0]
+        raise CheckpointError(
+            f"{path}: cut short, or not a file of weights alone ({reason}); compare its size with the published one "
+            "and fetch it again"
+        ) from error
+    return unwrapped(content, path)
+
+
+def _read_safetensors(path):
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: cut short, or not a safetensors file ({error}); fetch it again") from error
+
+
+def unwrapped(content, source):
+    """Return the state dict that `content` is, or holds under ``model`` or ``state_dict``.
+
+    Raises
+    ------
+    CheckpointError
+        There is none; the message says what there is.
+
+    Example
+    -------
+    >>> list(unwrapped({"model": {"a": torch.zeros(1)}, "epoch": 3}, "x.pth"))
+    ['a']
+    """
+    if isinstance(content, dict):
+        for key in _WRAPPERS:
+            if isinstance(content.get(key), dict):
+                content = content[key]
+        if content and all(isinstance(value, torch.Tensor) for value in content.values()):
+            return content
+        found = ", ".join(f"{key} ({type(value).__name__})" for key, value in list(content.items())[:_N_SHOWN])
+        raise CheckpointError(f"{source}: not a state dict (names to tensors); it holds: {found or 'nothing'}")
+    raise CheckpointError(f"{source}: holds a {type(content).__name__}, not a state dict (names to tensors)")
+
+
+def strict_load(module, state_dict, rename=None, allowed_extra=(), source="the state dict"):
+    """Load every tensor of `module` from `state_dict`, or nothing.
+
+    Arguments
+    ---------
+    module : nn.Module
+        Receives the weights.
+    state_dict : dict of str to torch.Tensor
+        Names to tensors.
+    rename : callable or None
+        A name of `module`'s state dict to the name that stands for it in `state_dict`; None where they are equal.
+    allowed_extra : sequence of str
+        Regular expressions (searched) for names that may be in `state_dict` and are left unused.
+    source : str
+        What to call `state_dict` in messages.
+
+    Returns
+    -------
+    nn.Module
+        `module`.
+
+    Raises
+    ------
+    CheckpointError
+        Names are missing or surplus, or shapes differ: all kinds at once, as they stand in `state_dict`.
+
+    Example
+    -------
+    >>> strict_load(torch.nn.Linear(2, 1), {"weight": torch.zeros(1, 3), "bias": torch.zeros(1), "b": torch.zeros(1)})
+    Traceback (most recent call last):
+    tinyclap.errors.CheckpointError: the state dict does not fit Linear; nothing was loaded
+      1 surplus: b
+      1 of another shape: weight is (1, 3), should be (1, 2)
+    """
+    ours = module.state_dict()
+    theirs_by_ours = {name: rename(name) if rename else name for name in ours}
+    expected = {theirs: ours[name] for name, theirs in theirs_by_ours.items()}
+    missing = [name for name in expected if name not in state_dict]
+    surplus = [
+        name
+        for name in state_dict
+        if name not in expected and not any(re.search(pattern, name) for pattern in allowed_extra)
+    ]
+    misshaped = [
+        f"{name} is {tuple(state_dict[name].shape)}, should be {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state_dict and state_dict[name].shape != tensor.shape
+    ]
+    problems = [("missing", missing), ("surplus", surplus), ("of another shape", misshaped)]
+    if any(found for _, found in problems):
+        lines = [f"  {len(found)} {kind}: {_listed(found)}" for kind, found in problems if found]
+        name = type(module).__name__
+        raise CheckpointError("\n".join([f"{source} does not fit {name}; nothing was loaded", *lines]))
+    module.load_state_dict({name: state_dict[theirs] for name, theirs in theirs_by_ours.items()})
+    return module
+
+
+def _listed(names):
+    more = f", … and {len(names) - _N_SHOWN} more" if len(names) > _N_SHOWN else ""
+    return ", ".join(names[:_N_SHOWN]) + more
+
+
+def save_folder(module, folder, extra=None):
+    """Write `module` as a folder that :func:`load_folder` turns back into it.
+
+    Arguments
+    ---------
+    module : nn.Module
+        Of a class under :func:`tinyclap.configurable.configurable`.
+    folder : str or os.PathLike
+        Made if it is missing; other files in it are left alone.
+    extra : dict, optional
+        JSON values to keep beside the model's config (how it was trained, what it scored).
+
+    Raises
+    ------
+    ConfigError
+        The module has no config, or `extra` uses one of the names ``format``, ``model``, ``weights_sha256``.
+
+    Notes
+    -----
+    Both files are written in full under temporary names, then renamed, the config first. A run killed between the two
+    renames leaves the new weights under their temporary name, where :func:`load_folder` finds them.
+    """
+    from safetensors.torch import save_file
+
+    extra = {} if extra is None else extra
+    taken = [key for key in _RESERVED if key in extra]
+    if taken:
+        raise ConfigError(f"save_folder: {', '.join(taken)} cannot be in extra, they are its own")
+    if not hasattr(module, "config"):
+        raise ConfigError(f"{type(module).__name__} has no config: its class is not @configurable")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Copies, because safetensors refuses tensors that share memory (tied weights).
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.state_dict().items()}
+    new_weights, new_config = _temporary(folder, WEIGHTS), _temporary(folder, CONFIG)
+    save_file(tensors, new_weights, metadata={"format": "pt"})
+    config = {"format": FORMAT, "model": module.config, **extra, "weights_sha256": sha256_of(new_weights)}
+    new_config.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for path in (new_weights, new_config):
+        with open(path, "rb+") as stream:
+            os.fsync(stream.fileno())
+    os.replace(new_config, folder / CONFIG)
+    os.replace(new_weights, folder / WEIGHTS)
+
+
+def load_folder(folder):
+    """Rebuild the model of a folder that :func:`save_folder` wrote.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+        Holds ``config.json`` and ``model.safetensors``.
+
+    Returns
+    -------
+    nn.Module
+        In eval mode, on the CPU.
+    dict
+        The whole config, with what was given as `extra`.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or unreadable, the weights are not those the config was written with, or do not fit it.
+    """
+    folder = Path(folder)
+    absent = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    if CONFIG in absent or (absent and not _temporary(folder, WEIGHTS).is_file()):
+        raise CheckpointError(f"{folder}: {' and '.join(absent)} missing; give the folder of a saved model")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{folder / CONFIG}: not readable as JSON ({error}); save the model again") from error
+    lacking = [key for key in _RESERVED if key not in config] if isinstance(config, dict) else list(_RESERVED)
+    if lacking or config["format"] != FORMAT:
+        raise CheckpointError(
+            f"{folder / CONFIG}: not a model's config of format {FORMAT} (lacks: {', '.join(lacking)})"
+        )
+    candidates = [folder / WEIGHTS, _temporary(folder, WEIGHTS)]
+    weights = [path for path in candidates if path.is_file() and sha256_of(path) == config["weights_sha256"]]
+    if not weights:
+        raise CheckpointError(
+            f"{folder / WEIGHTS}: not the file that {CONFIG} was written with (its sha256 differs): cut short, "
+            "changed, or copied from another run; fetch or save the folder again"
+        )
+    _know_all_classes()
+    try:
+        module = build(config["model"])
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from error
+    strict_load(module, _read_safetensors(weights[0]), source=str(weights[0]))
+    return module.eval(), config
+
+
+def load_student(run_or_folder):
+    """Load the student of a run.
+
+    Arguments
+    ---------
+    run_or_folder : str or os.PathLike
+        A run's folder (the model is in its ``student``), or the folder of a saved model itself.
+
+    Returns
+    -------
+    nn.Module
+        In eval mode, on the CPU.
+    dict
+        The config of its folder.
+
+    Raises
+    ------
+    CheckpointError
+        Neither is there, or :func:`load_folder` refuses it.
+    """
+    folder = Path(run_or_folder)
+    for candidate in (folder, folder / "student"):
+        if (candidate / CONFIG).is_file():
+            return load_folder(candidate)
+    raise CheckpointError(
+        f"{folder}: no student there (neither {CONFIG} nor student/{CONFIG}); give the folder of a finished run, "
+        "or of a saved model"
+    )
+
+
+def sha256_of(path):
+    """Return the SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _temporary(folder, name):
+    return folder / f".{name}.new"
+
+
+def _know_all_classes():
+    """Import the modules whose classes a config may name."""
+    importlib.import_module("tinyclap.features")
+    for module in pkgutil.iter_modules(importlib.import_module("tinyclap.models").__path__):
+        importlib.import_module(f"tinyclap.models.{module.name}")

@@ -1,0 +1,1 @@
+"""Manifests of the corpora, and the pipeline that turns them into batches."""

@@ -1,0 +1,113 @@
+"""Making unlabelled audio out of unlabelled audio: whatever comes out, the teacher can say what it is.
+
+Distillation matches a function (Beyer et al., "Knowledge distillation: a good teacher is patient and consistent",
+CVPR 2022): teacher and student hear the same altered waveform, so an alteration needs to keep no label.
+"""
+
+import numpy as np
+
+from tinyclap.errors import ConfigError
+
+
+class FunctionMatchingAugment:
+    """Random speed, equaliser, mixture, splice, noise and level, each a function of the generator it is given.
+
+    Arguments
+    ---------
+    speed_probability, eq_probability, mix_probability, splice_probability, noise_probability : float
+        In [0, 1]. A clip is mixed with others (two thirds of the time one, else two), or else spliced with one.
+    speed_range : (float, float)
+        Factor of playing speed, log-uniform; pitch follows.
+    eq_db : float
+        Standard deviation of the gain at the equaliser's knots, in dB.
+    mix_db : (float, float)
+        Level of each further clip in a mixture, relative to the first, in dB.
+    noise_db : (float, float)
+        Level of coloured noise (power falling as f⁰ … f⁻²) relative to the signal, in dB.
+    level_db : (float, float)
+        RMS level of what comes out, in dB of full scale.
+
+    Raises
+    ------
+    ConfigError
+        A probability is outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        speed_probability=0.6,
+        eq_probability=0.4,
+        mix_probability=0.5,
+        splice_probability=0.15,
+        noise_probability=0.15,
+        speed_range=(0.7, 1.4),
+        eq_db=6.0,
+        mix_db=(-12.0, 12.0),
+        noise_db=(-30.0, 0.0),
+        level_db=(-42.0, -8.0),
+    ):
+        self.options = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        for name, value in self.options.items():
+            if name.endswith("_probability") and not 0 <= value <= 1:
+                raise ConfigError(f"augmentation: {name}={value}; a probability is in [0, 1]")
+        self.__dict__.update(self.options)
+
+    def __call__(self, crop, another, n_samples, random):
+        """One altered clip.
+
+        Arguments
+        ---------
+        crop, another : callable
+            ``crop(n)`` gives n samples of this clip, ``another(n)`` of a random one; float32, shape (n,).
+        n_samples : int
+        random : numpy.random.Generator
+
+        Returns
+        -------
+        numpy.ndarray, shape (n_samples,), float32 in [−1, 1]
+        """
+        waveform = self._altered(crop, n_samples, random)
+        if random.random() < self.mix_probability:
+            waveform = waveform / _rms(waveform)
+            for _ in range(1 if random.random() < 2 / 3 else 2):
+                other = self._altered(another, n_samples, random)
+                waveform = waveform + other / _rms(other) * _gain(random.uniform(*self.mix_db))
+        elif random.random() < self.splice_probability:
+            cut = int(random.integers(n_samples // 5, max(4 * n_samples // 5, n_samples // 5 + 1)))
+            other = self._altered(another, n_samples, random)
+            waveform[cut:] = other[cut:] / _rms(other) * _rms(waveform)
+        if random.random() < self.noise_probability:
+            noise = _coloured_noise(n_samples, random)
+            waveform = waveform / _rms(waveform) + noise / _rms(noise) * _gain(random.uniform(*self.noise_db))
+        waveform = waveform / _rms(waveform) * _gain(random.uniform(*self.level_db))
+        return waveform.clip(-1, 1).astype(np.float32)
+
+    def _altered(self, crop, n_samples, random):
+        if random.random() < self.speed_probability:
+            low, high = np.log(self.speed_range)
+            n_read = max(2, round(n_samples * float(np.exp(random.uniform(low, high)))))
+            places = np.linspace(0, n_read - 1, n_samples)
+            waveform = np.interp(places, np.arange(n_read), crop(n_read)).astype(np.float32)
+        else:
+            waveform = np.array(crop(n_samples))
+        if random.random() < self.eq_probability:
+            n_knots = int(random.integers(3, 8))
+            knots, gains_db = np.sort(random.uniform(0, 1, n_knots)), random.normal(0, self.eq_db, n_knots)
+            # Knots are spread evenly over a mel-like scale: half of it lies below a tenth of the band.
+            scale = np.log1p(20 * np.linspace(0, 1, n_samples // 2 + 1)) / np.log1p(20)
+            waveform = np.fft.irfft(np.fft.rfft(waveform) * _gain(np.interp(scale, knots, gains_db)), n_samples)
+        return waveform.astype(np.float32)
+
+
+def _rms(waveform):
+    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64)) + 1e-12))
+
+
+def _gain(db):
+    return 10 ** (db / 20)
+
+
+def _coloured_noise(n_samples, random):
+    spectrum = np.fft.rfft(random.standard_normal(n_samples))
+    spectrum /= np.maximum(np.arange(len(spectrum)), 1) ** random.uniform(0, 1)
+    return np.fft.irfft(spectrum, n_samples).astype(np.float32)

@@ -1,0 +1,204 @@
+"""The one manifest format: which recordings a split of a corpus has, and what is known of each.
+
+A manifest is a JSON file of two parts. ``_meta`` says what it is: ``dataset``, ``version``, ``split``, ``classes`` (in
+evaluation order; empty if the corpus has none), ``options`` (those of its preparation) with ``options_hash``,
+``code_version``, ``n_items``, and facts of the corpus (``n_expected``, ``n_present``, …). ``items`` maps a unique id to
+``wav`` (``{data_root}/…``, so that a corpus may move), ``duration_s``, ``sample_rate_hz``, ``n_channels``, and, where
+they exist, ``label``, ``fold``, ``captions``, ``freesound_id`` (a string of digits), ``group`` (what the recordings of
+one place or source share).
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from tinyclap.errors import ManifestError
+
+DATA_ROOT = "{data_root}"
+_META_KEYS = {"dataset": str, "version": str, "split": str, "classes": list, "options": dict, "code_version": str}
+_N_SHOWN = 5
+
+
+class Manifest(NamedTuple):
+    """A manifest as read: ``meta`` (dict) and ``items`` (list of dict with ``id`` and an absolute ``wav`` Path)."""
+
+    meta: dict
+    items: list
+
+
+def write_manifest(path, items, meta):
+    """Validate a manifest and write it in one step: a killed run leaves the old file or the new one.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        ``<dataset>_<split>.json``; its folder is made.
+    items : dict of str to dict
+        As the head of this module says; the order is kept.
+    meta : dict
+        At least dataset, version, split, classes, options, code_version. ``n_items`` and ``options_hash`` are added.
+
+    Raises
+    ------
+    ManifestError
+        Something is missing or of another kind; the first five such items are named.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> meta = {"dataset": "toy", "version": "1", "split": "test", "classes": ["dog"]}
+    >>> meta |= {"options": {}, "code_version": "1"}
+    >>> item = {"wav": "{data_root}/a.wav", "duration_s": 1.0, "sample_rate_hz": 8000, "n_channels": 1, "label": "dog"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_manifest(f"{folder}/toy_test.json", {"a": item}, meta)
+    ...     read_manifest(f"{folder}/toy_test.json", "/corpora/toy").items[0]["wav"].as_posix()
+    '/corpora/toy/a.wav'
+    """
+    path = Path(path)
+    meta = {**meta, "n_items": len(items)}
+    problems = _problems(meta, items)
+    if problems:
+        raise ManifestError(_message(f"{path.name} is not written", problems))
+    meta["options_hash"] = options_hash(meta["dataset"], meta["options"], meta["code_version"])
+    text = json.dumps({"_meta": meta, "items": items}, ensure_ascii=False, indent=1, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_manifest(path, data_root):
+    """Read a manifest and join its paths to the folder in which the corpus lies on this machine.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+    data_root : str or os.PathLike
+        The folder that was given to the preparation as ``data_folder``, wherever it is now.
+
+    Returns
+    -------
+    Manifest
+        Whether the recordings exist is not looked up here: reading one that does not says so.
+
+    Raises
+    ------
+    ManifestError
+        Missing, not JSON, or not a whole manifest.
+    """
+    path = Path(path)
+    meta, items = _load(path)
+    problems = _problems(meta, items)
+    if meta.get("n_items") != len(items):
+        problems.append(f"_meta says {meta.get('n_items')} items, {len(items)} are there")
+    if problems:
+        raise ManifestError(_message(f"{path} is not a whole manifest; delete it and prepare again", problems))
+    root = Path(os.path.abspath(Path(data_root).expanduser()))
+    return Manifest(meta, [{**item, "id": key, "wav": root / _relative(item["wav"])} for key, item in items.items()])
+
+
+def is_current(path, dataset, options, code_version=None):
+    """Whether a whole manifest of this dataset, made with these options, is already there.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+    dataset : str
+    options : dict
+        JSON values.
+    code_version : str or None
+        Version of the preparation's code; None accepts the one in the file.
+
+    Returns
+    -------
+    bool
+    """
+    try:
+        meta, items = _load(Path(path))
+    except ManifestError:
+        return False
+    wanted = options_hash(dataset, options, meta.get("code_version") if code_version is None else code_version)
+    return meta.get("options_hash") == wanted and meta.get("n_items") == len(items)
+
+
+def options_hash(dataset, options, code_version):
+    """Fingerprint of what decides the contents of a manifest: 16 hexadecimal digits.
+
+    Example
+    -------
+    >>> options_hash("toy", {"folds": [1]}, "1") == options_hash("toy", {"folds": [2]}, "1")
+    False
+    """
+    text = json.dumps([dataset, options, code_version], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _load(path):
+    """The two parts of a manifest file."""
+    if not path.is_file():
+        raise ManifestError(f"{path} does not exist; prepare the corpus first (data_prep/<corpus>_prepare.py)")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ManifestError(f"{path} is not readable JSON ({error}); delete it and prepare again") from error
+    parts = [content.get(name) if isinstance(content, dict) else None for name in ("_meta", "items")]
+    if not all(isinstance(part, dict) for part in parts):
+        raise ManifestError(f"{path} is JSON, but no manifest: it lacks `_meta` and `items`")
+    return parts
+
+
+def _relative(wav):
+    return wav[len(DATA_ROOT) + 1 :]
+
+
+def _problems(meta, items):
+    """Everything that is wrong with a manifest, in words."""
+    problems = [
+        f"_meta.{key} is {meta.get(key)!r}, not a {kind.__name__}"
+        for key, kind in _META_KEYS.items()
+        if not isinstance(meta.get(key), kind)
+    ]
+    classes = meta.get("classes") or []
+    if len(set(classes)) != len(classes):
+        problems.append("_meta.classes names a class twice")
+    if not items:
+        problems.append("there are no items")
+    known = set(classes)
+    for key, item in items.items():
+        problems += [f"item {key!r}: {problem}" for problem in _item_problems(item, known)]
+    return problems
+
+
+def _item_problems(item, classes):
+    if not isinstance(item, dict):
+        yield f"is {item!r}, not an object"
+        return
+    wav = item.get("wav")
+    if not isinstance(wav, str) or not wav.startswith(DATA_ROOT + "/"):
+        yield f"wav is {wav!r}, which does not begin with {DATA_ROOT}/"
+    elif ".." in Path(_relative(wav)).parts or os.path.isabs(_relative(wav)):
+        yield f"wav {wav!r} leaves the data root"
+    for key, kind in (("duration_s", (int, float)), ("sample_rate_hz", int), ("n_channels", int)):
+        value = item.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool) or not 0 < value < float("inf"):
+            yield f"{key} is {value!r}, not a number above zero"
+    if "label" in item and item["label"] not in classes:
+        yield f"label {item['label']!r} is not in _meta.classes"
+    if "captions" in item:
+        captions = item["captions"]
+        if not isinstance(captions, list) or not captions:
+            yield "captions is not a list of at least one"
+        elif not all(isinstance(caption, str) and caption.strip() for caption in captions):
+            yield "a caption is empty"
+
+
+def _message(head, problems):
+    lines = [f"{head}; {len(problems)} problem(s):", *(f"  - {problem}" for problem in problems[:_N_SHOWN])]
+    if len(problems) > _N_SHOWN:
+        lines.append(f"  … and {len(problems) - _N_SHOWN} more")
+    return "\n".join(lines)

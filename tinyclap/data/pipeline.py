@@ -1,0 +1,293 @@
+"""From manifests to SpeechBrain datasets: crops to train on, whole clips to score.
+
+What is random in a crop is a function of (seed, epoch, clip): a run that was killed and resumed hears the same crops
+as one that was not, whatever the number of workers.
+"""
+
+import zlib
+
+import numpy as np
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+
+from tinyclap.audio import read_audio
+from tinyclap.data.manifest import read_manifest
+from tinyclap.errors import ManifestError
+
+
+def read_items(manifests):
+    """All items of several manifests.
+
+    Arguments
+    ---------
+    manifests : list of (path, data_root)
+
+    Returns
+    -------
+    dict
+        id → item; ids are made unique by their manifest's name.
+
+    Raises
+    ------
+    ManifestError
+        No manifest was given, or they hold no clip.
+    """
+    items = {}
+    for path, data_root in manifests:
+        manifest = read_manifest(path, data_root)
+        for item in manifest.items:
+            name = f"{path.stem}/{item['id']}"
+            items[name] = {**{key: item[key] for key in ("wav", "duration_s")}, "captions": item.get("captions")}
+            items[name]["group"] = f"{manifest.meta['dataset']}/{item.get('group') or item.get('freesound_id') or name}"
+    if not items:
+        raise ManifestError(f"no clips in {len(manifests)} manifest(s): {[str(path) for path, _ in manifests]}")
+    return items
+
+
+def hold_out(items, fraction):
+    """Set unlabelled clips aside for validation; all clips of one recording go to the same side.
+
+    Arguments
+    ---------
+    items : dict
+        id → item with ``group``.
+    fraction : float
+        In [0, 1).
+
+    Returns
+    -------
+    (dict, dict)
+        Training and validation items; a function of the groups' names alone.
+    """
+    held = {
+        name: item for name, item in items.items() if zlib.crc32(item["group"].encode()) / 2**32 < fraction
+    }
+    return {name: item for name, item in items.items() if name not in held}, held
+
+
+class ClipReader:
+    """Reads parts of clips as mono waveforms, from disk or from memory.
+
+    Arguments
+    ---------
+    sample_rate_hz : int
+        Rate of what comes out.
+    in_memory : bool
+        Keep every decoded clip as 16-bit samples at that rate (5 s at 32 kHz take 0.3 MB): training on a small corpus
+        then decodes and resamples each clip once, not once an epoch.
+    """
+
+    def __init__(self, sample_rate_hz, in_memory=False):
+        self.sample_rate_hz, self.in_memory = sample_rate_hz, in_memory
+        self._kept = {}
+
+    def __call__(self, path, start_s=0.0, duration_s=None):
+        """Read a part of a clip.
+
+        Arguments
+        ---------
+        path : os.PathLike
+        start_s : float
+        duration_s : float, optional
+            To the end by default.
+
+        Returns
+        -------
+        numpy.ndarray, shape (T,), float32
+        """
+        if not self.in_memory:
+            return read_audio(path, self.sample_rate_hz, start_s, duration_s)[0]
+        if path not in self._kept:
+            waveform = read_audio(path, self.sample_rate_hz)[0]
+            self._kept[path] = np.round(waveform.clip(-1, 1) * 32767).astype(np.int16)
+        first = round(start_s * self.sample_rate_hz)
+        last = None if duration_s is None else first + round(duration_s * self.sample_rate_hz)
+        return self._kept[path][first:last].astype(np.float32) / 32767
+
+
+def fit_length(waveform, n_samples, short="tile"):
+    """Exactly `n_samples` of a waveform: cut at the end, or tiled or zero-padded as the student's windows are.
+
+    Arguments
+    ---------
+    waveform : numpy.ndarray, shape (T,)
+    n_samples : int
+    short : str
+        ``"pad"`` appends zeros; anything else repeats the clip.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_samples,)
+
+    Example
+    -------
+    >>> fit_length(np.array([1.0, 2.0]), 5).tolist(), fit_length(np.array([1.0, 2.0]), 3, "pad").tolist()
+    ([1.0, 2.0, 1.0, 2.0, 1.0], [1.0, 2.0, 0.0])
+    """
+    if short == "pad":
+        return np.pad(waveform[:n_samples], (0, max(0, n_samples - len(waveform))))
+    return np.resize(waveform, n_samples) if len(waveform) < n_samples else waveform[:n_samples]
+
+
+class CropReader:
+    """Random crops of one length, each a function of (seed, epoch, clip).
+
+    Arguments
+    ---------
+    items : dict
+        id → item with ``wav`` and ``duration_s``.
+    reader : ClipReader
+    clip_duration_s : float
+    short : str
+        See :func:`fit_length`.
+    seed : int
+    epoch_counter : speechbrain.utils.epoch_loop.EpochCounter, optional
+        Without it (validation) every epoch hears the same crops.
+    augment : callable, optional
+        ``augment(crop, another, n_samples, random) → waveform``; see :mod:`tinyclap.data.augment`.
+    """
+
+    def __init__(self, items, reader, clip_duration_s, short, seed, epoch_counter=None, augment=None):
+        self.items, self.ids, self.reader = items, list(items), reader
+        self.short, self.seed = short, seed
+        self.n_samples = round(clip_duration_s * reader.sample_rate_hz)
+        self.epoch_counter, self.augment = epoch_counter, augment
+        durations = np.array([item["duration_s"] for item in items.values()])
+        self._share = durations / durations.sum()  # every second of audio is as likely to be mixed in as any other
+
+    def __call__(self, name):
+        """The crop of clip `name`: a float32 tensor of shape (T,)."""
+        epoch = 0 if self.epoch_counter is None else self.epoch_counter.current
+        return torch.from_numpy(self.at(name, np.random.default_rng([self.seed, epoch, zlib.crc32(name.encode())])))
+
+    def at(self, name, random):
+        """The crop of clip `name` that the generator `random` leads to: float32, shape (T,)."""
+        if self.augment is None:
+            return self._crop(name, self.n_samples, random)
+
+        def another(n_samples):
+            return self._crop(self.any_name(random), n_samples, random)
+
+        return self.augment(lambda n_samples: self._crop(name, n_samples, random), another, self.n_samples, random)
+
+    def any_name(self, random):
+        """The name of a random clip, as likely as it is long."""
+        return self.ids[int(random.choice(len(self.ids), p=self._share))]
+
+    def _crop(self, name, n_samples, random):
+        item, rate = self.items[name], self.reader.sample_rate_hz
+        free_s = item["duration_s"] - n_samples / rate
+        if free_s > 0:
+            return fit_length(
+                self.reader(item["wav"], float(random.uniform(0, free_s)), n_samples / rate), n_samples, self.short
+            )
+        waveform = self.reader(item["wav"])
+        if self.augment is not None:  # a short clip has no other place to be cut at, but it can begin elsewhere
+            waveform = np.roll(waveform, int(random.integers(len(waveform))))
+        return fit_length(waveform, n_samples, self.short)
+
+
+def crop_dataset(items, crops):
+    """A dataset of ``id``, ``wav`` (T,) and, where the corpus has captions, ``caption``.
+
+    Arguments
+    ---------
+    items : dict
+    crops : CropReader
+
+    Returns
+    -------
+    speechbrain.dataio.dataset.DynamicItemDataset
+    """
+    dataset = DynamicItemDataset(items)
+    dataset.add_dynamic_item(crops, takes="id", provides="crop")
+    dataset.set_output_keys({"id": "id", "wav": "crop"})
+    if all(item["captions"] for item in items.values()):
+
+        def choose_caption(name):
+            epoch = 0 if crops.epoch_counter is None else crops.epoch_counter.current
+            random = np.random.default_rng([crops.seed, epoch, zlib.crc32(name.encode()), 1])
+            return str(random.choice(items[name]["captions"]))
+
+        dataset.add_dynamic_item(choose_caption, takes="id", provides="caption")
+        dataset.set_output_keys({"id": "id", "wav": "crop", "caption": "caption"})
+    return dataset
+
+
+def make_training_sets(
+    corpora,
+    sample_rate_hz,
+    clip_duration_s,
+    seed,
+    epoch_counter,
+    short="tile",
+    augment=None,
+    valid_fraction=0.0,
+    in_memory=False,
+):
+    """Training and validation sets of a run.
+
+    Arguments
+    ---------
+    corpora : tinyclap.data.corpora.Corpora
+    sample_rate_hz : int
+        The student's.
+    clip_duration_s : float
+    seed : int
+    epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
+    short : str
+        See :func:`fit_length`.
+    augment : callable, optional
+        See :class:`CropReader`; training only.
+    valid_fraction : float
+        Share of the training recordings held out for validation, beside the corpora's own validation parts.
+    in_memory : bool
+        See :class:`ClipReader`.
+
+    Returns
+    -------
+    dict
+        ``train`` and ``valid``: DynamicItemDataset.
+    """
+    train, held = hold_out(read_items(corpora.manifests("train")), valid_fraction)
+    valid = {**(read_items(corpora.manifests("valid")) if corpora.manifests("valid") else {}), **held}
+    if not train or not valid:
+        raise ManifestError(
+            f"{len(train)} training and {len(valid)} validation clips; both are needed: name a corpus with a "
+            "validation part, or change valid_fraction"
+        )
+    reader = ClipReader(sample_rate_hz, in_memory)
+    crops = CropReader(train, reader, clip_duration_s, short, seed, epoch_counter, augment)
+    fixed_crops = CropReader(valid, reader, clip_duration_s, short, seed)
+    return {"train": crop_dataset(train, crops), "valid": crop_dataset(valid, fixed_crops)}
+
+
+def make_test_set(manifest_path, data_root):
+    """Whole clips to score, as they are on disk.
+
+    Arguments
+    ---------
+    manifest_path, data_root : str or os.PathLike
+
+    Returns
+    -------
+    (DynamicItemDataset, dict)
+        The dataset has ``id``, ``wav`` (float32 tensor (T,), mono), ``rate`` (Hz) and ``item`` (the manifest's own);
+        the dict is the manifest's ``_meta``.
+    """
+    manifest = read_manifest(manifest_path, data_root)
+
+    def read(item):
+        waveform, rate = read_audio(item["wav"])
+        yield torch.from_numpy(waveform)
+        yield rate
+
+    dataset = DynamicItemDataset({item["id"]: {"item": item} for item in manifest.items})
+    dataset.add_dynamic_item(read, takes="item", provides=["wav", "rate"])
+    dataset.set_output_keys(["id", "wav", "rate", "item"])
+    return dataset, manifest.meta
+
+
+def collate_clips(clips):
+    """Keep clips of different lengths apart: list of dict → dict of lists."""
+    return {key: [clip[key] for clip in clips] for key in clips[0]}

@@ -1,0 +1,48 @@
+"""An exponential moving average of a network's weights and statistics.
+
+Source: Tarvainen & Valpola, "Mean teachers are better role models", NeurIPS 2017 (the averaging alone).
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class WeightAverage(nn.Module):
+    """The running average of a module, itself a module of the same class.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        The network that is trained.
+    decay : float
+        Weight of the past, in [0, 1); early on it is (1 + n) / (10 + n) after n updates where that is smaller, so that
+        the random start is forgotten.
+    """
+
+    def __init__(self, module, decay):
+        super().__init__()
+        self.decay = decay
+        self.average = copy.deepcopy(module).requires_grad_(False).eval()
+        self.register_buffer("n_updates", torch.zeros((), dtype=torch.long))
+
+    def train(self, mode=True):
+        """Stay in eval mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def update(self, module):
+        """Move towards `module`'s present weights; integer buffers are copied."""
+        n_updates = int(self.n_updates)
+        share = 1 - min(self.decay, (1 + n_updates) / (10 + n_updates))
+        self.n_updates += 1
+        for ours, theirs in zip(self.average.state_dict().values(), module.state_dict().values(), strict=True):
+            if ours.is_floating_point():
+                ours.lerp_(theirs.to(ours.dtype), share)
+            else:
+                ours.copy_(theirs)
+
+    def forward(self, *inputs):
+        """The averaged network's output."""
+        return self.average(*inputs)

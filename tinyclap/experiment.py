@@ -1,0 +1,359 @@
+"""What every run does around its training: read its YAML, make its folder, record where its numbers come from."""
+
+import datetime
+import json
+import logging
+import os
+import platform
+import random
+import subprocess
+import sys
+from difflib import get_close_matches
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from hyperpyyaml import load_hyperpyyaml
+from ruamel.yaml import YAML
+from speechbrain.core import create_experiment_directory
+from speechbrain.utils.distributed import if_main_process, infer_device
+from speechbrain.utils.run_opts import RunOptions
+
+import tinyclap
+from tinyclap.errors import ConfigError
+from tinyclap.profiling import complexity
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_KEY = "embedded_default"
+_DDP_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def seed_everything(seed):
+    """Seed Python, NumPy and PyTorch.
+
+    Arguments
+    ---------
+    seed : int
+
+    Returns
+    -------
+    int
+        The seed, so that a YAML can keep it.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    return seed
+
+
+class _PlainLoader:
+    """Reads a YAML's structure and leaves its tags alone."""
+
+    @staticmethod
+    def read(path):
+        with open(path, encoding="utf-8") as file:
+            return YAML(typ="rt").load(file) or {}
+
+
+def embedded_default(hparams_file, overrides):
+    """The overrides that make the bare command run, where the user named none of the keys that replace them.
+
+    A recipe may hold a block ``embedded_default`` with ``unless`` (keys) and ``use`` (key: value): when none of the
+    keys is given on the command line, the values are used. So one YAML is the paper's experiment for who has its data
+    and a demonstration for who has not, and both can be read in it.
+
+    Arguments
+    ---------
+    hparams_file : str or os.PathLike
+    overrides : dict
+        What the command line gave.
+
+    Returns
+    -------
+    dict
+        key → value; empty where the block is missing or does not apply.
+    """
+    block = _PlainLoader.read(hparams_file).get(DEFAULT_KEY)
+    if not block or any(overrides.get(key) is not None for key in block["unless"]):
+        return {}
+    return {key: value for key, value in block["use"].items() if key not in overrides}
+
+
+def parse_command_line(arguments):
+    """Split a command line into the recipe, SpeechBrain's run options and the recipe's overrides.
+
+    SpeechBrain's own parser takes any prefix of a run option for the option (``--data x`` switches data-parallel on),
+    and such an override is lost without a word. Here a name counts only when it is written out.
+
+    Arguments
+    ---------
+    arguments : list of str
+        ``recipe.yaml --key value --key=value …``; values are read as YAML.
+
+    Returns
+    -------
+    (str, speechbrain.utils.run_opts.RunOptions, dict)
+
+    Raises
+    ------
+    ConfigError
+        No recipe comes first, or a value stands without a key.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        raise ConfigError("the recipe comes first: python train.py hparams/distill_phinet.yaml [--key value …]")
+    known = set(RunOptions().as_dict())
+    run_words, overrides, key = [arguments[0]], {}, None
+    for word in arguments[1:]:
+        if word.startswith("--"):
+            key, _, value = word[2:].partition("=")
+            if key in known:
+                run_words.append(word)
+            else:
+                overrides[key] = YAML(typ="safe").load(value) if "=" in word else None
+        elif key is None:
+            raise ConfigError(f"{word!r} stands alone; options are written --key value")
+        elif key in known:
+            run_words.append(word)
+        elif overrides[key] is not None:
+            raise ConfigError(f"--{key} has more than one value: put {word!r} and what precedes it in quotation marks")
+        else:
+            overrides[key] = YAML(typ="safe").load(word)
+    return arguments[0], RunOptions.from_command_line_args(run_words)[1], overrides
+
+
+def load_hparams(hparams_file, overrides):
+    """Build a recipe's objects.
+
+    Arguments
+    ---------
+    hparams_file : str or os.PathLike
+    overrides : dict
+        What the command line gave.
+
+    Returns
+    -------
+    (dict, dict)
+        The objects by key, and the overrides in force.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, an override names no key of it, or a key that must be given was not.
+    """
+    if not Path(hparams_file).is_file():
+        near = sorted(str(path) for path in Path(hparams_file).parent.glob("*.yaml"))
+        raise ConfigError(f"no recipe {hparams_file}" + (f"; there are: {', '.join(near)}" if near else ""))
+    plain = _PlainLoader.read(hparams_file)
+    known = [key for key in plain if key != DEFAULT_KEY]
+    unknown = [key for key in overrides if key not in known]
+    if unknown:
+        near = [f"--{name}" for key in unknown for name in get_close_matches(key, [*known, *RunOptions().as_dict()])]
+        raise ConfigError(
+            f"{hparams_file} has no key {', '.join(f'--{key}' for key in unknown)}"
+            + (f"; did you mean {' or '.join(near)}?" if near else "")
+            + f" Its keys are: {', '.join(known)}"
+        )
+    missing = [key for key in known if getattr(plain[key], "tag", None) and "PLACEHOLDER" in str(plain[key].tag)]
+    missing = [key for key in missing if overrides.get(key) is None]
+    if missing:
+        raise ConfigError(f"{hparams_file} needs {', '.join(f'--{key} …' for key in missing)}; see its head")
+    default = embedded_default(hparams_file, overrides)
+    if default:
+        logger.warning(
+            "None of %s was given: this run is the built-in demonstration, with %s",
+            ", ".join(f"--{key}" for key in plain[DEFAULT_KEY]["unless"]),
+            ", ".join(f"{key}={value}" for key, value in default.items()),
+        )
+    overrides = {**default, **overrides}
+    with open(hparams_file, encoding="utf-8") as file:
+        return load_hyperpyyaml(file, overrides), overrides
+
+
+def git_state(folder):
+    """Commit and cleanliness of the checkout that holds `folder`.
+
+    Returns
+    -------
+    dict
+        ``commit`` (40 hex digits or None) and ``dirty`` (bool or None outside a checkout).
+    """
+
+    def ask(*words):
+        answer = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
+    try:
+        commit, status = ask("rev-parse", "HEAD"), ask("status", "--porcelain", "--untracked-files=no")
+    except OSError:  # no git on this machine
+        return {"commit": None, "dirty": None}
+    return {"commit": commit or None, "dirty": None if status is None else bool(status)}
+
+
+def _versions():
+    packages = ["torch", "torchaudio", "speechbrain", "transformers", "hyperpyyaml", "numpy", "soundfile", "soxr"]
+    found = {"python": platform.python_version(), "tinyclap": tinyclap.__version__}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def provenance(device):
+    """Where the numbers of a run come from.
+
+    Arguments
+    ---------
+    device : str
+        What it runs on.
+
+    Returns
+    -------
+    dict
+        Commit, dirty flag, versions, device, number of threads, date (UTC).
+    """
+    return {
+        **git_state(Path(tinyclap.__file__).parent),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": str(device),
+        "n_threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "versions": _versions(),
+    }
+
+
+def write_json(path, content):
+    """Write JSON whole or not at all.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+    content : JSON-able
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def start_run(hparams, hparams_file, overrides, run_opts):
+    """Make the run's folder and record what ran: the resolved YAML, the script, the environment, the commit.
+
+    Arguments
+    ---------
+    hparams : dict
+    hparams_file : str or os.PathLike
+    overrides : dict
+    run_opts : speechbrain.utils.run_opts.RunOptions
+
+    Raises
+    ------
+    ConfigError
+        The folder holds a run with other options: resuming it would mix two experiments.
+    """
+    folder = Path(hparams["output_folder"])
+    note = {"recipe": Path(hparams_file).name, "overrides": {key: _plain(value) for key, value in overrides.items()}}
+    started = folder / "run.json"
+    if started.exists():
+        before = json.loads(started.read_text(encoding="utf-8"))
+        if before != json.loads(json.dumps(note)) and "epoch_counter" in hparams:
+            raise ConfigError(
+                f"{folder} holds a run with other options: {json.dumps(before['overrides'])}, now "
+                f"{json.dumps(note['overrides'])}. Give the same options to resume it, or another --output_folder"
+            )
+    create_experiment_directory(
+        experiment_directory=str(folder), hyperparams_to_save=str(hparams_file), overrides=overrides
+    )
+    if if_main_process():
+        write_json(started, note)
+        write_json(folder / "provenance.json", provenance(run_opts["device"] or infer_device()))
+
+
+def _plain(value):
+    return value if isinstance(value, (int, float, str, bool, list, dict, type(None))) else str(value)
+
+
+def release_note(hparams):
+    """What a released folder says of its making: the teacher's text side, the corpora, the seed, the provenance.
+
+    Arguments
+    ---------
+    hparams : dict
+
+    Returns
+    -------
+    dict
+        JSON-able.
+    """
+    folder = Path(hparams["output_folder"])
+    note = {
+        "seed": hparams["seed"],
+        "corpora": hparams["corpora"].describe(),
+        "provenance": json.loads((folder / "provenance.json").read_text(encoding="utf-8")),
+    }
+    teacher = hparams["modules"].get("teacher")
+    if teacher is not None:
+        note["teacher"], note["text_side"] = teacher.kind, teacher.text_side()
+    return note
+
+
+def write_metrics(hparams, meta, results, device):
+    """Write ``metrics.json`` of an evaluation.
+
+    Arguments
+    ---------
+    hparams : dict
+    meta : dict
+        The manifest's ``_meta``.
+    results : dict
+        What the Brain worked out.
+    device : str
+
+    Returns
+    -------
+    dict
+        What was written.
+    """
+    model = hparams["modules"]["model"]
+    record = {
+        "dataset": meta["dataset"],
+        "split": meta["split"],
+        "options": meta["options"],
+        **results,
+        "model": {"kind": model.kind, "weights": str(model.weights), **complexity(model)},
+        "seed": hparams["bootstrap_seed"],
+        **provenance(device),
+    }
+    write_json(Path(hparams["output_folder"]) / "metrics.json", record)
+    return record
+
+
+class PrerequisiteRun:
+    """A run that another one starts from: trained first where it is wanted and not there yet.
+
+    Arguments
+    ---------
+    recipe : str
+        Its YAML, from the folder of ``train.py``.
+    folder : str or os.PathLike
+        Its output folder.
+    wanted : bool
+        ``False`` does nothing: the folder is then the user's own, and its absence an error elsewhere.
+    """
+
+    def __init__(self, recipe, folder, wanted):
+        self.recipe, self.folder, self.wanted = recipe, Path(folder), wanted
+
+    def prepare(self):
+        """Train it by ``train.py``, in a process of its own; a run that was stopped is resumed."""
+        if not self.wanted or (self.folder / "student" / "config.json").exists():
+            return
+        logger.warning("%s has no trained model yet: running %s first", self.folder, self.recipe)
+        command = [sys.executable, "train.py", self.recipe, "--output_folder", str(self.folder)]
+        alone = {key: value for key, value in os.environ.items() if key not in _DDP_VARIABLES}
+        if subprocess.run(command, env=alone, check=False).returncode != 0:
+            raise ConfigError(f"{' '.join(command[1:])} failed; see {self.folder}/log.txt, mend it and run this again")

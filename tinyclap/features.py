@@ -1,0 +1,259 @@
+"""Log-mel front ends: waveform (B, T) to log-mel spectrogram (B, F, M), by arguments or by the name of a published one.
+
+Source: the front ends of CLAP 2022 (torchlibrosa), of EfficientAT (Kaldi banks) and of the EfficientNet captioner
+(torchaudio), written from their facts; scales of O'Shaughnessy (HTK), Slaney's Auditory Toolbox and Kaldi.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tinyclap.configurable import configurable
+from tinyclap.errors import ConfigError
+
+# fmt: off
+PRESETS = {
+    "clap2022": {
+        "sample_rate_hz": 44100, "n_fft": 1024, "win_length": 1024, "hop_length": 320,
+        "n_mels": 64, "f_min_hz": 50.0, "f_max_hz": 14000.0, "mel_scale": "slaney", "mel_norm": "slaney",
+        "log": "db", "floor": 1e-10,
+    },
+    "efficientat": {
+        "sample_rate_hz": 32000, "n_fft": 1024, "win_length": 800, "hop_length": 320,
+        "n_mels": 128, "f_min_hz": 0.0, "f_max_hz": 15000.0, "mel_scale": "kaldi", "mel_norm": None,
+        "window": "hann_symmetric", "preemphasis": 0.97, "log": "offset", "floor": 1e-5, "shift": 4.5, "scale": 0.2,
+    },
+    "efficientnet_captioner": {
+        "sample_rate_hz": 16000, "n_fft": 512, "win_length": 512, "hop_length": 160,
+        "n_mels": 64, "f_min_hz": 0.0, "f_max_hz": 8000.0, "mel_scale": "htk", "mel_norm": None,
+        "log": "db", "floor": 1e-10, "top_db": 120.0,
+    },
+}
+# fmt: on
+
+
+def log_mel(preset, **changes):
+    """Build the front end of a published model, with any argument of :class:`LogMel` changed.
+
+    Arguments
+    ---------
+    preset : {"clap2022", "efficientat", "efficientnet_captioner"}
+        Whose front end.
+    **changes
+        Arguments of :class:`LogMel` that differ from the preset.
+
+    Returns
+    -------
+    LogMel
+
+    Raises
+    ------
+    ConfigError
+        There is no such preset.
+
+    Example
+    -------
+    >>> log_mel("clap2022", n_mels=40)(torch.zeros(2, 44100)).shape
+    torch.Size([2, 138, 40])
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"no log-mel preset {preset!r}; there are {', '.join(PRESETS)}")
+    return LogMel(**{**PRESETS[preset], **changes})
+
+
+@configurable
+class LogMel(nn.Module):
+    """Log-mel spectrogram: pre-emphasis, centred STFT with reflection, power, triangular bands, logarithm.
+
+    Arguments
+    ---------
+    sample_rate_hz : int
+        Rate of the waveforms that come in.
+    n_fft, win_length, hop_length : int
+        Samples in a transform, in the window centred in it, and between frames.
+    n_mels : int
+        Bands M.
+    f_min_hz, f_max_hz : float
+        Edges of the lowest and of the highest band.
+    mel_scale : {"slaney", "htk", "kaldi"}
+        "slaney" and "htk" bands are triangles over Hz; "kaldi" ones are triangles over mel = 1127·ln(1 + f/700), and
+        leave out the bin at the Nyquist frequency.
+    mel_norm : {None, "slaney"}
+        "slaney" gives every band unit area over Hz.
+    window : {"hann", "hann_symmetric"}
+        Periodic or symmetric.
+    preemphasis : float
+        c in y_t = x_{t+1} − c·x_t, which is one sample shorter than x; 0 leaves it out.
+    log : {"db", "offset"}
+        10·log10(max(power, floor)), or ln(power + floor).
+    floor : float
+        See `log`.
+    top_db : float or None
+        Values more than this below the maximum *of the whole batch* are raised to it ("db" only).
+    shift, scale : float
+        The result is (logarithm + shift)·scale.
+
+    Raises
+    ------
+    ConfigError
+        An argument is none of those listed, or the bands do not fit the rate.
+
+    Notes
+    -----
+    A waveform too short for the reflection (T ≤ n_fft/2) is first followed by zeros up to n_fft/2 + 1 samples, so any
+    T ≥ 1 is taken. Always float32, also under autocast. On the CPU clips go one by one: the working set stays in the
+    cache, which is 2–3 times quicker than the batch at once. `top_db` as in the reference makes a clip's values depend
+    on its batch; leave it None where that matters.
+
+    Example
+    -------
+    >>> features = log_mel("clap2022")
+    >>> features(torch.zeros(1, 220500)).shape, features.n_frames(220500)
+    (torch.Size([1, 690, 64]), 690)
+    """
+
+    def __init__(
+        self,
+        sample_rate_hz=44100,
+        n_fft=1024,
+        win_length=1024,
+        hop_length=320,
+        n_mels=64,
+        f_min_hz=50.0,
+        f_max_hz=14000.0,
+        mel_scale="slaney",
+        mel_norm="slaney",
+        window="hann",
+        preemphasis=0.0,
+        log="db",
+        floor=1e-10,
+        top_db=None,
+        shift=0.0,
+        scale=1.0,
+    ):
+        super().__init__()
+        _one_of("window", window, ("hann", "hann_symmetric"))
+        _one_of("log", log, ("db", "offset"))
+        if not 0 < hop_length or not 0 < win_length <= n_fft:
+            raise ConfigError(
+                f"need 0 < hop_length and 0 < win_length <= n_fft; got {hop_length}, {win_length}, {n_fft}"
+            )
+        self.sample_rate_hz, self.n_mels, self.hop_length = sample_rate_hz, n_mels, hop_length
+        self.n_fft, self.win_length = n_fft, win_length
+        self.preemphasis, self.log, self.floor, self.top_db = preemphasis, log, floor, top_db
+        self.shift, self.scale = shift, scale
+        hann = torch.hann_window(win_length, periodic=window == "hann", dtype=torch.float64).float()
+        bands = mel_bands(sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, mel_scale, mel_norm).float()
+        # They follow from the arguments, so they stay out of the state dict.
+        self.register_buffer("window", hann, persistent=False)
+        self.register_buffer("bands", bands, persistent=False)
+
+    def n_frames(self, n_samples):
+        """Return the number of frames F that a waveform of `n_samples` samples gives."""
+        return max(n_samples - bool(self.preemphasis), self.n_fft // 2 + 1) // self.hop_length + 1
+
+    def forward(self, wavs):
+        """Map waveforms (B, T), T >= 1, in [−1, 1], to log-mel spectrograms (B, F, M)."""
+        if wavs.ndim != 2 or wavs.shape[1] == 0:
+            raise ConfigError(f"waveforms have shape (B, T) with T >= 1, not {tuple(wavs.shape)}")
+        with torch.autocast(wavs.device.type, enabled=False):
+            wavs = wavs.float()
+            if wavs.device.type == "cpu" and wavs.shape[0] > 1 and not torch.compiler.is_compiling():
+                mel_power = torch.cat([self._mel_power(wav[None]) for wav in wavs])
+            else:
+                mel_power = self._mel_power(wavs)
+            return self._logarithm(mel_power)
+
+    def _mel_power(self, wavs):
+        if self.preemphasis:
+            wavs = F.pad(wavs, (0, max(0, 2 - wavs.shape[1])))
+            wavs = wavs[:, 1:] - self.preemphasis * wavs[:, :-1]
+        wavs = F.pad(wavs, (0, max(0, self.n_fft // 2 + 1 - wavs.shape[1])))
+        spectrum = torch.stft(
+            wavs, self.n_fft, self.hop_length, self.win_length, self.window, pad_mode="reflect", return_complex=True
+        )
+        power = spectrum.real.square() + spectrum.imag.square()
+        return power.transpose(1, 2) @ self.bands
+
+    def _logarithm(self, mel_power):
+        if self.log == "offset":
+            logarithm = torch.log(mel_power + self.floor)
+        else:
+            logarithm = 10.0 * torch.log10(mel_power.clamp(min=self.floor))
+            if self.top_db is not None:
+                logarithm = logarithm.maximum(logarithm.amax() - self.top_db)
+        return (logarithm + self.shift) * self.scale if self.shift or self.scale != 1.0 else logarithm
+
+
+def mel_bands(sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, scale="slaney", norm=None):
+    """Return the triangular filters that turn a power spectrum into mel bands.
+
+    Arguments
+    ---------
+    sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz
+        As for :class:`LogMel`.
+    scale : {"slaney", "htk", "kaldi"}
+        Spacing of the bands and the axis on which they are triangles (mel for "kaldi", else Hz).
+    norm : {None, "slaney"}
+        None leaves peaks at 1; "slaney" divides by half the width in Hz.
+
+    Returns
+    -------
+    torch.Tensor, shape (n_fft // 2 + 1, n_mels), float64
+        Non-negative weights.
+
+    Raises
+    ------
+    ConfigError
+        The scale or norm is unknown, or not 0 <= f_min_hz < f_max_hz <= sample_rate_hz / 2.
+
+    Example
+    -------
+    >>> mel_bands(16000, 512, 64, 0.0, 8000.0, "htk").shape
+    torch.Size([257, 64])
+    """
+    _one_of("mel_scale", scale, ("slaney", "htk", "kaldi"))
+    _one_of("mel_norm", norm, (None, "slaney"))
+    if not 0 <= f_min_hz < f_max_hz <= sample_rate_hz / 2:
+        raise ConfigError(f"need 0 <= f_min_hz < f_max_hz <= {sample_rate_hz / 2} Hz; got {f_min_hz} and {f_max_hz}")
+    bins_hz = torch.linspace(0, sample_rate_hz / 2, n_fft // 2 + 1, dtype=torch.float64)
+    ends_mel = _hz_to_mel(torch.tensor([f_min_hz, f_max_hz], dtype=torch.float64), scale)
+    edges_mel = torch.linspace(ends_mel[0], ends_mel[1], n_mels + 2, dtype=torch.float64)
+    edges_hz = _mel_to_hz(edges_mel, scale)
+    edges, bins = (edges_mel, _hz_to_mel(bins_hz, scale)) if scale == "kaldi" else (edges_hz, bins_hz)
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    rising = (bins[:, None] - low) / (centre - low)
+    falling = (high - bins[:, None]) / (high - centre)
+    bands = torch.minimum(rising, falling).clamp(min=0)
+    if scale == "kaldi":
+        bands[-1] = 0
+    return bands * (2 / (edges_hz[2:] - edges_hz[:-2])) if norm == "slaney" else bands
+
+
+# Slaney's scale: linear with 200/3 Hz a mel up to 1000 Hz, then 27 mels for each factor of 6.4.
+_LINEAR_HZ, _KNEE_HZ, _LOG_STEP = 200.0 / 3, 1000.0, math.log(6.4) / 27
+
+
+def _hz_to_mel(hz, scale):
+    if scale == "htk":
+        return 2595.0 * torch.log10(1 + hz / 700)
+    if scale == "kaldi":
+        return 1127.0 * torch.log(1 + hz / 700)
+    knee = _KNEE_HZ / _LINEAR_HZ
+    return torch.where(hz < _KNEE_HZ, hz / _LINEAR_HZ, knee + torch.log(hz.clamp(min=_KNEE_HZ) / _KNEE_HZ) / _LOG_STEP)
+
+
+def _mel_to_hz(mel, scale):
+    if scale == "htk":
+        return 700 * (10 ** (mel / 2595.0) - 1)
+    if scale == "kaldi":
+        return 700 * (torch.exp(mel / 1127.0) - 1)
+    knee = _KNEE_HZ / _LINEAR_HZ
+    return torch.where(mel < knee, mel * _LINEAR_HZ, _KNEE_HZ * torch.exp((mel - knee) * _LOG_STEP))
+
+
+def _one_of(name, value, choices):
+    if value not in choices:
+        raise ConfigError(f"{name} {value!r} is none of {', '.join(repr(choice) for choice in choices)}")

@@ -1,0 +1,65 @@
+"""What every audio encoder returns, and the one rule for inputs that are too short for a network."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+
+class AudioEncoding(NamedTuple):
+    """The two views that an encoder gives of a batch of clips.
+
+    Attributes
+    ----------
+    clip : torch.Tensor, shape (B, C)
+        One vector a clip, not normalised.
+    frames : torch.Tensor, shape (B, F', C')
+        The feature map that `clip` was pooled from, averaged over mel; F' is about F / 32 for the networks here.
+    n_frames : torch.Tensor, shape (B,), int64
+        How many of the F' frames belong to the clip: all of them, since batches hold clips of one length.
+    """
+
+    clip: torch.Tensor
+    frames: torch.Tensor
+    n_frames: torch.Tensor
+
+
+def as_encoding(clip, frames):
+    """Join `clip` (B, C) and `frames` (B, F', C') to an :class:`AudioEncoding` in which every frame is valid.
+
+    Example
+    -------
+    >>> as_encoding(torch.zeros(2, 8), torch.zeros(2, 5, 8)).n_frames.tolist()
+    [5, 5]
+    """
+    n_frames = torch.full((frames.shape[0],), frames.shape[1], dtype=torch.int64, device=frames.device)
+    return AudioEncoding(clip, frames, n_frames)
+
+
+def at_least_frames(log_mel, n_min):
+    """Lengthen a short log-mel spectrogram by repeating its last frame; longer ones pass untouched.
+
+    Arguments
+    ---------
+    log_mel : torch.Tensor, shape (B, F, M)
+        F >= 1.
+    n_min : int
+        The fewest frames that the network can take.
+
+    Returns
+    -------
+    torch.Tensor, shape (B, max(F, n_min), M)
+
+    Notes
+    -----
+    The last frame is repeated rather than zeros added, because zero is an ordinary loudness in dB, not silence.
+
+    Example
+    -------
+    >>> at_least_frames(torch.ones(1, 3, 2), 5).shape
+    torch.Size([1, 5, 2])
+    """
+    n_short = n_min - log_mel.shape[1]
+    if n_short <= 0:
+        return log_mel
+    return F.pad(log_mel.transpose(1, 2), (0, n_short), mode="replicate").transpose(1, 2)

@@ -1,0 +1,210 @@
+"""MobileNetV3 "mn" of EfficientAT, an AudioSet tagger of any width.
+
+Source: Schmid, Koutini & Widmer, "Efficient Large-Scale Audio Tagging via Transformer-to-CNN Knowledge Distillation",
+ICASSP 2023; Howard et al., "Searching for MobileNetV3", ICCV 2019, table 1. Equal to the released mn04 … mn40.
+"""
+
+import torch
+from torch import nn
+
+from tinyclap.configurable import configurable
+from tinyclap.errors import ConfigError
+from tinyclap.models.encoding import as_encoding
+from tinyclap.models.pruning import narrowed, shortened
+
+__all__ = ["MobileNet", "narrowed", "shortened"]
+
+# kernel, expanded width, width, squeeze-excite, hard-swish (else ReLU), stride: MobileNetV3-Large at width 1.
+_BLOCKS = (
+    (3, 16, 16, False, False, 1),
+    (3, 64, 24, False, False, 2),
+    (3, 72, 24, False, False, 1),
+    (5, 72, 40, True, False, 2),
+    (5, 120, 40, True, False, 1),
+    (5, 120, 40, True, False, 1),
+    (3, 240, 80, False, True, 2),
+    (3, 200, 80, False, True, 1),
+    (3, 184, 80, False, True, 1),
+    (3, 184, 80, False, True, 1),
+    (3, 480, 112, True, True, 1),
+    (3, 672, 112, True, True, 1),
+    (5, 672, 160, True, True, 2),
+    (5, 960, 160, True, True, 1),
+    (5, 960, 160, True, True, 1),
+)
+_STEM_WIDTH, _HEAD_WIDTH, _LAST_EXPANSION = 16, 1280, 6
+
+
+@configurable
+class MobileNet(nn.Module):
+    """EfficientAT's "mn": stem, inverted residuals, last convolution, mean over the map, classifier of tags.
+
+    Arguments
+    ---------
+    width : float
+        Multiplier of all widths, which are then rounded to multiples of 8 (0.4 for mn04, 1.0 for mn10).
+    n_tags : int
+        Classes of the tagging head; 527 for AudioSet, 0 leaves the head out.
+    hidden_channels : list of int or None
+        Expanded width of each block, for trunks that were made narrower; None for the published widths. The first
+        block has no expansion, so its entry must be the stem's width.
+    n_blocks : int or None
+        Keep only the first so many of the 15 blocks; the last convolution then reads the shorter trunk.
+    n_mels : int
+        Mel bands M. The network takes any; the argument records what it was built for.
+    dropout : float
+        Probability, in [0, 1), before the last linear map of the tagging head.
+    batchnorm_momentum : float
+        Weight of the newest batch in the running statistics, as PyTorch counts.
+
+    Raises
+    ------
+    ConfigError
+        `hidden_channels` or `n_blocks` does not fit.
+
+    Notes
+    -----
+    Input (B, F, M) is turned to (B, 1, M, F), the orientation of the published kernels. Any F >= 1 passes, since
+    every convolution is padded by half its kernel. BatchNorm eps 1e-3. ``embed_dim`` is 6 times the last width at
+    this multiplier (384 for 0.4), also for shorter trunks.
+
+    Example
+    -------
+    >>> mn04 = MobileNet(width=0.4).eval()
+    >>> mn04.embed_dim, sum(p.numel() for p in mn04.parameters())
+    (384, 983599)
+    >>> mn04.tag_logits(mn04(torch.zeros(2, 100, 128)).clip).shape
+    torch.Size([2, 527])
+    """
+
+    def __init__(
+        self,
+        width=1.0,
+        n_tags=527,
+        hidden_channels=None,
+        n_blocks=None,
+        n_mels=128,
+        dropout=0.2,
+        batchnorm_momentum=0.01,
+    ):
+        super().__init__()
+        n_blocks = len(_BLOCKS) if n_blocks is None else n_blocks
+        if not 1 <= n_blocks <= len(_BLOCKS):
+            raise ConfigError(f"n_blocks is 1 to {len(_BLOCKS)}, not {n_blocks}")
+        rows = _BLOCKS[:n_blocks]
+        published = [_rounded(row[1] * width) for row in rows]
+        hidden_channels = published if hidden_channels is None else list(hidden_channels)
+        if len(hidden_channels) != n_blocks or hidden_channels[0] != published[0] or min(hidden_channels) < 1:
+            raise ConfigError(
+                f"hidden_channels needs {n_blocks} widths >= 1, the first {published[0]}: {hidden_channels}"
+            )
+        self.n_mels = n_mels
+        self.embed_dim = _LAST_EXPANSION * _rounded(_BLOCKS[-1][2] * width)
+        norm = {"eps": 1e-3, "momentum": batchnorm_momentum}
+
+        n_channels = _rounded(_STEM_WIDTH * width)
+        layers = [_conv_norm(1, n_channels, 3, norm, nn.Hardswish, stride=2)]
+        for index, ((kernel, expanded, n_out, squeeze, swish, stride), hidden) in enumerate(
+            zip(rows, hidden_channels, strict=True)
+        ):
+            n_out = _rounded(n_out * width)
+            # The gate's inner width stays that of the published block when the expansion is narrower.
+            n_squeeze = _rounded(_rounded(expanded * width) // 4) if squeeze else 0
+            activation = nn.Hardswish if swish else nn.ReLU
+            layers.append(_Block(n_channels, hidden, n_out, kernel, stride, n_squeeze, activation, norm, index > 0))
+            n_channels = n_out
+        layers.append(_conv_norm(n_channels, self.embed_dim, 1, norm, nn.Hardswish))
+        self.features = nn.ModuleList(layers)
+        if n_tags:
+            d_head = _rounded(_HEAD_WIDTH * width)
+            self.classifier = nn.Sequential(
+                nn.Linear(self.embed_dim, d_head), nn.Hardswish(), nn.Dropout(dropout), nn.Linear(d_head, n_tags)
+            )
+        self.apply(_initialise)
+
+    @property
+    def blocks(self):
+        """The inverted-residual blocks, in order."""
+        return self.features[1:-1]
+
+    def forward(self, log_mel):
+        """Encode log-mel spectrograms (B, F, M): clip (B, embed_dim), frames (B, ~F/32, embed_dim)."""
+        feature_map = log_mel.transpose(1, 2).unsqueeze(1)
+        for layer in self.features:
+            feature_map = layer(feature_map)
+        return as_encoding(feature_map.mean((2, 3)), feature_map.mean(2).transpose(1, 2))
+
+    def tag_logits(self, clip):
+        """Return the logits (B, n_tags) of the tags, given `clip` (B, embed_dim)."""
+        if not hasattr(self, "classifier"):
+            raise ConfigError("this MobileNet was built with n_tags=0: it has no tagging head")
+        return self.classifier(clip)
+
+
+class _Block(nn.Module):
+    """Inverted residual: expand, depthwise, squeeze-excite, project; skip where shapes allow."""
+
+    def __init__(self, n_in, n_hidden, n_out, kernel, stride, n_squeeze, activation, norm, expand):
+        super().__init__()
+        layers = [_conv_norm(n_in, n_hidden, 1, norm, activation)] if expand else []
+        layers.append(_conv_norm(n_hidden, n_hidden, kernel, norm, activation, stride=stride, groups=n_hidden))
+        if n_squeeze:
+            layers.append(_SqueezeExcite(n_hidden, n_squeeze))
+        layers.append(_conv_norm(n_hidden, n_out, 1, norm, None))
+        self.block = nn.Sequential(*layers)
+        self.skip = stride == 1 and n_in == n_out
+
+    @property
+    def expand(self):
+        """The expansion (absent in the first block)."""
+        return self.block[0] if self.block[0][0].groups == 1 else None
+
+    @property
+    def depthwise(self):
+        """The depthwise convolution with its norm and activation."""
+        return self.block[0] if self.expand is None else self.block[1]
+
+    @property
+    def gate(self):
+        """The squeeze-excite, or None."""
+        return self.block[-2] if isinstance(self.block[-2], _SqueezeExcite) else None
+
+    def forward(self, feature_map):
+        out = self.block(feature_map)
+        return feature_map + out if self.skip else out
+
+
+class _SqueezeExcite(nn.Module):
+    """Gate of the channels: sigmoid(linear(ReLU(linear(mean over the map))))."""
+
+    def __init__(self, n_channels, n_squeeze):
+        super().__init__()
+        self.fc1 = nn.Linear(n_channels, n_squeeze)
+        self.fc2 = nn.Linear(n_squeeze, n_channels)
+
+    def scale(self, channel_means):
+        """Return the gate (B, C), in (0, 1), given the channels' means (B, C)."""
+        return torch.sigmoid(self.fc2(torch.relu(self.fc1(channel_means))))
+
+    def forward(self, feature_map):
+        return feature_map * self.scale(feature_map.mean((2, 3)))[:, :, None, None]
+
+
+def _conv_norm(n_in, n_out, kernel, norm, activation, stride=1, groups=1):
+    conv = nn.Conv2d(n_in, n_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    layers = [conv, nn.BatchNorm2d(n_out, **norm)]
+    return nn.Sequential(*layers, *([activation()] if activation else []))
+
+
+def _rounded(n_channels, divisor=8):
+    """Round to a multiple of `divisor`, at least one, and never by more than 10 % down."""
+    nearest = max(divisor, int(n_channels + divisor / 2) // divisor * divisor)
+    return nearest if nearest >= 0.9 * n_channels else nearest + divisor
+
+
+def _initialise(module):
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,261 @@
+"""The audio tower of a student (front end, encoder, head in one module), and the two towers of a small CLAP.
+
+Source: Paissan & Farella, "tinyCLAP", Interspeech 2024 (student); Radford et al., "Learning Transferable Visual Models
+From Natural Language Supervision", ICML 2021 (two towers with a learnable temperature).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tinyclap.configurable import configurable
+from tinyclap.errors import ConfigError
+from tinyclap.models.encoding import AudioEncoding
+from tinyclap.resample import resample
+from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
+
+FIVE_SECONDS_TILED = {"window_s": 5.0, "short": "tile"}
+
+
+@configurable
+class AudioStudent(nn.Module):
+    """Waveform to shared embedding: log-mel front end, encoder, projection.
+
+    Arguments
+    ---------
+    features : tinyclap.features.LogMel
+        The front end; it fixes ``sample_rate_hz``.
+    encoder : nn.Module
+        Log-mel (B, F, M) to :class:`AudioEncoding`, with an attribute ``embed_dim``.
+    projection : nn.Module or None
+        (B, C) to (B, D), with attributes ``d_in`` and ``d_out``; None leaves the encoder's clip vector as it is.
+    window : dict
+        Arguments of :class:`tinyclap.windows.WindowPolicy`: what `embed_audio` does with clips of other lengths.
+    resampler : {"sinc", "soxr"}
+        How `embed_audio` changes sample rates.
+    output : {"none", "sigmoid"}
+        "sigmoid" where the student gives probabilities (a tag space).
+    freeze_encoder : bool
+        The encoder gets no gradient and stays in eval mode, so dropout is off and BatchNorm's statistics stand still.
+    reference_frozen_drift : bool
+        With `freeze_encoder`: only gradients are stopped and the encoder follows train(), as in the official code,
+        whose "frozen" encoder drops channels and moves its statistics.
+
+    Raises
+    ------
+    ConfigError
+        Parts that do not fit each other.
+
+    Example
+    -------
+    >>> from tinyclap.features import log_mel
+    >>> from tinyclap.models.phinet import PhiNet
+    >>> from tinyclap.models.projection import LinearHead
+    >>> encoder = PhiNet(alpha=0.5, embed_width=None)
+    >>> student = AudioStudent(log_mel("clap2022"), encoder, LinearHead(encoder.embed_dim, 64))
+    >>> student.eval().embed_audio([torch.zeros(800), torch.zeros(2, 60000)], 8000).shape
+    torch.Size([2, 64])
+    """
+
+    def __init__(
+        self,
+        features,
+        encoder,
+        projection=None,
+        window=FIVE_SECONDS_TILED,
+        resampler="sinc",
+        output="none",
+        freeze_encoder=False,
+        reference_frozen_drift=False,
+    ):
+        super().__init__()
+        if output not in ("none", "sigmoid"):
+            raise ConfigError(f"output {output!r} is neither 'none' nor 'sigmoid'")
+        if resampler not in ("sinc", "soxr"):
+            raise ConfigError(f"resampler {resampler!r} is neither 'sinc' nor 'soxr'")
+        if encoder.n_mels != features.n_mels:
+            raise ConfigError(f"the front end gives {features.n_mels} mel bands, the encoder wants {encoder.n_mels}")
+        if projection is not None and projection.d_in != encoder.embed_dim:
+            raise ConfigError(f"the encoder gives {encoder.embed_dim} features, the projection wants {projection.d_in}")
+        self.features, self.encoder, self.projection = features, encoder, projection
+        self.policy = WindowPolicy(**window)
+        self.resampler, self.output = resampler, output
+        self.freeze_encoder, self.reference_frozen_drift = freeze_encoder, reference_frozen_drift
+        self.sample_rate_hz = features.sample_rate_hz
+        self.embed_dim = encoder.embed_dim if projection is None else projection.d_out
+        if freeze_encoder:
+            encoder.requires_grad_(False)
+            self.train(self.training)
+
+    def train(self, mode=True):
+        """Set the mode of all parts; a frozen encoder stays in eval mode."""
+        super().train(mode)
+        if self.freeze_encoder and not self.reference_frozen_drift:
+            self.encoder.eval()
+        return self
+
+    def forward(self, wavs=None, log_mel=None):
+        """Encode clips of one length.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor, shape (B, T)
+            At ``sample_rate_hz``, in [−1, 1], T >= 1.
+        log_mel : torch.Tensor, shape (B, F, M)
+            Instead of `wavs`: what ``features`` made of them, for training on stored spectrograms.
+
+        Returns
+        -------
+        AudioEncoding
+            ``clip`` (B, D) in the shared space, not normalised (probabilities where ``output`` is "sigmoid");
+            ``frames`` and ``n_frames`` as the encoder gives them, before the projection.
+        """
+        log_mel = self.features(wavs) if log_mel is None else log_mel
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
+            encoding = self.encoder(log_mel)
+        clip = encoding.clip if self.projection is None else self.projection(encoding.clip)
+        return AudioEncoding(clip.sigmoid() if self.output == "sigmoid" else clip, encoding.frames, encoding.n_frames)
+
+    def embed_audio(self, wavs, sample_rate_hz, batch_size=32):
+        """Embed clips of any length, rate and number of channels; each alone is the same as in a batch.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor, numpy.ndarray or sequence of them
+            (T,), (B, T), or a list of (T_i,) and (channels, T_i); in [−1, 1].
+        sample_rate_hz : int
+            Their rate.
+        batch_size : int
+            Windows in one pass.
+
+        Returns
+        -------
+        torch.Tensor, shape (B, D)
+            On the module's device: unit rows, or mean probabilities where ``output`` is "sigmoid".
+
+        Raises
+        ------
+        AudioError
+            A clip is empty or has samples that are not finite; the message says which.
+        """
+        return self.embed_windows(
+            lambda windows: self(windows).clip, wavs, sample_rate_hz, batch_size, normalize=self.output == "none"
+        )
+
+    @torch.no_grad()
+    def embed_windows(self, forward, wavs, sample_rate_hz, batch_size=32, normalize=False):
+        """Run any function over the windows of every clip, in eval mode, and average; `embed_audio` is a case of it.
+
+        Arguments
+        ---------
+        forward : callable
+            Windows (n, T) at ``sample_rate_hz`` of the student to (n, D).
+        wavs, sample_rate_hz, batch_size
+            As for `embed_audio`.
+        normalize : bool
+            Whether rows are made unit vectors before and after they are averaged.
+
+        Returns
+        -------
+        torch.Tensor, shape (B, D)
+        """
+        device = next(self.parameters()).device
+        clips = [
+            resample(clip.to(device), sample_rate_hz, self.sample_rate_hz, self.resampler)
+            for clip in as_waveforms(wavs)
+        ]
+        was_training = self.training
+        self.eval()
+        try:
+            return embed_windows(forward, clips, self.sample_rate_hz, self.policy, batch_size, normalize)
+        finally:
+            self.train(was_training)
+
+
+class ClapOutput(NamedTuple):
+    """What :class:`Clap` gives for a batch: two sides of pairs, not normalised, and the factor of their cosines.
+
+    Attributes
+    ----------
+    audio, text : torch.Tensor, shape (B, D)
+    scale : torch.Tensor, shape ()
+        exp(logit_scale), at most 100.
+    """
+
+    audio: torch.Tensor
+    text: torch.Tensor
+    scale: torch.Tensor
+
+
+@configurable
+class Clap(nn.Module):
+    """An audio tower and a text tower with one shared space, for contrastive training from scratch.
+
+    Arguments
+    ---------
+    audio : AudioStudent
+        Audio tower, with ``output="none"``.
+    text : nn.Module
+        Text tower: ``encode(list[str])`` to (ids, mask), forward (ids, mask) to (N, D), attribute ``embed_dim``.
+    logit_scale_init : float
+        Logarithm of the first factor (one over the temperature).
+
+    Raises
+    ------
+    ConfigError
+        The towers end in different widths.
+
+    Example
+    -------
+    >>> from tinyclap.features import log_mel
+    >>> from tinyclap.models.phinet import PhiNet
+    >>> from tinyclap.models.text import WordTextTower
+    >>> audio = AudioStudent(log_mel("clap2022"), PhiNet(alpha=0.5, embed_width=64))
+    >>> clap = Clap(audio, WordTextTower(["a", "dog", "barks"], embed_dim=64, width=32))
+    >>> clap.embed_text(["A dog barks.", "rain"]).shape
+    torch.Size([2, 64])
+    """
+
+    max_scale = 100.0
+
+    def __init__(self, audio, text, logit_scale_init=math.log(1 / 0.07)):
+        super().__init__()
+        if audio.embed_dim != text.embed_dim:
+            raise ConfigError(
+                f"the audio tower ends in {audio.embed_dim} dimensions, the text tower in {text.embed_dim}"
+            )
+        self.audio, self.text = audio, text
+        self.logit_scale = nn.Parameter(torch.tensor(float(logit_scale_init)))
+        self.sample_rate_hz, self.embed_dim = audio.sample_rate_hz, audio.embed_dim
+
+    def forward(self, wavs, texts):
+        """Encode pairs, `wavs` (B, T) at ``sample_rate_hz`` and a list of B strings, to :class:`ClapOutput`."""
+        return ClapOutput(self.audio(wavs).clip, self.encode_text(texts), self.scale)
+
+    @property
+    def scale(self):
+        """exp(logit_scale), at most 100: the factor of the cosines, with gradient."""
+        return self.logit_scale.exp().clamp(max=self.max_scale)
+
+    def encode_text(self, texts):
+        """Encode a list of N strings to (N, D), with gradient, not normalised."""
+        ids, mask = self.text.encode(list(texts))
+        device = self.logit_scale.device
+        return self.text(ids.to(device), mask.to(device))
+
+    def embed_text(self, texts):
+        """Embed a list of N strings: unit rows (N, D), in eval mode, without gradient."""
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                return F.normalize(self.encode_text(texts), dim=-1)
+        finally:
+            self.train(was_training)
+
+    def embed_audio(self, wavs, sample_rate_hz, batch_size=32):
+        """Embed clips of any length: unit rows (B, D); see :meth:`AudioStudent.embed_audio`."""
+        return self.audio.embed_audio(wavs, sample_rate_hz, batch_size)

@@ -1,0 +1,185 @@
+"""Text towers: BERT with CLAP's head, as published, and a small one over words for CLAPs trained from scratch.
+
+Source: Devlin et al., "BERT", NAACL 2019, by ``transformers``; Elizalde et al., "CLAP", ICASSP 2023.
+"""
+
+import re
+import zlib
+from collections import Counter
+
+import torch
+from torch import nn
+
+from tinyclap.configurable import configurable
+from tinyclap.errors import ConfigError
+from tinyclap.models.projection import ClapProjection
+
+PAD, UNKNOWN = "<pad>", "<unk>"
+
+
+@configurable
+class BertTextTower(nn.Module):
+    """BERT's first position ([CLS]) through CLAP's head; built from its sizes, without any file.
+
+    Arguments
+    ---------
+    embed_dim : int
+        Width D of the shared embedding.
+    vocab_size, width, n_layers, n_heads, d_feedforward, max_positions : int
+        Sizes of BERT; the defaults are those of bert-base.
+    dropout : float
+        Probability, in [0, 1), on the second branch of the head.
+
+    Notes
+    -----
+    ``base`` is a ``transformers.BertModel``, whose pooler is part of the published weights and unused here.
+
+    Example
+    -------
+    >>> tower = BertTextTower(16, vocab_size=50, width=32, n_layers=1, n_heads=2, d_feedforward=64).eval()
+    >>> tower(torch.tensor([[2, 7, 3]]), torch.ones(1, 3, dtype=torch.int64)).shape
+    torch.Size([1, 16])
+    """
+
+    def __init__(
+        self,
+        embed_dim=1024,
+        vocab_size=30522,
+        width=768,
+        n_layers=12,
+        n_heads=12,
+        d_feedforward=3072,
+        max_positions=512,
+        dropout=0.5,
+    ):
+        super().__init__()
+        from transformers import BertConfig, BertModel
+
+        self.base = BertModel(
+            BertConfig(
+                vocab_size=vocab_size,
+                hidden_size=width,
+                num_hidden_layers=n_layers,
+                num_attention_heads=n_heads,
+                intermediate_size=d_feedforward,
+                max_position_embeddings=max_positions,
+            )
+        )
+        self.projection = ClapProjection(width, embed_dim, dropout)
+        self.embed_dim = embed_dim
+
+    def forward(self, input_ids, attention_mask):
+        """Map token ids (N, L) and their mask (N, L; 1 for tokens, 0 for padding) to (N, D), not normalised."""
+        hidden = self.base(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self.projection(hidden[:, 0])
+
+
+def words_of(text):
+    """Split `text` into its words: lower case, runs of letters.
+
+    Example
+    -------
+    >>> words_of("A dog's bark - twice!")
+    ['a', 'dog', 's', 'bark', 'twice']
+    """
+    return re.findall(r"[^\W\d_]+", text.lower())
+
+
+def vocabulary_of(texts, min_count=1):
+    """Return the words that occur at least `min_count` times in `texts`, most frequent first, ties by the alphabet.
+
+    Example
+    -------
+    >>> vocabulary_of(["a dog", "a cat"])
+    ['a', 'cat', 'dog']
+    """
+    counts = Counter(word for text in texts for word in words_of(text))
+    return sorted((word for word, n in counts.items() if n >= min_count), key=lambda word: (-counts[word], word))
+
+
+@configurable
+class WordTextTower(nn.Module):
+    """Small Transformer over whole words, averaged: the text side of a CLAP trained from scratch.
+
+    Arguments
+    ---------
+    vocabulary : list of str or None
+        Known words, without the two special ones; see :func:`vocabulary_of`. None: every word is known by its hash,
+        one of `n_buckets`, so that a tower can be built before its corpus has been read.
+    embed_dim : int
+        Width D of the shared embedding.
+    width : int
+        Width of the word vectors.
+    n_layers : int
+        Transformer layers; 0 averages the word vectors alone.
+    n_heads : int
+        Attention heads; they divide `width`.
+    max_words : int
+        Words of a text that are read; later ones are cut off.
+    dropout : float
+        Probability, in [0, 1).
+    n_buckets : int
+        Distinct word vectors where there is no vocabulary; of 500 words 6 % share one with another at 4096 (CRC-32).
+
+    Raises
+    ------
+    ConfigError
+        The vocabulary is empty or has a word twice, or the heads do not divide the width.
+
+    Example
+    -------
+    >>> tower = WordTextTower(["a", "dog", "barks"], embed_dim=16, width=32).eval()
+    >>> ids, mask = tower.encode(["A dog barks", "thunder"])
+    >>> ids.tolist(), tower(ids, mask).shape
+    ([[2, 3, 4], [1, 0, 0]], torch.Size([2, 16]))
+    """
+
+    def __init__(
+        self, vocabulary, embed_dim, width=256, n_layers=2, n_heads=4, max_words=32, dropout=0.1, n_buckets=4096
+    ):
+        super().__init__()
+        if vocabulary is not None and (not vocabulary or len(set(vocabulary)) != len(vocabulary)):
+            raise ConfigError(f"the vocabulary is empty or has a word twice ({len(vocabulary)} words)")
+        if width % n_heads:
+            raise ConfigError(f"{n_heads} heads do not divide the width {width}")
+        self.embed_dim, self.max_words = embed_dim, max_words
+        self.n_buckets = n_buckets if vocabulary is None else None
+        self._ids = {word: index for index, word in enumerate([PAD, UNKNOWN, *(vocabulary or ())])}
+        self.words = nn.Embedding(len(self._ids) + (self.n_buckets or 0), width, padding_idx=0)
+        self.positions = nn.Embedding(max_words, width)
+        nn.init.normal_(self.words.weight, std=0.02)
+        nn.init.normal_(self.positions.weight, std=0.02)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, n_heads, 4 * width, dropout, "gelu", batch_first=True, norm_first=True)
+            for _ in range(n_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.projection = nn.Linear(width, embed_dim)
+
+    def encode(self, texts):
+        """Turn N strings into word ids and mask, both (N, L) int64; L is the longest text's length, at least 1.
+
+        Words that are not in the vocabulary, and a text without any word, become ``<unk>``.
+        """
+        unknown = self._ids[UNKNOWN]
+        rows = [[self._id_of(word) for word in words_of(text)][: self.max_words] for text in texts]
+        rows = [row or [unknown] for row in rows]
+        length = max(map(len, rows), default=1)
+        ids = torch.tensor([row + [0] * (length - len(row)) for row in rows], dtype=torch.int64).reshape(-1, length)
+        return ids, (ids != 0).long()
+
+    def _id_of(self, word):
+        if self.n_buckets is None:
+            return self._ids.get(word, self._ids[UNKNOWN])
+        return len(self._ids) + zlib.crc32(word.encode()) % self.n_buckets
+
+    def forward(self, input_ids, attention_mask):
+        """Map word ids (N, L) and their mask (N, L; 1 for words) to (N, D), not normalised."""
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        hidden = self.dropout(self.words(input_ids) + self.positions(positions))
+        for layer in self.layers:
+            hidden = layer(hidden, src_key_padding_mask=attention_mask == 0)
+        weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        mean = (self.norm(hidden) * weights).sum(1) / weights.sum(1)
+        return self.projection(mean)

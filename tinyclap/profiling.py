@@ -1,0 +1,165 @@
+"""What a network costs: parameters, multiply-accumulates (MACs) in two conventions, latency.
+
+Never called inside a model. One MAC is one multiplication and one addition.
+"""
+
+import contextlib
+import statistics
+import time
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def count_parameters(module, trainable_only=False):
+    """Count the numbers in the parameters of `module`; shared tensors count once.
+
+    Arguments
+    ---------
+    module : nn.Module
+    trainable_only : bool
+        Leave out what gets no gradient.
+
+    Returns
+    -------
+    int
+
+    Example
+    -------
+    >>> count_parameters(nn.Linear(3, 2))
+    8
+    """
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)
+
+
+def count_macs(module, *inputs):
+    """Count the MACs of one forward pass in two conventions.
+
+    Arguments
+    ---------
+    module : nn.Module or callable
+        Runs as ``module(*inputs)``, without gradient, in the mode it is in.
+    *inputs : torch.Tensor
+        For an audio tower: waveforms (1, T).
+
+    Returns
+    -------
+    dict of str to int
+        ``n_macs``: half of what ``torch.utils.flop_counter`` counts, which is convolutions and every matrix product,
+        so also the mel bands and attention, but no FFT. ``n_macs_paper``: convolutions and linear layers alone, as
+        the paper counts; its figures are for 5 s at 44.1 kHz, a 690 × 64 log-mel.
+
+    Example
+    -------
+    >>> count_macs(nn.Linear(3, 2), torch.zeros(5, 3))
+    {'n_macs': 30, 'n_macs_paper': 30}
+    """
+    with _observed() as seen, FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(*inputs)
+    return {"n_macs": counter.get_total_flops() // 2, "n_macs_paper": seen["n_macs"]}
+
+
+def complexity(model, clip_duration_s=5.0):
+    """Measure what a model spends on the audio side, whatever it is made of.
+
+    Arguments
+    ---------
+    model : nn.Module
+        Has ``embed_audio(wavs, sample_rate_hz)`` and ``sample_rate_hz``: a student, a teacher, a published network.
+    clip_duration_s : float
+        Length of the clip that is embedded, in seconds.
+
+    Returns
+    -------
+    dict of str to int or float
+        ``n_parameters`` of the layers that took part (so no text tower and no unused head), ``n_macs`` and
+        ``n_macs_paper`` as in :func:`count_macs`, and ``macs_clip_s``, the length they are for.
+
+    Example
+    -------
+    >>> from tinyclap.features import log_mel
+    >>> from tinyclap.models.phinet import PhiNet
+    >>> from tinyclap.models.projection import ClapProjection
+    >>> from tinyclap.models.student import AudioStudent
+    >>> complexity(AudioStudent(log_mel("clap2022"), PhiNet(), ClapProjection(2048, 1024)))["n_parameters"]
+    4434547
+    """
+    wavs = torch.zeros(1, round(clip_duration_s * model.sample_rate_hz))
+    with _observed() as seen, FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.embed_audio(wavs, model.sample_rate_hz)
+    return {
+        "n_parameters": sum(seen["parameters"].values()),
+        "n_macs": counter.get_total_flops() // 2,
+        "n_macs_paper": seen["n_macs"],
+        "macs_clip_s": clip_duration_s,
+    }
+
+
+@contextlib.contextmanager
+def _observed():
+    """Watch every module that runs: its parameters once, and the MACs of convolutions and linear layers each time."""
+    seen = {"parameters": {}, "n_macs": 0}
+
+    def note(module, _, out):
+        # Attention layers use their last linear map without calling it, so it is counted with them.
+        for parameter in module.parameters(recurse=isinstance(module, nn.MultiheadAttention)):
+            seen["parameters"][id(parameter)] = parameter.numel()
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
+            seen["n_macs"] += out.numel() * module.weight[0].numel()
+
+    hook = nn.modules.module.register_module_forward_hook(note)
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+def measure_latency(module, *inputs, n_repeats=20, n_warmup=3, n_threads=None):
+    """Time ``module(*inputs)`` without gradient.
+
+    Arguments
+    ---------
+    module : nn.Module or callable
+    *inputs : torch.Tensor
+        On the device to be timed.
+    n_repeats, n_warmup : int
+        Passes that count, and passes before them that do not.
+    n_threads : int or None
+        Threads of the CPU for the time of the measurement; None leaves them as they are.
+
+    Returns
+    -------
+    dict
+        ``median_ms``, ``p10_ms``, ``p90_ms``, ``n_repeats``, ``n_threads``, ``device``.
+
+    Example
+    -------
+    >>> measure_latency(nn.Linear(3, 2), torch.zeros(5, 3), n_repeats=3)["device"]
+    'cpu'
+    """
+    device = inputs[0].device if inputs else torch.device("cpu")
+    n_threads_before = torch.get_num_threads()
+    torch.set_num_threads(n_threads or n_threads_before)
+    times_ms = []
+    try:
+        with torch.no_grad():
+            for index in range(n_warmup + n_repeats):
+                start = time.perf_counter()
+                module(*inputs)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                if index >= n_warmup:
+                    times_ms.append(1e3 * (time.perf_counter() - start))
+        n_threads_used = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(n_threads_before)
+    tenths = statistics.quantiles(times_ms, n=10, method="inclusive") if len(times_ms) > 1 else times_ms * 9
+    return {
+        "median_ms": statistics.median(times_ms),
+        "p10_ms": tenths[0],
+        "p90_ms": tenths[-1],
+        "n_repeats": n_repeats,
+        "n_threads": n_threads_used,
+        "device": str(device),
+    }

@@ -1,0 +1,83 @@
+"""Teachers by name, so that a recipe can change its teacher by one key."""
+
+import inspect
+
+from tinyclap.errors import ConfigError
+from tinyclap.teachers.base import FrozenTeacher, class_embeddings, score
+from tinyclap.teachers.checkpoint import CheckpointTeacher
+from tinyclap.teachers.hf_clap import HfClapTeacher
+from tinyclap.teachers.msclap import MsClapTeacher
+from tinyclap.teachers.published_student import PublishedStudent
+from tinyclap.teachers.tag_text import TagSpaceText
+from tinyclap.teachers.tagger import TaggerTeacher
+
+TEACHERS = {
+    "msclap2022": MsClapTeacher,
+    "hf_clap": HfClapTeacher,
+    "tagger": TaggerTeacher,
+    "checkpoint": CheckpointTeacher,
+    "tinyclap-student": PublishedStudent,
+}
+
+__all__ = [
+    "TEACHERS",
+    "CheckpointTeacher",
+    "FrozenTeacher",
+    "HfClapTeacher",
+    "MsClapTeacher",
+    "PublishedStudent",
+    "TagSpaceText",
+    "TaggerTeacher",
+    "class_embeddings",
+    "make_teacher",
+    "make_text_side",
+    "score",
+]
+
+
+def make_teacher(kind, **options):
+    """A teacher by its name; its weights are read later, by ``load()``.
+
+    Arguments
+    ---------
+    kind : str
+        ``"msclap2022"``, ``"hf_clap"``, ``"tagger"``, ``"checkpoint"`` or ``"tinyclap-student"``.
+    options
+        Arguments of its class; those that are None are left to their defaults.
+
+    Returns
+    -------
+    FrozenTeacher
+
+    Raises
+    ------
+    ConfigError
+        Unknown kind, unknown option, or no weights where the kind needs them.
+    """
+    if kind not in TEACHERS:
+        raise ConfigError(f"teacher {kind!r} is unknown; choose one of {', '.join(TEACHERS)}")
+    options = {name: value for name, value in options.items() if value is not None}
+    try:
+        inspect.signature(TEACHERS[kind]).bind(**options)
+    except TypeError as error:
+        raise ConfigError(f"teacher {kind!r}: {error}; give it by the recipe's teacher_* keys") from error
+    return TEACHERS[kind](**options)
+
+
+def make_text_side(config):
+    """What turns class names into vectors when a student is scored.
+
+    Arguments
+    ---------
+    config : dict
+        ``text_side()`` of the student's teacher, as its config holds it.
+
+    Returns
+    -------
+    object with ``embed_classes``, ``embed_text``, ``score``, ``score_kind``, ``default_templates``
+    """
+    config = dict(config)
+    kind = config.pop("kind")
+    if kind == "tag_space":
+        return TagSpaceText(**config)
+    return make_teacher(kind, **config).load()

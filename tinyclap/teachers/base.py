@@ -1,0 +1,116 @@
+"""The one interface of every teacher: waveforms in, embeddings out, frozen by construction."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.prompts import TINYCLAP_TEMPLATE
+
+SCORE_KINDS = ("cosine", "dot", "sqrt_dot")
+
+
+def score(audio, text, kind="cosine"):
+    """How well each text fits each clip.
+
+    Arguments
+    ---------
+    audio : torch.Tensor, shape (B, D)
+    text : torch.Tensor, shape (N, D)
+    kind : str
+        ``"cosine"``: both sides are L2-normalised, scores in [−1, 1]; ``"dot"``: plain dot products, for spaces in
+        which length means something; ``"sqrt_dot"``: dot product with the square roots of the audio side, for audio
+        embeddings that are probabilities.
+
+    Returns
+    -------
+    torch.Tensor, shape (B, N)
+
+    Raises
+    ------
+    ConfigError
+        `kind` is unknown, or the two sides differ in width.
+    """
+    if kind not in SCORE_KINDS:
+        raise ConfigError(f"score kind {kind!r} is unknown; choose one of {SCORE_KINDS}")
+    if audio.shape[-1] != text.shape[-1]:
+        raise ConfigError(f"audio embeddings have {audio.shape[-1]} dimensions, text embeddings {text.shape[-1]}")
+    if kind == "cosine":
+        audio, text = F.normalize(audio, dim=-1), F.normalize(text, dim=-1)
+    if kind == "sqrt_dot":
+        audio = audio.clamp(min=0).sqrt()
+    return audio @ text.T
+
+
+def class_embeddings(embed_text, prompts, kind="cosine"):
+    """One embedding a class from its prompts: their mean, and for cosines the mean of their directions.
+
+    Arguments
+    ---------
+    embed_text : callable
+        list of str, K of them → (K, D).
+    prompts : list of list of str, N × K
+    kind : str
+        The score that will be used, see :func:`score`.
+
+    Returns
+    -------
+    torch.Tensor, shape (N, D)
+    """
+    flat = embed_text([prompt for of_class in prompts for prompt in of_class])
+    flat = F.normalize(flat, dim=-1) if kind == "cosine" else flat
+    rows = torch.stack([part.mean(dim=0) for part in flat.split([len(of_class) for of_class in prompts])])
+    return F.normalize(rows, dim=-1) if kind == "cosine" else rows
+
+
+class FrozenTeacher(nn.Module):
+    """Base of the teachers: always in eval mode, never with gradients, weights loaded by one call.
+
+    A subclass sets ``sample_rate_hz``, ``embed_dim`` and ``score_kind`` at the latest in ``load``, and implements
+    ``load``, ``embed_audio``, ``embed_text`` and ``text_side``.
+
+    Arguments
+    ---------
+    kind : str
+        Its name in recipes.
+    """
+
+    score_kind = "cosine"
+    default_templates = (TINYCLAP_TEMPLATE,)
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.is_loaded = False
+        super().train(False)
+
+    def train(self, mode=True):
+        """Stay in eval mode, whatever is asked: a teacher's statistics and dropout never move."""
+        return super().train(False)
+
+    def load(self):
+        """Read the weights from disk, strictly. Constructors read nothing.
+
+        Returns
+        -------
+        FrozenTeacher
+            Itself.
+        """
+        if not self.is_loaded:
+            self._load()
+            self.is_loaded = True
+            self.requires_grad_(False)
+            self.train(False)
+        return self
+
+    def _require_loaded(self):
+        if not self.is_loaded:
+            raise CheckpointError(f"the {self.kind} teacher has no weights yet; call load() before it is used")
+
+    def embed_classes(self, prompts):
+        """One embedding a class: list of list of str, N × K → (N, D); see :func:`class_embeddings`."""
+        return class_embeddings(self.embed_text, prompts, self.score_kind)
+
+    def score(self, audio, text):
+        """How well each text fits each clip: (B, D) and (N, D) → (B, N); see :func:`score`."""
+        return score(audio, text, self.score_kind)

@@ -1,0 +1,99 @@
+"""Any CLAP of `transformers` as teacher, made deterministic.
+
+The library's feature extractor crops at random what is longer than its window (``truncation="rand_trunc"``, and
+``"fusion"`` draws its crops too), so the same file has another embedding each time. Here clips are cut into windows
+first, at fixed places, and nothing is left to truncate.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from tinyclap.errors import CheckpointError
+from tinyclap.resample import resample
+from tinyclap.teachers.base import FrozenTeacher
+from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
+
+
+class HfClapTeacher(FrozenTeacher):
+    """A ``transformers.ClapModel`` by name or from a local folder.
+
+    Arguments
+    ---------
+    weights : str or os.PathLike
+        Hub name or local folder.
+    revision : str, optional
+        Commit, tag or branch on the hub.
+    local_files_only : bool
+        Never ask the network.
+    batch_size : int
+        Windows per forward pass.
+    """
+
+    def __init__(self, weights="laion/clap-htsat-unfused", revision=None, local_files_only=False, batch_size=8):
+        super().__init__("hf_clap")
+        self.weights, self.revision, self.local_files_only = str(weights), revision, local_files_only
+        self.batch_size = batch_size
+
+    def _load(self):
+        from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
+
+        options = {"revision": self.revision, "local_files_only": self.local_files_only}
+        try:
+            self.model = ClapModel.from_pretrained(self.weights, use_safetensors=None, **options)
+            self.extractor = ClapFeatureExtractor.from_pretrained(self.weights, **options)
+            self.tokenizer = AutoTokenizer.from_pretrained(self.weights, **options)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"no CLAP model at {self.weights!r} ({str(error).splitlines()[0]}); give a local folder written by "
+                "save_pretrained, or a hub name and a network"
+            ) from error
+        self.sample_rate_hz = self.extractor.sampling_rate
+        self.embed_dim = self.model.config.projection_dim
+        self.policy = WindowPolicy(window_s=self.extractor.max_length_s, short="native", min_s=0.01)
+
+    @torch.no_grad()
+    def embed_audio(self, wavs, sample_rate_hz):
+        """Clips of any length → L2-normalised rows.
+
+        Arguments
+        ---------
+        wavs : see :func:`tinyclap.windows.as_waveforms`
+        sample_rate_hz : int
+
+        Returns
+        -------
+        torch.Tensor, shape (B, D)
+        """
+        self._require_loaded()
+        clips = [resample(clip, sample_rate_hz, self.sample_rate_hz) for clip in as_waveforms(wavs)]
+        return embed_windows(self._embed, clips, self.sample_rate_hz, self.policy, self.batch_size)
+
+    def _embed(self, windows):
+        device = next(self.model.parameters()).device
+        inputs = self.extractor(
+            [window.cpu().numpy() for window in windows],
+            sampling_rate=self.sample_rate_hz,
+            padding="repeatpad",
+            return_tensors="pt",
+        )
+        # No window is longer than the model's: the flag of the fused models is False by construction. The extractor
+        # sets one flag at random when none is longer, which would mix a random crop in.
+        inputs["is_longer"] = torch.zeros(len(windows), 1, dtype=torch.bool)
+        return _rows(self.model.get_audio_features(**inputs.to(device)))
+
+    @torch.no_grad()
+    def embed_text(self, texts):
+        """Sentences → L2-normalised rows (N, D)."""
+        self._require_loaded()
+        device = next(self.model.parameters()).device
+        tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(device)
+        return F.normalize(_rows(self.model.get_text_features(**tokens)), dim=-1)
+
+    def text_side(self):
+        """What a student of this teacher writes into its own config, to be scored later."""
+        return {"kind": "hf_clap", "weights": self.weights, "revision": self.revision}
+
+
+def _rows(output):
+    # transformers 5 wraps the projected features, transformers 4 returned the tensor itself.
+    return output if isinstance(output, torch.Tensor) else output.pooler_output

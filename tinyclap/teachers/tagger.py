@@ -1,0 +1,229 @@
+"""An AudioSet tagger joined with a sentence encoder: two towers in one shared space, with no audio–text training.
+
+The tagger is a MobileNetV3 of EfficientAT (Schmid et al., "Efficient Large-Scale Audio Tagging via Transformer-to-CNN
+Knowledge Distillation", ICASSP 2023; weights MIT). Two spaces are offered:
+
+* ``"tag"``: a clip is its K tag probabilities, a text a softmax over its similarity to the labels
+  (:mod:`tinyclap.teachers.tag_text`);
+* ``"sentence"``: a clip is the probability-weighted mean of its likeliest labels' sentence embeddings, minus the mean
+  over all labels; a text is its sentence embedding minus that mean; cosine.
+"""
+
+import csv
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from tinyclap.checkpoints import sha256_of
+from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.published import load_published
+from tinyclap.resample import resample
+from tinyclap.teachers.base import FrozenTeacher
+from tinyclap.teachers.calibration import read_calibration
+from tinyclap.teachers.sentences import DEFAULT_ENCODER, SentenceEncoder
+from tinyclap.teachers.tag_text import DEFAULT_TEMPLATES, TagSpaceText
+from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
+
+LABELS_FILE = "class_labels_indices.csv"
+
+
+def read_labels(path):
+    """The tagger's labels in its order, from AudioSet's ``class_labels_indices.csv``.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        Columns index, mid, display_name.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    CheckpointError
+        No such file, or not such a table.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = sorted(csv.DictReader(file), key=lambda row: int(row["index"]))
+        return [row["display_name"] for row in rows]
+    except (OSError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: cannot read the tagger's labels ({error}); the file {LABELS_FILE} of AudioSet has the columns "
+            "index, mid, display_name"
+        ) from error
+
+
+class TaggerTeacher(FrozenTeacher):
+    """A tagger and a sentence encoder.
+
+    Arguments
+    ---------
+    weights : str or os.PathLike
+        State dict of an EfficientAT "mn" network.
+    width : float
+        Its width: 0.4 for mn04, 1.0 for mn10.
+    labels : str or os.PathLike, optional
+        Table of its labels; by default ``class_labels_indices.csv`` beside the weights.
+    space : str
+        ``"tag"`` or ``"sentence"``.
+    sentence_encoder, temperature, prior_floor, templates
+        See :class:`tinyclap.teachers.tag_text.TagSpaceText`.
+    prior : str or os.PathLike, optional
+        JSON file that :class:`tinyclap.teachers.calibration.TagCalibration` wrote. Tag space only; without it no tag is
+        held frequent.
+    n_likeliest : int
+        Sentence space: how many labels a clip is made of.
+    min_s : float
+        A shorter clip is tiled to this length, in seconds: taggers are trained on 10 s, and a tenth of a second alone
+        is heard as a click.
+
+    Raises
+    ------
+    ConfigError
+        `space` is unknown.
+    """
+
+    def __init__(
+        self,
+        weights,
+        width=0.4,
+        labels=None,
+        space="tag",
+        sentence_encoder=DEFAULT_ENCODER,
+        temperature=0.06,
+        prior=None,
+        prior_floor=1e-3,
+        templates=DEFAULT_TEMPLATES,
+        n_likeliest=10,
+        min_s=2.0,
+    ):
+        super().__init__("tagger")
+        if space not in ("tag", "sentence"):
+            raise ConfigError(f"tagger teacher: space={space!r}; choose 'tag' or 'sentence'")
+        self.weights, self.width, self.labels, self.space = weights, width, labels, space
+        self.sentence_encoder, self.temperature = sentence_encoder, temperature
+        self.prior, self.prior_floor, self.n_likeliest = prior, prior_floor, n_likeliest
+        self.default_templates = tuple(templates)
+        self.policy = WindowPolicy(window_s=10.0, short="native", min_s=min_s)
+        self.score_kind = "sqrt_dot" if space == "tag" else "cosine"
+        self.sample_rate_hz = 32000
+
+    def _load(self):
+        if not Path(self.weights).exists():
+            raise CheckpointError(
+                f"no file {self.weights}; the tagger's weights are mn04_as_mAP_432.pt (or another mn*_as) of "
+                "github.com/fschmid56/EfficientAT/releases"
+            )
+        self.model = load_published("efficientat-mn", path=self.weights, width=self.width)
+        self.label_names = read_labels(self.labels or Path(self.weights).with_name(LABELS_FILE))
+        self.embed_dim = len(self.label_names)
+        self._text = TagSpaceText(
+            self.label_names,
+            self._read_prior(),
+            self.sentence_encoder,
+            self.temperature,
+            self.prior_floor,
+            self.default_templates,
+        )
+        if self.space == "sentence":
+            self._encode = SentenceEncoder(self.sentence_encoder)
+            rows = self._encode([name.lower() for name in self.label_names])
+            self.register_buffer("label_mean", rows.mean(dim=0))
+            self.register_buffer("label_rows", rows - self.label_mean)
+            self.embed_dim = rows.shape[1]
+
+    def _read_prior(self):
+        if self.prior is None:
+            return None
+        note = read_calibration(self.prior)
+        if note["weights_sha256"] != sha256_of(self.weights):
+            raise CheckpointError(f"{self.prior} was made with other tagger weights; delete it to make it again")
+        return note["prior"]
+
+    def set_prior(self, prior):
+        """Set the mean probability of each tag over unlabelled clips, shape (K,)."""
+        self._text.prior = list(prior)
+
+    @torch.no_grad()
+    def probabilities(self, wavs, sample_rate_hz, batch_size=32):
+        """Tag probabilities of clips of any length.
+
+        Arguments
+        ---------
+        wavs : see :func:`tinyclap.windows.as_waveforms`
+        sample_rate_hz : int
+        batch_size : int
+
+        Returns
+        -------
+        torch.Tensor, shape (B, K)
+            Each in [0, 1]; windows are averaged.
+        """
+        self._require_loaded()
+        clips = [resample(clip, sample_rate_hz, self.sample_rate_hz) for clip in as_waveforms(wavs)]
+        forward = self.model.window_logits
+        return embed_windows(
+            lambda windows: forward(windows).sigmoid(), clips, self.sample_rate_hz, self.policy, batch_size, False
+        )
+
+    @torch.no_grad()
+    def embed_audio(self, wavs, sample_rate_hz):
+        """Clips of any length → (B, D): tag probabilities, or a unit vector in the sentence space."""
+        probabilities = self.probabilities(wavs, sample_rate_hz)
+        if self.space == "tag":
+            return probabilities
+        likeliest, index = probabilities.topk(min(self.n_likeliest, probabilities.shape[-1]), dim=-1)
+        rows = (likeliest[..., None] * self.label_rows[index]).sum(dim=1) / likeliest.sum(dim=-1, keepdim=True)
+        return F.normalize(rows, dim=-1)
+
+    def embed_classes(self, prompts):
+        """One embedding a class: list of list of str, N × K → (N, D)."""
+        self._require_loaded()
+        return self._text.embed_classes(prompts) if self.space == "tag" else super().embed_classes(prompts)
+
+    @torch.no_grad()
+    def embed_text(self, texts):
+        """Sentences → (N, D)."""
+        self._require_loaded()
+        if self.space == "tag":
+            return self._text.embed_text(texts)
+        return F.normalize(self._encode(list(texts)) - self.label_mean.cpu(), dim=-1)
+
+    def text_side(self):
+        """What a student of this teacher writes into its own config, to be scored later; holds no tagger weights."""
+        self._require_loaded()
+        if self.space == "tag":
+            return self._text.config
+        return {
+            "kind": "tagger",
+            "weights": str(self.weights),
+            "width": self.width,
+            "space": self.space,
+            "sentence_encoder": str(self.sentence_encoder),
+            "templates": list(self.default_templates),
+        }
+
+    def identity(self):
+        """What decides its outputs, JSON-able: for stores that must not be mixed up."""
+        return {"kind": self.kind, "space": self.space, "width": self.width, "weights_sha256": sha256_of(self.weights)}
+
+    @torch.no_grad()
+    def teach(self, wavs, sample_rate_hz):
+        """What a student of short clips is taught.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor, shape (B, T)
+        sample_rate_hz : int
+
+        Returns
+        -------
+        (torch.Tensor of shape (B, K), torch.Tensor of shape (B, F', C))
+            Tag probabilities, and the last feature map averaged over frequency.
+        """
+        self._require_loaded()
+        encoding = self.model(resample(wavs, sample_rate_hz, self.sample_rate_hz))
+        return self.model.audio.encoder.tag_logits(encoding.clip).sigmoid(), encoding.frames
