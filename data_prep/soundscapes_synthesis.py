@@ -21,34 +21,42 @@ from data_prep.signals import (
 
 
 def dog_bark(rng, n, rate):
-    """Short voiced bursts whose pitch rises and falls, with breath."""
-    f0, formant = rng.uniform(260, 620), rng.uniform(700, 1500)
+    """Short harsh bursts whose pitch rises and falls, with breath."""
+    f0, formant = rng.uniform(300, 500), rng.uniform(600, 1100)
 
     def bark(_):
-        m = int(rng.uniform(0.11, 0.24) * rate)
-        glide = np.interp(np.linspace(0, 1, m), [0, 0.25, 1], [0.75, 1.25, 0.6]) * f0 * rng.uniform(0.93, 1.07)
-        voice = tone(glide, rate, formant_harmonics(f0, (formant, 2.1 * formant)))
-        breath = colored_noise(rng, m, rate, 0.6 * formant, 3 * formant)
-        return (voice + rng.uniform(0.3, 0.7) * breath) * np.hanning(m).astype(np.float32) ** 0.5
+        m = int(rng.uniform(0.11, 0.2) * rate)
+        u = np.linspace(0, 1, m)
+        rough = 1 + 0.15 * wander(rng, m, rate, 400)
+        glide = f0 * rng.uniform(0.93, 1.07) * np.interp(u, [0, 0.2, 0.6, 1], [0.7, 1.2, 1.0, 0.6]) * rough
+        voice = tone(glide, rate, formant_harmonics(f0, (formant, 2.1 * formant), 40))
+        breath = colored_noise(rng, m, rate, 0.5 * formant, 3 * formant)
+        envelope = np.minimum(u / 0.08, 1) * np.minimum((1 - u) / 0.5, 1) ** 1.5
+        return (voice / np.abs(voice).max() + 0.5 * breath / np.abs(breath).max()) * envelope
 
-    return place(rng, n, rate, bark, rng.uniform(0.3, 0.75), 0.25)
+    return place(rng, n, rate, bark, rng.uniform(0.35, 0.9), 0.3)
 
 
 def cat_meow(rng, n, rate):
-    """A long voiced glide whose vowel opens."""
-    f0 = rng.uniform(420, 800)
+    """A long voiced glide through three vowels."""
+    f0 = rng.uniform(380, 650)
+    vowels = [formant_harmonics(f0, formants) for formants in ((500, 2200, 3300), (950, 1700, 3200), (700, 1100, 2900))]
 
     def meow(_):
-        m = int(rng.uniform(0.5, 0.95) * rate)
+        m = int(rng.uniform(0.6, 1.1) * rate)
         u = np.linspace(0, 1, m)
-        glide = f0 * np.interp(u, [0, 0.35, 1], [0.8, rng.uniform(1.15, 1.5), 0.7]) * (1 + 0.012 * np.sin(40 * u))
-        low = tone(glide, rate, formant_harmonics(f0, (900, 2400), 14))
-        high = tone(glide, rate, formant_harmonics(f0, (1600, 3600), 14))
-        return (low * (1 - u) + high * np.sin(np.pi * u) ** 2).astype(np.float32) * np.hanning(m).astype(
-            np.float32
-        ) ** 0.7
+        glide = f0 * np.interp(u, [0, 0.15, 0.4, 1], [0.8, 1.1, rng.uniform(1.15, 1.35), 0.75])
+        glide = glide * (1 + 0.008 * wander(rng, m, rate, 60))
+        shares = (
+            np.interp(u, [0, 0.25], [1, 0]),
+            np.interp(u, [0.05, 0.3, 0.6, 0.9], [0, 1, 1, 0]),
+            np.interp(u, [0.6, 0.95], [0, 1]),
+        )
+        voice = sum(share * tone(glide, rate, vowel) for share, vowel in zip(shares, vowels, strict=True))
+        breath = 0.05 * colored_noise(rng, m, rate, 800, 5000)
+        return (voice / np.abs(voice).max() + breath) * np.minimum(u / 0.12, 1) * np.minimum((1 - u) / 0.35, 1)
 
-    return place(rng, n, rate, meow, rng.uniform(1.0, 1.5), 0.1)
+    return place(rng, n, rate, meow, rng.uniform(1.2, 1.8), 0.1)
 
 
 def bird_chirp(rng, n, rate):
@@ -184,34 +192,38 @@ def clock_tick(rng, n, rate):
 
 def door_knock(rng, n, rate):
     """Groups of wooden thuds."""
-    body = rng.uniform(110, 260) * np.array([1.0, 1.9, 3.1, 5.2])
-    n_knocks, gap_s = int(rng.integers(2, 6)), rng.uniform(0.13, 0.26)
+    body = rng.uniform(90, 180) * np.array([1.0, 2.3, 4.1, 7.2, 11.0])
+    decays_s = (0.022, 0.015, 0.01, 0.006, 0.004)
+    n_knocks, gap_s = int(rng.integers(2, 6)), rng.uniform(0.16, 0.26)
 
     def knocks(_):
         out = np.zeros(int((n_knocks * gap_s + 0.2) * rate), np.float32)
         for index in range(n_knocks):
-            thud = ring(rng, rate, 0.15, body, (0.035, 0.025, 0.015, 0.008), (1.0, 0.7, 0.5, 0.4))
-            add(out, thud * rng.uniform(0.7, 1.0), index * gap_s * rng.uniform(0.95, 1.05) * rate)
+            thud = ring(rng, rate, 0.12, body * rng.uniform(0.97, 1.03, 5), decays_s, (1.0, 0.8, 0.6, 0.5, 0.3))
+            m = len(thud)
+            thud += 0.5 * colored_noise(rng, m, rate, 150, 1800) * attack_decay(m, rate, 0.001, 0.008)
+            add(out, thud * rng.uniform(0.6, 1.0), index * gap_s * rng.uniform(0.93, 1.07) * rate)
         return out
 
-    return place(rng, n, rate, knocks, n_knocks * gap_s + rng.uniform(0.4, 0.9), 0.1)
+    return place(rng, n, rate, knocks, n_knocks * gap_s + rng.uniform(0.5, 1.0), 0.1)
 
 
 def footsteps(rng, n, rate):
-    """Heel and toe at a walking pace, on a surface of some brightness."""
-    surface, heel = rng.uniform(300, 2200), rng.uniform(70, 160)
+    """Heel and toe at a walking pace, on a surface of some brightness, with grit under them."""
+    surface_hz, heel_hz = rng.uniform(500, 2500), rng.uniform(60, 130)
 
     def step(_):
-        m = int(0.22 * rate)
-        scrape = colored_noise(rng, m, rate, 0.5 * surface, 2.0 * surface)
-        heel_toe = attack_decay(m, rate, 0.003, 0.018)
-        toe = int(rng.uniform(0.05, 0.1) * rate)
-        heel_toe[toe:] += rng.uniform(0.3, 0.8) * attack_decay(m - toe, rate, 0.008, 0.03)
-        piece = (scrape * heel_toe).astype(np.float32)
-        add(piece, ring(rng, rate, 0.1, (heel, 2.2 * heel), (0.03, 0.015), (0.9, 0.4)), 0)
+        m = int(0.3 * rate)
+        envelope = 0.8 * attack_decay(m, rate, 0.004, 0.012)
+        toe = int(rng.uniform(0.07, 0.12) * rate)
+        envelope[toe:] += rng.uniform(0.3, 0.7) * attack_decay(m - toe, rate, 0.015, 0.04)
+        grit = np.where(rng.random(m) < 0.02, rng.exponential(2.0, m), 0.5)
+        piece = colored_noise(rng, m, rate, 0.4 * surface_hz, 2.5 * surface_hz, -2) * envelope * grit
+        heel = heel_hz * np.array([1.0, 2.2, 4.5])
+        add(piece, ring(rng, rate, 0.1, heel, (0.02, 0.012, 0.006), (0.8, 0.5, 0.3)), 0)
         return piece
 
-    return place(rng, n, rate, step, 1 / rng.uniform(1.3, 3.0), 0.06)
+    return place(rng, n, rate, step, 1 / rng.uniform(1.5, 2.4), 0.07, gain_db=5)
 
 
 def keyboard_typing(rng, n, rate):

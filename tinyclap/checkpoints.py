@@ -280,6 +280,34 @@ def load_student(run_or_folder):
     )
 
 
+def load_frozen_encoder(run_or_folder, reference_frozen_drift=False):
+    """Load the student of a run for stage 2: its projection trains on, its encoder is frozen.
+
+    Arguments
+    ---------
+    run_or_folder : str or os.PathLike
+        As in :func:`load_student`.
+    reference_frozen_drift : bool
+        See :class:`tinyclap.models.student.AudioStudent`.
+
+    Returns
+    -------
+    AudioStudent
+
+    Raises
+    ------
+    CheckpointError
+        Nothing is there, or it is no student with a projection.
+    """
+    student, config = load_student(run_or_folder)
+    if getattr(student, "projection", None) is None:
+        raise CheckpointError(f"{run_or_folder}: {type(student).__name__} has no projection to train on")
+    frozen = {"freeze_encoder": True, "reference_frozen_drift": reference_frozen_drift}
+    again = build({**config["model"], **frozen})
+    again.load_state_dict(student.state_dict(), strict=True)
+    return again
+
+
 def sha256_of(path):
     """Return the SHA-256 of a file, as hexadecimal digits."""
     with open(path, "rb") as stream:

@@ -17,7 +17,7 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 from speechbrain.core import create_experiment_directory
-from speechbrain.utils.distributed import if_main_process, infer_device
+from speechbrain.utils.distributed import ddp_barrier, if_main_process, infer_device
 from speechbrain.utils.run_opts import RunOptions
 
 import tinyclap
@@ -332,8 +332,8 @@ def write_metrics(hparams, meta, results, device):
     return record
 
 
-class PrerequisiteRun:
-    """A run that another one starts from: trained first where it is wanted and not there yet.
+def ensure_run(recipe, folder, wanted):
+    """Train a run that another one starts from, where it is wanted and not there yet.
 
     Arguments
     ---------
@@ -343,17 +343,22 @@ class PrerequisiteRun:
         Its output folder.
     wanted : bool
         ``False`` does nothing: the folder is then the user's own, and its absence an error elsewhere.
+
+    Returns
+    -------
+    str
+        `folder`.
+
+    Raises
+    ------
+    ConfigError
+        Its training failed.
     """
-
-    def __init__(self, recipe, folder, wanted):
-        self.recipe, self.folder, self.wanted = recipe, Path(folder), wanted
-
-    def prepare(self):
-        """Train it by ``train.py``, in a process of its own; a run that was stopped is resumed."""
-        if not self.wanted or (self.folder / "student" / "config.json").exists():
-            return
-        logger.warning("%s has no trained model yet: running %s first", self.folder, self.recipe)
-        command = [sys.executable, "train.py", self.recipe, "--output_folder", str(self.folder)]
+    if wanted and not (Path(folder) / "student" / "config.json").exists() and if_main_process():
+        logger.warning("%s has no trained model yet: running %s first", folder, recipe)
+        command = [sys.executable, "train.py", str(recipe), "--output_folder", str(folder)]
         alone = {key: value for key, value in os.environ.items() if key not in _DDP_VARIABLES}
         if subprocess.run(command, env=alone, check=False).returncode != 0:
-            raise ConfigError(f"{' '.join(command[1:])} failed; see {self.folder}/log.txt, mend it and run this again")
+            raise ConfigError(f"{' '.join(command[1:])} failed; see {folder}/log.txt, mend it and run this again")
+    ddp_barrier()
+    return str(folder)

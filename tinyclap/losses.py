@@ -186,7 +186,13 @@ class CentredCosineDistillLoss(nn.Module):
 
 
 class EmbeddingMSELoss(nn.Module):
-    """:func:`mse_distill` with a detached teacher."""
+    """:func:`mse_distill` with a detached teacher.
+
+    Arguments
+    ---------
+    l2_norm : bool
+        Compare directions: both sides are L2-normalised first.
+    """
 
     def __init__(self, l2_norm=False):
         super().__init__()

@@ -40,6 +40,7 @@ def test_sizes_equal_those_computed_from_the_official_code(n_layers, alpha, beta
         {"conv5_percent": 0.5, "first_conv_stride": 1},
         {"embed_width": None, "pooling": "mean_max"},
         {"divisor": 8, "h_swish": True},
+        {"embed_stride": 1, "embed_norm": True},
         {"n_layers": 2},
         {"downsampling_layers": [4, 6], "residuals": False},
     ],

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from tinyclap.audio import read_audio
 from tinyclap.checkpoints import sha256_of
@@ -37,7 +38,10 @@ class TagCalibration:
         for manifest_path, folder in self.corpora.manifests("train"):
             manifest = read_manifest(manifest_path, folder)
             clips += [item["wav"] for item in manifest.items]
-            made_of[manifest.meta["dataset"]] = {"options": manifest.meta["options_hash"], "n_clips": len(manifest.items)}
+            made_of[Path(manifest_path).stem] = {
+                "options": manifest.meta["options_hash"],
+                "n_clips": len(manifest.items),
+            }
         note = self._kept(made_of) or self._fitted(clips, made_of)
         self.teacher.set_prior(note["prior"])
         if self.loss is not None:
@@ -52,10 +56,21 @@ class TagCalibration:
         same = note["made_of"] == made_of and note["weights_sha256"] == sha256_of(self.teacher.weights)
         return note if same else None
 
+    def _heard(self, clips):
+        """Probabilities of batches of clips of one sample rate, in no particular order."""
+        waiting = {}
+        for path in tqdm(clips, unit="clip", desc="tag calibration"):
+            waveform, rate = read_audio(path)
+            waiting.setdefault(rate, []).append(waveform)
+            if len(waiting[rate]) == 32:
+                yield self.teacher.probabilities(waiting.pop(rate), rate)
+        for rate, waveforms in waiting.items():
+            yield self.teacher.probabilities(waveforms, rate)
+
     def _fitted(self, clips, made_of):
         if not clips:
             raise ConfigError("the tags' priors need at least one training clip")
-        rows = torch.cat([self.teacher.probabilities([wav], rate) for wav, rate in map(read_audio, clips)]).double()
+        rows = torch.cat(list(self._heard(clips))).double()
         logits = torch.logit(rows.clamp(1e-7, 1 - 1e-7))
         note = {
             "prior": rows.mean(dim=0).tolist(),
