@@ -43,6 +43,6 @@ class WeightAverage(nn.Module):
             else:
                 ours.copy_(theirs)
 
-    def forward(self, *inputs):
+    def forward(self, *inputs, **named_inputs):
         """The averaged network's output."""
-        return self.average(*inputs)
+        return self.average(*inputs, **named_inputs)

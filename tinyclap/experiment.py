@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import random
+import shutil
 import subprocess
 import sys
 from difflib import get_close_matches
@@ -269,6 +270,9 @@ def start_run(hparams, hparams_file, overrides, run_opts):
         experiment_directory=str(folder), hyperparams_to_save=str(hparams_file), overrides=overrides
     )
     if if_main_process():
+        # SpeechBrain copies its caller, which is this file; the script that runs is what a reader looks for.
+        (folder / Path(__file__).name).unlink(missing_ok=True)
+        shutil.copy(sys.argv[0], folder)
         write_json(started, note)
         write_json(folder / "provenance.json", provenance(run_opts["device"] or infer_device()))
 
