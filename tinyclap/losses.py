@@ -269,6 +269,30 @@ class FrameHintLoss(nn.Module):
         return F.mse_loss(given, wanted)
 
 
+class MapHintLoss(nn.Module):
+    """Mean squared error between an inner feature map of the student, through a 1×1 map, and one of the teacher's.
+
+    Source: as :class:`FrameHintLoss`. Both maps are averaged down to the coarser of the two grids; the teacher's is
+    standardised per channel.
+
+    Arguments
+    ---------
+    student_dim, teacher_dim : int
+        Channels of both sides' maps.
+    """
+
+    def __init__(self, student_dim, teacher_dim):
+        super().__init__()
+        self.map = nn.Conv2d(student_dim, teacher_dim, 1)
+        self.standardise = nn.BatchNorm2d(teacher_dim, affine=False, momentum=0.01)
+
+    def forward(self, student, teacher):
+        """The loss of a batch of maps: (B, C, F, M) and (B, C', F', M') → ()."""
+        wanted, given = self.standardise(teacher.detach().float()), self.map(student.float())
+        grid = [min(sizes) for sizes in zip(given.shape[2:], wanted.shape[2:], strict=True)]
+        return F.mse_loss(F.adaptive_avg_pool2d(given, grid), F.adaptive_avg_pool2d(wanted, grid))
+
+
 class EncoderKDLoss(nn.Module):
     """Encoder-level distillation through a shared space, as the captioning paper does it.
 

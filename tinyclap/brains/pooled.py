@@ -9,8 +9,9 @@ from tinyclap.brains.base import RecipeBrain
 class PooledDistillBrain(RecipeBrain):
     """Distils a student on :mod:`tinyclap.data.pool`: neither waveforms nor the teacher are touched in training.
 
-    ``modules``: ``student``, ``teacher`` (only described, not run), ``distill_loss`` on embeddings and ``hint_loss`` on
-    frames; weight ``hint: 0`` in ``loss_weights`` leaves the second one out.
+    ``modules``: ``student``, ``teacher`` (only described, not run), ``distill_loss`` on embeddings, and the hints'
+    losses: ``frame_hint`` on frames, ``pooled_hint`` on their mean over time, ``middle_hint`` on inner feature maps. A
+    hint with weight 0 in ``loss_weights`` is not computed.
     """
 
     def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):
@@ -26,15 +27,21 @@ class PooledDistillBrain(RecipeBrain):
         return student(log_mel=batch.log_mel), batch
 
     def loss_terms(self, predictions, batch, stage):
-        """Two terms, ``distill`` and ``hint``."""
+        """Four terms: ``distill`` and three hints."""
         encoding, batch = predictions
         if stage.name == "VALID":
             self.cosines.append(F.cosine_similarity(encoding.clip.float(), batch.target, dim=-1))
         terms = {"distill": self.modules.distill_loss(encoding.clip, batch.target)}
-        if self.hparams.loss_weights["hint"] > 0:
-            terms["hint"] = self.modules.hint_loss(encoding.frames, batch.frames)
-        else:
-            terms["hint"] = torch.zeros((), device=self.device)
+        sides = {
+            "frame_hint": (encoding.frames, batch.frames),
+            "pooled_hint": (encoding.frames.mean(dim=1, keepdim=True), batch.frames.mean(dim=1, keepdim=True)),
+            "middle_hint": (encoding.middle, batch.middle),
+        }
+        for name, (given, wanted) in sides.items():
+            if self.hparams.loss_weights[name] > 0:
+                terms[name] = self.modules[name](given, wanted)
+            else:
+                terms[name] = torch.zeros((), device=self.device)
         return terms
 
     def validation_stats(self):

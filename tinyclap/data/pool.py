@@ -35,11 +35,13 @@ class PoolBatch(NamedTuple):
     log_mel : torch.Tensor, shape (B, F, M)
     target : torch.Tensor, shape (B, D)
     frames : torch.Tensor, shape (B, F', C)
+    middle : torch.Tensor, shape (B, C", F", M")
     """
 
     log_mel: torch.Tensor
     target: torch.Tensor
     frames: torch.Tensor
+    middle: torch.Tensor
 
     def to(self, device):
         """The batch on a device, in float32."""
@@ -53,7 +55,7 @@ class TrainingPool:
     ---------
     corpora : tinyclap.data.corpora.Corpora
     teacher : tinyclap.teachers.FrozenTeacher
-        With ``teach(wavs (B, T)) → (target (B, D), frames (B, F', C))``.
+        With ``teach(wavs (B, T), sample_rate_hz)`` → target (B, D), frames (B, F', C), middle (B, C", F", M").
     features : tinyclap.features.LogMel
         The student's front end.
     folder : str or os.PathLike
@@ -98,7 +100,7 @@ class TrainingPool:
             items = json.loads(Path(path).read_text(encoding="utf-8"))["items"]
             digests[Path(path).name] = hashlib.sha256(json.dumps(items, sort_keys=True).encode()).hexdigest()
         return {
-            "format": 1,
+            "format": 2,
             "manifests": digests,
             "teacher": self.teacher.identity(),
             "features": self.features.config,
@@ -161,7 +163,7 @@ class PoolDatasets:
         self.pool = pool
 
     def __call__(self):
-        """``train`` and ``valid``: Datasets of (log_mel, target, frames), to be collated by :func:`collate_pool`."""
+        """``train`` and ``valid``: Datasets of (log_mel, target, frames, middle), to be collated by :func:`collate_pool`."""
         return {part: _PoolDataset(self.pool.folder, part, n_examples) for part, n_examples in self.pool.counts.items()}
 
 
@@ -192,8 +194,8 @@ class _ShardMaker:
                 random = np.random.default_rng([self.seed, part == "valid", index])
                 wavs.append(torch.from_numpy(crops.at(crops.any_name(random), random)))
             wavs = torch.stack(wavs)
-            target, frames = self.teacher.teach(wavs, self.features.sample_rate_hz)
-            rows.append([array.half().numpy() for array in (self.features(wavs), target, frames)])
+            taught = self.teacher.teach(wavs, self.features.sample_rate_hz)
+            rows.append([array.half().numpy() for array in (self.features(wavs), *taught)])
         for kind, arrays in zip(PoolBatch._fields, zip(*rows, strict=True), strict=True):
             # The first kind is renamed last: where it is, the shard is whole.
             _write(_shard_path(self.folder, part, first, kind), np.concatenate(arrays), hold=kind == "log_mel")
@@ -247,5 +249,5 @@ class _PoolDataset(torch.utils.data.Dataset):
 
 
 def collate_pool(examples):
-    """Stack examples: list of (log_mel, target, frames) → PoolBatch."""
+    """Stack examples: list of (log_mel, target, frames, middle) → PoolBatch."""
     return PoolBatch(*(torch.stack(tensors) for tensors in zip(*examples, strict=True)))

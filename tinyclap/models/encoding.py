@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 
 class AudioEncoding(NamedTuple):
@@ -17,14 +18,17 @@ class AudioEncoding(NamedTuple):
         The feature map that `clip` was pooled from, averaged over mel; F' is about F / 32 for the networks here.
     n_frames : torch.Tensor, shape (B,), int64
         How many of the F' frames belong to the clip: all of them, since batches hold clips of one length.
+    middle : torch.Tensor or None, shape (B, C", F", M")
+        The feature map before the last halving of time and frequency, for hints; None where an encoder has none.
     """
 
     clip: torch.Tensor
     frames: torch.Tensor
     n_frames: torch.Tensor
+    middle: torch.Tensor | None = None
 
 
-def as_encoding(clip, frames):
+def as_encoding(clip, frames, middle=None):
     """Join `clip` (B, C) and `frames` (B, F', C') to an :class:`AudioEncoding` in which every frame is valid.
 
     Example
@@ -33,7 +37,23 @@ def as_encoding(clip, frames):
     [5, 5]
     """
     n_frames = torch.full((frames.shape[0],), frames.shape[1], dtype=torch.int64, device=frames.device)
-    return AudioEncoding(clip, frames, n_frames)
+    return AudioEncoding(clip, frames, n_frames, middle)
+
+
+def last_halving(layers):
+    """Index of the last layer that has a stride of two; 0 where none has.
+
+    Arguments
+    ---------
+    layers : sequence of torch.nn.Module
+    """
+    strided = (nn.Conv2d, nn.MaxPool2d)
+    halving = [
+        index
+        for index, layer in enumerate(layers)
+        if any(isinstance(part, strided) and part.stride in (2, (2, 2)) for part in layer.modules())
+    ]
+    return max(halving, default=0)
 
 
 def at_least_frames(log_mel, n_min):

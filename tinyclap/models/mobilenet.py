@@ -9,7 +9,7 @@ from torch import nn
 
 from tinyclap.configurable import configurable
 from tinyclap.errors import ConfigError
-from tinyclap.models.encoding import as_encoding
+from tinyclap.models.encoding import as_encoding, last_halving
 from tinyclap.models.pruning import narrowed, shortened
 
 __all__ = ["MobileNet", "narrowed", "shortened"]
@@ -121,6 +121,7 @@ class MobileNet(nn.Module):
                 nn.Linear(self.embed_dim, d_head), nn.Hardswish(), nn.Dropout(dropout), nn.Linear(d_head, n_tags)
             )
         self.apply(_initialise)
+        self._last_halving = last_halving(self.features)
 
     @property
     def blocks(self):
@@ -130,9 +131,11 @@ class MobileNet(nn.Module):
     def forward(self, log_mel):
         """Encode log-mel spectrograms (B, F, M): clip (B, embed_dim), frames (B, ~F/32, embed_dim)."""
         feature_map = log_mel.transpose(1, 2).unsqueeze(1)
-        for layer in self.features:
+        for index, layer in enumerate(self.features):
+            if index == self._last_halving:
+                middle = feature_map.transpose(2, 3)
             feature_map = layer(feature_map)
-        return as_encoding(feature_map.mean((2, 3)), feature_map.mean(2).transpose(1, 2))
+        return as_encoding(feature_map.mean((2, 3)), feature_map.mean(2).transpose(1, 2), middle)
 
     def tag_logits(self, clip):
         """Return the logits (B, n_tags) of the tags, given `clip` (B, embed_dim)."""

@@ -9,7 +9,7 @@ from torch import nn
 
 from tinyclap.configurable import configurable
 from tinyclap.errors import ConfigError
-from tinyclap.models.encoding import as_encoding, at_least_frames
+from tinyclap.models.encoding import as_encoding, at_least_frames, last_halving
 
 _STEM_WIDTH, _FIRST_WIDTH, _SECOND_WIDTH = 48, 24, 48
 _N_FIXED = 3  # the blocks with ids 1 to 3 are always there; strides at 1 and 3
@@ -154,6 +154,8 @@ class PhiNet(nn.Module):
             if halves and pool and block_id <= _N_FIXED:
                 layers.append(nn.MaxPool2d(2))
         self._layers = nn.ModuleList(layers)
+        self._last_halving = last_halving(layers)
+        self.n_middle = next(part for part in layers[self._last_halving].modules() if isinstance(part, nn.Conv2d)).in_channels
         self.pn_block = None if embed_width is None else nn.Conv2d(n_in, embed_width, 1, stride=embed_stride)
         self.pn_norm = None
         if embed_width is not None and embed_norm:
@@ -179,23 +181,30 @@ class PhiNet(nn.Module):
 
     def feature_map(self, log_mel):
         """Return the map after the last block, (B, C, ~F/32, ~M/32), of log-mel spectrograms (B, F, M)."""
+        return self._maps(log_mel)[0]
+
+    def _maps(self, log_mel):
+        """The last map, and the one before the last halving."""
         log_mel = at_least_frames(log_mel, self._n_min_frames)
         # bn0 normalises each mel bin: it wants the bins where channels are.
         feature_map = self.bn0(log_mel.transpose(1, 2).unsqueeze(3)).permute(0, 3, 2, 1)
-        for layer in self._layers:
+        middle = feature_map
+        for index, layer in enumerate(self._layers):
+            if index == self._last_halving:
+                middle = feature_map
             feature_map = layer(feature_map)
-        return feature_map
+        return feature_map, middle
 
     def forward(self, log_mel):
         """Encode log-mel spectrograms (B, F, M): clip (B, embed_dim), frames (B, F', embed_dim)."""
-        feature_map = self.feature_map(log_mel)
+        feature_map, middle = self._maps(log_mel)
         if self.pn_block is not None:
             feature_map = self.pn_block(feature_map)
         if self.pn_norm is not None:
             feature_map = self.pn_norm(feature_map)
         frames = feature_map.mean(3).transpose(1, 2)
         clip = frames.mean(1) if self.pooling == "mean" else frames.mean(1) + frames.amax(1)
-        return as_encoding(clip, frames)
+        return as_encoding(clip, frames, middle)
 
 
 class _Block(nn.Module):

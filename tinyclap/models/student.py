@@ -111,13 +111,13 @@ class AudioStudent(nn.Module):
         -------
         AudioEncoding
             ``clip`` (B, D) in the shared space, not normalised (probabilities where ``output`` is "sigmoid");
-            ``frames`` and ``n_frames`` as the encoder gives them, before the projection.
+            the rest as the encoder gives it, before the projection.
         """
         log_mel = self.features(wavs) if log_mel is None else log_mel
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
             encoding = self.encoder(log_mel)
         clip = encoding.clip if self.projection is None else self.projection(encoding.clip)
-        return AudioEncoding(clip.sigmoid() if self.output == "sigmoid" else clip, encoding.frames, encoding.n_frames)
+        return encoding._replace(clip=clip.sigmoid() if self.output == "sigmoid" else clip)
 
     def embed_audio(self, wavs, sample_rate_hz, batch_size=32):
         """Embed clips of any length, rate and number of channels; each alone is the same as in a batch.

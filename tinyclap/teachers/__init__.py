@@ -64,13 +64,15 @@ def make_teacher(kind, **options):
     return TEACHERS[kind](**options)
 
 
-def make_text_side(config):
+def make_text_side(config, weights=None):
     """What turns class names into vectors when a student is scored.
 
     Arguments
     ---------
     config : dict
         ``text_side()`` of the student's teacher, as its config holds it.
+    weights : str or os.PathLike, optional
+        Where its weights are now, if they have moved; in a tag space these are the sentence encoder's.
 
     Returns
     -------
@@ -78,6 +80,8 @@ def make_text_side(config):
     """
     config = dict(config)
     kind = config.pop("kind")
+    if weights is not None:
+        config["sentence_encoder" if kind == "tag_space" else "weights"] = str(weights)
     if kind == "tag_space":
         return TagSpaceText(**config)
     return make_teacher(kind, **config).load()

@@ -68,8 +68,8 @@ class TagCalibration:
             yield self.teacher.probabilities(waveforms, rate)
 
     def _fitted(self, clips, made_of):
-        if not clips:
-            raise ConfigError("the tags' priors need at least one training clip")
+        if len(clips) < 2:
+            raise ConfigError(f"the tags' priors and spreads need two training clips at least; {len(clips)} given")
         rows = torch.cat(list(self._heard(clips))).double()
         logits = torch.logit(rows.clamp(1e-7, 1 - 1e-7))
         note = {

@@ -15,7 +15,8 @@ class CheckpointTeacher(FrozenTeacher):
     weights : str or os.PathLike
         A run's folder (``results/…/1234``), or a folder with ``config.json`` and ``model.safetensors``.
     text_weights : str or os.PathLike, optional
-        Where the weights of its teacher's text tower are now, if they have moved since the run.
+        Where the weights of its teacher's text tower (in a tag space: its sentence encoder) are now, if they have
+        moved since the run.
     """
 
     def __init__(self, weights, text_weights=None):
@@ -31,8 +32,7 @@ class CheckpointTeacher(FrozenTeacher):
                 raise CheckpointError(f"{self.weights} has no text side; teach with a run that names its teacher")
             from tinyclap.teachers import make_text_side  # the registry imports this file
 
-            moved = {} if self.text_weights is None else {"weights": str(self.text_weights)}
-            self._text = make_text_side({**self.folder_config["text_side"], **moved})
+            self._text = make_text_side(self.folder_config["text_side"], self.text_weights)
             self.score_kind, self.default_templates = self._text.score_kind, self._text.default_templates
 
     @torch.no_grad()
@@ -54,6 +54,7 @@ class CheckpointTeacher(FrozenTeacher):
 
     def text_side(self):
         """What a student of this teacher writes into its own config, to be scored later."""
+        self._require_loaded()
         if self._text is not None:
             return self.folder_config["text_side"]
         return {"kind": "checkpoint", "weights": str(self.weights)}

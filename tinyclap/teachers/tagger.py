@@ -145,6 +145,7 @@ class TaggerTeacher(FrozenTeacher):
 
     def set_prior(self, prior):
         """Set the mean probability of each tag over unlabelled clips, shape (K,)."""
+        self._require_loaded()
         self._text.prior = list(prior)
 
     @torch.no_grad()
@@ -201,6 +202,7 @@ class TaggerTeacher(FrozenTeacher):
             "kind": "tagger",
             "weights": str(self.weights),
             "width": self.width,
+            "labels": None if self.labels is None else str(self.labels),
             "space": self.space,
             "sentence_encoder": str(self.sentence_encoder),
             "templates": list(self.default_templates),
@@ -221,9 +223,14 @@ class TaggerTeacher(FrozenTeacher):
 
         Returns
         -------
-        (torch.Tensor of shape (B, K), torch.Tensor of shape (B, F', C))
-            Tag probabilities, and the last feature map averaged over frequency.
+        torch.Tensor, shape (B, K)
+            Tag probabilities.
+        torch.Tensor, shape (B, F', C)
+            The last feature map, averaged over frequency.
+        torch.Tensor, shape (B, C", F", M")
+            The feature map before the last halving.
         """
         self._require_loaded()
         encoding = self.model(resample(wavs, sample_rate_hz, self.sample_rate_hz))
-        return self.model.audio.encoder.tag_logits(encoding.clip).sigmoid(), encoding.frames
+        logits = self.model.audio.encoder.tag_logits(encoding.clip)
+        return logits.sigmoid(), encoding.frames, encoding.middle
