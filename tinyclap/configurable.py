@@ -78,6 +78,8 @@ def build(config):
 def _unplain(value):
     if isinstance(value, dict) and "type" in value:
         return build(value)
+    if isinstance(value, dict):
+        return {key: _unplain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_unplain(item) for item in value]
     return value

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from speechbrain.core import create_experiment_directory
 from speechbrain.utils.distributed import ddp_barrier, if_main_process, infer_device
 from speechbrain.utils.run_opts import RunOptions
@@ -100,7 +101,7 @@ def parse_command_line(arguments):
     Raises
     ------
     ConfigError
-        No recipe comes first, or a value stands without a key.
+        No recipe comes first, a value stands without a key or a key without one value, or a value is not YAML.
     """
     if not arguments or arguments[0].startswith("-"):
         raise ConfigError("the recipe comes first: python train.py hparams/distill_phinet.yaml [--key value …]")
@@ -108,20 +109,36 @@ def parse_command_line(arguments):
     run_words, overrides, key = [arguments[0]], {}, None
     for word in arguments[1:]:
         if word.startswith("--"):
-            key, _, value = word[2:].partition("=")
+            key, sign, value = word[2:].partition("=")
             if key in known:
                 run_words.append(word)
             else:
-                overrides[key] = YAML(typ="safe").load(value) if "=" in word else None
+                overrides[key] = [value] if sign else []
         elif key is None:
             raise ConfigError(f"{word!r} stands alone; options are written --key value")
         elif key in known:
             run_words.append(word)
-        elif overrides[key] is not None:
-            raise ConfigError(f"--{key} has more than one value: put {word!r} and what precedes it in quotation marks")
         else:
-            overrides[key] = YAML(typ="safe").load(word)
-    return arguments[0], RunOptions.from_command_line_args(run_words)[1], overrides
+            overrides[key].append(word)
+    recipe, run_opts, surplus = RunOptions.from_command_line_args(run_words)
+    if surplus:
+        raise ConfigError(f"{surplus!r} stands alone: the option before it takes no value, or no second one")
+    return recipe, run_opts, {key: _value(key, words) for key, words in overrides.items()}
+
+
+def _value(key, words):
+    """The one value of an option, read as YAML."""
+    if not words:
+        raise ConfigError(f"--{key} has no value; write --{key} True, or --{key} null")
+    if len(words) > 1:
+        raise ConfigError(f"--{key} has more than one value: put {' '.join(words)!r} in quotation marks")
+    try:
+        return YAML(typ="safe").load(words[0])
+    except YAMLError as error:
+        quoted = json.dumps(words[0], ensure_ascii=False)
+        raise ConfigError(
+            f"--{key}: {words[0]!r} is not YAML; text goes in quotation marks of its own: '{quoted}'"
+        ) from error
 
 
 def load_hparams(hparams_file, overrides):
@@ -157,10 +174,10 @@ def load_hparams(hparams_file, overrides):
             + f" Its keys are: {', '.join(known)}"
         )
     missing = [key for key in known if getattr(plain[key], "tag", None) and "PLACEHOLDER" in str(plain[key].tag)]
-    missing = [key for key in missing if overrides.get(key) is None]
+    default = embedded_default(hparams_file, overrides)
+    missing = [key for key in missing if {**default, **overrides}.get(key) is None]
     if missing:
         raise ConfigError(f"{hparams_file} needs {', '.join(f'--{key} …' for key in missing)}; see its head")
-    default = embedded_default(hparams_file, overrides)
     if default:
         logger.warning(
             "None of %s was given: this run is the built-in demonstration, with %s",
@@ -274,7 +291,9 @@ def start_run(hparams, hparams_file, overrides, run_opts):
         (folder / Path(__file__).name).unlink(missing_ok=True)
         shutil.copy(sys.argv[0], folder)
         write_json(started, note)
-        write_json(folder / "provenance.json", provenance(run_opts["device"] or infer_device()))
+        starts = folder / "provenance.json"
+        before = json.loads(starts.read_text(encoding="utf-8")) if starts.exists() else []
+        write_json(starts, [*before, provenance(run_opts["device"] or infer_device())])
 
 
 def _plain(value):
@@ -282,7 +301,7 @@ def _plain(value):
 
 
 def release_note(hparams):
-    """What a released folder says of its making: the teacher's text side, the corpora, the seed, the provenance.
+    """What a released folder says of its making: the teacher's text side, the corpora, the seed, each start of the run.
 
     Arguments
     ---------
@@ -297,7 +316,7 @@ def release_note(hparams):
     note = {
         "seed": hparams["seed"],
         "corpora": hparams["corpora"].describe(),
-        "provenance": json.loads((folder / "provenance.json").read_text(encoding="utf-8")),
+        "starts": json.loads((folder / "provenance.json").read_text(encoding="utf-8")),
     }
     teacher = hparams["modules"].get("teacher")
     if teacher is not None:

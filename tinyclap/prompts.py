@@ -62,7 +62,7 @@ def make_prompts(class_names, templates=TINYCLAP_TEMPLATE, underscores="space", 
     Raises
     ------
     ConfigError
-        A template has no ``{}``, or more than one.
+        There is no template, or one has no ``{}`` or more than one.
 
     Example
     -------
@@ -70,7 +70,11 @@ def make_prompts(class_names, templates=TINYCLAP_TEMPLATE, underscores="space", 
     [['this is the sound of dog bark']]
     """
     templates = [templates] if isinstance(templates, str) else list(templates)
+    if not templates:
+        raise ConfigError("prompts: no template was given, so the classes have no text")
     for template in templates:
         if template.count("{}") != 1:
             raise ConfigError(f"prompt template {template!r} must hold the class name's place, {{}}, exactly once")
-    return [[template.format(readable(name, underscores, slashes)) for template in templates] for name in class_names]
+    return [
+        [template.replace("{}", readable(name, underscores, slashes)) for template in templates] for name in class_names
+    ]

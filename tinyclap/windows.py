@@ -44,7 +44,9 @@ class WindowPolicy:
         if self.short not in ("tile", "pad", "native"):
             raise ConfigError(f"window policy: short={self.short!r}; choose 'tile', 'pad' or 'native'")
         if not self.window_s > 0 or (self.hop_s is not None and not self.hop_s > 0):
-            raise ConfigError(f"window policy: window_s={self.window_s} and hop_s={self.hop_s} must be positive seconds")
+            raise ConfigError(
+                f"window policy: window_s={self.window_s} and hop_s={self.hop_s} must be positive seconds"
+            )
 
     @property
     def config(self):
@@ -118,11 +120,18 @@ def as_waveforms(wavs):
         A clip is empty, is not numeric, has NaN or infinite samples, or does not have its channels first.
     """
     if isinstance(wavs, torch.Tensor) or hasattr(wavs, "__array__"):
-        wavs = torch.as_tensor(wavs)
+        wavs = _tensor(wavs, "the batch")
         clips = [wavs] if wavs.ndim == 1 else list(wavs)
     else:
-        clips = [torch.as_tensor(wav) for wav in wavs]
+        clips = [_tensor(wav, f"clip {index} of the batch") for index, wav in enumerate(wavs)]
     return [_mono(clip, f"clip {index} of the batch") for index, clip in enumerate(clips)]
+
+
+def _tensor(samples, source):
+    try:
+        return torch.as_tensor(samples)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AudioError(source, f"is not an array of samples ({error}); read the file first") from error
 
 
 def _mono(clip, source):
@@ -164,12 +173,19 @@ def embed_windows(forward, waveforms, sample_rate_hz, policy, batch_size=32, nor
     -------
     torch.Tensor, shape (B, D)
 
+    Raises
+    ------
+    AudioError
+        There is no clip.
+
     Example
     -------
     >>> clips = [torch.ones(300), torch.ones(1700)]
     >>> embed_windows(lambda x: x[:, :4], clips, 100, WindowPolicy(window_s=5.0)).shape
     torch.Size([2, 4])
     """
+    if not waveforms:
+        raise AudioError("the batch", "holds no clip; give at least one")
     windows_by_length = {}
     for index, waveform in enumerate(waveforms):
         for window in policy.cut(waveform, sample_rate_hz):

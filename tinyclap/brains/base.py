@@ -21,6 +21,8 @@ from tinyclap.errors import CheckpointError, ConfigError
 
 logger = logging.getLogger(__name__)
 
+_STEP_FIELDS = ("epoch", "step", "lr", "loss")  # of train_steps.csv; what follows are the loss's terms
+
 
 class RecipeBrain(sb.Brain):
     """Base of the recipes' Brains.
@@ -61,6 +63,8 @@ class RecipeBrain(sb.Brain):
 
     def _fit_train(self, train_set, epoch, enable):
         self.steps_per_epoch = len(train_set)
+        # A run that was stopped between an epoch's last step and its validation has no step left to set the rate.
+        self.lr = self._lr_at(epoch, max(self.step, 1))
         super()._fit_train(train_set, epoch, enable)
 
     def on_fit_batch_start(self, batch, should_step):
@@ -68,10 +72,13 @@ class RecipeBrain(sb.Brain):
         epoch = self.hparams.epoch_counter.current
         rank = int(os.environ.get("RANK", 0))
         torch.manual_seed((self.hparams.seed * 1_000_003 + epoch * 1_000_000 + self.step) * 64 + rank)
-        progress = (epoch - 1 + (self.step - 1) / self.steps_per_epoch) / self.hparams.epoch_counter.limit
-        self.lr = self.hparams.lr_schedule.lr_at(min(progress, 1.0))
+        self.lr = self._lr_at(epoch, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
+
+    def _lr_at(self, epoch, step):
+        progress = (epoch - 1 + (step - 1) / self.steps_per_epoch) / self.hparams.epoch_counter.limit
+        return self.hparams.lr_schedule.lr_at(min(progress, 1.0))
 
     def on_fit_batch_end(self, batch, outputs, loss, should_step):
         """Move the weight average, and write the step down."""
@@ -144,9 +151,13 @@ class RecipeBrain(sb.Brain):
         CheckpointError
             There is none.
         """
+        if self.checkpointer is None:
+            raise CheckpointError("no checkpointer, so no checkpoint: nothing to score")
         best = self.checkpointer.recover_if_possible(min_key="valid_loss")
         if best is None:
-            raise CheckpointError(f"no checkpoint in {self.checkpointer.checkpoints_dir}; train first: nothing to score")
+            raise CheckpointError(
+                f"no checkpoint in {self.checkpointer.checkpoints_dir}; train first: nothing to score"
+            )
         self.recovered = True
         epoch = self.hparams.epoch_counter.current
         return {"checkpoint": best.path.name, "epoch": epoch, "valid_loss": best.meta["valid_loss"]}
@@ -192,11 +203,21 @@ class RecipeBrain(sb.Brain):
                 lines = file.read().splitlines(keepends=True)
             kept = [line for line in lines[1:] if line.endswith("\n") and self._is_known(line, known)]
             steps.write_text("".join([*lines[:1], *kept]), encoding="utf-8")
+            if self.step > 0:
+                self._remember_terms([*lines[:1], *kept], epoch=known[0])
         if history.exists():
             records = [line for line in history.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
             done = self.hparams.epoch_counter.current
             kept = [line + "\n" for line in records if json.loads(line)["epoch"] <= done]
             history.write_text("".join(kept), encoding="utf-8")
+
+    def _remember_terms(self, lines, epoch):
+        """Take up the sums of the terms where the interrupted epoch left them, for its means in the history."""
+        for row in csv.DictReader(lines):
+            if int(row["epoch"]) == epoch:
+                self.n_terms += 1
+                for name in [name for name in row if name not in _STEP_FIELDS]:
+                    self.terms_sum[name] = self.terms_sum.get(name, 0.0) + float(row[name])
 
     def _is_known(self, line, known):
         epoch, step = (int(word) for word in line.split(",")[:2])

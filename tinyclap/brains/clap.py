@@ -4,10 +4,13 @@ from tinyclap.brains.base import RecipeBrain
 
 
 class ClapBrain(RecipeBrain):
-    """Trains both towers and the temperature on pairs of audio and caption. ``modules``: ``student`` (a Clap) and ``clap_loss``."""
+    """Trains both towers and the temperature on pairs of audio and caption.
+
+    ``modules``: ``student`` (a Clap) and ``clap_loss``.
+    """
 
     def compute_forward(self, batch, stage):
-        """Embeddings of a batch of pairs and the log of the inverse temperature: ((B, D), (B, D), ())."""
+        """Embeddings of a batch of pairs and the factor of their cosines: ((B, D), (B, D), ())."""
         batch = batch.to(self.device)
         clap = self.modules.student
         if stage.name != "TRAIN" and self.average is not None:

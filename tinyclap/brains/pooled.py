@@ -38,7 +38,7 @@ class PooledDistillBrain(RecipeBrain):
             "middle_hint": (encoding.middle, batch.middle),
         }
         for name, (given, wanted) in sides.items():
-            if self.hparams.loss_weights[name] > 0:
+            if self.hparams.loss_weights.get(name, 1.0) > 0:
                 terms[name] = self.modules[name](given, wanted)
             else:
                 terms[name] = torch.zeros((), device=self.device)

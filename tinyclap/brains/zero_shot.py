@@ -100,7 +100,9 @@ class ZeroShotBrain(sb.Brain):
         part = f"{path}.part"
         with open(part, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["id", "fold", "label", "prediction", "correct", *(f"score:{name}" for name in self.classes)])
+            writer.writerow(
+                ["id", "fold", "label", "prediction", "correct", *(f"score:{name}" for name in self.classes)]
+            )
             for item, row, best in zip(self.items, scores, predictions, strict=True):
                 name = self.classes[best]
                 hit = int(name == item["label"])

@@ -26,7 +26,9 @@ class Corpus:
 
     def __init__(self, name, folder, prepare, train=None, valid=None, test=None):
         self.name, self.folder, self._prepare = name, folder, prepare
-        self.parts = {part: options for part, options in (("train", train), ("valid", valid), ("test", test)) if options}
+        self.parts = {
+            part: options for part, options in (("train", train), ("valid", valid), ("test", test)) if options
+        }
         for part, options in self.parts.items():
             if "split" not in options:
                 raise ConfigError(f"corpus {name}: its {part} part has no split, so its manifest would have no name")
@@ -87,5 +89,5 @@ class Corpora:
         return [(path, folder) for path, folder in pairs if path is not None]
 
     def describe(self):
-        """Names and folders, JSON-able, for the run's record."""
-        return [{"name": corpus.name, "folder": str(corpus.folder), "parts": corpus.parts} for corpus in self.corpora]
+        """Names and parts, JSON-able, for the run's record; where they lie on this machine is left out."""
+        return [{"name": corpus.name, "parts": corpus.parts} for corpus in self.corpora]

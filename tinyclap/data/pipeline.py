@@ -59,9 +59,7 @@ def hold_out(items, fraction):
     (dict, dict)
         Training and validation items; a function of the groups' names alone.
     """
-    held = {
-        name: item for name, item in items.items() if zlib.crc32(item["group"].encode()) / 2**32 < fraction
-    }
+    held = {name: item for name, item in items.items() if zlib.crc32(item["group"].encode()) / 2**32 < fraction}
     return {name: item for name, item in items.items() if name not in held}, held
 
 

@@ -120,6 +120,11 @@ class TaggerTeacher(FrozenTeacher):
         self.model = load_published("efficientat-mn", path=self.weights, width=self.width)
         self.label_names = read_labels(self.labels or Path(self.weights).with_name(LABELS_FILE))
         self.embed_dim = len(self.label_names)
+        n_tags = self.model.audio.encoder.classifier[-1].out_features
+        if self.embed_dim != n_tags:
+            raise CheckpointError(
+                f"{self.embed_dim} labels for a tagger of {n_tags} tags; give its own {LABELS_FILE} by labels"
+            )
         self._text = TagSpaceText(
             self.label_names,
             self._read_prior(),

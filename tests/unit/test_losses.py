@@ -1,0 +1,284 @@
+"""The losses: numbers by hand and of the published code, minima, gradients, and the bound that distillation rests on."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from published_reference import arrays, rule
+
+from tinyclap import losses
+from tinyclap.errors import ConfigError
+from tinyclap.losses import (
+    CentredCosineDistillLoss,
+    ClapContrastiveLoss,
+    CosineDistillLoss,
+    EmbeddingMSELoss,
+    EncoderKDLoss,
+    FrameHintLoss,
+    MapHintLoss,
+    TagDistillLoss,
+    TagProfileLoss,
+)
+
+
+def embeddings(seed=0, n=5, dim=8):
+    return torch.randn(n, dim, generator=torch.Generator().manual_seed(seed))
+
+
+def probabilities(seed=0, n=5, dim=8):
+    return torch.rand(n, dim, generator=torch.Generator().manual_seed(seed)) * 0.98 + 0.01
+
+
+def clips(*rows):
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+# What the paper's loss guarantees -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dim", [2, 3, 16, 257, 1024])
+def test_no_text_s_similarity_moves_by_more_than_the_bound(dim):
+    generator = torch.Generator().manual_seed(dim)
+    teacher = torch.randn(200, dim, dtype=torch.float64, generator=generator)
+    noise = torch.randn(200, dim, dtype=torch.float64, generator=generator)
+    student = teacher + noise * torch.logspace(-4, 2, 200, dtype=torch.float64)[:, None]  # from near to unrelated
+    texts = torch.randn(300, dim, dtype=torch.float64, generator=generator)
+    bound = (2 - 2 * F.cosine_similarity(student, teacher, dim=-1)).clamp(min=0).sqrt()
+    s, a, t = (F.normalize(rows, dim=-1) for rows in (student, teacher, texts))
+    assert ((s @ t.T - a @ t.T).abs() <= bound[:, None] + 1e-12).all()
+
+
+@pytest.mark.parametrize("dim", [2, 16, 1024])
+def test_the_bound_is_attained_by_the_text_along_the_difference(dim):
+    s, a = (F.normalize(embeddings(seed, 50, dim).double(), dim=-1) for seed in (1, 2))
+    t = F.normalize(s - a, dim=-1)
+    change = ((s * t).sum(-1) - (a * t).sum(-1)).abs()
+    torch.testing.assert_close(change, (2 - 2 * (s * a).sum(-1)).sqrt())
+
+
+def test_the_class_is_kept_where_the_teacher_s_margin_exceeds_twice_the_bound():
+    generator = torch.Generator().manual_seed(0)
+    teacher = F.normalize(torch.randn(500, 16, generator=generator).double(), dim=-1)
+    student = F.normalize(teacher + 0.05 * torch.randn(500, 16, generator=generator).double(), dim=-1)
+    texts = F.normalize(torch.randn(10, 16, generator=generator).double(), dim=-1)
+    bound = (2 - 2 * (student * teacher).sum(-1)).clamp(min=0).sqrt()
+    scores = teacher @ texts.T
+    best = scores.topk(2, dim=-1).values
+    sure = best[:, 0] - best[:, 1] > 2 * bound
+    assert 50 < sure.sum() < 450, "the case says nothing if all or none are sure"
+    assert torch.equal(scores[sure].argmax(-1), (student @ texts.T)[sure].argmax(-1))
+
+
+# Values by hand -------------------------------------------------------------------------------------------------------
+
+
+def test_cosine_distillation_is_the_mean_negative_cosine_whatever_the_lengths():
+    student, teacher = clips([3, 4], [1, 0], [0, 2]), clips([6, 8], [0, 5], [1, -1])
+    wanted = -(1 + 0 - math.sqrt(0.5)) / 3
+    assert CosineDistillLoss()(student, teacher).item() == pytest.approx(wanted)
+    assert CosineDistillLoss()(7 * teacher, teacher).item() == pytest.approx(-1)
+
+
+def test_clap_s_loss_of_two_orthogonal_pairs():
+    # Cosines are the identity, so each row and each column is CE of (scale, 0): log(1 + exp(−scale)).
+    rows = torch.eye(2)
+    loss = ClapContrastiveLoss()(rows, 5 * rows, torch.tensor(2.0))
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-2)))
+    swapped = ClapContrastiveLoss()(rows, rows.flip(0), torch.tensor(2.0))
+    assert swapped.item() == pytest.approx(math.log(1 + math.exp(2)))
+
+
+def test_clap_s_loss_is_symmetric_and_its_logits_are_clipped():
+    audio, text = embeddings(0), embeddings(1)
+    assert losses.clap_contrastive(audio, text).item() == pytest.approx(losses.clap_contrastive(text, audio).item())
+    rows = torch.eye(2)
+    clipped = losses.clap_contrastive(rows, rows.flip(0), 1000.0)
+    assert clipped.item() == pytest.approx(100.0)
+
+
+def test_centring_takes_the_common_part_away():
+    # Both sides share the first axis; what is left after the mean is taken away points in opposite directions.
+    loss = losses.centred_cosine_distill(clips([1, 0.1]), clips([1, -0.1]), F.normalize(clips([1, 0]), dim=-1)[0])
+    assert CosineDistillLoss()(clips([1, 0.1]), clips([1, -0.1])) < -0.9
+    assert loss.item() > 0.9
+
+
+def test_the_centred_loss_s_mean_is_the_plain_average_and_later_an_exponential_one():
+    loss = CentredCosineDistillLoss(2, momentum=0.4).train()
+    for row in ([1.0, 0.0], [0.0, 3.0]):
+        loss(embeddings(0, 1, 2), clips(row))
+    assert loss.mean.tolist() == pytest.approx([0.5, 0.5])
+    loss(embeddings(0, 1, 2), clips([1, 0]))  # 1/3 is less than 0.4
+    assert loss.mean.tolist() == pytest.approx([0.7, 0.3])
+    loss.eval()(embeddings(0, 1, 2), clips([-1, 0]))
+    assert loss.mean.tolist() == pytest.approx([0.7, 0.3]), "validation moves nothing"
+    assert {"mean", "n_batches"} <= set(loss.state_dict())
+
+
+def test_squared_errors_are_averaged_over_rows_and_dimensions():
+    student, teacher = clips([1, 2], [3, 4]), clips([1, 0], [0, 4])
+    assert EmbeddingMSELoss()(student, teacher).item() == pytest.approx((4 + 9) / 4)
+    assert EmbeddingMSELoss(l2_norm=True)(clips([0, 9]), clips([2, 0])).item() == pytest.approx((1 + 1) / 2)
+    assert EmbeddingMSELoss(l2_norm=True)(3 * teacher, teacher).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_tag_distillation_is_the_divergence_of_independent_tags():
+    by_hand = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    assert TagDistillLoss()(clips([0.25, 0.3]), clips([0.5, 0.3])).item() == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_tag_distillation_survives_certainty():
+    assert torch.isfinite(TagDistillLoss()(clips([0, 1]), clips([1, 0])))
+
+
+def test_the_tag_profile_divides_by_the_prior():
+    loss = TagProfileLoss(n_tags=2, floor=0.0)
+    loss.set_prior([0.01, 0.04])
+    # √(p / prior): teacher (√1, √4) → (1/3, 2/3); student (√4, √4) → (1/2, 1/2).
+    value = loss(clips([0.04, 0.16]), clips([0.01, 0.16]))
+    assert value.item() == pytest.approx(math.log(2 / 3) / 3 + 2 * math.log(4 / 3) / 3, rel=1e-5)
+
+
+def test_the_tag_profile_looks_at_proportions_alone():
+    loss = TagProfileLoss(n_tags=8)
+    teacher = probabilities()
+    assert loss(teacher / 2, teacher).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_frame_hints_are_standardised_and_the_student_s_time_axis_is_resampled():
+    hint = FrameHintLoss(2, 2).train()
+    hint.map.load_state_dict({"weight": torch.eye(2), "bias": torch.zeros(2)})
+    teacher = torch.randn(3, 4, 2) * 50 + 10
+    standardised = (teacher - teacher.mean((0, 1))) / teacher.std((0, 1), unbiased=False)
+    assert hint(standardised, teacher).item() == pytest.approx(0, abs=1e-6)
+    doubled = standardised.repeat_interleave(2, dim=1)  # twice as many frames
+    assert hint(doubled, teacher).item() == pytest.approx(0, abs=1e-6)
+    assert hint(torch.zeros(3, 4, 2), teacher).item() == pytest.approx(1, rel=1e-3), "variance of what is standardised"
+
+
+def test_map_hints_compare_on_the_coarser_grid():
+    hint = MapHintLoss(2, 2).train()
+    hint.map.load_state_dict({"weight": torch.eye(2)[:, :, None, None], "bias": torch.zeros(2)})
+    teacher = torch.randn(3, 2, 4, 6) * 50 + 10
+    standardised = (teacher - teacher.mean((0, 2, 3))[:, None, None]) / teacher.std((0, 2, 3), unbiased=False)[
+        :, None, None
+    ]
+    assert hint(standardised, teacher).item() == pytest.approx(0, abs=1e-6)
+    finer = standardised.repeat_interleave(2, dim=2)
+    assert hint(finer, teacher).item() == pytest.approx(0, abs=1e-6)
+    coarser = F.avg_pool2d(standardised, 2)
+    assert hint(coarser, teacher).item() == pytest.approx(0, abs=1e-6)
+
+
+# What every loss owes -------------------------------------------------------------------------------------------------
+
+PAIRED = {
+    "cosine": (CosineDistillLoss, embeddings, -1.0),
+    "centred": (lambda: CentredCosineDistillLoss(8).eval(), embeddings, -1.0),
+    "mse": (EmbeddingMSELoss, embeddings, 0.0),
+    "mse_l2norm": (lambda: EmbeddingMSELoss(l2_norm=True), embeddings, 0.0),
+    "tag": (TagDistillLoss, probabilities, 0.0),
+    "tag_profile": (lambda: TagProfileLoss(8), probabilities, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_agreement_is_the_minimum_and_has_no_gradient(name):
+    make, sides, least = PAIRED[name]
+    teacher = sides()
+    student = teacher.clone().requires_grad_()
+    loss = make()(student, teacher)
+    loss.backward()
+    assert loss.item() == pytest.approx(least, abs=1e-5)
+    assert student.grad.abs().max() < 1e-5
+    others = [make()(sides(seed), teacher).item() for seed in range(1, 6)]
+    assert min(others) > least + 1e-3
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_only_the_student_gets_a_gradient(name):
+    make, sides, _ = PAIRED[name]
+    student, teacher = sides(1).requires_grad_(), sides(2).requires_grad_()
+    make()(student, teacher).backward()
+    assert student.grad.abs().sum() > 0
+    assert teacher.grad is None
+
+
+@pytest.mark.parametrize("kind", ["mse", "contrastive"])
+def test_the_teacher_gets_no_gradient_through_the_shared_space(kind):
+    loss = EncoderKDLoss(8, 6, 4, kind)
+    student, teacher = embeddings(1).requires_grad_(), embeddings(2, dim=6).requires_grad_()
+    loss(student, teacher).backward()
+    assert student.grad.abs().sum() > 0 and teacher.grad is None
+    assert loss.stdnt_proj.weight.grad.abs().sum() > 0 and loss.tchr_proj.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("hint", "shape"), [(FrameHintLoss(4, 4), (3, 5, 4)), (MapHintLoss(4, 4), (3, 4, 5, 6))])
+def test_hints_leave_the_teacher_alone(hint, shape):
+    student, teacher = torch.randn(shape, requires_grad=True), torch.randn(shape, requires_grad=True)
+    hint(student, teacher).backward()
+    assert student.grad.abs().sum() > 0 and teacher.grad is None
+
+
+def test_both_towers_and_the_temperature_learn_from_clap_s_loss():
+    audio, text, scale = embeddings(0).requires_grad_(), embeddings(1).requires_grad_(), torch.tensor(5.0)
+    scale.requires_grad_()
+    ClapContrastiveLoss()(audio, text, scale).backward()
+    assert all(tensor.grad.abs().sum() > 0 for tensor in (audio, text, scale))
+
+
+# The published code's numbers -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return arrays("tinyclap")
+
+
+def reference_kd(kind, **options):
+    loss = EncoderKDLoss(32, 32, 16, kind, **options)
+    filled = {
+        name: torch.from_numpy(rule.fill(name, tensor.shape))
+        for name, tensor in loss.state_dict().items()
+        if name != "logit_scale"  # keeps its own value, ln(1/0.07)
+    }
+    loss.load_state_dict({**loss.state_dict(), **filled})
+    return loss
+
+
+def test_the_contrastive_loss_equals_the_published_one(golden):
+    value = losses.clap_contrastive(torch.from_numpy(golden["loss.a"]), torch.from_numpy(golden["loss.b"]))
+    assert value.item() == pytest.approx(golden["loss.clap_contrastive"].item(), rel=1e-5)
+
+
+def test_tinyclap_s_loss_equals_the_published_one(golden):
+    value = losses.cosine_distill(torch.from_numpy(golden["loss.a"]), torch.from_numpy(golden["loss.b"]))
+    assert value.item() == pytest.approx(golden["loss.tinyclap"].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("contrastive", {"kind": "contrastive"}),
+        ("mse", {"kind": "mse"}),
+        ("mse_l2norm", {"kind": "mse", "l2_norm": True}),
+    ],
+)
+@torch.no_grad()
+def test_the_encoder_losses_equal_the_published_ones(golden, name, options):
+    value = reference_kd(**options)(torch.from_numpy(golden["loss.a"]), torch.from_numpy(golden["loss.b"]))
+    assert value.item() == pytest.approx(golden[f"kd.{name}"].item(), rel=1e-5)
+
+
+@torch.no_grad()
+def test_the_temperature_is_a_temperature_behind_its_switch(golden):
+    student, teacher = torch.from_numpy(golden["loss.a"]), torch.from_numpy(golden["loss.b"])
+    loss = reference_kd("contrastive", exponentiate=True)
+    wanted = losses.clap_contrastive(loss.stdnt_proj(student), loss.tchr_proj(teacher))
+    assert loss(student, teacher).item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ConfigError, match="kind='cosine'"):
+        EncoderKDLoss(8, 8, 4, kind="cosine")
