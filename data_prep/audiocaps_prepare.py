@@ -48,7 +48,7 @@ def prepare_audiocaps(
     split : str
         train, val or test.
     subset : str or None
-        None insists on the rows of the tables of version 1; "listed" takes other tables, such as version 2.
+        None insists on the rows of the tables of version 1; "listed" and "present" take other tables, such as version 2.
     check_audio : bool
         False leaves out clips that cannot be read, instead of raising.
 
@@ -64,7 +64,7 @@ def prepare_audiocaps(
     ``_meta`` has ``n_expected`` and ``n_present``; the log says both.
     """
     common.check_choice("split", split, tuple(N_ROWS))
-    common.check_choice("subset", subset, (None, "listed"))
+    common.check_choice("subset", subset, common.SUBSETS)
     table_name = f"{split}.csv"
     preparation = common.Preparation(CORPUS, __file__, data_folder, "AudioCaps", table_name)
     options = {"subset": subset, "check_audio": check_audio}

@@ -118,7 +118,9 @@ def main():
     """Read the rows, write the table and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", required=True, type=Path, help="folder of the table and the plot")
-    parser.add_argument("--row", required=True, action="append", metavar="LABEL=FOLDER[,…]", help="a model; teacher first")
+    parser.add_argument(
+        "--row", required=True, action="append", metavar="LABEL=FOLDER[,…]", help="a model; teacher first"
+    )
     arguments = parser.parse_args()
     rows = [read_row(text) for text in arguments.row]
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,9 @@ def table(name):
     ]
     lines = table_rows(rows)
     rule = "|" + "---|" * len(lines[0])
-    return "\n".join(["| " + " | ".join(lines[0]) + " |", rule, *("| " + " | ".join(line) + " |" for line in lines[1:])])
+    return "\n".join(
+        ["| " + " | ".join(lines[0]) + " |", rule, *("| " + " | ".join(line) + " |" for line in lines[1:])]
+    )
 
 
 def updated(text):

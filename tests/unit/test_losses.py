@@ -45,8 +45,9 @@ def test_no_text_s_similarity_moves_by_more_than_the_bound(dim):
     student = teacher + noise * torch.logspace(-4, 2, 200, dtype=torch.float64)[:, None]  # from near to unrelated
     texts = torch.randn(300, dim, dtype=torch.float64, generator=generator)
     bound = (2 - 2 * F.cosine_similarity(student, teacher, dim=-1)).clamp(min=0).sqrt()
+    # Near a cosine of one, an error of 1e-16 in it is one of 1e-8 in the root.
     s, a, t = (F.normalize(rows, dim=-1) for rows in (student, teacher, texts))
-    assert ((s @ t.T - a @ t.T).abs() <= bound[:, None] + 1e-12).all()
+    assert ((s @ t.T - a @ t.T).abs() <= bound[:, None] + 1e-8).all()
 
 
 @pytest.mark.parametrize("dim", [2, 16, 1024])
@@ -60,7 +61,7 @@ def test_the_bound_is_attained_by_the_text_along_the_difference(dim):
 def test_the_class_is_kept_where_the_teacher_s_margin_exceeds_twice_the_bound():
     generator = torch.Generator().manual_seed(0)
     teacher = F.normalize(torch.randn(500, 16, generator=generator).double(), dim=-1)
-    student = F.normalize(teacher + 0.05 * torch.randn(500, 16, generator=generator).double(), dim=-1)
+    student = F.normalize(teacher + 0.01 * torch.randn(500, 16, generator=generator).double(), dim=-1)
     texts = F.normalize(torch.randn(10, 16, generator=generator).double(), dim=-1)
     bound = (2 - 2 * (student * teacher).sum(-1)).clamp(min=0).sqrt()
     scores = teacher @ texts.T

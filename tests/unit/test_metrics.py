@@ -18,9 +18,10 @@ def test_the_bootstrap_agrees_with_the_binomial_interval():
 
 
 def test_the_bootstrap_repeats_itself_and_follows_its_seed():
-    correct = np.random.default_rng(0).random(50) < 0.5
-    assert bootstrap_interval(correct, seed=1) == bootstrap_interval(correct, seed=1)
-    assert bootstrap_interval(correct, seed=1) != bootstrap_interval(correct, seed=2)
+    correct = np.random.default_rng(0).random(500) < 0.5
+    few = {"n_resamples": 50}
+    assert bootstrap_interval(correct, seed=1, **few) == bootstrap_interval(correct, seed=1, **few)
+    assert bootstrap_interval(correct, seed=1, **few) != bootstrap_interval(correct, seed=2, **few)
 
 
 def test_certainty_has_no_width():

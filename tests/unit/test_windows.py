@@ -20,7 +20,7 @@ def ramp(n_samples):
 
 def embed(clips, policy, **options):
     """An embedding that depends on every sample and on its place."""
-    weights = torch.linspace(-1, 1, 4 * 1000).reshape(1000, 4)
+    weights = torch.randn(1000, 4, generator=torch.Generator().manual_seed(1))
     return embed_windows(lambda windows: windows @ weights[: windows.shape[1]], clips, RATE, policy, **options)
 
 
@@ -80,7 +80,7 @@ def test_native_never_tiles_beyond_a_window():
 
 
 def test_ten_minutes_are_the_mean_direction_of_their_windows():
-    clip = torch.rand(600 * RATE, generator=torch.Generator().manual_seed(0)) - 0.5
+    clip = torch.rand(600 * RATE, generator=torch.Generator().manual_seed(0)) - 0.2
     policy = WindowPolicy(window_s=5.0)
     windows = policy.cut(clip, RATE)
     assert windows.shape == (120, 500)

@@ -17,17 +17,17 @@ class EmbeddingDistillBrain(RecipeBrain):
     required_hparams = (*RecipeBrain.required_hparams, "sample_rate_hz")
 
     def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):
-        student, teacher = modules["student"], modules["teacher"]
+        super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
+        student, teacher = self.modules.student, self.modules.teacher
         if student.embed_dim != teacher.embed_dim:
             raise ConfigError(
                 f"the student's embedding has {student.embed_dim} dimensions, the {teacher.kind} teacher's "
                 f"{teacher.embed_dim}; give --embed_dim {teacher.embed_dim}"
             )
-        if student.sample_rate_hz != hparams["sample_rate_hz"]:
+        if student.sample_rate_hz != self.hparams.sample_rate_hz:
             raise ConfigError(
                 f"the student listens at {student.sample_rate_hz} Hz, the data comes at {hparams['sample_rate_hz']} Hz"
             )
-        super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
         self.cosines = []
 
     def compute_forward(self, batch, stage):

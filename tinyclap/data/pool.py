@@ -86,7 +86,9 @@ class TrainingPool:
         n_processes=None,
     ):
         if not 0 < valid_fraction < 1:
-            raise ConfigError(f"valid_fraction={valid_fraction}; a pool validates on other recordings, so it is in (0, 1)")
+            raise ConfigError(
+                f"valid_fraction={valid_fraction}; a pool validates on other recordings, so it is in (0, 1)"
+            )
         self.corpora, self.teacher, self.features = corpora, teacher, features
         self.root, self.clip_duration_s, self.augment = Path(folder), clip_duration_s, augment
         self.counts = {"train": n_train, "valid": n_valid}
@@ -163,7 +165,7 @@ class PoolDatasets:
         self.pool = pool
 
     def __call__(self):
-        """``train`` and ``valid``: Datasets of (log_mel, target, frames, middle), to be collated by :func:`collate_pool`."""
+        """``train`` and ``valid``: Datasets of rows for :func:`collate_pool`."""
         return {part: _PoolDataset(self.pool.folder, part, n_examples) for part, n_examples in self.pool.counts.items()}
 
 

@@ -13,7 +13,6 @@ from torch import nn
 
 from tinyclap.configurable import configurable
 from tinyclap.errors import ConfigError
-from tinyclap.models.encoding import AudioEncoding
 from tinyclap.resample import resample
 from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
 

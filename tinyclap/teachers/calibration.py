@@ -108,5 +108,7 @@ def read_calibration(path):
         note = json.loads(Path(path).read_text(encoding="utf-8"))
         note["prior"], note["logit_mean"], note["logit_std"], note["made_of"], note["weights_sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is no calibration of a tagger ({error!r}); delete it to make it again") from error
+        raise CheckpointError(
+            f"{path} is no calibration of a tagger ({error!r}); delete it to make it again"
+        ) from error
     return note

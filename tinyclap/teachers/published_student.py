@@ -25,7 +25,9 @@ class PublishedStudent(FrozenTeacher):
         See :class:`tinyclap.teachers.msclap.MsClapTeacher`.
     """
 
-    def __init__(self, weights, text_weights, alpha=1.5, beta=0.75, t_zero=6, n_layers=7, tokenizer="bert-base-uncased"):
+    def __init__(
+        self, weights, text_weights, alpha=1.5, beta=0.75, t_zero=6, n_layers=7, tokenizer="bert-base-uncased"
+    ):
         super().__init__("tinyclap-student")
         self.weights, self.text = weights, MsClapTeacher(text_weights, tokenizer)
         self.architecture = {"alpha": alpha, "beta": beta, "t_zero": t_zero, "n_layers": n_layers}

@@ -81,12 +81,13 @@ class SentenceEncoder:
         torch.Tensor, shape (N, D)
             Rows of unit length.
         """
+        # Sentences of one length go together: hundreds of labels take half the time without each other's padding.
+        order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
         rows = []
         for first in range(0, len(sentences), batch_size):
-            tokens = self.tokenizer(
-                list(sentences[first : first + batch_size]), padding=True, truncation=True, return_tensors="pt"
-            )
+            part = [sentences[index] for index in order[first : first + batch_size]]
+            tokens = self.tokenizer(part, padding=True, truncation=True, return_tensors="pt")
             hidden = self.model(**tokens).last_hidden_state
             mask = tokens["attention_mask"][..., None].to(hidden.dtype)
             rows.append(F.normalize((hidden * mask).sum(dim=1) / mask.sum(dim=1), dim=-1))
-        return torch.cat(rows)
+        return torch.cat(rows)[torch.tensor(order).argsort()]

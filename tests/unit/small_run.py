@@ -1,0 +1,112 @@
+"""The smallest run that is one: a corpus of tones, a teacher with BatchNorm and dropout, a PhiNet, a Brain."""
+
+import torch
+from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.epoch_loop import EpochCounter
+from torch import nn
+
+from data_prep.esc50_prepare import prepare_esc50
+from tests import fakes
+from tinyclap.data.corpora import Corpora, Corpus
+from tinyclap.features import log_mel
+from tinyclap.losses import CosineDistillLoss
+from tinyclap.models.phinet import PhiNet
+from tinyclap.models.projection import LinearHead
+from tinyclap.models.student import AudioStudent
+from tinyclap.schedules import CosineSchedule, PlateauSchedule
+from tinyclap.teachers.base import FrozenTeacher
+
+RATE = 8000
+CLIP_S = 0.2
+QUIET = {"device": "cpu", "noprogressbar": True}
+
+
+class ToneTeacher(FrozenTeacher):
+    """A teacher of random weights, whose text tower must not run."""
+
+    def __init__(self, embed_dim=6):
+        super().__init__("tone")
+        torch.manual_seed(1)
+        self.sample_rate_hz, self.embed_dim = RATE, embed_dim
+        self.frames_net = nn.Sequential(nn.Conv1d(1, 4, 64, stride=32), nn.BatchNorm1d(4), nn.ReLU(), nn.Dropout(0.5))
+        self.head = nn.Linear(4, embed_dim)
+
+    def _load(self):
+        """The weights are those of the start."""
+
+    def embed_audio(self, wavs, sample_rate_hz):
+        """Clips of one length → (B, D)."""
+        assert sample_rate_hz == RATE
+        return self.head(self.frames_net(wavs[:, None]).mean(dim=-1))
+
+    def embed_text(self, texts):
+        """Never."""
+        raise AssertionError("the text tower ran")
+
+    def text_side(self):
+        """No text side."""
+        return {"kind": "tone"}
+
+    def identity(self):
+        """What its outputs depend on."""
+        return {"kind": self.kind, "embed_dim": self.embed_dim}
+
+    @torch.no_grad()
+    def teach(self, wavs, sample_rate_hz):
+        """Target (B, D), frames (B, F', C), a map (B, C, F', 1)."""
+        frames = self.frames_net(wavs[:, None])
+        return self.embed_audio(wavs, sample_rate_hz), frames.transpose(1, 2), frames[..., None]
+
+
+def make_corpora(folder, folds=(1, 2), n_per_fold=3):
+    """A prepared corpus of 0.4 s tones with a training part."""
+    root = fakes.esc50(folder, folds=folds, n_per_fold=n_per_fold, duration_s=0.4)
+    part = {"split": "train", "folds": list(folds), "subset": "listed"}
+    corpora = Corpora([Corpus("esc50", root, prepare_esc50, train=part)], folder / "manifests")
+    corpora.prepare()
+    return corpora
+
+
+def make_features():
+    """A coarse log-mel at 8 kHz."""
+    return log_mel("clap2022", sample_rate_hz=RATE, n_fft=256, win_length=256, n_mels=16, f_max_hz=4000.0)
+
+
+def make_student(embed_dim=6, **options):
+    """A student of a few thousand weights, the same each time."""
+    torch.manual_seed(0)
+    encoder = PhiNet(n_mels=16, alpha=0.35, n_layers=4, t_zero=2, embed_width=None, dropout=0.1)
+    head = LinearHead(encoder.embed_dim, embed_dim)
+    return AudioStudent(make_features(), encoder, head, {"window_s": CLIP_S}, **options)
+
+
+def make_hparams(folder, **changes):
+    """What the Brains ask of a YAML."""
+    return {
+        "output_folder": str(folder),
+        "epoch_counter": EpochCounter(limit=2),
+        "lr_schedule": CosineSchedule(lr=0.01, warmup_fraction=0.25),
+        "seed": 7,
+        "ema_decay": None,
+        "loss_weights": {"distill": 1.0},
+        "sample_rate_hz": RATE,
+        **changes,
+    }
+
+
+def make_brain(brain_class, folder, student=None, modules=None, run_opts=None, **changes):
+    """A Brain on the CPU with a checkpointer in `folder`, as train.py would make it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    student = student or make_student()
+    hparams = make_hparams(folder, **changes)
+    recoverables = {name: hparams[name] for name in ("epoch_counter", "lr_schedule")}
+    if not isinstance(recoverables["lr_schedule"], PlateauSchedule):
+        del recoverables["lr_schedule"]  # it has no state
+    modules = modules or {"teacher": ToneTeacher().load(), "distill_loss": CosineDistillLoss()}
+    return brain_class(
+        modules={"student": student, **modules},
+        opt_class=torch.optim.Adam,
+        hparams=hparams,
+        run_opts={**QUIET, **(run_opts or {})},
+        checkpointer=Checkpointer(folder / "save", {"student": student, **recoverables}),
+    )

@@ -1,0 +1,141 @@
+"""Zero-shot scoring: class names embedded once, nothing scored without weights, the order of clips is no matter."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from small_run import QUIET
+
+from data_prep.esc50_prepare import prepare_esc50
+from tests import fakes
+from tinyclap.brains import ZeroShotBrain
+from tinyclap.data.pipeline import collate_clips, make_test_set
+from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.teachers.base import FrozenTeacher
+
+
+class PitchModel(FrozenTeacher):
+    """Hears the pitch of the fake corpus' tones: one dimension a class, and right but for one class."""
+
+    def __init__(self, pitches_hz):
+        super().__init__("pitch")
+        self.pitches_hz, self.n_text_calls = pitches_hz, 0
+        self.embed_dim = len(pitches_hz)
+
+    def _load(self):
+        """It has no weights."""
+
+    def embed_audio(self, wavs, sample_rate_hz):
+        """Magnitude of each class's pitch: (B, N)."""
+        self._require_loaded()
+        return torch.stack([self._heard(wav, sample_rate_hz) for wav in wavs])
+
+    def _heard(self, wav, sample_rate_hz):
+        time_s = torch.arange(len(wav)) / sample_rate_hz
+        phases = 2 * torch.pi * torch.tensor(list(self.pitches_hz.values()))[:, None] * time_s
+        return torch.hypot(phases.sin() @ wav, phases.cos() @ wav)
+
+    def embed_text(self, texts):
+        """One-hot by the class that a text ends with: (N, N)."""
+        self.n_text_calls += 1
+        names = list(self.pitches_hz)
+        return torch.eye(len(names))[[names.index(text.split()[-1]) for text in texts]]
+
+
+CLASSES = ("dog", "siren", "pig")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Three classes of tones, two folds; one recording at another rate."""
+    from data_prep import esc50_prepare
+
+    folder = tmp_path_factory.mktemp("corpus")
+    root = fakes.esc50(folder, classes=CLASSES, folds=(1, 5), n_per_fold=4, duration_s=0.3)
+    pitches_hz = {name: fakes._pitch(esc50_prepare.CLASSES.index(name)) for name in CLASSES}
+    assert len(set(pitches_hz.values())) == 3
+    other = sorted((root / "audio").iterdir())[0]
+    target = int(other.stem.split("-")[-1])
+    fakes.write_audio(other, 0.3, rate=16000, pitch_hz=fakes._pitch(target))
+    prepare_esc50(root, folder, subset="listed")
+    return root, folder / "esc50_test.json", pitches_hz
+
+
+def score(corpus, folder, model=None, order=None, **changes):
+    root, manifest, pitches_hz = corpus
+    dataset, meta = make_test_set(manifest, root)
+    if order is not None:
+        ids = [dataset.data_ids[index] for index in order]
+        dataset = dataset.filtered_sorted()
+        dataset.data_ids = ids
+    model = model or PitchModel(pitches_hz).load()
+    folder.mkdir(exist_ok=True)
+    hparams = {
+        "output_folder": str(folder),
+        "prompt_templates": None,
+        "prompt_underscores": "space",
+        "prompt_slashes": "space",
+        "bootstrap_seed": 3,
+        **changes,
+    }
+    brain = ZeroShotBrain({"model": model}, hparams, {**QUIET})
+    brain.set_classes(meta["classes"] if set(meta["classes"]) == set(CLASSES) else list(CLASSES))
+    brain.evaluate(dataset, test_loader_kwargs={"batch_size": 5, "collate_fn": collate_clips})
+    return brain
+
+
+def test_every_clip_is_scored_against_class_names_that_are_embedded_once(corpus, tmp_path):
+    brain = score(corpus, tmp_path)
+    results = brain.results
+    assert results["value"] == 1.0 and results["n_items"] == 24 and results["n_classes"] == 3
+    assert brain.modules.model.n_text_calls == 1
+    assert sorted(prompt for of_class in results["prompts"] for prompt in of_class) == sorted(
+        f"this is the sound of {name}" for name in CLASSES
+    )
+    assert results["per_fold"] == {1: {"accuracy": 1.0, "n": 12}, 5: {"accuracy": 1.0, "n": 12}}
+    assert {name: entry["n"] for name, entry in results["per_class"].items()} == dict.fromkeys(CLASSES, 8)
+    json.dumps(results)  # what metrics.json gets
+
+
+def test_predictions_hold_every_score(corpus, tmp_path):
+    deaf = PitchModel({**corpus[2], "pig": corpus[2]["dog"] * 1.001}).load()  # takes every pig for something else
+    brain = score(corpus, tmp_path, deaf)
+    with open(tmp_path / "predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 24 and not list(tmp_path.glob("*.part"))
+    assert np.mean([int(row["correct"]) for row in rows]) == pytest.approx(brain.results["value"])
+    assert brain.results["per_class"]["pig"]["accuracy"] < 1
+    low, high = brain.results["interval_95"]
+    assert low < brain.results["value"] < high
+    for row in rows:
+        scores = {name: float(row[f"score:{name}"]) for name in brain.classes}
+        assert max(scores, key=scores.get) == row["prediction"]
+        assert int(row["correct"]) == (row["prediction"] == row["label"])
+
+
+def test_the_order_of_the_clips_changes_nothing(corpus, tmp_path):
+    first = score(corpus, tmp_path / "a")
+    order = np.random.default_rng(0).permutation(24)
+    second = score(corpus, tmp_path / "b", order=order)
+    for key in ("value", "per_class", "per_fold", "n_recordings"):
+        assert first.results[key] == second.results[key]
+    lines = [sorted((tmp_path / name / "predictions.csv").read_text().splitlines()) for name in "ab"]
+    assert lines[0] == lines[1]
+
+
+def test_a_model_without_weights_is_refused_before_anything_is_written(corpus, tmp_path):
+    with pytest.raises(CheckpointError, match="weights were not loaded"):
+        score(corpus, tmp_path, PitchModel(corpus[2]))
+    assert not (tmp_path / "predictions.csv").exists()
+
+
+def test_prompts_of_the_recipe_replace_the_model_s(corpus, tmp_path):
+    results = score(corpus, tmp_path, prompt_templates=["{}", "the sound of {}"]).results
+    assert ["dog", "the sound of dog"] in results["prompts"] and results["value"] == 1.0
+
+
+def test_missing_keys_are_named():
+    with pytest.raises(ConfigError, match="prompt_templates, prompt_underscores, prompt_slashes, bootstrap_seed"):
+        ZeroShotBrain({"model": torch.nn.Identity()}, {"output_folder": "x"}, {**QUIET})
