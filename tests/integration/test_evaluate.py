@@ -17,7 +17,7 @@ from tinyclap.errors import CheckpointError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = str(ROOT / "hparams/esc50.yaml")
-# The tiny CLAP is not trained: its accuracy is somewhere between none and all, which is what these tests need.
+SEED = 4  # the tiny CLAP is not trained; with these weights it is right and wrong about the clips of one class
 CLASSES = ["dog", "rain", "siren"]
 
 
@@ -41,7 +41,7 @@ def place(tmp_path_factory):
     """A folder with a tiny ESC-50 of 30 clips and the run of a tiny CLAP."""
     folder = tmp_path_factory.mktemp("evaluate")
     fakes.esc50(folder)
-    tiny.saved_clap(folder / "run")
+    tiny.saved_clap(folder / "run", SEED)
     return folder
 
 
@@ -58,7 +58,7 @@ def test_metrics_tell_the_score_and_where_it_comes_from(scored):
     metrics, _ = written(scored[1])
     assert (metrics["dataset"], metrics["n_items"], metrics["n_classes"]) == ("esc50", 30, 3)
     low, high = metrics["interval_95"]
-    assert 0 <= low <= metrics["value"] <= high <= 1 and low < high
+    assert 0 <= low <= metrics["value"] <= high <= 1 and 0 < metrics["value"] < 1
     assert {fold: part["n"] for fold, part in metrics["per_fold"].items()} == dict.fromkeys("12345", 6)
     assert {name: part["n"] for name, part in metrics["per_class"].items()} == dict.fromkeys(CLASSES, 10)
     assert metrics["prompts"] == [[f"this is the sound of {name}"] for name in CLASSES]
@@ -85,7 +85,7 @@ def test_predictions_agree_with_the_metrics_and_with_themselves(scored):
 
 def test_scores_are_the_cosines_of_the_clip_and_the_class_prompts(scored, place):
     _, rows = written(scored[1])
-    clap = tiny.clap()
+    clap = tiny.clap(SEED)
     classes = clap.embed_text([f"this is the sound of {name}" for name in CLASSES])
     for row in rows[:3]:
         wav, rate = read_audio(place / f"ESC-50-master/audio/{row['id']}.wav")
@@ -110,7 +110,7 @@ def test_the_order_of_the_table_s_rows_changes_nothing(scored, tmp_path):
     header, *lines = (root / "meta/esc50.csv").read_text().splitlines(keepends=True)
     random.Random(0).shuffle(lines)
     (root / "meta/esc50.csv").write_text(header + "".join(lines))
-    evaluate.main(options(root, tiny.saved_clap(tmp_path / "run"), tmp_path / "scores"))
+    evaluate.main(options(root, tiny.saved_clap(tmp_path / "run", SEED), tmp_path / "scores"))
     after, shuffled = written(tmp_path / "scores")
     assert [row["id"] for row in shuffled] != [row["id"] for row in rows]
     assert after["value"] == before["value"] and after["per_class"] == before["per_class"]

@@ -1,5 +1,9 @@
 """The smallest run that is one: a corpus of tones, a teacher with BatchNorm and dropout, a PhiNet, a Brain."""
 
+import csv
+import json
+
+import pytest
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.epoch_loop import EpochCounter
@@ -7,7 +11,9 @@ from torch import nn
 
 from data_prep.esc50_prepare import prepare_esc50
 from tests import fakes
+from tinyclap.brains import EmbeddingDistillBrain
 from tinyclap.data.corpora import Corpora, Corpus
+from tinyclap.data.pipeline import make_training_sets
 from tinyclap.features import log_mel
 from tinyclap.losses import CosineDistillLoss
 from tinyclap.models.phinet import PhiNet
@@ -110,3 +116,63 @@ def make_brain(brain_class, folder, student=None, modules=None, run_opts=None, *
         run_opts={**QUIET, **(run_opts or {})},
         checkpointer=Checkpointer(folder / "save", {"student": student, **recoverables}),
     )
+
+
+class Killed(Exception):
+    """What stands in for SIGKILL."""
+
+
+class Distillation:
+    """A distillation run: 18 tones, about 12 of them to train on, in batches of three, two epochs."""
+
+    def __init__(self, corpora, folder, **options):
+        self.corpora, self.brain = corpora, make_brain(EmbeddingDistillBrain, folder, **options)
+
+    def datasets(self):
+        """Training and validation set."""
+        epoch_counter = self.brain.hparams.epoch_counter
+        return make_training_sets(self.corpora, RATE, CLIP_S, seed=7, epoch_counter=epoch_counter, valid_fraction=0.3)
+
+    def fit(self):
+        """Train to the end."""
+        datasets, loader = self.datasets(), {"batch_size": 3}
+        self.brain.fit(
+            self.brain.hparams.epoch_counter,
+            datasets["train"],
+            datasets["valid"],
+            train_loader_kwargs={**loader, "shuffle": True},
+            valid_loader_kwargs=loader,
+        )
+
+    def fit_until(self, epoch, step):
+        """Train, and stop dead before a step is taken."""
+        start = self.brain.on_fit_batch_start
+
+        def stop(batch, should_step):
+            if (self.brain.hparams.epoch_counter.current, self.brain.step) == (epoch, step):
+                raise Killed
+            start(batch, should_step)
+
+        self.brain.on_fit_batch_start = stop
+        with pytest.raises(Killed):
+            self.fit()
+
+    def steps(self):
+        """What train_steps.csv holds: list of dict of str."""
+        with open(self.brain._path("train_steps.csv"), newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def history(self):
+        """What history.jsonl holds: list of dict."""
+        lines = self.brain._path("history.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+
+def snapshot(module):
+    """A copy of a module's state."""
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def moved(module, before):
+    """Names of the tensors that are not as in `before`."""
+    return {name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])}

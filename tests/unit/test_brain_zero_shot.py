@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_run import QUIET
 
-from data_prep.esc50_prepare import prepare_esc50
+from data_prep import esc50_prepare
 from tests import fakes
 from tinyclap.brains import ZeroShotBrain
 from tinyclap.data.pipeline import collate_clips, make_test_set
@@ -17,7 +17,7 @@ from tinyclap.teachers.base import FrozenTeacher
 
 
 class PitchModel(FrozenTeacher):
-    """Hears the pitch of the fake corpus' tones: one dimension a class, and right but for one class."""
+    """Hears the pitch of the fake corpus' tones: one dimension a class."""
 
     def __init__(self, pitches_hz):
         super().__init__("pitch")
@@ -44,14 +44,12 @@ class PitchModel(FrozenTeacher):
         return torch.eye(len(names))[[names.index(text.split()[-1]) for text in texts]]
 
 
-CLASSES = ("dog", "siren", "pig")
+CLASSES = ("dog", "rooster", "pig")
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """Three classes of tones, two folds; one recording at another rate."""
-    from data_prep import esc50_prepare
-
     folder = tmp_path_factory.mktemp("corpus")
     root = fakes.esc50(folder, classes=CLASSES, folds=(1, 5), n_per_fold=4, duration_s=0.3)
     pitches_hz = {name: fakes._pitch(esc50_prepare.CLASSES.index(name)) for name in CLASSES}
@@ -59,7 +57,7 @@ def corpus(tmp_path_factory):
     other = sorted((root / "audio").iterdir())[0]
     target = int(other.stem.split("-")[-1])
     fakes.write_audio(other, 0.3, rate=16000, pitch_hz=fakes._pitch(target))
-    prepare_esc50(root, folder, subset="listed")
+    esc50_prepare.prepare_esc50(root, folder, subset="listed")
     return root, folder / "esc50_test.json", pitches_hz
 
 

@@ -1,4 +1,4 @@
-"""Fetching published files: nothing is fetched twice, nothing half-fetched is taken for whole, and an error says what to do."""
+"""Fetching published files: nothing twice, nothing half-fetched taken for whole, and errors that say what to do."""
 
 import hashlib
 import http.server

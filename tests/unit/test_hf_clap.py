@@ -1,4 +1,4 @@
-"""Any CLAP of transformers as teacher: nothing random, whatever the length; equal to the library where that is exact."""
+"""Any CLAP of transformers as teacher: nothing random, whatever the length; equal to the library."""
 
 import numpy as np
 import pytest

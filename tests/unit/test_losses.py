@@ -1,4 +1,4 @@
-"""The losses: numbers by hand and of the published code, minima, gradients, and the bound that distillation rests on."""
+"""The losses: numbers by hand and of the published code, minima, gradients, and the bound behind distillation."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What every teacher shares: scores, class embeddings, frozen by construction, found by name; and runs of ours as teachers."""
+"""What every teacher shares: scores, class embeddings, frozen, made by name; and runs of ours as teachers."""
 
 import pytest
 import torch

@@ -14,6 +14,7 @@ from pathlib import Path
 import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import if_main_process, run_on_main
+from torch.nn.parallel import DistributedDataParallel
 
 from tinyclap.checkpoints import save_folder
 from tinyclap.ema import WeightAverage
@@ -60,6 +61,15 @@ class RecipeBrain(sb.Brain):
         """Recover the newest checkpoint, and drop logged steps that it does not know."""
         super().on_fit_start()
         self._truncate_logs()
+
+    def _wrap_distributed(self):
+        """Wrap what is trained. SpeechBrain synchronises BatchNorm too, which PyTorch does on GPUs only."""
+        if not (self.distributed_launch and self.device_type == "cpu"):
+            super()._wrap_distributed()
+            return
+        for name, module in self.modules.items():
+            if any(parameter.requires_grad for parameter in module.parameters()):
+                self.modules[name] = DistributedDataParallel(module, find_unused_parameters=self.find_unused_parameters)
 
     def _fit_train(self, train_set, epoch, enable):
         self.steps_per_epoch = len(train_set)

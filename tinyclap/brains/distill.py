@@ -28,6 +28,11 @@ class EmbeddingDistillBrain(RecipeBrain):
             raise ConfigError(
                 f"the student listens at {student.sample_rate_hz} Hz, the data comes at {hparams['sample_rate_hz']} Hz"
             )
+        if teacher.score_kind == "sqrt_dot" and student.output != "sigmoid":
+            raise ConfigError(
+                f"the {teacher.kind} teacher's space is that of tag probabilities, and this student gives none: use "
+                "hparams/distill_real_audio.yaml, or the teacher's sentence space"
+            )
         self.cosines = []
 
     def compute_forward(self, batch, stage):

@@ -35,13 +35,15 @@ __all__ = [
 ]
 
 
-def make_teacher(kind, **options):
+def make_teacher(kind, more=None, **options):
     """A teacher by its name; its weights are read later, by ``load()``.
 
     Arguments
     ---------
     kind : str
         ``"msclap2022"``, ``"hf_clap"``, ``"tagger"``, ``"checkpoint"`` or ``"tinyclap-student"``.
+    more : dict, optional
+        Further arguments of its class, for a recipe's one key ``model_options``.
     options
         Arguments of its class; those that are None are left to their defaults.
 
@@ -56,7 +58,7 @@ def make_teacher(kind, **options):
     """
     if kind not in TEACHERS:
         raise ConfigError(f"teacher {kind!r} is unknown; choose one of {', '.join(TEACHERS)}")
-    options = {name: value for name, value in options.items() if value is not None}
+    options = {name: value for name, value in {**options, **(more or {})}.items() if value is not None}
     try:
         inspect.signature(TEACHERS[kind]).bind(**options)
     except TypeError as error:
