@@ -56,16 +56,12 @@ def test_clap_itself_embeds_both_sides_in_eval_mode_and_without_gradient(student
         torch.testing.assert_close(row.norm(dim=1), torch.ones(1))
 
 
-def test_missing_weights_say_which_file_and_where_from(files, tmp_path):
-    with pytest.raises(CheckpointError, match="nowhere.pth; give the path of CLAP_weights_2022.pth .*7312125.*'download'"):
-        make_teacher("msclap2022", weights=tmp_path / "nowhere.pth").load()
-    with pytest.raises(CheckpointError, match="nowhere.pth; give the path of CLAP_weights_2022.pth"):
-        make_teacher("tinyclap-student", weights=files / "student_model.ckpt", text_weights=tmp_path / "nowhere.pth").load()
-
-
-def test_a_file_of_another_network_is_refused_by_name(files):
-    with pytest.raises(CheckpointError, match="student_model.ckpt for 'msclap2022' does not fit.*"):
-        make_teacher("msclap2022", weights=files / "student_model.ckpt").load()
+def test_missing_weights_say_which_file_and_where_from(tmp_path):
+    nowhere, message = tmp_path / "nowhere.pth", "nowhere.pth; give the path of CLAP_weights_2022.pth .*7312125"
+    with pytest.raises(CheckpointError, match=message):
+        make_teacher("msclap2022", weights=nowhere).load()
+    with pytest.raises(CheckpointError, match=message):
+        make_teacher("tinyclap-student", weights=tmp_path / "student_model.ckpt", text_weights=nowhere).load()
 
 
 def test_weights_that_were_fetched_before_are_not_asked_for_again(tmp_path):
