@@ -33,7 +33,7 @@ _DDP_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTE
 
 
 def seed_everything(seed):
-    """Seed Python, NumPy and PyTorch.
+    """Seed Python, NumPy, PyTorch, and the order in which SpeechBrain shuffles.
 
     Arguments
     ---------
@@ -47,6 +47,7 @@ def seed_everything(seed):
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+    os.environ["SB_GLOBAL_SEED"] = str(seed)  # its sampler's order is the same for every seed otherwise
     return seed
 
 

@@ -1,7 +1,5 @@
 """Students that start from a tagger's own trunk, made narrower, shorter and coarser in time."""
 
-import torch
-
 from tinyclap.checkpoints import sha256_of
 from tinyclap.errors import CheckpointError
 from tinyclap.features import log_mel
@@ -59,7 +57,7 @@ def trunk_student(
     encoder.load_state_dict(kept)
     features = log_mel("efficientat", hop_length=hop_length)
     window = {"window_s": window_s, "short": "native", "min_s": min_s}
-    return AudioStudent(features, encoder, head, window, output="sigmoid").to(torch.float32)
+    return AudioStudent(features, encoder, head, window, output="sigmoid")
 
 
 def _arguments(module):

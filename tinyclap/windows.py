@@ -138,7 +138,9 @@ def _mono(clip, source):
     if clip.numel() == 0:
         raise AudioError(source, "has no samples; leave it out or give its audio")
     if not clip.is_floating_point():
-        clip = clip.to(torch.float32) / (torch.iinfo(clip.dtype).max + 1)
+        # Unsigned PCM has its zero in the middle of its range.
+        middle = 128 if clip.dtype == torch.uint8 else 0
+        clip = (clip.to(torch.float32) - middle) / (128 if middle else torch.iinfo(clip.dtype).max + 1)
     clip = clip.to(torch.float32)
     if clip.ndim == 2:
         if clip.shape[0] > clip.shape[1]:

@@ -59,6 +59,13 @@ MAY_IMPORT = {
         "tinyclap.published",
         "tinyclap.prompts",
     ],
+    "tinyclap.trunks": [
+        *PLAIN,
+        "tinyclap.checkpoints",
+        "tinyclap.features",
+        "tinyclap.models",
+        "tinyclap.published",
+    ],
     # what a teacher says of unlabelled training audio, which it therefore reads
     "tinyclap.teachers.calibration": [
         *PLAIN,
