@@ -24,8 +24,7 @@ BLOCKS = {
         ("PhiNet L, from scratch", "phinet_l", FOLDS),
         ("PhiNet M, from scratch", "phinet_m", FOLDS),
         ("PhiNet S, from scratch", "phinet_s", FOLDS),
-        ("mn04 trunk, 90 % of channels", "trunk_90", FOLDS),
-        ("mn04 trunk, 65 % of channels", "trunk_65", FOLDS),
+        ("mn04 trunk, hop doubled, 90 % of channels", "trunk_90", FOLDS),
     ],
 }
 
