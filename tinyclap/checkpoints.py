@@ -194,6 +194,7 @@ def save_folder(module, folder, extra=None):
     save_file(tensors, new_weights, metadata={"format": "pt"})
     config = {"format": FORMAT, "model": module.config, **extra, "weights_sha256": sha256_of(new_weights)}
     new_config.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.chmod(new_weights, new_config.stat().st_mode)  # safetensors writes files that only their owner can read
     for path in (new_weights, new_config):
         with open(path, "rb+") as stream:
             os.fsync(stream.fileno())
