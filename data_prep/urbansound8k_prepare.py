@@ -77,12 +77,15 @@ def prepare_urbansound8k(
     Five Freesound recordings or more have slices in two of the published folds: `group` tells them.
     """
     common.check_choice("subset", subset, common.SUBSETS)
+    folds_are_named = folds is not None
     folds = common.check_folds(folds, tuple(N_IN_FOLD))
     if archives is not None:
         common.verify_archives(CORPUS, archives, CHECKSUMS)
     preparation = common.Preparation(CORPUS, __file__, data_folder, "UrbanSound8K", TABLE)
     options = {"folds": folds, "subset": subset, "check_audio": check_audio}
     folders = [f"audio/fold{fold}" for fold in folds]
+    if subset is not None and not folds_are_named:  # a part of the corpus: the folds that are there
+        folders = [folder for folder in folders if (preparation.root / folder).is_dir()]
     if preparation.unchanged(manifest_folder, split, options, [TABLE], folders):
         return
     preparation.require_tree([TABLE, *folders])

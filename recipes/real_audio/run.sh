@@ -23,7 +23,7 @@ common=(--teacher_weights "$weights" "${corpora[@]}" --pool_folder "$out/pool")
 wanted() { case " $stages " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 
 # From scratch: three sizes of PhiNet.                          name alpha t_zero embed_width epochs
-phinets=("phinet_l 1.1 4 448 4" "phinet_m 0.7 4 256 6" "phinet_s 0.4 3 96 8")
+phinets=("phinet_l 1.1 4 448 4" "phinet_m 0.7 4 256 6" "phinet_s 0.4 3 96 3")
 # From the tagger's own trunk: time twice as coarse, and this share of every block's channels (48 % of the MACs).
 trunks=("trunk_90 0.9")
 

@@ -197,3 +197,10 @@ def test_the_real_part_of_esc50_is_prepared(shared_dir, tmp_path):
         (root / "audio" / row["filename"]).hardlink_to(root / "clip.wav")
     meta, items = prepared(prepare_esc50, root, tmp_path / "m", folds=[5], subset="listed")
     assert len(items) == 144 and len(meta["classes"]) == 18
+
+
+def test_a_part_of_urbansound8k_needs_no_folder_of_the_folds_that_it_lacks(tmp_path):
+    fakes.urbansound8k(tmp_path, folds=(2, 7))
+    prepare_urbansound8k(str(tmp_path / "UrbanSound8K"), str(tmp_path / "manifests"), subset="listed")
+    manifest = read_manifest(tmp_path / "manifests" / "urbansound8k_test.json", tmp_path / "UrbanSound8K")
+    assert {item["fold"] for item in manifest.items} == {2, 7}
