@@ -3,11 +3,15 @@
 
     python recipes/update_readme.py            rewrite the blocks between <!-- table:NAME --> and <!-- end -->
     python recipes/update_readme.py --check    say whether they are up to date; changes nothing
+    python recipes/update_readme.py --keep results/real_audio
+                                               first take over the scores and the plot of a finished recipe
 
 The numbers come from recipes/<recipe>/results/<model>/<corpus>/metrics.json, which evaluate.py wrote; none is typed.
 """
 
+import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -27,6 +31,21 @@ BLOCKS = {
         ("mn04 trunk, hop doubled, 90 % of channels", "trunk_90", FOLDS),
     ],
 }
+
+
+def keep(output):
+    """Copy the scores that the blocks need, without paths of this machine, and the plot."""
+    for rows in BLOCKS.values():
+        for _, model, corpora in rows:
+            for corpus in corpora:
+                source = output / "scores" / model / corpus / "metrics.json"
+                metrics = json.loads(source.read_text(encoding="utf-8"))
+                weights = Path(metrics["model"]["weights"])
+                metrics["model"]["weights"] = weights.name if weights.is_absolute() else weights.as_posix()
+                target = RESULTS / model / corpus / "metrics.json"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.copy(output / "report" / "accuracy.png", RESULTS / "accuracy.png")
 
 
 def table(name):
@@ -54,6 +73,8 @@ def updated(text):
 
 def main():
     """Rewrite or check; returns the exit status."""
+    if "--keep" in sys.argv[1:]:
+        keep(Path(sys.argv[sys.argv.index("--keep") + 1]))
     path = ROOT / "README.md"
     before = path.read_text(encoding="utf-8")
     after = updated(before)

@@ -17,7 +17,11 @@ WORDS = (
 
 def test_each_of_two_processes_trains_on_half_of_the_data(tmp_path):
     teacher = tiny.saved_clap(tmp_path / "teacher")
-    folders = {"--teacher_weights": teacher, "--soundscapes_folder": tmp_path / "data", "--output_folder": tmp_path / "run"}
+    folders = {
+        "--teacher_weights": teacher,
+        "--soundscapes_folder": tmp_path / "data",
+        "--output_folder": tmp_path / "run",
+    }
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py"]
     command = [*launcher, *WORDS, *(str(word) for pair in folders.items() for word in pair)]
     done = subprocess.run(
