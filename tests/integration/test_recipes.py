@@ -9,9 +9,9 @@ import sys
 
 import pytest
 import torch
+
 from tests import fakes
 from tests.conftest import ROOT
-
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.published import EfficientAtMn
 from tinyclap.teachers.sentences import DEFAULT_ENCODER, find_encoder

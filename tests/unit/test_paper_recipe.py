@@ -1,8 +1,8 @@
 """The recipe with a corpus and weights named is the paper's experiment; without them it is the demonstration."""
 
 import pytest
-from tests.conftest import ROOT
 
+from tests.conftest import ROOT
 from tinyclap import experiment
 from tinyclap.models.projection import ClapProjection
 
