@@ -11,7 +11,8 @@ from tests.conftest import ROOT
 
 WORDS = (
     "hparams/train_clap.yaml --n_soundscapes 64 --clip_duration_s 0.5 --number_of_epochs 3 --batch_size 8 "
-    "--n_workers 0 --width 0.2 --embed_dim 16 --text_width 16 --ckpt_interval_minutes 0 --ckpt_interval_steps 3 --noprogressbar"
+    "--n_workers 0 --width 0.2 --embed_dim 16 --text_width 16 --ckpt_interval_minutes 0 --ckpt_interval_steps 3 "
+    "--noprogressbar"
 ).split()
 
 
