@@ -8,8 +8,11 @@ EXTRAS ?= train,plots,dev
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu gives the CPU build of both (1 GB).
 TORCH_INDEX ?=
 TORCH_PAIR = "torch>=2.11,<2.15" "torchaudio>=2.11,<2.12"
-# Two threads per process: more only slows down networks as small as these.
+# Two threads per process: more only slows down networks as small as these. They sleep while they wait: spinning ones
+# make a step ten times as slow as soon as anything else runs on the machine.
 OMP_NUM_THREADS ?= 2
+export OMP_WAIT_POLICY ?= passive
+export GOMP_SPINCOUNT ?= 0
 PYTEST_ARGS ?=
 
 # at a terminal pip shows its progress; in a log it says nothing but errors

@@ -14,6 +14,7 @@ data=$(realpath "$1") weights=$(realpath "$2")
 cd "$(dirname "$0")/../.."
 out=${3:-results/real_audio}
 stages=${STAGES:-phinet trunk score report}
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY-passive} GOMP_SPINCOUNT=${GOMP_SPINCOUNT-0}  # wait without spinning
 export MALLOC_MMAP_MAX_=${MALLOC_MMAP_MAX_-0} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_--1}
 
 corpora=(--esc50_folder "$data/ESC-50-master" --urbansound8k_folder "$data/UrbanSound8K")

@@ -16,7 +16,7 @@ from tinyclap.models.mobilenet import MobileNet
 from tinyclap.published import EfficientAtMn
 from tinyclap.teachers.sentences import DEFAULT_ENCODER, find_encoder
 
-COMPARISONS = {"<": operator.lt, ">=": operator.ge, "==": operator.eq}
+COMPARISONS = {"<": operator.lt, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
 
 
 def rows():
@@ -75,7 +75,8 @@ def test_a_recipe_runs_reaches_its_number_and_finds_its_work_done_the_second_tim
         history = (folder / "history.jsonl").read_text(encoding="utf-8")
         records = [json.loads(line) for line in history.splitlines()]
         assert len(records) == int(option(words, "--number_of_epochs"))
-        numbers = {"train_loss": records[-1]["train"]["loss"]}
+        first, last = (record["train"]["loss"] for record in (records[0], records[-1]))
+        numbers = {"train_loss": last, "train_fall": first - last}
         assert (folder / "student" / "model.safetensors").is_file() and (folder / "train.py").is_file()
     else:
         folder = places["out"] / (option(words, "--weights").rsplit("/", 1)[1] + "_scores")
