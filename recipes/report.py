@@ -29,8 +29,9 @@ def read_row(text):
         if not path.is_file():
             sys.exit(f"--row {label}: no {path}; run evaluate.py first")
         metrics = json.loads(path.read_text(encoding="utf-8"))
-        folds = metrics["options"].get("folds")
-        name = metrics["dataset"] + (f" fold {', '.join(map(str, folds))}" if folds else "")
+        # A part of a corpus is called by the folds that were there.
+        folds = list(metrics["per_fold"]) if metrics["options"].get("subset") else []
+        name = metrics["dataset"] + (f" fold{'s' * (len(folds) > 1)} {', '.join(folds)}" if folds else "")
         scores[name] = metrics
     return label, scores
 
