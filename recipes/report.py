@@ -80,6 +80,7 @@ def draw(rows, folder):
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import NullFormatter
 
     datasets = list(dict.fromkeys(name for _, scores in rows for name in scores))
     figure, panels = pyplot.subplots(1, 2, figsize=(2 * WIDTH_IN, HEIGHT_IN), sharey=True, layout="constrained")
@@ -96,21 +97,20 @@ def draw(rows, folder):
                     fmt="*" if index == 0 else "o", markersize=11 if index == 0 else 6, color=colour, capsize=3,
                     label=name if index == 0 else None,
                 )  # fmt: skip
-        # One name a model, above its best score: the corpora share their place on this axis.
-        for label, scores in rows:
-            best = max(metrics["interval_95"][1] for metrics in scores.values())
-            place = next(iter(scores.values()))["model"][key]
-            panel.annotate(
-                label, (place, 100 * best), (0, 4), textcoords="offset points", fontsize=7, rotation=30, color="#666666"
-            )
+        # Names stand under the points, upright; neighbours on this axis lean to either side of their line.
+        places = sorted((next(iter(scores.values()))["model"][key], label) for label, scores in rows)
+        for rank, (place, label) in enumerate(places):
+            side = "right" if rank % 2 else "left"
+            panel.text(place, 3, label, rotation=90, ha=side, va="bottom", fontsize=7, color="#666666")
         panel.set_xscale("log")
         panel.set_xlabel(title)
-        panel.set_ylim(0, 112)
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.set_ylim(0, 104)
         panel.set_yticks(range(0, 101, 20))
         panel.margins(x=0.15)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("zero-shot top-1 accuracy, %")
-    panels[0].legend(title="star: teacher", fontsize=8, title_fontsize=8, loc="lower right")
+    panels[0].legend(title="star: teacher", fontsize=8, title_fontsize=8, loc="center")
     for suffix in ("png", "svg"):
         figure.savefig(folder / f"accuracy.{suffix}", dpi=150, facecolor="white")
 
