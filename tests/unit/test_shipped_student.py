@@ -2,8 +2,8 @@
 
 import pandas as pd
 import pytest
-from tests.conftest import ROOT
 
+from tests.conftest import ROOT
 from tinyclap.audio import read_audio
 from tinyclap.checkpoints import load_student
 from tinyclap.prompts import make_prompts
