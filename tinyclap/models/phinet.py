@@ -155,9 +155,8 @@ class PhiNet(nn.Module):
                 layers.append(nn.MaxPool2d(2))
         self._layers = nn.ModuleList(layers)
         self._last_halving = last_halving(layers)
-        self.n_middle = next(
-            part for part in layers[self._last_halving].modules() if isinstance(part, nn.Conv2d)
-        ).in_channels
+        following = (part for layer in layers[self._last_halving :] for part in layer.modules())
+        self.n_middle = next((part.in_channels for part in following if isinstance(part, nn.Conv2d)), n_in)
         self.pn_block = None if embed_width is None else nn.Conv2d(n_in, embed_width, 1, stride=embed_stride)
         self.pn_norm = None
         if embed_width is not None and embed_norm:
