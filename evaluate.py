@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Score a model zero-shot on a corpus.
+"""Score a model on a corpus: zero-shot classification, or captions.
 
     python evaluate.py hparams/esc50.yaml --data_folder ESC-50-master --weights results/distill_phinet/…/1234
     python evaluate.py hparams/esc50.yaml --data_folder ESC-50-master --model msclap2022 --weights CLAP_weights_2022.pth
+    python evaluate.py hparams/clotho.yaml --data_folder clotho --weights results/distill_captioner_clotho/…/1234
 
-A model whose weights were not loaded is refused. The output folder gets metrics.json (accuracy with its bootstrap
-interval, per fold, per class, n, prompts, commit) and predictions.csv (one row a clip, with every score).
+A model whose weights were not loaded is refused. The output folder gets metrics.json (each score with its bootstrap
+interval, n, what was asked of the model, what it costs, the commit) and predictions.csv (one row a clip, with its
+scores); of captions also submission.csv, as DCASE wants it.
 """
 
 import logging
@@ -35,15 +37,11 @@ def main(arguments):
     dataset, meta = hparams["make_datasets"]()
 
     brain = hparams["brain_class"](modules=hparams["modules"], hparams=hparams, run_opts=run_opts)
-    brain.set_classes(meta["classes"])
+    brain.start(meta)
     brain.evaluate(dataset, test_loader_kwargs=hparams["test_loader"])
-    results = experiment.write_metrics(hparams, meta, brain.results, brain.device)
-    low, high = results["interval_95"]
-    logger.info(
-        "%s (%s): %s %.2f %% (95 %% interval %.2f to %.2f, n = %d, %d classes); written to %s",
-        meta["dataset"], meta["split"], results["metric"], 100 * results["value"], 100 * low, 100 * high,
-        results["n_items"], results["n_classes"], hparams["output_folder"],
-    )  # fmt: skip
+    experiment.write_metrics(hparams, meta, brain)
+    said = (meta["dataset"], meta["split"], brain.summary(), hparams["output_folder"])
+    logger.info("%s (%s): %s; written to %s", *said)
     return 0
 
 

@@ -36,7 +36,7 @@ def main(arguments):
 
     for prepare in hparams["prepare"]:
         run_on_main(prepare.prepare)
-    for weights in hparams["load_weights"]:
+    for weights in filter(None, hparams["load_weights"]):
         weights.load()
     datasets = hparams["make_datasets"]()
 

@@ -27,6 +27,7 @@ AudioCaps/
 )
 COLUMNS = ("audiocap_id", "youtube_id", "start_time", "caption")
 N_ROWS = {"train": 49838, "val": 2475, "test": 4875}
+N_CAPTIONS = {"train": 1, "val": 5, "test": 5}  # of each clip
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
 
@@ -48,8 +49,8 @@ def prepare_audiocaps(
     split : str
         train, val or test.
     subset : str or None
-        None insists on the rows of the tables of version 1; "listed" and "present" take other tables, such as those of
-        version 2.
+        None insists on the rows of the tables of version 1, and on the captions of each clip; "listed" and "present"
+        take other tables, such as those of version 2.
     check_audio : bool
         False leaves out clips that cannot be read, instead of raising.
 
@@ -74,8 +75,18 @@ def prepare_audiocaps(
     preparation.require_tree([table_name, split])
     table = preparation.read_table(table_name, COLUMNS)
     problems = common.count_problems(f"rows in {table_name}", len(table), N_ROWS[split]) if subset is None else []
-    problems += [f"{table_name}: {row['audiocap_id']} has no caption" for row in table if not row["caption"].strip()]
+    problems += [
+        f"{table_name}: audiocap_id {row['audiocap_id']} (clip {row['youtube_id']}) has an empty caption"
+        for row in table
+        if not any(map(str.isalnum, row["caption"]))
+    ]
     rows = _grouped(table, preparation.root / split)
+    if subset is None:
+        problems += [
+            f"{table_name}: clip {key} has {len(row['captions'])} caption(s), published are {N_CAPTIONS[split]}"
+            for key, row in rows.items()
+            if len(row["captions"]) != N_CAPTIONS[split]
+        ]
     items = preparation.build_items(rows, "present", check_audio, problems)
     preparation.write(items)
 

@@ -88,7 +88,11 @@ def prepare_clotho(
     if preparation.unchanged(manifest_folder, split, options, [captions, metadata], [split]):
         return
     preparation.require_tree([captions, split, *([metadata] if subset is None else [])])
-    table = preparation.read_table(captions, ("file_name", *CAPTIONS))
+    table = preparation.read_table(captions, ("file_name",))
+    columns = [name for name in table[0] if name.startswith("caption")] if table else list(CAPTIONS)
+    if sorted(columns) != sorted(CAPTIONS):
+        found = f"{len(columns)} columns of captions ({', '.join(columns)})"
+        raise preparation.error([f"{captions} has {found}; published are {len(CAPTIONS)}: {', '.join(CAPTIONS)}"])
     problems = common.count_problems(f"clips in {captions}", len(table), N_CLIPS[split]) if subset is None else []
     if len({row["file_name"] for row in table}) != len(table):
         problems.append(f"{captions} lists a file twice")
@@ -96,7 +100,8 @@ def prepare_clotho(
     rows = {}
     for row in table:
         sentences = [" ".join(row[name].split()) for name in CAPTIONS]
-        problems += [f"{captions}: {row['file_name']} has an empty caption"] * (not all(sentences))
+        empty = [name for name in CAPTIONS if not any(map(str.isalnum, row[name]))]
+        problems += [f"{captions}: {row['file_name']} has an empty caption ({', '.join(empty)})"] * bool(empty)
         sound_id = sound_ids.get(row["file_name"].strip())
         facts = {"captions": sentences, "freesound_id": sound_id, "group": sound_id}
         rows[f"{split}/{row['file_name']}"] = {"path": preparation.root / split / row["file_name"], **facts}

@@ -1,6 +1,7 @@
-"""An exponential moving average of a network's weights and statistics.
+"""Averages of a network's weights and statistics over training: exponential, or with equal weights.
 
-Source: Tarvainen & Valpola, "Mean teachers are better role models", NeurIPS 2017 (the averaging alone).
+Source: Tarvainen & Valpola, "Mean teachers are better role models", NeurIPS 2017 (exponential; the averaging alone);
+Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018 (equal weights: SWA).
 """
 
 import copy
@@ -16,9 +17,9 @@ class WeightAverage(nn.Module):
     ---------
     module : torch.nn.Module
         The network that is trained.
-    decay : float
+    decay : float or None
         Weight of the past, in [0, 1); early on it is (1 + n) / (10 + n) after n updates where that is smaller, so that
-        the random start is forgotten.
+        the random start is forgotten. None: all updates count alike.
     """
 
     def __init__(self, module, decay):
@@ -35,7 +36,10 @@ class WeightAverage(nn.Module):
     def update(self, module):
         """Move towards `module`'s present weights; integer buffers are copied."""
         n_updates = int(self.n_updates)
-        share = 1 - min(self.decay, (1 + n_updates) / (10 + n_updates))
+        if self.decay is None:
+            share = 1 / (n_updates + 1)
+        else:
+            share = 1 - min(self.decay, (1 + n_updates) / (10 + n_updates))
         self.n_updates += 1
         for ours, theirs in zip(self.average.state_dict().values(), module.state_dict().values(), strict=True):
             if ours.is_floating_point():

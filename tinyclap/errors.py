@@ -25,6 +25,10 @@ class AudioError(TinyclapError):
         self.source = source
         self.problem = problem
 
+    def __reduce__(self):
+        """A worker process hands it to its parent whole."""
+        return type(self), (self.source, self.problem)
+
 
 class ManifestError(TinyclapError):
     """A manifest is missing, malformed, or of another corpus than expected."""

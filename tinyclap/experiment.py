@@ -1,11 +1,13 @@
 """What every run does around its training: read its YAML, make its folder, record where its numbers come from."""
 
 import datetime
+import io
 import json
 import logging
 import os
 import platform
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hyperpyyaml import load_hyperpyyaml
+from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from speechbrain.core import create_experiment_directory
@@ -24,7 +26,6 @@ from speechbrain.utils.run_opts import RunOptions
 
 import tinyclap
 from tinyclap.errors import ConfigError
-from tinyclap.profiling import complexity
 
 logger = logging.getLogger(__name__)
 
@@ -186,8 +187,24 @@ def load_hparams(hparams_file, overrides):
             ", ".join(f"{key}={value}" for key, value in default.items()),
         )
     overrides = {**default, **overrides}
-    with open(hparams_file, encoding="utf-8") as file:
-        return load_hyperpyyaml(file, overrides), overrides
+    return load_hyperpyyaml(_open_for(hparams_file, overrides), overrides), overrides
+
+
+class _NamedText(io.StringIO):
+    """A recipe's text that knows where it came from: its includes are sought from there."""
+
+    def __init__(self, text, name):
+        super().__init__(text)
+        self.name = str(name)
+
+
+def _open_for(hparams_file, overrides):
+    """The recipe's text, in which maps can take the place of null: HyperPyYAML merges them into maps alone."""
+    text = Path(hparams_file).read_text(encoding="utf-8")
+    for key, value in overrides.items():
+        if isinstance(value, dict):
+            text = re.sub(rf"^{re.escape(key)}:[ ]*(null|~)[ ]*(#.*)?$", f"{key}: {{}}", text, count=1, flags=re.M)
+    return _NamedText(text, hparams_file)
 
 
 def git_state(folder):
@@ -211,7 +228,7 @@ def git_state(folder):
 
 
 def _versions():
-    packages = ["torch", "torchaudio", "speechbrain", "transformers", "hyperpyyaml", "numpy", "soundfile", "soxr"]
+    packages = "torch torchaudio speechbrain transformers hyperpyyaml numpy soundfile soxr aac-metrics".split()
     found = {"python": platform.python_version(), "tinyclap": tinyclap.__version__}
     for package in packages:
         try:
@@ -284,10 +301,10 @@ def start_run(hparams, hparams_file, overrides, run_opts):
                 f"{folder} holds a run with other options: {json.dumps(before['overrides'])}, now "
                 f"{json.dumps(note['overrides'])}. Give the same options to resume it, or another --output_folder"
             )
-    create_experiment_directory(
-        experiment_directory=str(folder), hyperparams_to_save=str(hparams_file), overrides=overrides
-    )
+    create_experiment_directory(experiment_directory=str(folder))
     if if_main_process():
+        resolved = resolve_references(_open_for(hparams_file, overrides), overrides).getvalue()
+        (folder / "hyperparams.yaml").write_text(f"# Resolved from {hparams_file}\n{resolved}", encoding="utf-8")
         # SpeechBrain copies its caller, which is this file; the script that runs is what a reader looks for.
         (folder / Path(__file__).name).unlink(missing_ok=True)
         shutil.copy(sys.argv[0], folder)
@@ -325,35 +342,28 @@ def release_note(hparams):
     return note
 
 
-def write_metrics(hparams, meta, results, device):
+def write_metrics(hparams, meta, brain):
     """Write ``metrics.json`` of an evaluation.
 
     Arguments
     ---------
     hparams : dict
     meta : dict
-        The manifest's ``_meta``.
-    results : dict
-        What the Brain worked out.
-    device : str
-
-    Returns
-    -------
-    dict
-        What was written.
+        What the data say of themselves; see :func:`tinyclap.data.pipeline.make_test_set`.
+    brain : tinyclap.brains.EvaluationBrain
+        It has evaluated.
     """
-    model = hparams["modules"]["model"]
+    model = brain.modules.model
     record = {
         "dataset": meta["dataset"],
         "split": meta["split"],
         "options": meta["options"],
-        **results,
-        "model": {"kind": model.kind, "weights": str(model.weights), **complexity(model)},
+        **brain.results,
+        "model": {"kind": model.kind, "weights": str(model.weights), **brain.complexity()},
         "seed": hparams["bootstrap_seed"],
-        **provenance(device),
+        **provenance(brain.device),
     }
     write_json(Path(hparams["output_folder"]) / "metrics.json", record)
-    return record
 
 
 def ensure_run(recipe, folder, wanted):

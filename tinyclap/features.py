@@ -1,7 +1,7 @@
 """Log-mel front ends: waveform (B, T) to log-mel spectrogram (B, F, M), by arguments or by the name of a published one.
 
-Source: the front ends of CLAP 2022 (torchlibrosa), of EfficientAT (Kaldi banks) and of the EfficientNet captioner
-(torchaudio), written from their facts; scales of O'Shaughnessy (HTK), Slaney's Auditory Toolbox and Kaldi.
+Source: the front ends of CLAP 2022 and WavCaps (torchlibrosa), of EfficientAT (Kaldi banks) and of the EfficientNet
+captioner (torchaudio), written from their facts; scales of O'Shaughnessy (HTK), Slaney's Auditory Toolbox and Kaldi.
 """
 
 import math
@@ -30,6 +30,11 @@ PRESETS = {
         "n_mels": 64, "f_min_hz": 0.0, "f_max_hz": 8000.0, "mel_scale": "htk", "mel_norm": None,
         "log": "db", "floor": 1e-10, "top_db": 120.0,
     },
+    "wavcaps_htsat": {
+        "sample_rate_hz": 32000, "n_fft": 1024, "win_length": 1024, "hop_length": 320,
+        "n_mels": 64, "f_min_hz": 50.0, "f_max_hz": 14000.0, "mel_scale": "slaney", "mel_norm": "slaney",
+        "log": "db", "floor": 1e-10,
+    },
 }
 # fmt: on
 
@@ -39,7 +44,7 @@ def log_mel(preset, **changes):
 
     Arguments
     ---------
-    preset : {"clap2022", "efficientat", "efficientnet_captioner"}
+    preset : {"clap2022", "efficientat", "efficientnet_captioner", "wavcaps_htsat"}
         Whose front end.
     **changes
         Arguments of :class:`LogMel` that differ from the preset.
@@ -91,7 +96,7 @@ class LogMel(nn.Module):
     floor : float
         See `log`.
     top_db : float or None
-        Values more than this below the maximum *of the whole batch* are raised to it ("db" only).
+        Values more than this below the clip's maximum are raised to that floor ("db" only).
     shift, scale : float
         The result is (logarithm + shift)·scale.
 
@@ -104,8 +109,8 @@ class LogMel(nn.Module):
     -----
     A waveform too short for the reflection (T ≤ n_fft/2) is first followed by zeros up to n_fft/2 + 1 samples, so any
     T ≥ 1 is taken. Always float32, also under autocast. On the CPU clips go one by one: the working set stays in the
-    cache, which is 2–3 times quicker than the batch at once. `top_db` as in the reference makes a clip's values depend
-    on its batch; leave it None where that matters.
+    cache, which is 2–3 times quicker than the batch at once. The published captioner hangs the floor of `top_db` on the
+    maximum of the whole batch, so that a clip's values depend on its neighbours; here they do so only when asked.
 
     Example
     -------
@@ -154,8 +159,11 @@ class LogMel(nn.Module):
         """Return the number of frames F that a waveform of `n_samples` samples gives."""
         return max(n_samples - bool(self.preemphasis), self.n_fft // 2 + 1) // self.hop_length + 1
 
-    def forward(self, wavs):
-        """Map waveforms (B, T), T >= 1, in [−1, 1], to log-mel spectrograms (B, F, M)."""
+    def forward(self, wavs, batch_dynamic_range=False):
+        """Map waveforms (B, T), T >= 1, in [−1, 1], to log-mel spectrograms (B, F, M).
+
+        With `batch_dynamic_range`, `top_db` counts from the maximum of the batch instead of each clip's, as published.
+        """
         if wavs.ndim != 2 or wavs.shape[1] == 0:
             raise ConfigError(f"waveforms have shape (B, T) with T >= 1, not {tuple(wavs.shape)}")
         with torch.autocast(wavs.device.type, enabled=False):
@@ -164,7 +172,7 @@ class LogMel(nn.Module):
                 mel_power = torch.cat([self._mel_power(wav[None]) for wav in wavs])
             else:
                 mel_power = self._mel_power(wavs)
-            return self._logarithm(mel_power)
+            return self._logarithm(mel_power, batch_dynamic_range)
 
     def _mel_power(self, wavs):
         if self.preemphasis:
@@ -177,13 +185,14 @@ class LogMel(nn.Module):
         power = spectrum.real.square() + spectrum.imag.square()
         return power.transpose(1, 2) @ self.bands
 
-    def _logarithm(self, mel_power):
+    def _logarithm(self, mel_power, batch_dynamic_range):
         if self.log == "offset":
             logarithm = torch.log(mel_power + self.floor)
         else:
             logarithm = 10.0 * torch.log10(mel_power.clamp(min=self.floor))
             if self.top_db is not None:
-                logarithm = logarithm.maximum(logarithm.amax() - self.top_db)
+                loudest = logarithm.amax() if batch_dynamic_range else logarithm.amax((1, 2), keepdim=True)
+                logarithm = logarithm.maximum(loudest - self.top_db)
         return (logarithm + self.shift) * self.scale if self.shift or self.scale != 1.0 else logarithm
 
 

@@ -3,17 +3,12 @@
 Every loss is a pure function with a module beside it for the YAML. The teacher's side is always detached.
 
 Source: Elizalde et al., "CLAP", ICASSP 2023 (contrastive objective); Paissan & Farella, "tinyCLAP", Interspeech 2024,
-Eq. 7 (cosine distillation); Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation",
-Interspeech 2024 (MSE and contrastive encoder losses).
+Eq. 7 (cosine distillation).
 """
-
-import math
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-from tinyclap.errors import ConfigError
 
 # exp(ln(1 / 0.07)): the temperature 0.07 with which CLIP and CLAP begin.
 CLAP_LOGIT_SCALE = 1 / 0.07
@@ -291,42 +286,3 @@ class MapHintLoss(nn.Module):
         wanted, given = self.standardise(teacher.detach().float()), self.map(student.float())
         grid = [min(sizes) for sizes in zip(given.shape[2:], wanted.shape[2:], strict=True)]
         return F.mse_loss(F.adaptive_avg_pool2d(given, grid), F.adaptive_avg_pool2d(wanted, grid))
-
-
-class EncoderKDLoss(nn.Module):
-    """Encoder-level distillation through a shared space, as the captioning paper does it.
-
-    Arguments
-    ---------
-    student_dim, teacher_dim, shared_dim : int
-        Widths; ``stdnt_proj`` and ``tchr_proj`` map both sides into `shared_dim`.
-    kind : str
-        ``"mse"`` or ``"contrastive"``.
-    l2_norm : bool
-        For ``"mse"``: compare directions.
-    exponentiate : bool
-        For ``"contrastive"``: multiply by exp(logit_scale) (temperature 0.07 at the start). The published code
-        multiplies by logit_scale = ln(1/0.07) itself (its defect E2): ``False`` reproduces it.
-
-    Raises
-    ------
-    ConfigError
-        `kind` is neither.
-    """
-
-    def __init__(self, student_dim, teacher_dim, shared_dim, kind="contrastive", l2_norm=False, exponentiate=False):
-        super().__init__()
-        if kind not in ("mse", "contrastive"):
-            raise ConfigError(f"EncoderKDLoss: kind={kind!r}; choose 'mse' or 'contrastive'")
-        self.kind, self.l2_norm, self.exponentiate = kind, l2_norm, exponentiate
-        self.stdnt_proj = nn.Linear(student_dim, shared_dim)
-        self.tchr_proj = nn.Linear(teacher_dim, shared_dim)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(CLAP_LOGIT_SCALE)))
-
-    def forward(self, student, teacher):
-        """The loss of a batch: (B, student_dim) and (B, teacher_dim) → ()."""
-        student, teacher = self.stdnt_proj(student), self.tchr_proj(teacher.detach())
-        if self.kind == "mse":
-            return mse_distill(student, teacher, self.l2_norm)
-        scale = self.logit_scale.exp() if self.exponentiate else self.logit_scale
-        return clap_contrastive(student, teacher, scale, max_logit=math.inf)

@@ -60,7 +60,7 @@ def count_macs(module, *inputs):
     return {"n_macs": counter.get_total_flops() // 2, "n_macs_paper": seen["n_macs"]}
 
 
-def complexity(model, clip_duration_s=5.0):
+def complexity(model, clip_duration_s=5.0, run=None):
     """Measure what a model spends on the audio side, whatever it is made of.
 
     Arguments
@@ -69,6 +69,8 @@ def complexity(model, clip_duration_s=5.0):
         Has ``embed_audio(wavs, sample_rate_hz)`` and ``sample_rate_hz``: a student, a teacher, a published network.
     clip_duration_s : float
         Length of the clip that is embedded, in seconds.
+    run : callable, optional
+        What is measured in the place of ``model.embed_audio``: ``run(wavs (1, T), sample_rate_hz)``.
 
     Returns
     -------
@@ -87,7 +89,7 @@ def complexity(model, clip_duration_s=5.0):
     """
     wavs = torch.zeros(1, round(clip_duration_s * model.sample_rate_hz))
     with _observed() as seen, FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.embed_audio(wavs, model.sample_rate_hz)
+        (run or model.embed_audio)(wavs, model.sample_rate_hz)
     return {
         "n_parameters": sum(seen["parameters"].values()),
         "n_macs": counter.get_total_flops() // 2,

@@ -1,7 +1,8 @@
 """Networks as their authors released them, loaded strictly into ours, in one call that needs no network.
 
 Source: github.com/microsoft/CLAP (``CLAP_weights_2022.pth``), huggingface.co/fpaissan/tinyCLAP
-(``student_model.ckpt``), github.com/fschmid56/EfficientAT (``mn04_as_mAP_432.pt`` … ``mn40_as``).
+(``student_model.ckpt``), github.com/fschmid56/EfficientAT (``mn04_as_mAP_432.pt`` … ``mn40_as``),
+huggingface.co/wsntxxn (effb2-trm captioners), github.com/XinhaoMei/WavCaps (HTSAT-BART).
 """
 
 import torch
@@ -17,6 +18,8 @@ from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import ClapProjection
 from tinyclap.models.student import AudioStudent
 from tinyclap.models.text import BertTextTower
+from tinyclap.published_captioners import Effb2Trm
+from tinyclap.published_wavcaps import WavcapsHtsatBart
 
 
 def load_published(name, state_dict=None, path=None, **config):
@@ -24,7 +27,7 @@ def load_published(name, state_dict=None, path=None, **config):
 
     Arguments
     ---------
-    name : {"msclap2022", "tinyclap-student", "efficientat-mn"}
+    name : {"msclap2022", "tinyclap-student", "efficientat-mn", "effb2-trm", "wavcaps-htsat-bart"}
         Which.
     state_dict : dict of str to torch.Tensor, optional
         The weights under their published names.
@@ -33,10 +36,13 @@ def load_published(name, state_dict=None, path=None, **config):
     **config
         ``msclap2022``: ``tokenizer`` (folder, or name on the hub). ``tinyclap-student``: ``alpha``, ``beta``,
         ``t_zero``, ``n_layers`` (the headline's by default). ``efficientat-mn``: ``width`` (0.4 by default).
+        ``effb2-trm``: ``tokenizer`` (the vocabulary's file), or ``start_id``, ``end_id``, ``pad_id`` without one; the
+        number of words is the file's. ``wavcaps-htsat-bart``: ``tokenizer`` (folder, or name on the hub), and sizes
+        ``htsat`` and ``bart`` where they are not the published ones.
 
     Returns
     -------
-    MsClap2022, TinyClapStudent or EfficientAtMn
+    MsClap2022, TinyClapStudent, EfficientAtMn, Effb2Trm or WavcapsHtsatBart
 
     Raises
     ------
@@ -60,6 +66,8 @@ def load_published(name, state_dict=None, path=None, **config):
     if (state_dict is None) == (path is None):
         raise ConfigError(f"{name}: give the weights either as state_dict or as path, and only one of them")
     state_dict = read_state_dict(path) if state_dict is None else unwrapped(dict(state_dict), "the state dict")
+    if hasattr(cls, "config_from"):
+        config = cls.config_from(state_dict, config)
     network = cls(**config)
     shown = ", ".join(f"{key}={value}" for key, value in config.items()) or network.defaults
     source = f"{'the state dict' if path is None else path} for '{name}'" + (f" ({shown})" if shown else "")
@@ -255,4 +263,6 @@ _PUBLISHED = {
     "msclap2022": (MsClap2022, ("tokenizer",)),
     "tinyclap-student": (TinyClapStudent, ("alpha", "beta", "t_zero", "n_layers")),
     "efficientat-mn": (EfficientAtMn, ("width",)),
+    "effb2-trm": (Effb2Trm, ("tokenizer", "n_words", "start_id", "end_id", "pad_id")),
+    "wavcaps-htsat-bart": (WavcapsHtsatBart, ("tokenizer", "htsat", "bart")),
 }

@@ -47,6 +47,42 @@ class CosineSchedule:
         """Nothing depends on the validation loss."""
 
 
+class ExponentialSchedule:
+    """Linear warm-up, then a constant factor from step to step down to a final rate, as in the captioning paper's code.
+
+    Arguments
+    ---------
+    lr : float
+        Peak.
+    final_lr : float
+        At the end of the last epoch, above zero.
+    warmup_fraction : float
+        Share of all steps in which the rate rises from zero, in [0, 1).
+
+    Example
+    -------
+    >>> schedule = ExponentialSchedule(lr=1.0, final_lr=0.01, warmup_fraction=0.2)
+    >>> [round(schedule.lr_at(progress), 3) for progress in (0.1, 0.2, 0.6, 1.0)]
+    [0.5, 1.0, 0.1, 0.01]
+    """
+
+    def __init__(self, lr, final_lr, warmup_fraction=0.2):
+        if not 0 <= warmup_fraction < 1:
+            raise ConfigError(f"warmup_fraction={warmup_fraction}; it is a share of training, in [0, 1)")
+        if not 0 < final_lr <= lr:
+            raise ConfigError(f"final_lr={final_lr}; an exponential decay from lr={lr} ends in (0, {lr}]")
+        self.peak, self.final, self.warmup = lr, final_lr, warmup_fraction
+
+    def lr_at(self, progress):
+        """The rate when `progress` (in [0, 1]) of all steps are done."""
+        if progress < self.warmup:
+            return self.peak * progress / self.warmup
+        return self.peak * (self.final / self.peak) ** ((progress - self.warmup) / (1 - self.warmup))
+
+    def on_epoch_end(self, valid_loss):
+        """Nothing depends on the validation loss."""
+
+
 @register_checkpoint_hooks
 class PlateauSchedule:
     """Constant, and lowered when the validation loss has not improved for some epochs.

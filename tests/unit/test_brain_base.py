@@ -149,9 +149,10 @@ def test_the_best_and_the_last_checkpoint_are_kept_and_the_best_is_recovered(dis
     losses = sorted(checkpoint.meta["valid_loss"] for checkpoint in run.brain.checkpointer.list_checkpoints())
     assert losses == [0.1, 0.5]
     assert run.brain.recover_best() == {
-        "checkpoint": run.brain.checkpointer.find_checkpoint(min_key="valid_loss").path.name,
+        "checkpoint": run.brain.checkpointer.find_checkpoint(min_key="criterion").path.name,
         "epoch": 1,
         "valid_loss": 0.1,
+        "criterion": 0.1,
     }
 
 

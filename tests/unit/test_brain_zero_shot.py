@@ -11,6 +11,7 @@ from small_run import QUIET
 from data_prep import esc50_prepare
 from tests import fakes
 from tinyclap.brains import ZeroShotBrain
+from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.data.pipeline import collate_clips, make_test_set
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.teachers.base import FrozenTeacher
@@ -63,7 +64,9 @@ def corpus(tmp_path_factory):
 
 def score(corpus, folder, model=None, order=None, **changes):
     root, manifest, pitches_hz = corpus
-    dataset, meta = make_test_set(manifest, root)
+    part = {"split": "test", "subset": "listed"}
+    corpora = Corpora([Corpus("esc50", root, esc50_prepare.prepare_esc50, test=part)], manifest.parent)
+    dataset, meta = make_test_set(corpora)
     if order is not None:
         ids = [dataset.data_ids[index] for index in order]
         dataset = dataset.filtered_sorted()
@@ -79,7 +82,7 @@ def score(corpus, folder, model=None, order=None, **changes):
         **changes,
     }
     brain = ZeroShotBrain({"model": model}, hparams, {**QUIET})
-    brain.set_classes(meta["classes"] if set(meta["classes"]) == set(CLASSES) else list(CLASSES))
+    brain.start(meta if set(meta["classes"]) == set(CLASSES) else {**meta, "classes": list(CLASSES)})
     brain.evaluate(dataset, test_loader_kwargs={"batch_size": 5, "collate_fn": collate_clips})
     return brain
 
@@ -95,6 +98,7 @@ def test_every_clip_is_scored_against_class_names_that_are_embedded_once(corpus,
     assert results["per_fold"] == {1: {"accuracy": 1.0, "n": 12}, 5: {"accuracy": 1.0, "n": 12}}
     assert {name: entry["n"] for name, entry in results["per_class"].items()} == dict.fromkeys(CLASSES, 8)
     json.dumps(results)  # what metrics.json gets
+    assert brain.summary() == "zero-shot top-1 accuracy 100.00 % (95 % interval 100.00 to 100.00, n = 24, 3 classes)"
 
 
 def test_predictions_hold_every_score(corpus, tmp_path):

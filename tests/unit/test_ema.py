@@ -34,6 +34,15 @@ def test_the_average_is_the_recursion_with_an_early_start():
     assert average.n_updates == 4
 
 
+def test_without_a_decay_all_updates_count_alike():
+    module = net()
+    average = WeightAverage(module, decay=None)
+    for value in (2.0, 5.0, -1.0):
+        set_weights(module, value)
+        average.update(module)
+    assert average.average[0].weight.flatten().tolist() == pytest.approx([2.0] * 6)
+
+
 def test_statistics_are_averaged_and_counters_copied():
     module = net().train()
     average = WeightAverage(module, decay=0.0)

@@ -306,3 +306,11 @@ def test_a_failed_run_is_an_error_that_says_where_to_look(commands, tmp_path):
     commands["status"] = 1
     with pytest.raises(ConfigError, match=r"failed; see .*log\.txt"):
         experiment.ensure_run("hparams/a.yaml", tmp_path / "none", wanted=True)
+
+
+def test_a_map_can_take_the_place_of_null_and_joins_a_map(recipe):
+    hparams, _ = experiment.load_hparams(
+        recipe, {"data_folder": "x", "folds": {"a": [1, 2]}, "loss_weights": {"hint": 0}}
+    )
+    assert hparams["folds"] == {"a": [1, 2]}
+    assert hparams["loss_weights"] == {"distill": 1.0, "hint": 0}

@@ -217,10 +217,15 @@ def test_a_run_without_validation_clips_is_refused(tmp_path):
         make_training_sets(toy_corpora(tmp_path), RATE, 0.5, 7, counter(1))
 
 
+def to_score(folder, split="test"):
+    """The corpus of :func:`manifest` with one or more splits as its test part."""
+    return Corpora([Corpus("toy", folder, lambda **_: None, test={"split": split})], folder)
+
+
 def test_clips_to_score_are_whole_mono_and_at_their_own_rate(tmp_path):
-    path, root = manifest(tmp_path, {"a": (ramp(30), {"label": "x"}), "b": (ramp(700), {"label": "y"})}, split="test")
+    _, root = manifest(tmp_path, {"a": (ramp(30), {"label": "x"}), "b": (ramp(700), {"label": "y"})}, split="test")
     fakes.write_audio(root / "b.wav", 0.1, rate=4000, channels=2)
-    dataset, meta = make_test_set(path, root)
+    dataset, meta = make_test_set(to_score(root))
     batch = collate_clips([dataset[0], dataset[1]])
     assert meta["classes"] == ["x", "y"] and batch["id"] == ["a", "b"] and batch["rate"] == [RATE, 4000]
     assert [wav.shape for wav in batch["wav"]] == [(30,), (400,)]
@@ -228,8 +233,29 @@ def test_clips_to_score_are_whole_mono_and_at_their_own_rate(tmp_path):
 
 
 def test_a_broken_recording_is_named_when_it_is_read(tmp_path):
-    path, root = manifest(tmp_path, {"a": (ramp(30), {"label": "x"})}, split="test")
+    _, root = manifest(tmp_path, {"a": (ramp(30), {"label": "x"})}, split="test")
     (root / "a.wav").write_bytes(b"not audio")
-    dataset, _ = make_test_set(path, root)
+    dataset, _ = make_test_set(to_score(root))
     with pytest.raises(AudioError, match=r"a\.wav"):
         dataset[0]
+
+
+def test_several_splits_are_scored_as_one_set(tmp_path):
+    manifest(tmp_path, {"a": (ramp(30), {"captions": ["rain"]})}, split="val")
+    manifest(tmp_path, {"b": (ramp(40), {"captions": ["wind"]})}, split="test")
+    dataset, meta = make_test_set(to_score(tmp_path, ["val", "test"]))
+    assert [len(clip["wav"]) for clip in dataset] == [30, 40]
+    assert (meta["dataset"], meta["split"], meta["classes"]) == ("toy", "val+test", [])
+    assert meta["options"] == {"toy val": {}, "toy test": {}}
+
+
+def test_splits_that_share_a_clip_or_differ_in_classes_are_not_scored_together(tmp_path):
+    manifest(tmp_path, {"a": (ramp(30), {"captions": ["rain"]})}, split="val")
+    manifest(tmp_path, {"a": (ramp(40), {"captions": ["wind"]})}, split="test")
+    with pytest.raises(ManifestError, match=r"toy val, toy test\) cannot be scored together"):
+        make_test_set(to_score(tmp_path, ["val", "test"]))
+    manifest(tmp_path, {"b": (ramp(40), {"label": "x"})}, split="test")
+    with pytest.raises(ManifestError, match="the same classes"):
+        make_test_set(to_score(tmp_path, ["val", "test"]))
+    with pytest.raises(ManifestError, match=r"test parts \(none\)"):
+        make_test_set(to_score(tmp_path, []))

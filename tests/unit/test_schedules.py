@@ -6,7 +6,7 @@ import pytest
 from speechbrain.utils.checkpoints import Checkpointer
 
 from tinyclap.errors import ConfigError
-from tinyclap.schedules import CosineSchedule, PlateauSchedule
+from tinyclap.schedules import CosineSchedule, ExponentialSchedule, PlateauSchedule
 
 
 def test_the_cosine_rises_linearly_and_falls_to_its_end():
@@ -27,6 +27,18 @@ def test_without_warm_up_the_first_step_has_the_peak():
 def test_a_warm_up_that_is_no_share_is_refused(fraction):
     with pytest.raises(ConfigError, match="warmup_fraction"):
         CosineSchedule(lr=0.1, warmup_fraction=fraction)
+
+
+def test_the_exponential_falls_by_one_factor_in_equal_times():
+    schedule = ExponentialSchedule(lr=0.5, final_lr=0.0005, warmup_fraction=0.25)
+    assert [schedule.lr_at(progress) for progress in (0.0, 0.125, 0.25)] == pytest.approx([0.0, 0.25, 0.5])
+    assert [schedule.lr_at(progress) for progress in (0.5, 0.75, 1.0)] == pytest.approx([0.05, 0.005, 0.0005])
+
+
+@pytest.mark.parametrize("options", [{"final_lr": 0.0}, {"final_lr": 2.0}, {"final_lr": 0.1, "warmup_fraction": 1.0}])
+def test_an_exponential_that_cannot_be_is_refused(options):
+    with pytest.raises(ConfigError):
+        ExponentialSchedule(lr=1.0, **options)
 
 
 def rates(schedule, valid_losses):

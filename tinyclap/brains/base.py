@@ -43,11 +43,20 @@ class RecipeBrain(sb.Brain):
         # Depthwise convolutions of a batch run about 1.5 times as fast in this order on CPUs, and no slower on GPUs.
         self.modules.student.to(memory_format=torch.channels_last)
         self.recovered = False
-        self.average = None
-        if self.hparams.ema_decay is not None:
-            self.average = WeightAverage(self.modules.student, self.hparams.ema_decay).to(self.device)
-            self.checkpointer.add_recoverable("average", self.average)
+        self.average = self.make_average()
+        if self.average is not None:
+            self.checkpointer.add_recoverable("average", self.average.to(self.device))
         self.terms_sum, self.n_terms = {}, 0
+
+    def make_average(self):
+        """The average of the student's weights that is validated and released, or None."""
+        if self.hparams.ema_decay is None:
+            return None
+        return WeightAverage(self.modules.student, self.hparams.ema_decay)
+
+    def is_averaging(self):
+        """Whether the present step's weights count in the average."""
+        return True
 
     def init_optimizers(self):
         """Give the optimiser trainable parameters only: a frozen teacher or encoder has no state there."""
@@ -92,7 +101,7 @@ class RecipeBrain(sb.Brain):
 
     def on_fit_batch_end(self, batch, outputs, loss, should_step):
         """Move the weight average, and write the step down."""
-        if should_step and self.average is not None:
+        if should_step and self.average is not None and self.is_averaging():
             student = self.modules.student
             self.average.update(getattr(student, "module", student))
         if if_main_process():
@@ -103,7 +112,7 @@ class RecipeBrain(sb.Brain):
         """The weighted sum of the terms; their values are kept for the log."""
         terms = self.loss_terms(predictions, batch, stage)
         weights = self.hparams.loss_weights
-        unknown = set(weights) - set(terms)
+        unknown = {name for name, weight in weights.items() if weight} - set(terms)
         if unknown:
             raise ConfigError(f"loss_weights names {sorted(unknown)}; the terms are {sorted(terms)}")
         self.last_terms = {name: term.detach().item() for name, term in terms.items()}
@@ -135,7 +144,18 @@ class RecipeBrain(sb.Brain):
                 "epoch %d of %d: lr %.2e, train loss %.4f, valid %s",
                 epoch, self.hparams.epoch_counter.limit, self.lr, self.train_stats["loss"], shown,
             )  # fmt: skip
-            self.checkpointer.save_and_keep_only(meta={"valid_loss": stats["loss"]}, min_keys=["valid_loss"])
+            meta = {"valid_loss": stats["loss"], **stats, "criterion": self.criterion(stats)}
+            self.checkpointer.save_and_keep_only(meta=meta, min_keys=["criterion"])
+
+    def criterion(self, stats):
+        """What the best checkpoint has least of: the validation loss, unless a subclass says otherwise.
+
+        Arguments
+        ---------
+        stats : dict
+            Name → float: ``loss``, its terms and ``validation_stats``.
+        """
+        return stats["loss"]
 
     def validation_stats(self):
         """More numbers of the validation, name → float; none by default."""
@@ -143,18 +163,18 @@ class RecipeBrain(sb.Brain):
 
     def evaluated_student(self):
         """The network that is validated and released: the weight average where there is one."""
-        if self.average is not None:
+        if self.average is not None and (self.hparams.ema_decay is not None or int(self.average.n_updates) > 0):
             return self.average.average
         student = self.modules.student
         return getattr(student, "module", student)
 
     def recover_best(self):
-        """Load the checkpoint with the lowest validation loss.
+        """Load the checkpoint with the least :meth:`criterion`.
 
         Returns
         -------
         dict
-            Its file, epoch and validation loss.
+            Its file, epoch, validation loss and criterion.
 
         Raises
         ------
@@ -163,14 +183,15 @@ class RecipeBrain(sb.Brain):
         """
         if self.checkpointer is None:
             raise CheckpointError("no checkpointer, so no checkpoint: nothing to score")
-        best = self.checkpointer.recover_if_possible(min_key="valid_loss")
+        best = self.checkpointer.recover_if_possible(min_key="criterion")
         if best is None:
             raise CheckpointError(
                 f"no checkpoint in {self.checkpointer.checkpoints_dir}; train first: nothing to score"
             )
         self.recovered = True
         epoch = self.hparams.epoch_counter.current
-        return {"checkpoint": best.path.name, "epoch": epoch, "valid_loss": best.meta["valid_loss"]}
+        shown = {key: best.meta[key] for key in ("valid_loss", "criterion")}
+        return {"checkpoint": best.path.name, "epoch": epoch, **shown}
 
     def release(self, folder, extra):
         """Write the best checkpoint as a folder of JSON and safetensors, which executes nothing when it is loaded.

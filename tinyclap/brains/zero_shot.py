@@ -1,20 +1,14 @@
 """Zero-shot classification: which class name's embedding is nearest to a clip's."""
 
-import csv
-import os
-from pathlib import Path
-
 import numpy as np
-import speechbrain as sb
 import torch
 
-from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.brains.evaluation import EvaluationBrain
 from tinyclap.metrics import accuracy, accuracy_by, bootstrap_interval
 from tinyclap.prompts import make_prompts
-from tinyclap.windows import as_waveforms
 
 
-class ZeroShotBrain(sb.Brain):
+class ZeroShotBrain(EvaluationBrain):
     """Scores a model on labelled clips; trains nothing.
 
     ``modules``: ``model``, anything with the interface of ``tinyclap.teachers``. Class embeddings are computed once.
@@ -23,26 +17,15 @@ class ZeroShotBrain(sb.Brain):
 
     required_hparams = ("output_folder", "prompt_templates", "prompt_underscores", "prompt_slashes", "bootstrap_seed")
 
-    def __init__(self, modules=None, hparams=None, run_opts=None):
-        missing = [key for key in self.required_hparams if key not in hparams]
-        if missing:
-            raise ConfigError(f"{type(self).__name__} needs the YAML keys: {', '.join(missing)}")
-        super().__init__(modules, None, hparams, run_opts)
-
-    def set_classes(self, classes):
-        """Fix the classes, in evaluation order.
-
-        Arguments
-        ---------
-        classes : list of str
-        """
-        self.classes = list(classes)
+    def start(self, meta):
+        """Fix the classes, in evaluation order: ``classes`` of `meta`."""
+        super().start(meta)
+        self.classes = list(meta["classes"])
 
     def on_evaluate_start(self, max_key=None, min_key=None):
         """Refuse a model without weights; embed the class names once."""
+        super().on_evaluate_start(max_key, min_key)
         model = self.modules.model
-        if not model.is_loaded:
-            raise CheckpointError("nothing to score: the model's weights were not loaded")
         templates = self.hparams.prompt_templates
         self.prompts = make_prompts(
             self.classes,
@@ -57,9 +40,7 @@ class ZeroShotBrain(sb.Brain):
         """Scores of a batch of whole clips: (B, N)."""
         model = self.modules.model
         rows = torch.empty(len(batch["wav"]), self.class_rows.shape[-1], device=self.device)
-        for rate in sorted(set(batch["rate"])):
-            members = [index for index, own in enumerate(batch["rate"]) if own == rate]
-            clips = [wav.to(self.device) for wav in as_waveforms([batch["wav"][index] for index in members])]
+        for members, clips, rate in self.clips_by_rate(batch):
             rows[members] = model.embed_audio(clips, rate).to(rows.dtype)
         return model.score(rows, self.class_rows)
 
@@ -93,19 +74,19 @@ class ZeroShotBrain(sb.Brain):
             "prompts": self.prompts,
             "score": self.modules.model.score_kind,
         }
-        self._write_predictions(scores, predictions)
+        head = ["id", "fold", "label", "prediction", "correct", *(f"score:{name}" for name in self.classes)]
+        self.write_table("predictions.csv", [head, *map(self._row, self.items, scores, predictions)])
 
-    def _write_predictions(self, scores, predictions):
-        path = Path(self.hparams.output_folder) / "predictions.csv"
-        part = f"{path}.part"
-        with open(part, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(
-                ["id", "fold", "label", "prediction", "correct", *(f"score:{name}" for name in self.classes)]
-            )
-            for item, row, best in zip(self.items, scores, predictions, strict=True):
-                name = self.classes[best]
-                hit = int(name == item["label"])
-                values = [f"{value:.6g}" for value in row]
-                writer.writerow([item["id"], item.get("fold", ""), item["label"], name, hit, *values])
-        os.replace(part, path)
+    def _row(self, item, scores, best):
+        name = self.classes[best]
+        values = [f"{value:.6g}" for value in scores]
+        return [item["id"], item.get("fold", ""), item["label"], name, int(name == item["label"]), *values]
+
+    def summary(self):
+        """Accuracy with its interval, clips, classes."""
+        results = self.results
+        low, high = results["interval_95"]
+        return (
+            f"{results['metric']} {100 * results['value']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f}, "
+            f"n = {results['n_items']}, {results['n_classes']} classes)"
+        )

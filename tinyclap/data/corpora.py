@@ -21,7 +21,7 @@ class Corpus:
     prepare : callable
         ``prepare(data_folder, manifest_folder, **options)``, from ``data_prep``.
     train, valid, test : dict, optional
-        Options of each part, ``split`` among them.
+        Options of each part, ``split`` among them: one name, or a list of names.
     """
 
     def __init__(self, name, folder, prepare, train=None, valid=None, test=None):
@@ -35,14 +35,18 @@ class Corpus:
 
     def prepare(self, manifest_folder):
         """Write the manifests of all parts (unchanged ones are left alone)."""
-        for options in self.parts.values():
-            self._prepare(data_folder=self.folder, manifest_folder=manifest_folder, **options)
+        for part, options in self.parts.items():
+            for split in self.splits(part):
+                self._prepare(data_folder=self.folder, manifest_folder=manifest_folder, **{**options, "split": split})
 
-    def manifest(self, part, manifest_folder):
-        """Path of the manifest of one part, or None where this corpus has no such part."""
-        if part not in self.parts:
-            return None
-        return Path(manifest_folder) / f"{self.name}_{self.parts[part]['split']}.json"
+    def splits(self, part):
+        """Names of the splits of one part: a list, empty where this corpus has no such part."""
+        split = self.parts.get(part, {"split": []})["split"]
+        return [split] if isinstance(split, str) else list(split)
+
+    def manifests(self, part, manifest_folder):
+        """Paths of the manifests of one part."""
+        return [Path(manifest_folder) / f"{self.name}_{split}.json" for split in self.splits(part)]
 
 
 class Corpora:
@@ -53,17 +57,19 @@ class Corpora:
     corpora : list of Corpus
     manifest_folder : str or os.PathLike
         Where the manifests go.
+    may_be_empty : bool
+        For corpora that a run can do without.
 
     Raises
     ------
     ConfigError
-        None of them has a folder.
+        None of them has a folder, and they may not be empty.
     """
 
-    def __init__(self, corpora, manifest_folder):
+    def __init__(self, corpora, manifest_folder, may_be_empty=False):
         self.corpora = [corpus for corpus in corpora if corpus.folder is not None]
         self.manifest_folder = Path(manifest_folder)
-        if not self.corpora:
+        if not self.corpora and not may_be_empty:
             names = ", ".join(corpus.name for corpus in corpora)
             raise ConfigError(f"no corpus was named; give the folder of at least one of: {names}")
 
@@ -85,9 +91,17 @@ class Corpora:
         list of (pathlib.Path, str)
             Manifest and the folder that its paths start from.
         """
-        pairs = [(corpus.manifest(part, self.manifest_folder), str(corpus.folder)) for corpus in self.corpora]
-        return [(path, folder) for path, folder in pairs if path is not None]
+        return [
+            (path, str(corpus.folder))
+            for corpus in self.corpora
+            for path in corpus.manifests(part, self.manifest_folder)
+        ]
 
     def describe(self):
         """Names and parts, JSON-able, for the run's record; where they lie on this machine is left out."""
         return [{"name": corpus.name, "parts": corpus.parts} for corpus in self.corpora]
+
+
+def folder_if(folder, wanted):
+    """`folder` where `wanted` is true (a number above zero, say), else None: a corpus without a folder is left out."""
+    return folder if wanted else None

@@ -260,30 +260,55 @@ def make_training_sets(
     return {"train": crop_dataset(train, crops), "valid": crop_dataset(valid, fixed_crops)}
 
 
-def make_test_set(manifest_path, data_root):
-    """Whole clips to score, as they are on disk.
+def make_test_set(corpora):
+    """Whole clips to score, as they are on disk: the test parts of a run's corpora.
 
     Arguments
     ---------
-    manifest_path, data_root : str or os.PathLike
+    corpora : tinyclap.data.corpora.Corpora
 
     Returns
     -------
     (DynamicItemDataset, dict)
-        The dataset has ``id``, ``wav`` (float32 tensor (T,), mono), ``rate`` (Hz) and ``item`` (the manifest's own);
-        the dict is the manifest's ``_meta``.
+        The dataset has ``id``, ``wav`` (float32 tensor (T,), mono), ``rate`` (Hz) and ``item`` (the manifest's own).
+        The dict is the manifest's ``_meta``; of several it says ``dataset`` and ``split`` joined by "+", the
+        ``options`` by split, and the ``classes``.
+
+    Raises
+    ------
+    ManifestError
+        There is no test part, two manifests have a clip of the same id, or they have different classes.
     """
-    manifest = read_manifest(manifest_path, data_root)
+    manifests = [read_manifest(path, data_root) for path, data_root in corpora.manifests("test")]
+    items = {item["id"]: {"item": item} for manifest in manifests for item in manifest.items}
+    classes = {tuple(manifest.meta["classes"]) for manifest in manifests}
+    if len(items) != sum(len(manifest.items) for manifest in manifests) or len(classes) != 1:
+        names = [f"{manifest.meta['dataset']} {manifest.meta['split']}" for manifest in manifests]
+        raise ManifestError(
+            f"the test parts ({', '.join(names) or 'none'}) cannot be scored together: they need a clip at least, ids "
+            "of their own, and the same classes"
+        )
 
     def read(item):
         waveform, rate = read_audio(item["wav"])
         yield torch.from_numpy(waveform)
         yield rate
 
-    dataset = DynamicItemDataset({item["id"]: {"item": item} for item in manifest.items})
+    dataset = DynamicItemDataset(items)
     dataset.add_dynamic_item(read, takes="item", provides=["wav", "rate"])
     dataset.set_output_keys(["id", "wav", "rate", "item"])
-    return dataset, manifest.meta
+    return dataset, _joined_meta([manifest.meta for manifest in manifests])
+
+
+def _joined_meta(metas):
+    if len(metas) == 1:
+        return metas[0]
+    return {
+        "dataset": "+".join(dict.fromkeys(meta["dataset"] for meta in metas)),
+        "split": "+".join(meta["split"] for meta in metas),
+        "options": {f"{meta['dataset']} {meta['split']}": meta["options"] for meta in metas},
+        "classes": metas[0]["classes"],
+    }
 
 
 def collate_clips(clips):

@@ -53,6 +53,7 @@ class Cnn14(nn.Module):
         if n_mels < self._n_min_frames:
             raise ConfigError(f"{len(channels)} blocks need at least {self._n_min_frames} mel bands, not {n_mels}")
         self.n_mels, self.embed_dim, self.dropout = n_mels, channels[-1], dropout
+        self.frame_dim = channels[-1]
         self.bn0 = nn.BatchNorm2d(n_mels)
         self._blocks = []
         for index, (n_in, n_out) in enumerate(zip((1, *channels[:-1]), channels, strict=True), start=1):

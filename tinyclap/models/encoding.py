@@ -40,6 +40,34 @@ def as_encoding(clip, frames, middle=None):
     return AudioEncoding(clip, frames, n_frames, middle)
 
 
+def valid_frames(encoder, n_mel_frames, n_total, n_encoded):
+    """How many of an encoder's frames belong to each clip of a padded batch.
+
+    Arguments
+    ---------
+    encoder : nn.Module
+        Its own rule is ``n_valid_frames(n_mel_frames)``, where it has one; else its share of the padded length counts,
+        rounded up.
+    n_mel_frames : torch.Tensor, shape (B,), int64
+        Mel frames of each clip.
+    n_total, n_encoded : int
+        Mel frames of the padded batch, and frames that the encoder made of them.
+
+    Returns
+    -------
+    torch.Tensor, shape (B,), int64
+        In [1, n_encoded].
+
+    Example
+    -------
+    >>> valid_frames(None, torch.tensor([100, 51]), 100, 4).tolist()
+    [4, 3]
+    """
+    rule = getattr(encoder, "n_valid_frames", None)
+    n_frames = -(-n_mel_frames * n_encoded // n_total) if rule is None else rule(n_mel_frames)
+    return n_frames.clamp(1, n_encoded)
+
+
 def last_halving(layers):
     """Index of the last layer that has a stride of two; 0 where none has.
 

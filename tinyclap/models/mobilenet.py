@@ -99,7 +99,7 @@ class MobileNet(nn.Module):
                 f"hidden_channels needs {n_blocks} widths >= 1, the first {published[0]}: {hidden_channels}"
             )
         self.n_mels = n_mels
-        self.embed_dim = _LAST_EXPANSION * _rounded(_BLOCKS[-1][2] * width)
+        self.embed_dim = self.frame_dim = _LAST_EXPANSION * _rounded(_BLOCKS[-1][2] * width)
         norm = {"eps": 1e-3, "momentum": batchnorm_momentum}
 
         n_channels = _rounded(_STEM_WIDTH * width)

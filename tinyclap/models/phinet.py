@@ -163,7 +163,7 @@ class PhiNet(nn.Module):
             norm, h_swish = self._options["norm"], self._options["h_swish"]
             self.pn_norm = nn.Sequential(nn.BatchNorm2d(embed_width, **norm), _activation(h_swish))
         self.n_channels = n_in
-        self.embed_dim = n_in if embed_width is None else embed_width
+        self.embed_dim = self.frame_dim = n_in if embed_width is None else embed_width
         self._n_min_frames = _smallest_input(self._layers)
         if n_mels < self._n_min_frames:
             raise ConfigError(

@@ -1,0 +1,85 @@
+"""Any folder of recordings, without labels or captions: audio for distillation.
+
+Source: the user's own recordings; a teacher says what they are.
+"""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from data_prep import cli, common
+
+CORPUS = common.Corpus(
+    dataset="audio_folder",
+    title="A folder of recordings",
+    version="1",
+    page="your own",
+    licence="each recording's own",
+    tree="""
+{data_folder}/
+  **/*.wav, .flac, .ogg, .opus, .mp3, .aif, .aiff     recordings of any length, in any subfolder
+""",
+)
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
+
+
+def prepare_audio_folder(
+    data_folder: str,
+    manifest_folder: str,
+    split: str = "all",
+    min_s: float = 0.5,
+    check_audio: bool = False,
+) -> None:
+    """Write the manifest ``audio_folder_<split>.json``.
+
+    Arguments
+    ---------
+    data_folder : str
+        The folder; its subfolders are searched too.
+    manifest_folder : str
+        Where the manifest goes.
+    split : str
+        Ends the manifest's name.
+    min_s : float
+        Shorter recordings are left out, in seconds.
+    check_audio : bool
+        True stops at recordings that cannot be read; otherwise they are left out and counted.
+
+    Raises
+    ------
+    tinyclap.errors.DataLayoutError
+        The folder does not exist, or holds no recording that can be read.
+    tinyclap.errors.ConfigError
+        An option has no such value.
+
+    Notes
+    -----
+    A recording whose name is a Freesound id (``12345.wav``, ``12345_name.wav``) carries it as ``freesound_id``, so that
+    overlaps with test sets can be found.
+    """
+    preparation = common.Preparation(CORPUS, __file__, data_folder, ".", ".")
+    paths = sorted(path for path in preparation.root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    folders = sorted({path.parent.relative_to(preparation.root).as_posix() for path in paths})
+    options = {"min_s": min_s, "check_audio": check_audio}
+    if preparation.unchanged(manifest_folder, split, options, (), folders):
+        return
+    preparation.require_tree(["."])
+    rows = {}
+    for path in paths:
+        digits = path.stem.split("_")[0]
+        rows[path.relative_to(preparation.root).as_posix()] = {
+            "path": path,
+            "freesound_id": digits if digits.isdigit() else None,
+        }
+    problems = [] if rows else [f"no recording in it: none of its files ends in {', '.join(SUFFIXES)}"]
+    items = preparation.build_items(rows, None, check_audio, problems)
+    long_enough = {key: item for key, item in items.items() if item["duration_s"] >= min_s}
+    if not long_enough:
+        raise preparation.error([f"all {len(items)} recordings are shorter than {min_s} s"])
+    preparation.write(long_enough, n_too_short=len(items) - len(long_enough))
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(prepare_audio_folder))

@@ -1,0 +1,105 @@
+"""What the tests of captioning data share: a corpus of tones with captions, and a teacher that hears them."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from tinyclap.data.corpora import Corpora, Corpus
+from tinyclap.data.manifest import write_manifest
+from tinyclap.data.views import Views
+
+RATE = 1000
+
+
+class LoudnessTeacher(torch.nn.Module):
+    """A simple but real teacher: it embeds four spectral statistics, and says how loud and how high a sound is."""
+
+    caption_dim = 4
+
+    def __init__(self, weights="loudness", threshold=0.15):
+        super().__init__()
+        self.weights, self.threshold = weights, threshold
+        self.is_loaded, self.asked = False, []
+        self.register_buffer("gain", torch.ones(()))  # says where the teacher is
+
+    def load(self):
+        """Nothing to read."""
+        self.is_loaded = True
+        return self
+
+    def identity(self):
+        """What its words depend on."""
+        digest = hashlib.sha256(str(self.weights).encode()).hexdigest()
+        return {"kind": "loudness", "weights_sha256": digest, "threshold": self.threshold}
+
+    def teach_captions(self, wavs, sample_rate_hz):
+        """(embeddings (B, 4), captions)."""
+        assert self.is_loaded
+        embeddings, captions = [], []
+        for wav in wavs:
+            assert wav.dtype == torch.float32 and wav.ndim == 1
+            self.asked.append(len(wav))
+            wav = wav * self.gain  # both on one device
+            power = torch.fft.rfft(wav).abs() ** 2
+            hz = torch.fft.rfftfreq(len(wav), 1 / sample_rate_hz, device=wav.device)
+            centre = (power * hz).sum() / power.sum()
+            rms = wav.square().mean().sqrt()
+            embeddings.append(torch.stack([rms, centre / 500, wav.abs().max(), wav.mean()]))
+            loudness = "loud" if rms > self.threshold else "quiet"
+            captions.append(f"A {loudness} {'high' if centre > 250 else 'low'} tone")
+        return torch.stack(embeddings), captions
+
+
+class TableCorpus:
+    """Makes clips and manifests of given contents, as a preparation would."""
+
+    def __init__(self, clips, rate=RATE):
+        self.clips, self.rate = clips, rate
+
+    def __call__(self, data_folder, manifest_folder, split):
+        """``clips[split]`` is id → (duration in seconds, pitch in Hz, level, facts of the item)."""
+        items = {}
+        for index, (name, (duration_s, pitch_hz, level, facts)) in enumerate(self.clips[split].items()):
+            n_samples = round(duration_s * self.rate)
+            path = Path(data_folder) / split / f"{name}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng(index).standard_normal(n_samples) * 0.01
+            tone = level * np.sin(2 * np.pi * pitch_hz * np.arange(n_samples) / self.rate) + noise
+            soundfile.write(path, tone.astype(np.float32), self.rate, subtype="PCM_16")
+            header = {"wav": f"{{data_root}}/{split}/{name}.wav", "duration_s": duration_s}
+            items[name] = {**header, "sample_rate_hz": self.rate, "n_channels": 1, **facts}
+        meta = {"dataset": Path(data_folder).name, "version": "1", "split": split, "classes": [], "options": {}}
+        write_manifest(Path(manifest_folder) / f"{meta['dataset']}_{split}.json", items, {**meta, "code_version": "1"})
+
+
+def captioned(n_clips, first=0, duration_s=2.5, n_captions=3):
+    """Clips with captions: two of each recording, every other one loud, pitches rising."""
+    return {
+        f"c{index}": (
+            duration_s,
+            60 + 37 * (index % 11),
+            0.4 if index % 2 else 0.1,
+            {
+                "captions": [f"Tone {index} sounds, sentence {number}." for number in range(n_captions)],
+                "group": f"g{index // 2}",
+            },
+        )
+        for index in range(first, first + n_clips)
+    }
+
+
+def make_corpora(folder, name="toy", train=None, valid=None, rate=RATE):
+    """A prepared corpus; returns its Corpora."""
+    clips = {split: content for split, content in (("train", train), ("valid", valid)) if content is not None}
+    parts = {split: {"split": split} for split in clips}
+    corpora = Corpora([Corpus(name, folder / name, TableCorpus(clips, rate), **parts)], folder / "manifests")
+    corpora.prepare()
+    return corpora
+
+
+def make_views(corpora, window_s=1.0, **options):
+    """Views of a corpus at its own rate."""
+    return Views(corpora, RATE, window_s, **options)

@@ -1,0 +1,141 @@
+"""Captioning's losses: numbers by hand and of the published code, what is masked, and who gets a gradient."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from published_reference import arrays, rule
+
+from tinyclap import losses
+from tinyclap.caption_losses import EncoderKDLoss, caption_cross_entropy, token_kd
+from tinyclap.errors import ConfigError
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return arrays("tinyclap")
+
+
+def reference_kd(**options):
+    loss = EncoderKDLoss(32, 32, 16, **options)
+    filled = {
+        name: torch.from_numpy(rule.fill(name, tensor.shape))
+        for name, tensor in loss.state_dict().items()
+        if name != "logit_scale"  # keeps its own value, ln(1/0.07)
+    }
+    loss.load_state_dict({**loss.state_dict(), **filled})
+    return loss
+
+
+def test_words_are_weighed_alike_however_the_batch_is_padded():
+    logits, targets = random(2, 4, 6), torch.tensor([[3, 2, 0, 0], [4, 5, 3, 2]])
+    by_hand = -logits.log_softmax(-1)[[0, 0, 1, 1, 1, 1], [0, 1, 0, 1, 2, 3], [3, 2, 4, 5, 3, 2]].mean()
+    assert caption_cross_entropy(logits, targets, 0).item() == pytest.approx(by_hand.item(), rel=1e-6)
+    changed = logits.clone()
+    changed[0, 2:] = 50.0
+    assert caption_cross_entropy(changed, targets, 0) == caption_cross_entropy(logits, targets, 0)
+
+
+def test_label_smoothing_spreads_over_all_words():
+    logits, targets = random(1, 2, 5), torch.tensor([[3, 2]])
+    log_p = logits.log_softmax(-1)[0]
+    by_hand = -(0.9 * (log_p[0, 3] + log_p[1, 2]) / 2 + 0.1 * log_p.mean(-1).mean())
+    assert caption_cross_entropy(logits, targets, 0, 0.1).item() == pytest.approx(by_hand.item(), rel=1e-6)
+
+
+def test_a_batch_without_a_word_has_no_loss_and_no_nan():
+    assert caption_cross_entropy(random(1, 3, 5), torch.zeros(1, 3, dtype=torch.long), 0).item() == 0
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_the_token_level_loss_is_the_divergence_plus_the_teacher_s_entropy(temperature):
+    student, teacher, mask = random(2, 3, 7), random(2, 3, 7, seed=1), torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()
+    p, q = (teacher / temperature).softmax(-1), (student / temperature).log_softmax(-1)
+    divergence = (p * (p.log() - q)).sum(-1)[mask].mean()
+    entropy = -(p * p.log()).sum(-1)[mask].mean()
+    given = token_kd(student, teacher, mask, temperature)
+    assert given.item() == pytest.approx((divergence + entropy).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "power"), [("l1", 1), ("l2", 2)])
+def test_l1_and_l2_compare_logits_with_probabilities_as_published(kind, power):
+    student, teacher, mask = random(1, 2, 4), random(1, 2, 4, seed=1), torch.ones(1, 2).bool()
+    by_hand = (student - teacher.softmax(-1)).abs().pow(power).mean()
+    assert token_kd(student, teacher, mask, kind=kind).item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_the_token_level_loss_leaves_the_teacher_alone():
+    student, teacher = random(1, 2, 4).requires_grad_(), random(1, 2, 4, seed=1).requires_grad_()
+    token_kd(student, teacher, torch.ones(1, 2).bool()).backward()
+    assert student.grad.abs().sum() > 0 and teacher.grad is None
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("contrastive", {"kind": "contrastive"}),
+        ("mse", {"kind": "mse"}),
+        ("mse_l2norm", {"kind": "mse", "l2_norm": True}),
+    ],
+)
+@torch.no_grad()
+def test_the_encoder_losses_equal_the_published_ones(golden, name, options):
+    value = reference_kd(**options)(torch.from_numpy(golden["loss.a"]), torch.from_numpy(golden["loss.b"]))
+    assert value.item() == pytest.approx(golden[f"kd.{name}"].item(), rel=1e-5)
+
+
+@torch.no_grad()
+def test_both_is_the_sum_of_the_two(golden):
+    a, b = torch.from_numpy(golden["loss.a"]), torch.from_numpy(golden["loss.b"])
+    wanted = golden["kd.contrastive"].item() + golden["kd.mse"].item()
+    assert reference_kd(kind="both")(a, b).item() == pytest.approx(wanted, rel=1e-5)
+
+
+@torch.no_grad()
+def test_the_temperature_is_a_temperature_behind_its_switch(golden):
+    student, teacher = torch.from_numpy(golden["loss.a"]), torch.from_numpy(golden["loss.b"])
+    loss = reference_kd(kind="contrastive", exponentiate=True)
+    wanted = losses.clap_contrastive(loss.stdnt_proj(student), loss.tchr_proj(teacher))
+    assert loss(student, teacher).item() == pytest.approx(wanted.item(), rel=1e-5)
+    loss.logit_scale.data.fill_(9.0)  # exp(9) is bounded by 100, as CLIP bounds it
+    at_bound = losses.clap_contrastive(loss.stdnt_proj(student), loss.tchr_proj(teacher), 100.0, math.inf)
+    assert loss(student, teacher).item() == pytest.approx(at_bound.item(), rel=1e-5)
+
+
+def test_without_projections_the_vectors_are_compared_as_they_are():
+    student, teacher = random(3, 6), random(3, 6, seed=1)
+    assert EncoderKDLoss(6, 6, kind="mse", projection="none")(student, teacher) == F.mse_loss(student, teacher)
+
+
+def test_a_projection_of_the_student_alone_ends_in_the_teacher_s_space():
+    loss = EncoderKDLoss(8, 6, kind="mse", projection="student")
+    assert loss.stdnt_proj.weight.shape == (6, 8)
+    assert [name for name, _ in loss.named_parameters()] == ["stdnt_proj.weight", "stdnt_proj.bias"]
+
+
+@pytest.mark.parametrize("kind", ["mse", "contrastive", "both"])
+def test_the_teacher_gets_no_gradient_through_the_shared_space(kind):
+    loss = EncoderKDLoss(8, 6, 4, kind)
+    student, teacher = random(5, 8, seed=1).requires_grad_(), random(5, 6, seed=2).requires_grad_()
+    loss(student, teacher).backward()
+    assert student.grad.abs().sum() > 0 and teacher.grad is None
+    assert loss.stdnt_proj.weight.grad.abs().sum() > 0 and loss.tchr_proj.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: EncoderKDLoss(8, 8, 4, kind="cosine"), "kind='cosine'"),
+        (lambda: EncoderKDLoss(8, 8, 4, projection="teacher"), "projection='teacher'"),
+        (lambda: EncoderKDLoss(8, 6, projection="none"), "8 and 6"),
+        (lambda: token_kd(random(1, 1, 2), random(1, 1, 2), torch.ones(1, 1).bool(), kind="ce"), "'ce' is none of"),
+    ],
+)
+def test_what_is_unknown_or_does_not_fit_is_refused(make, says):
+    with pytest.raises(ConfigError, match=says):
+        make()

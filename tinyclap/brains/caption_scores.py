@@ -1,0 +1,160 @@
+"""Captioning, scored: what a captioner says of each clip, and how near that is to what people said."""
+
+import logging
+
+import torch
+
+from tinyclap.brains.evaluation import EvaluationBrain
+from tinyclap.caption_metrics import METRICS, TOKENIZER, available, score_captions, with_intervals
+from tinyclap.caption_resources import READY
+from tinyclap.metrics import bootstrap_interval
+from tinyclap.profiling import complexity, count_parameters
+from tinyclap.tokenizer import caption_words
+
+logger = logging.getLogger(__name__)
+
+MAIN_METRIC = "cider_d"
+# The columns of a DCASE submission.
+SUBMISSION = ("file_name", "caption_predicted")
+COST_CLIP_S = 10.0
+
+
+class CaptionScoreBrain(EvaluationBrain):
+    """Scores a captioner on clips with references; trains nothing.
+
+    ``modules``: ``model``, a :class:`tinyclap.teachers.captioning.CaptioningTeacher`. A clip has one caption, however
+    long it is. One without references is captioned and listed, and not scored.
+
+    After ``evaluate``, ``results`` holds what ``metrics.json`` gets; ``predictions.csv`` (one row a clip: its caption,
+    its value in each metric, its references) and ``submission.csv`` (DCASE's columns) are written.
+
+    Keys of the YAML: ``metrics`` (names among :data:`tinyclap.caption_metrics.METRICS`; null: all that can be had, the
+    others being named), ``bootstrap_seed``, ``output_folder``.
+    """
+
+    required_hparams = ("output_folder", "metrics", "bootstrap_seed")
+
+    def start(self, meta):
+        """Choose the metrics, and say which are missing now, not after an hour of captioning."""
+        super().start(meta)
+        state = available(METRICS if self.hparams.metrics is None else self.hparams.metrics)
+        self.metrics = tuple(dict.fromkeys([MAIN_METRIC, *(self.hparams.metrics or METRICS)]))
+        for name in self.metrics:
+            if state[name] != READY:
+                logger.warning("no %s: it %s", name, state[name])
+        self.items, self.captions = [], []
+
+    def on_evaluate_start(self, max_key=None, min_key=None):
+        """Refuse a model without weights; note what decides its words."""
+        super().on_evaluate_start(max_key, min_key)
+        self.identity = self.modules.model.identity()
+
+    def compute_forward(self, batch, stage):
+        """Caption a batch of whole clips: list of str."""
+        captions = [""] * len(batch["wav"])
+        for members, clips, rate in self.clips_by_rate(batch):
+            _, said = self.modules.model.teach_captions(clips, rate)
+            for member, caption in zip(members, said, strict=True):
+                captions[member] = caption
+        return captions
+
+    def compute_objectives(self, predictions, batch, stage):
+        """Keep the captions; there is no loss."""
+        self.items += batch["item"]
+        self.captions += predictions
+        return torch.zeros(())
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Work out the results and write the captions."""
+        references = [[text for text in item.get("captions", []) if caption_words(text)] for item in self.items]
+        scored = [index for index, of_clip in enumerate(references) if of_clip]
+        sides = [self.captions[index] for index in scored], [references[index] for index in scored]
+        outcome = ({}, {}, {})
+        records = {name: {"value": None, "missing": "no clip has a reference"} for name in self.metrics}
+        if scored:
+            outcome = score_captions(*sides, self.metrics, self.device)
+            records = with_intervals(*sides, outcome, self.hparams.bootstrap_seed)
+        self.results = {**self._main(records[MAIN_METRIC], outcome[1], scored), **self._facts(sides[1])}
+        self.results["metrics"] = records
+        self._write(scored, outcome[1])
+
+    def _main(self, record, per_clip, scored):
+        """The metric that the run is known by, with its intervals over clips and over recordings."""
+        items = [self.items[index] for index in scored]
+        groups = [item.get("group") or item.get("freesound_id") or item["id"] for item in items]
+        by_recording = None
+        if record["value"] is not None:
+            by_recording = list(bootstrap_interval(per_clip[MAIN_METRIC], groups, seed=self.hparams.bootstrap_seed))
+        return {
+            "metric": MAIN_METRIC,
+            "value": record["value"],
+            "interval_95": record.get("interval_95"),
+            "interval_95_by_recording": by_recording,
+            "n_items": len(items),
+            "n_recordings": len(set(groups)),
+        }
+
+    def _facts(self, references):
+        """What was captioned, against what, and by what; `references` are those of the scored clips."""
+        n_words = [len(caption_words(caption)) for caption in self.captions]
+        n_references = [len(of_clip) for of_clip in references]
+        return {
+            "n_clips": len(self.items),
+            "n_without_references": len(self.items) - len(references),
+            "references_per_clip": {
+                "mean": sum(n_references) / max(len(references), 1),
+                "least": min(n_references, default=0),
+                "most": max(n_references, default=0),
+            },
+            "idf": "document frequencies of the scored clips' own references, held fixed in the intervals",
+            "tokenizer": TOKENIZER,
+            "words_per_caption": sum(n_words) / max(len(n_words), 1),
+            "n_empty_captions": n_words.count(0),
+            "captioner": self.identity,
+        }
+
+    def _write(self, scored, per_clip):
+        """``predictions.csv`` and ``submission.csv``, in the order of the data."""
+        place = {index: rank for rank, index in enumerate(scored)}
+        n_columns = max((len(item.get("captions", [])) for item in self.items), default=0)
+        of_clips = [name for name in self.metrics if name != "vocab"]
+        head = ["id", *SUBMISSION, *of_clips, *(f"caption_{number + 1}" for number in range(n_columns))]
+        rows, submission = [head], [list(SUBMISSION)]
+        for index, (item, caption) in enumerate(zip(self.items, self.captions, strict=True)):
+            known = index in place
+            values = [f"{per_clip[name][place[index]]:.6g}" if known and name in per_clip else "" for name in of_clips]
+            texts = item.get("captions", [])
+            texts = [*texts, *[""] * (n_columns - len(texts))]
+            rows.append([item["id"], item["wav"].name, caption, *values, *texts])
+            submission.append([item["wav"].name, caption])
+        self.write_table("predictions.csv", rows)
+        self.write_table("submission.csv", submission)
+
+    def complexity(self):
+        """Parameters of the whole captioner, and the MACs of one caption of ten silent seconds."""
+        model, words = self.modules.model, []
+
+        def run(wavs, sample_rate_hz):
+            words.extend(caption_words(model.teach_captions([wavs[0].to(self.device)], sample_rate_hz)[1][0]))
+
+        measured = complexity(model, COST_CLIP_S, run)
+        return {
+            "n_parameters": count_parameters(model),
+            "n_macs": measured["n_macs"],
+            "macs_clip_s": COST_CLIP_S,
+            "macs_words": len(words),
+        }
+
+    def summary(self):
+        """The scores in words, and which are missing."""
+        said, missing = [], []
+        for name, record in self.results["metrics"].items():
+            if record["value"] is None:
+                missing.append(name)
+            elif name == MAIN_METRIC:
+                low, high = record["interval_95"]
+                said.append(f"{name} {record['value']:.4f} (95 % interval {low:.4f} to {high:.4f})")
+            else:
+                said.append(f"{name} {record['value']:.4g}")
+        said += [f"missing: {', '.join(missing)}"] if missing else []
+        return f"{self.results['n_items']} of {self.results['n_clips']} clips scored: {', '.join(said)}"

@@ -1,0 +1,83 @@
+"""What every evaluation-only Brain does: check its YAML, refuse a model without weights, write whole tables."""
+
+import csv
+import os
+from pathlib import Path
+
+import speechbrain as sb
+
+from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.profiling import complexity
+from tinyclap.windows import as_waveforms
+
+
+class EvaluationBrain(sb.Brain):
+    """Base of the Brains that score a model and train nothing.
+
+    ``modules``: ``model``, whose weights are loaded. A subclass gathers what the model says in ``compute_forward`` and
+    ``compute_objectives``, sets ``results``, which ``metrics.json`` gets, in ``on_stage_end``, and has ``summary``.
+    """
+
+    required_hparams = ("output_folder", "bootstrap_seed")
+
+    def __init__(self, modules=None, hparams=None, run_opts=None):
+        missing = [key for key in self.required_hparams if key not in hparams]
+        if missing:
+            raise ConfigError(f"{type(self).__name__} needs the YAML keys: {', '.join(missing)}")
+        super().__init__(modules, None, hparams, run_opts)
+
+    def start(self, meta):
+        """Take up what the data say of themselves, before ``evaluate``.
+
+        Arguments
+        ---------
+        meta : dict
+            As :func:`tinyclap.data.pipeline.make_test_set` gives it.
+        """
+        self.meta = meta
+
+    def on_evaluate_start(self, max_key=None, min_key=None):
+        """Refuse a model without weights."""
+        if not self.modules.model.is_loaded:
+            raise CheckpointError("nothing to score: the model's weights were not loaded")
+
+    def clips_by_rate(self, batch):
+        """The clips of a batch that share a sample rate, rate by rate.
+
+        Arguments
+        ---------
+        batch : dict
+            As :func:`tinyclap.data.pipeline.collate_clips` gives it.
+
+        Yields
+        ------
+        (list of int, list of torch.Tensor, int)
+            Places in the batch, mono clips (T_i,) on the device, their rate in Hz.
+        """
+        for rate in sorted(set(batch["rate"])):
+            members = [index for index, own in enumerate(batch["rate"]) if own == rate]
+            yield members, [wav.to(self.device) for wav in as_waveforms([batch["wav"][i] for i in members])], rate
+
+    def complexity(self):
+        """What the model costs, a dict for ``metrics.json``; see :func:`tinyclap.profiling.complexity`."""
+        return complexity(self.modules.model)
+
+    def summary(self):
+        """The score in words, for the end of the log."""
+        raise NotImplementedError(f"{type(self).__name__}.summary")
+
+    def write_table(self, name, rows):
+        """Write a CSV into the output folder, whole or not at all.
+
+        Arguments
+        ---------
+        name : str
+            The file's name.
+        rows : iterable of list
+            The head first.
+        """
+        path = Path(self.hparams.output_folder) / name
+        part = f"{path}.part"
+        with open(part, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+        os.replace(part, path)

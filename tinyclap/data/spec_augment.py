@@ -1,0 +1,42 @@
+"""SpecAugment on log-mel spectrograms: stripes of time and of frequency are hidden while training.
+
+Source: Park et al., "SpecAugment", Interspeech 2019; two stripes of up to 64 frames and two of up to 8 bands, as in the
+captioning paper's code.
+"""
+
+import torch
+from torch import nn
+from torchaudio.functional import mask_along_axis_iid
+
+
+class SpecAugment(nn.Module):
+    """Hide random stripes, other ones in each clip.
+
+    Arguments
+    ---------
+    n_time, time_width : int
+        Stripes of time, and the most frames in each.
+    n_mel, mel_width : int
+        Stripes of frequency, and the most bands in each.
+
+    Notes
+    -----
+    What is hidden takes the batch's mean: zero, which the public code writes there, is a loud sound in dB.
+
+    Example
+    -------
+    >>> SpecAugment()(torch.zeros(2, 500, 64)).shape
+    torch.Size([2, 500, 64])
+    """
+
+    def __init__(self, n_time=2, time_width=64, n_mel=2, mel_width=8):
+        super().__init__()
+        self.stripes = [(n_time, time_width, 2), (n_mel, mel_width, 3)]
+
+    def forward(self, log_mel):
+        """Log-mel spectrograms (B, F, M) with stripes hidden, (B, F, M)."""
+        hidden, mean = log_mel[:, None], log_mel.mean().item()
+        for n_stripes, width, axis in self.stripes:
+            for _ in range(n_stripes):
+                hidden = mask_along_axis_iid(hidden, min(width, hidden.shape[axis]), mean, axis)
+        return torch.squeeze(hidden, 1)

@@ -1,0 +1,218 @@
+"""Which pieces of audio a captioning teacher and its student both hear: named, and the same each time.
+
+A view is a window of a clip on a fixed grid, or a random mixture that its own name decides. What a teacher said of it
+can then be stored under ``(clip, view)`` and taught at any time, in any order, on any machine.
+"""
+
+import hashlib
+import json
+import zlib
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from tinyclap.data.pipeline import ClipReader, CropReader, hold_out, read_items
+from tinyclap.errors import ConfigError, ManifestError
+from tinyclap.resample import resample
+from tinyclap.windows import WindowPolicy
+
+
+class ViewsPart(NamedTuple):
+    """The views of one manifest's clips.
+
+    Attributes
+    ----------
+    keys : list of (str, str)
+        Clip and view.
+    description : dict
+        All that decides what is heard; JSON-able.
+    """
+
+    keys: list
+    description: dict
+
+
+class Views:
+    """The views of the training parts of some corpora.
+
+    Arguments
+    ---------
+    corpora : tinyclap.data.corpora.Corpora or None
+        Read when it is first asked for, so that a recipe can prepare it before; None has no clips.
+    sample_rate_hz : int
+        What the teacher hears, and at which mixtures are made.
+    window_s : float
+        Length of a view in seconds. Windows w0, w1, … follow each other, the last one ending with the clip; a shorter
+        clip is one window as long as itself.
+    n_views : int, optional
+        At most so many windows of a clip, spread over it; or so many mixtures m0, m1, … of each clip.
+    augment : tinyclap.data.augment.FunctionMatchingAugment, optional
+        Makes mixtures in place of windows. The clip's own captions do not hold for them.
+    seed : int
+        Of the mixtures.
+    valid_fraction : float
+        Share of the recordings held out for validation; nothing of one side is mixed into the other.
+    in_memory : bool
+        See :class:`tinyclap.data.pipeline.ClipReader`.
+
+    Raises
+    ------
+    ConfigError
+        An option is out of its range, or mixtures are not counted.
+    """
+
+    def __init__(
+        self,
+        corpora,
+        sample_rate_hz,
+        window_s,
+        n_views=None,
+        augment=None,
+        seed=0,
+        valid_fraction=0.0,
+        in_memory=False,
+    ):
+        if (augment is not None and n_views is None) or (n_views is not None and n_views < 1):
+            raise ConfigError(f"n_views={n_views}: say how many views of a clip there are, at least one")
+        if not 0 <= valid_fraction < 1:
+            raise ConfigError(f"valid_fraction={valid_fraction}; it is in [0, 1)")
+        self.corpora, self.sample_rate_hz, self.window_s, self.n_views = corpora, sample_rate_hz, window_s, n_views
+        self.augment, self.seed, self.valid_fraction, self.in_memory = augment, seed, valid_fraction, in_memory
+        self._policy = WindowPolicy(window_s=window_s)
+        self._readers = {}
+
+    @cached_property
+    def items(self):
+        """All clips, id → item; see :func:`tinyclap.data.pipeline.read_items`."""
+        manifests = self._manifests("train")
+        return read_items(manifests) if manifests else {}
+
+    @cached_property
+    def sides(self):
+        """(items to train on, items held out); see :func:`tinyclap.data.pipeline.hold_out`."""
+        return hold_out(self.items, self.valid_fraction)
+
+    def valid_items(self):
+        """Clips of the corpora's own validation parts, id → item; they have no views."""
+        manifests = self._manifests("valid")
+        return read_items(manifests) if manifests else {}
+
+    def _manifests(self, part):
+        return [] if self.corpora is None else self.corpora.manifests(part)
+
+    def views_of(self, name):
+        """The views of one clip, a list of str.
+
+        Example
+        -------
+        >>> views = Views(None, 1000, window_s=2.0)
+        >>> views.items = {"a": {"duration_s": 5.0}}
+        >>> views.views_of("a")
+        ['w0', 'w1', 'w2']
+        """
+        if self.augment is not None:
+            return [f"m{index}" for index in range(self.n_views)]
+        return [f"w{index}" for index in range(len(self._starts(name)))]
+
+    def keys(self, names=None):
+        """(clip, view) of all views of the clips `names` (all by default), a list of (str, str)."""
+        return [(name, view) for name in (self.items if names is None else names) for view in self.views_of(name)]
+
+    def read(self, name, view, sample_rate_hz=None):
+        """What is heard in a view.
+
+        Arguments
+        ---------
+        name, view : str
+        sample_rate_hz : int, optional
+            The views' own by default; the same piece of sound at any rate.
+
+        Returns
+        -------
+        numpy.ndarray, shape (T,), float32
+
+        Raises
+        ------
+        ManifestError
+            There is no such clip, or it has no such view.
+        """
+        rate = sample_rate_hz or self.sample_rate_hz
+        if name not in self.items or view not in self.views_of(name):
+            raise ManifestError(f"there is no view {view!r} of {name!r}; was the corpus prepared again since?")
+        index = int(view[1:])
+        if self.augment is None:
+            start_s = self._starts(name)[index] / self.sample_rate_hz
+            return self._reader(rate)(self.items[name]["wav"], start_s, self.window_s)
+        random = np.random.default_rng([self.seed, zlib.crc32(name.encode()), index])
+        mixture = torch.from_numpy(self._crops[name in self.sides[1]].at(name, random))
+        return resample(mixture, self.sample_rate_hz, rate, method="soxr").numpy()
+
+    def forget(self):
+        """Drop the clips kept in memory."""
+        self._readers = {}
+        self.__dict__.pop("_crops", None)
+
+    def describe(self):
+        """What decides a view, beside the clips; JSON-able."""
+        options = {"sample_rate_hz": self.sample_rate_hz, "window_s": self.window_s, "n_views": self.n_views}
+        if self.augment is None:
+            return {"kind": "windows", **options}
+        mixing = {"augment": self.augment.options, "seed": self.seed, "valid_fraction": self.valid_fraction}
+        return {"kind": "mixtures", **options, **mixing}
+
+    def parts(self):
+        """The views by manifest.
+
+        Returns
+        -------
+        dict of str to ViewsPart
+            Named ``<manifest>_windows`` or ``<manifest>_mixtures``.
+        """
+        digests = {Path(path).stem: clips_digest(path) for path, _ in self._manifests("train")}
+        options, parts = self.describe(), {}
+        for stem, digest in digests.items():
+            names = [name for name in self.items if name.partition("/")[0] == stem]
+            # Any clip can be in any mixture.
+            others = {} if self.augment is None else {"mixed_from": digests}
+            parts[f"{stem}_{options['kind']}"] = ViewsPart(self.keys(names), {**options, "clips": digest, **others})
+        return parts
+
+    def _starts(self, name):
+        """First samples of a clip's windows, at the views' rate."""
+        n_samples = round(self.items[name]["duration_s"] * self.sample_rate_hz)
+        starts = self._policy.starts(n_samples, self.sample_rate_hz)
+        if self.n_views is None or len(starts) <= self.n_views:
+            return starts
+        return [starts[int((index + 0.5) * len(starts) / self.n_views)] for index in range(self.n_views)]
+
+    def _reader(self, rate):
+        return self._readers.setdefault(rate, ClipReader(rate, self.in_memory))
+
+    @cached_property
+    def _crops(self):
+        """Readers of mixtures: of the training side, and of the side held out."""
+        reader = self._reader(self.sample_rate_hz)
+        return [
+            CropReader(side, reader, self.window_s, "tile", self.seed, None, self.augment) if side else None
+            for side in self.sides
+        ]
+
+
+def clips_digest(path):
+    """Fingerprint of a manifest's clips: their ids, places in the corpus and durations; its captions do not count.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    items = json.loads(Path(path).read_text(encoding="utf-8"))["items"]
+    facts = {key: [item["wav"], item["duration_s"]] for key, item in items.items()}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

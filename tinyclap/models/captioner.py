@@ -1,0 +1,285 @@
+"""An audio captioner: log-mel front end, any of our encoders, and a small Transformer decoder over words.
+
+Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from tinyclap.configurable import configurable
+from tinyclap.decoding import search
+from tinyclap.errors import AudioError, ConfigError
+from tinyclap.models.encoding import valid_frames
+from tinyclap.resample import resample
+from tinyclap.windows import WindowPolicy, as_waveforms
+
+
+class CaptionerOutput(NamedTuple):
+    """What the encoder side of a captioner gives for a batch.
+
+    Attributes
+    ----------
+    clip : torch.Tensor, shape (B, C)
+        Mean of the valid frames: what encoder-level distillation compares.
+    frames : torch.Tensor, shape (B, F', C)
+        What the decoder attends to.
+    n_frames : torch.Tensor, shape (B,), int64
+        How many of the F' frames are the clip's.
+    """
+
+    clip: torch.Tensor
+    frames: torch.Tensor
+    n_frames: torch.Tensor
+
+
+@configurable
+class Captioner(nn.Module):
+    """Waveform to words.
+
+    Arguments
+    ---------
+    features : tinyclap.features.LogMel
+        It fixes ``sample_rate_hz``.
+    encoder : nn.Module
+        Log-mel (B, F, M) to :class:`tinyclap.models.encoding.AudioEncoding`, with ``frame_dim`` channels in its frames.
+    decoder : tinyclap.models.caption_decoder.CaptionDecoder
+        Attends to frames of that width.
+    tokenizer : tinyclap.tokenizer.WordTokenizer
+    max_s : float
+        Longest piece, in seconds, that the encoder hears at once. The frames of a longer clip's pieces stand one after
+        the other in the decoder's memory, which knows no positions, so a clip of any length has one caption.
+    min_s : float
+        A shorter clip is repeated up to this length.
+    resampler : {"sinc", "soxr"}
+        How sample rates are changed.
+
+    Raises
+    ------
+    ConfigError
+        Parts that do not fit each other.
+    """
+
+    def __init__(self, features, encoder, decoder, tokenizer, max_s=30.0, min_s=1.0, resampler="sinc"):
+        super().__init__()
+        if encoder.n_mels != features.n_mels:
+            raise ConfigError(f"the front end gives {features.n_mels} mel bands, the encoder wants {encoder.n_mels}")
+        if encoder.frame_dim != decoder.memory_dim:
+            raise ConfigError(
+                f"the encoder's frames have {encoder.frame_dim} channels, the decoder wants {decoder.memory_dim}"
+            )
+        if tokenizer.n_words != decoder.n_words:
+            raise ConfigError(f"the vocabulary has {tokenizer.n_words} words, the decoder {decoder.n_words}")
+        self.features, self.encoder, self.decoder, self.tokenizer = features, encoder, decoder, tokenizer
+        self.policy = WindowPolicy(window_s=max_s, short="native", min_s=min_s)
+        self.resampler = resampler
+        self.sample_rate_hz, self.caption_dim = features.sample_rate_hz, encoder.frame_dim
+
+    def encode(self, wavs=None, n_samples=None, log_mel=None, batch_dynamic_range=False):
+        """Encode clips of one padded length.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor, shape (B, T)
+            At ``sample_rate_hz``, in [−1, 1], zeros after a clip's end.
+        n_samples : torch.Tensor, shape (B,), optional
+            Samples of each clip; T by default.
+        log_mel : torch.Tensor, shape (B, F, M), optional
+            What ``features`` made of `wavs`, where it is there already; then `wavs` may be missing.
+        batch_dynamic_range : bool
+            The floor of the spectrogram lies under the maximum of the whole batch, as in the published front end,
+            instead of the clip's own.
+
+        Returns
+        -------
+        CaptionerOutput
+        """
+        if log_mel is None:
+            log_mel = self.features(wavs, batch_dynamic_range=batch_dynamic_range)
+        n_total = log_mel.shape[1]
+        if n_samples is None:
+            n_mel = torch.full((len(log_mel),), n_total, device=log_mel.device)
+        else:
+            counts = [min(self.features.n_frames(int(n)), n_total) for n in n_samples]
+            n_mel = torch.tensor(counts, device=log_mel.device)
+        frames = self.encoder(log_mel).frames
+        n_frames = valid_frames(self.encoder, n_mel, n_total, frames.shape[1])
+        mask = torch.arange(frames.shape[1], device=frames.device) < n_frames[:, None]
+        clip = (frames * mask[..., None]).sum(dim=1) / n_frames[:, None]
+        return CaptionerOutput(clip, frames, n_frames)
+
+    def forward(self, captions, wavs=None, n_samples=None, log_mel=None, sampling_probability=0.0):
+        """Encode a batch once and predict the words of any number of captions of its clips.
+
+        Arguments
+        ---------
+        captions : sequence of torch.Tensor, each of shape (B', L), int64
+            Ids with ``<start>`` first, padded; row i is a caption of clip i, and B' ≤ B.
+        wavs, n_samples, log_mel
+            As for :meth:`encode`.
+        sampling_probability : float
+            In [0, 1]: so many of the input words are replaced by the model's own predictions from a first pass
+            (scheduled sampling, in parallel: Mihaylova & Martins, "Scheduled Sampling for Transformers", ACL 2019).
+
+        Returns
+        -------
+        (CaptionerOutput, list of torch.Tensor)
+            Logits (B', L, V) for each of `captions`: position l predicts word l + 1.
+        """
+        encoded = self.encode(wavs, n_samples, log_mel)
+        logits = []
+        for ids in captions:
+            memory, n_frames = encoded.frames[: len(ids)], encoded.n_frames[: len(ids)]
+            if sampling_probability > 0:
+                ids = self._sampled(ids, memory, n_frames, sampling_probability)
+            logits.append(self.decoder(ids, memory, n_frames))
+        return encoded, logits
+
+    @torch.no_grad()
+    def _sampled(self, ids, memory, n_frames, probability):
+        """Input ids in which some words are those that the model would have said."""
+        said = self.decoder(ids, memory, n_frames).argmax(dim=-1)
+        said = torch.cat([ids[:, :1], said[:, :-1]], dim=1)
+        replaced = (torch.rand(ids.shape, device=ids.device) < probability) & (ids != self.tokenizer.pad_id)
+        replaced[:, 0] = False
+        return torch.where(replaced, said, ids)
+
+    @torch.no_grad()
+    def hypotheses(
+        self,
+        wavs,
+        sample_rate_hz,
+        lengths=None,
+        beam=3,
+        max_words=20,
+        min_words=0,
+        n_best=1,
+        batch_dynamic_range=False,
+        batch_size=16,
+    ):
+        """The best captions of clips of any length, rate and number of channels, with their scores.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor, numpy.ndarray or sequence of them
+            (T,), (B, T), or a list of (T_i,) and (channels, T_i); in [−1, 1].
+        sample_rate_hz : int
+        lengths : sequence of int, length B, optional
+            Samples of each clip at `sample_rate_hz`; what follows them is not heard.
+        beam : int
+            1 is greedy search.
+        max_words, min_words : int
+            Bounds on the number of words.
+        n_best : int
+            Captions of each clip, at most `beam`.
+        batch_dynamic_range : bool
+            The published computation: clips zero-padded to one length, their floor under the maximum of the batch.
+            A clip's words then depend on what else is in the batch; by default they do not.
+        batch_size : int
+            Clips of one length in one pass.
+
+        Returns
+        -------
+        tinyclap.decoding.Hypotheses
+
+        Raises
+        ------
+        AudioError
+            A clip is empty or has samples that are not finite; the message says which.
+        """
+        device = next(self.parameters()).device
+        clips = as_waveforms(wavs)
+        if lengths is not None:
+            if len(lengths) != len(clips):
+                raise ConfigError(f"{len(lengths)} lengths for {len(clips)} clips")
+            short = [i for i, (clip, n) in enumerate(zip(clips, lengths, strict=True)) if not 0 < int(n) <= len(clip)]
+            if short:
+                raise AudioError(
+                    f"clip {short[0]} of the batch", f"has length {int(lengths[short[0]])}; it is in (0, T]"
+                )
+        if batch_dynamic_range:
+            groups = [self._padded(clips, lengths, sample_rate_hz, device)]
+        else:
+            if lengths is not None:
+                clips = [clip[: int(n)] for clip, n in zip(clips, lengths, strict=True)]
+            clips = [resample(clip.to(device), sample_rate_hz, self.sample_rate_hz, self.resampler) for clip in clips]
+            groups = self._groups(clips, batch_size)
+        was_training = self.training
+        self.eval()
+        try:
+            options = {"beam": beam, "max_words": max_words, "min_words": min_words, "n_best": n_best}
+            return _in_order([(owners, self._decode(encoded(), options)) for owners, encoded in groups])
+        finally:
+            self.train(was_training)
+
+    def _decode(self, encoded, options):
+        state = self.decoder.begin(encoded.frames, encoded.n_frames)
+        return search(self.decoder, state, self.tokenizer.start_id, self.tokenizer.end_id, **options)
+
+    def _padded(self, clips, lengths, sample_rate_hz, device):
+        """One batch, zero-padded to the longest clip."""
+        n_longest = max(len(clip) for clip in clips)
+        wavs = torch.stack([nn.functional.pad(clip, (0, n_longest - len(clip))) for clip in clips]).to(device)
+        n_samples = [len(clip) for clip in clips] if lengths is None else [int(n) for n in lengths]
+        wavs = resample(wavs, sample_rate_hz, self.sample_rate_hz, self.resampler)
+        n_samples = torch.tensor([-(-n * self.sample_rate_hz // sample_rate_hz) for n in n_samples])
+        return range(len(clips)), lambda: self.encode(wavs, n_samples, batch_dynamic_range=True)
+
+    def _groups(self, clips, batch_size):
+        """Clips cut into pieces; those with pieces of the same lengths go together, so that no zeros are heard."""
+        by_shape = {}
+        for index, clip in enumerate(clips):
+            pieces = self.policy.cut(clip, self.sample_rate_hz)
+            by_shape.setdefault(pieces.shape, []).append((index, pieces))
+        groups = []
+        for members in by_shape.values():
+            for first in range(0, len(members), batch_size):
+                part = members[first : first + batch_size]
+                pieces = torch.cat([pieces for _, pieces in part])
+                groups.append(
+                    ([index for index, _ in part], lambda pieces=pieces, n=len(part): self._joined(pieces, n))
+                )
+        return groups
+
+    def _joined(self, pieces, n_clips):
+        """Encode the pieces of clips and set the frames of each clip's pieces one after the other."""
+        encoded = self.encode(pieces)
+        n_valid = int(encoded.n_frames[0])  # all pieces have one length
+        frames = encoded.frames[:, :n_valid].reshape(n_clips, -1, encoded.frames.shape[-1])
+        n_frames = torch.full((n_clips,), frames.shape[1], device=frames.device)
+        return CaptionerOutput(frames.mean(dim=1), frames, n_frames)
+
+    @torch.no_grad()
+    def embed_audio(self, wavs, sample_rate_hz, batch_size=16):
+        """Clips of any length, rate and channels → mean frames (B, C), not normalised."""
+        device = next(self.parameters()).device
+        clips = [
+            resample(c.to(device), sample_rate_hz, self.sample_rate_hz, self.resampler) for c in as_waveforms(wavs)
+        ]
+        was_training = self.training
+        self.eval()
+        try:
+            rows = torch.empty(len(clips), self.caption_dim, device=device)
+            for owners, encoded in self._groups(clips, batch_size):
+                rows[owners] = encoded().clip
+            return rows
+        finally:
+            self.train(was_training)
+
+    def generate(self, wavs, sample_rate_hz, lengths=None, beam=3, max_words=20, **options):
+        """Word ids (B, max_words) of each clip's best caption, filled with the end id; see :meth:`hypotheses`."""
+        return self.hypotheses(wavs, sample_rate_hz, lengths, beam, max_words, **options).ids[:, 0]
+
+    def caption(self, wavs, sample_rate_hz, **options):
+        """The best caption of each clip, as a list of B strings; see :meth:`hypotheses` for the options."""
+        return [self.tokenizer.decode(ids) for ids in self.generate(wavs, sample_rate_hz, **options).tolist()]
+
+
+def _in_order(parts):
+    """Join the hypotheses of groups of clips in the order of the clips."""
+    owners = torch.tensor([owner for group, _ in parts for owner in group])
+    order = owners.argsort()
+    fields = zip(*(found for _, found in parts), strict=True)
+    joined = [torch.cat(list(field)) for field in fields]
+    return type(parts[0][1])(*(field[order.to(field.device)] for field in joined))

@@ -1,0 +1,198 @@
+"""EfficientNet-B2 on log-mel spectrograms, the audio encoder of the small captioner.
+
+Source: Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019; Xu et al.,
+"Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024. Equal to efficientnet_pytorch.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tinyclap.configurable import configurable
+from tinyclap.errors import ConfigError
+from tinyclap.models.encoding import as_encoding, at_least_frames
+
+# EfficientNet-B0's stages: blocks, kernel, stride, expansion, channels.
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+_STEM, _HEAD, _DIVISOR = 32, 1280, 8
+_B2_WIDTH, _B2_DEPTH = 1.1, 1.2
+_SQUEEZE = 0.25  # of a block's input channels
+_FOLD = 256  # weights of an output channel up to which it is less work to scale them than to scale the map
+
+
+@configurable
+class EfficientNetB2(nn.Module):
+    """EfficientNet without its classifier; frames are the last map averaged over mel.
+
+    Arguments
+    ---------
+    n_mels : int
+        Mel bands M.
+    width, depth : float
+        Multipliers of channels and of blocks; B2's by default.
+    image_size : int
+        Convolutions are padded as for a square image of this size, whatever comes in: see Notes.
+    batchnorm_momentum, batchnorm_eps : float
+        Weight of the newest batch in running statistics; what is added to the variance.
+    drop_connect : float
+        In training, a block with a skip is left out of a clip with a probability that grows from 0 to nearly this, in
+        [0, 1), from the first block to the last.
+
+    Raises
+    ------
+    ConfigError
+        Too few mel bands for the strides.
+
+    Notes
+    -----
+    Padding of a convolution with kernel k and stride S, on a map that would be s wide if the input were `image_size`
+    wide: max((⌈s/S⌉ − 1)·S + k − s, 0), the smaller half first. 7,700,418 parameters. Inputs too short for the strides
+    repeat their last frame.
+
+    Example
+    -------
+    >>> encoder = EfficientNetB2().eval()
+    >>> sum(p.numel() for p in encoder.parameters())
+    7700418
+    >>> encoder(torch.zeros(1, 101, 64)).frames.shape
+    torch.Size([1, 4, 1408])
+    """
+
+    def __init__(
+        self,
+        n_mels=64,
+        width=_B2_WIDTH,
+        depth=_B2_DEPTH,
+        image_size=260,
+        batchnorm_momentum=0.01,
+        batchnorm_eps=1e-3,
+        drop_connect=0.2,
+    ):
+        super().__init__()
+        norm = {"momentum": batchnorm_momentum, "eps": batchnorm_eps}
+        self._conv_stem = _SameConv(1, _rounded(_STEM * width), 3, 2, 1, image_size)
+        self._bn0 = _Norm(self._conv_stem.out_channels, **norm)
+        size, n_in = self._conv_stem.out_size, self._conv_stem.out_channels
+        n_blocks = sum(math.ceil(depth * repeats) for repeats, *_ in _STAGES)
+        blocks = []
+        for repeats, kernel, stride, expansion, channels in _STAGES:
+            for index in range(math.ceil(depth * repeats)):
+                drop = drop_connect * len(blocks) / n_blocks
+                n_out = _rounded(channels * width)
+                blocks.append(_Block(n_in, n_out, expansion, kernel, 1 if index else stride, size, drop, norm))
+                size, n_in = blocks[-1]._depthwise_conv.out_size, n_out
+        self._blocks = nn.ModuleList(blocks)
+        self._conv_head = _SameConv(n_in, _rounded(_HEAD * width), 1, 1, 1, size)
+        self._bn1 = _Norm(self._conv_head.out_channels, **norm)
+        self.n_mels, self.embed_dim = n_mels, self._conv_head.out_channels
+        self.frame_dim = self.embed_dim
+        self._n_min_frames = 1
+        for conv in [block._depthwise_conv for block in reversed(blocks)] + [self._conv_stem]:
+            self._n_min_frames = max(1, conv.smallest_input(self._n_min_frames))
+        if n_mels < self._n_min_frames:
+            raise ConfigError(f"the strides need at least {self._n_min_frames} mel bands, not {n_mels}")
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, log_mel):
+        """Encode log-mel spectrograms (B, F, M) in dB: clip (B, embed_dim), frames (B, ~F / 32, embed_dim)."""
+        feature_map = at_least_frames(log_mel, self._n_min_frames).transpose(1, 2)[:, None]
+        feature_map = F.silu(self._bn0(feature_map, self._conv_stem), inplace=True)
+        if feature_map.device.type == "cpu":  # depthwise convolutions are quicker so, and the order stays
+            feature_map = feature_map.contiguous(memory_format=torch.channels_last)
+        for block in self._blocks:
+            feature_map = block(feature_map)
+        feature_map = F.silu(self._bn1(feature_map, self._conv_head), inplace=True)
+        frames = feature_map.mean(2).transpose(1, 2)
+        return as_encoding(frames.mean(1), frames)
+
+    def n_valid_frames(self, n_mel_frames):
+        """How many frames count of clips of `n_mel_frames` (B,) mel frames, as published: a 32nd, and at least 1."""
+        return (n_mel_frames // 32).clamp(min=1)
+
+
+class _Block(nn.Module):
+    """Inverted residual: expand, depthwise, squeeze-excite, project, skip."""
+
+    def __init__(self, n_in, n_out, expansion, kernel, stride, size, drop, norm):
+        super().__init__()
+        n_hidden, n_squeezed = n_in * expansion, max(1, int(n_in * _SQUEEZE))
+        self.expands, self.drop = expansion > 1, drop
+        if self.expands:
+            self._expand_conv = _SameConv(n_in, n_hidden, 1, 1, 1, size)
+            self._bn0 = _Norm(n_hidden, **norm)
+        self._depthwise_conv = _SameConv(n_hidden, n_hidden, kernel, stride, n_hidden, size)
+        self._bn1 = _Norm(n_hidden, **norm)
+        self._se_reduce = nn.Conv2d(n_hidden, n_squeezed, 1)
+        self._se_expand = nn.Conv2d(n_squeezed, n_hidden, 1)
+        self._project_conv = _SameConv(n_hidden, n_out, 1, 1, 1, self._depthwise_conv.out_size)
+        self._bn2 = _Norm(n_out, **norm)
+        self.skip = stride == 1 and n_in == n_out
+
+    def forward(self, feature_map):
+        hidden = feature_map
+        if self.expands:
+            hidden = F.silu(self._bn0(hidden, self._expand_conv), inplace=True)
+        hidden = F.silu(self._bn1(hidden, self._depthwise_conv), inplace=True)
+        squeezed = F.silu(self._se_reduce(hidden.mean((2, 3), keepdim=True)))
+        hidden = hidden * torch.sigmoid(self._se_expand(squeezed))
+        projected = self._bn2(hidden, self._project_conv)
+        return self._dropped(projected) + feature_map if self.skip else projected
+
+    def _dropped(self, projected):
+        """Leave the whole block out of some clips; the others weigh more, so that the mean stays."""
+        if not self.training or self.drop == 0:
+            return projected
+        keep = torch.rand(len(projected), 1, 1, 1, device=projected.device, dtype=projected.dtype) >= self.drop
+        return projected * keep / (1 - self.drop)
+
+
+class _SameConv(nn.Conv2d):
+    """Convolution without bias, padded as for an image of `size`; ``out_size`` is what it would make of that."""
+
+    def __init__(self, n_in, n_out, kernel, stride, groups, size):
+        self.out_size = math.ceil(size / stride)
+        n_padded = max((self.out_size - 1) * stride + kernel - size, 0)
+        before, after = n_padded // 2, n_padded - n_padded // 2
+        super().__init__(n_in, n_out, kernel, stride, before, groups=groups, bias=False)
+        self.n_padded, self.n_more = n_padded, after - before
+
+    def forward(self, feature_map, scale=None, shift=None):
+        """Convolve; with `scale` and `shift` (C,), the result times the one plus the other."""
+        if self.n_more:
+            feature_map = F.pad(feature_map, (0, self.n_more, 0, self.n_more))
+        weight = self.weight if scale is None else self.weight * scale[:, None, None, None]
+        return F.conv2d(feature_map, weight, shift, self.stride, self.padding, groups=self.groups)
+
+    def smallest_input(self, n_out):
+        """The smallest map of which `n_out` places are made."""
+        return (n_out - 1) * self.stride[0] + self.kernel_size[0] - self.n_padded
+
+
+class _Norm(nn.BatchNorm2d):
+    """Batch norm of what a convolution makes of a map; in evaluation it is part of the convolution where that pays."""
+
+    def forward(self, feature_map, conv):
+        if self.training or conv.weight[0].numel() > _FOLD:
+            return super().forward(conv(feature_map))
+        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+        return conv(feature_map, scale, self.bias - self.running_mean * scale)
+
+
+def _rounded(n_channels):
+    """Round to a multiple of 8, and never by more than 10 % down."""
+    nearest = max(_DIVISOR, int(n_channels + _DIVISOR / 2) // _DIVISOR * _DIVISOR)
+    return nearest if nearest >= 0.9 * n_channels else nearest + _DIVISOR

@@ -1,0 +1,140 @@
+"""The small audio captioners as their authors released them: EfficientNet-B2 with a Transformer decoder.
+
+Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024;
+huggingface.co/wsntxxn/effb2-trm-audiocaps-captioning and -clotho-captioning.
+"""
+
+from torch import nn
+
+from tinyclap.caption_losses import EncoderKDLoss
+from tinyclap.errors import ConfigError
+from tinyclap.features import log_mel
+from tinyclap.models.caption_decoder import CaptionDecoder
+from tinyclap.models.captioner import Captioner
+from tinyclap.models.efficientnet import EfficientNetB2
+from tinyclap.tokenizer import END, PAD, START, UNKNOWN, WordTokenizer
+
+_WORDS = "model.model.decoder.word_embedding.weight"
+_TEACHER_DIM, _SHARED_DIM = 768, 1024
+
+
+class Effb2Trm(nn.Module):
+    """A released captioner, with the projections by which it was distilled.
+
+    Arguments
+    ---------
+    n_words : int, optional
+        Size of the vocabulary: 4981 (AudioCaps, the default) or 4368 (Clotho).
+    start_id, end_id, pad_id : int, optional
+        Ids of the words that begin, end and fill captions; 1, 2 and 0 as released.
+    tokenizer : WordTokenizer, str or os.PathLike, optional
+        The vocabulary, or a file of it (see :meth:`tinyclap.tokenizer.WordTokenizer.load`); it settles the four numbers
+        above. Without one, :meth:`generate` gives ids as ever, and :meth:`caption` refuses.
+
+    Raises
+    ------
+    ConfigError
+        The ids are not distinct words, or contradict the vocabulary.
+
+    Attributes
+    ----------
+    captioner : tinyclap.models.captioner.Captioner
+        What captions; 11,443,650 parameters with 4981 words.
+    kd : tinyclap.caption_losses.EncoderKDLoss
+        ``stdnt_proj``, ``tchr_proj`` and ``logit_scale``, which only training needs.
+
+    Notes
+    -----
+    ``generate(..., batch_dynamic_range=True)`` on a zero-padded batch with `lengths` is the published computation. By
+    default clips are encoded each for itself.
+
+    Example
+    -------
+    >>> import torch
+    >>> network = Effb2Trm(n_words=100).eval()
+    >>> network.generate(torch.zeros(1, 16000), 16000, max_words=5).shape
+    torch.Size([1, 5])
+    """
+
+    allowed_extra = (r"^model\.model\.encoder\.melspec_extractor\.(spectrogram\.window|mel_scale\.fb)$",)
+    defaults = "n_words=4981"
+
+    def __init__(self, n_words=None, start_id=None, end_id=None, pad_id=None, tokenizer=None):
+        super().__init__()
+        asked = {"n_words": n_words, "start_id": start_id, "end_id": end_id, "pad_id": pad_id}
+        self.has_words = tokenizer is not None
+        if not self.has_words:
+            released = {"n_words": 4981, "start_id": 1, "end_id": 2, "pad_id": 0}
+            tokenizer = _nameless(**{key: released[key] if value is None else value for key, value in asked.items()})
+        elif not isinstance(tokenizer, WordTokenizer):
+            tokenizer = WordTokenizer.load(tokenizer)
+        wrong = [
+            f"{key}={value} (the vocabulary: {getattr(tokenizer, key)})"
+            for key, value in asked.items()
+            if value not in (None, getattr(tokenizer, key))
+        ]
+        if wrong:
+            raise ConfigError(f"the tokenizer is not this checkpoint's: {', '.join(wrong)}")
+        encoder = EfficientNetB2()
+        decoder = CaptionDecoder(tokenizer.n_words, encoder.frame_dim, pad_id=tokenizer.pad_id)
+        self.captioner = Captioner(log_mel("efficientnet_captioner"), encoder, decoder, tokenizer)
+        self.kd = EncoderKDLoss(encoder.frame_dim, _TEACHER_DIM, _SHARED_DIM, kind="contrastive")
+        self.sample_rate_hz = self.captioner.sample_rate_hz
+
+    @classmethod
+    def config_from(cls, state_dict, config):
+        """Return `config` with the size of the vocabulary, where `config` leaves it open, read off the weights."""
+        if config.get("n_words") is None and _WORDS in state_dict:
+            return {**config, "n_words": len(state_dict[_WORDS])}
+        return config
+
+    @staticmethod
+    def published_name(name):
+        """Return the published name of one of our tensors."""
+        owner, part, rest = name.split(".", 2) if name.startswith("captioner.") else (*name.split(".", 1), "")
+        if owner == "kd":
+            return f"model.{part}"
+        return f"model.model.{'encoder.backbone.eff_net' if part == 'encoder' else part}.{rest}"
+
+    def forward(self, wavs, n_samples=None, batch_dynamic_range=False):
+        """Encode clips (B, T) at ``sample_rate_hz``; see :meth:`tinyclap.models.captioner.Captioner.encode`."""
+        return self.captioner.encode(wavs, n_samples, batch_dynamic_range=batch_dynamic_range)
+
+    def generate(self, wavs, sample_rate_hz, lengths=None, beam=3, max_words=20, **options):
+        """Caption clips of any length, rate and channels by word ids.
+
+        Arguments
+        ---------
+        wavs, sample_rate_hz, lengths, beam, max_words, **options
+            As for :meth:`tinyclap.models.captioner.Captioner.hypotheses`, `batch_dynamic_range` among them.
+
+        Returns
+        -------
+        torch.Tensor, shape (B, max_words), int64
+            The best caption of each clip, filled with the end id.
+        """
+        return self.captioner.generate(wavs, sample_rate_hz, lengths, beam, max_words, **options)
+
+    def caption(self, wavs, sample_rate_hz, **options):
+        """Caption clips of any length, rate and channels: a list of B strings.
+
+        Raises
+        ------
+        ConfigError
+            There is no vocabulary.
+        """
+        if not self.has_words:
+            raise ConfigError("no vocabulary for these ids; load the captioner with tokenizer= the file of its words")
+        return self.captioner.caption(wavs, sample_rate_hz, **options)
+
+
+def _nameless(n_words, start_id, end_id, pad_id):
+    """A vocabulary of which only the size and three ids are known: what decoding by ids needs."""
+    special = {pad_id: PAD, start_id: START, end_id: END}
+    if len(special) < 3 or not all(0 <= index < n_words for index in special) or n_words < 4:
+        raise ConfigError(
+            f"start_id={start_id}, end_id={end_id} and pad_id={pad_id} have to be three of the {n_words} words"
+        )
+    unknown_id = next(index for index in range(n_words) if index not in special)
+    special[unknown_id] = UNKNOWN
+    return WordTokenizer([special.get(index, f"word{index}") for index in range(n_words)])

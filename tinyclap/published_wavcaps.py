@@ -1,0 +1,260 @@
+"""The captioner of WavCaps: HTS-AT hears, BART writes. The teacher of efficient audio captioning, and very slow.
+
+Source: Mei et al., "WavCaps", IEEE/ACM TASLP 2024 (github.com/XinhaoMei/WavCaps, ``captioning``); Lewis et al., "BART",
+ACL 2020, by ``transformers``; Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation",
+Interspeech 2024, which takes it as teacher.
+"""
+
+import contextlib
+
+import torch
+from torch import nn
+
+from tinyclap.errors import CheckpointError
+from tinyclap.features import log_mel
+from tinyclap.models.htsat import Htsat
+from tinyclap.resample import resample
+from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
+
+# facebook/bart-base
+BART_BASE = {
+    "vocab_size": 50265,
+    "d_model": 768,
+    "encoder_layers": 6,
+    "decoder_layers": 6,
+    "encoder_attention_heads": 12,
+    "decoder_attention_heads": 12,
+    "encoder_ffn_dim": 3072,
+    "decoder_ffn_dim": 3072,
+    "max_position_embeddings": 1024,
+}
+
+
+class WavcapsHtsatBart(nn.Module):
+    """HTS-AT, a linear layer and BART's encoder and decoder; its weights are undefined until they are loaded.
+
+    Arguments
+    ---------
+    tokenizer : str
+        Folder or hub name of BART's tokenizer; it is sought when strings are first wanted, and not before.
+    htsat, bart : dict, optional
+        Sizes that differ from the published ones: arguments of :class:`tinyclap.models.htsat.Htsat`, and of
+        ``transformers.BartConfig``.
+
+    Attributes
+    ----------
+    sample_rate_hz, embed_dim : int
+        Rate of the network, width of its embeddings.
+    policy : tinyclap.windows.WindowPolicy
+        Windows of 10 s, shorter clips zero-padded to it, as published.
+
+    Notes
+    -----
+    The published encoder repeats each of its 32 frames 32 times, and BART attends to 1024 positions. They differ by
+    their position embeddings, so BART's encoder cannot be made shorter and equal; the linear layer before it is applied
+    to the 32 frames alone, which is the same. A caption is that of a clip's first 10 s, as published.
+
+    Example
+    -------
+    >>> from tinyclap import load_published
+    >>> load_published("wavcaps-htsat-bart", path="no/HTSAT_BART.pt")
+    Traceback (most recent call last):
+    tinyclap.errors.CheckpointError: no/HTSAT_BART.pt: no such file; give the path of a weights file
+    """
+
+    # Buffers of the published file that follow from sizes: its front end's, and those of the windows.
+    allowed_extra = (
+        r"^encoder\.audio_enc\.audio_feats_extractor\.(mel_trans\.stft\.conv_(real|imag)\.weight|log_trans\.melW)$",
+        r"^encoder\.audio_enc\.layers\.\d+\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)$",
+    )
+    defaults = ""
+
+    def __init__(self, tokenizer="facebook/bart-base", htsat=None, bart=None):
+        super().__init__()
+        self.features = log_mel("wavcaps_htsat")
+        self.encoder = Htsat(**(htsat or {}))
+        self.bart = _unfilled_bart({**BART_BASE, **(bart or {})})
+        self.enc_to_dec_proj = nn.Linear(self.encoder.embed_dim, self.bart.config.d_model)
+        self.sample_rate_hz, self.embed_dim = self.features.sample_rate_hz, self.encoder.embed_dim
+        self.policy = WindowPolicy(window_s=10.0, short="pad")
+        self._tokenizer_source, self._tokenizer = tokenizer, None
+
+    @staticmethod
+    def published_name(name):
+        """Return the published name of one of our tensors."""
+        part, rest = name.split(".", 1)
+        return f"{ {'encoder': 'encoder.audio_enc', 'bart': 'decoder'}.get(part, part) }.{rest}"
+
+    def forward(self, wavs):
+        """Encode the first 10 s of clips (B, T) at ``sample_rate_hz``, zero-padded to 10 s, to an `AudioEncoding`."""
+        return self.encoder(self.features(self._ten_seconds(wavs)))
+
+    def frames(self, wavs):
+        """Frames (B, 32, 768) of the first 10 s of clips (B, T) at ``sample_rate_hz``, zero-padded to 10 s."""
+        return self(wavs).frames
+
+    def hidden(self, frames):
+        """What BART's decoder attends to: frames (B, 32, 768) to (B, 1024, 768)."""
+        positions = self.enc_to_dec_proj(frames).repeat_interleave(self.encoder.stride, dim=1)
+        return self.bart.model.encoder(inputs_embeds=positions).last_hidden_state
+
+    @torch.no_grad()
+    def embed_audio(self, wavs, sample_rate_hz, batch_size=8):
+        """Embed clips of any length, rate and channels.
+
+        Arguments
+        ---------
+        wavs : see :func:`tinyclap.windows.as_waveforms`
+        sample_rate_hz : int
+        batch_size : int
+            Windows in one pass.
+
+        Returns
+        -------
+        torch.Tensor, shape (B, 768)
+            Mean of the frames, and over a longer clip's windows of 10 s; not normalised.
+        """
+        with _evaluating(self):
+            clips = self._resampled(wavs, sample_rate_hz)
+            return embed_windows(
+                lambda windows: self(windows).clip, clips, self.sample_rate_hz, self.policy, batch_size, False
+            )
+
+    def generate(self, wavs, sample_rate_hz, beam=3, max_length=30, **options):
+        """Caption clips in tokens.
+
+        Arguments
+        ---------
+        wavs, sample_rate_hz, beam, max_length
+            As for :meth:`describe`, which names the further options.
+
+        Returns
+        -------
+        torch.Tensor, shape (B, L), int64
+            The second result of :meth:`describe`.
+        """
+        return self.describe(wavs, sample_rate_hz, beam, max_length, **options)[1]
+
+    def caption(self, wavs, sample_rate_hz, beam=3, **options):
+        """Caption the first 10 s of each clip: B strings; :meth:`describe` names the options.
+
+        Raises
+        ------
+        CheckpointError
+            The tokenizer is neither a folder nor to be had from the hub.
+        """
+        return self.strings(self.generate(wavs, sample_rate_hz, beam, **options))
+
+    @torch.no_grad()
+    def describe(self, wavs, sample_rate_hz, beam=3, max_length=30, min_length=2, batch_size=8):
+        """Embed and caption the first 10 s of clips of any length, rate and channels, hearing each once.
+
+        Arguments
+        ---------
+        wavs : see :func:`tinyclap.windows.as_waveforms`
+        sample_rate_hz : int
+        beam : int
+            1 is greedy.
+        max_length, min_length : int
+            Tokens of a caption, the start counted.
+        batch_size : int
+            Clips in one pass; they do not hear each other.
+
+        Returns
+        -------
+        torch.Tensor, shape (B, 768)
+            Mean of the frames, not normalised.
+        torch.Tensor, shape (B, L), int64
+            L <= `max_length`; begins with the start token (2), and what follows the end token (2) is padding (1).
+        """
+        clips = [self._ten_seconds(clip) for clip in self._resampled(wavs, sample_rate_hz)]
+        rows, ids = [], []
+        with _evaluating(self):
+            for first in range(0, len(clips), batch_size):
+                encoding = self(torch.stack(clips[first : first + batch_size]))
+                rows.append(encoding.clip)
+                ids += self._write(self.hidden(encoding.frames), beam, max_length, min_length)
+        pad_id = self.bart.config.pad_token_id
+        return torch.cat(rows), nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=pad_id)
+
+    def _write(self, hidden, beam, max_length, min_length):
+        from transformers.modeling_outputs import BaseModelOutput
+
+        starts = torch.full((len(hidden), 1), self.bart.config.decoder_start_token_id, device=hidden.device)
+        return self.bart.generate(
+            encoder_outputs=BaseModelOutput(hidden),
+            decoder_input_ids=starts,
+            num_beams=beam,
+            max_length=max_length,
+            min_length=min_length,
+            do_sample=False,
+        )
+
+    def strings(self, ids):
+        """Turn token ids (B, L) into B strings, without special tokens and spaces around them."""
+        return [text.strip() for text in self.load_tokenizer().batch_decode(ids, skip_special_tokens=True)]
+
+    def load_tokenizer(self):
+        """Find BART's tokenizer, if that has not been done; returns it. See :func:`bart_tokenizer`."""
+        if self._tokenizer is None:
+            self._tokenizer = bart_tokenizer(self._tokenizer_source)
+        return self._tokenizer
+
+    def _ten_seconds(self, wavs):
+        """Cut or zero-pad (..., T) to one window, as published."""
+        n_samples = round(self.policy.window_s * self.sample_rate_hz)
+        return nn.functional.pad(wavs[..., :n_samples], (0, max(0, n_samples - wavs.shape[-1])))
+
+    def _resampled(self, wavs, sample_rate_hz):
+        device = self.enc_to_dec_proj.weight.device
+        return [resample(clip.to(device), sample_rate_hz, self.sample_rate_hz) for clip in as_waveforms(wavs)]
+
+
+def bart_tokenizer(source):
+    """Find the tokenizer of a BART.
+
+    Arguments
+    ---------
+    source : str or os.PathLike
+        A folder with its files, or its name on the hub.
+
+    Returns
+    -------
+    transformers.PreTrainedTokenizerBase
+
+    Raises
+    ------
+    CheckpointError
+        It is neither there nor to be had from the hub; the message says what to give.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(source))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"no tokenizer from {str(source)!r}; give tokenizer= the folder of facebook/bart-base's tokenizer files "
+            f"(vocab.json, merges.txt), or its name where the hub can be reached ({str(error).splitlines()[0]})"
+        ) from error
+
+
+@contextlib.contextmanager
+def _evaluating(module):
+    """Put a module into eval mode for a while."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
+
+
+def _unfilled_bart(sizes):
+    """Build a BART without filling it: random numbers for 140 million weights take six seconds, and are overwritten."""
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    with torch.device("meta"):
+        bart = BartForConditionalGeneration(BartConfig(**sizes))
+    bart.to_empty(device="cpu")
+    bart.tie_weights()
+    return bart.eval()
