@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Recipes, plots and tests; the base package alone is enough for inference.
-EXTRAS ?= train,plots,dev
+# Recipes, caption metrics, plots and tests; the base package alone is enough for inference.
+EXTRAS ?= train,metrics,plots,dev
 # Where torch and torchaudio come from. Empty: pip's own choice, which on Linux is the CUDA build (6 GB).
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu gives the CPU build of both (1 GB).
 TORCH_INDEX ?=

@@ -106,7 +106,7 @@ class Effb2Trm(nn.Module):
         Arguments
         ---------
         wavs, sample_rate_hz, lengths, beam, max_words, **options
-            As for :meth:`tinyclap.models.captioner.Captioner.hypotheses`, `batch_dynamic_range` among them.
+            As for :meth:`tinyclap.models.captioner.Captioner.describe`, `batch_dynamic_range` among them.
 
         Returns
         -------

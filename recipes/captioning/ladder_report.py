@@ -3,8 +3,8 @@
 
     python recipes/captioning/ladder_report.py --folder results/captioner/ladder
 
-Writes ladder.md, ladder.csv, ladder.png and ladder.svg into the folder, and prints the table. Cells without a result are
-left empty.
+Writes ladder.md, ladder.csv, ladder.png and ladder.svg into the folder, and prints the table. Cells without a result
+are left empty.
 """
 
 import argparse

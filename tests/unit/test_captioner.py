@@ -39,9 +39,9 @@ def clip(seed, seconds):
 def test_a_clip_s_words_do_not_depend_on_its_neighbours():
     model = captioner()
     clips = [clip(0, 2.0), clip(1, 1.3), clip(2, 2.0), clip(3, 3.1)]
-    together = model.hypotheses(clips, RATE, n_best=2)
+    together = model.describe(clips, RATE, n_best=2)[1]
     for index, alone in enumerate(clips):
-        found = model.hypotheses([alone], RATE, n_best=2)
+        found = model.describe([alone], RATE, n_best=2)[1]
         assert torch.equal(found.ids[0], together.ids[index])
         torch.testing.assert_close(found.scores[0], together.scores[index], rtol=1e-4, atol=1e-5)
 
@@ -50,8 +50,8 @@ def test_what_follows_a_clip_s_length_is_not_heard():
     model = captioner()
     loud = torch.cat([clip(0, 1.5), 5 * clip(7, 1.5)])
     batch = torch.stack([loud, clip(1, 3.0)])
-    given = model.hypotheses(batch, RATE, lengths=[12000, 24000])
-    alone = model.hypotheses([loud[:12000]], RATE)
+    given = model.describe(batch, RATE, lengths=[12000, 24000])[1]
+    alone = model.describe([loud[:12000]], RATE)[1]
     assert torch.equal(given.ids[0], alone.ids[0])
     torch.testing.assert_close(given.scores[0], alone.scores[0], rtol=1e-4, atol=1e-5)
 

@@ -7,6 +7,7 @@ from tinyclap.brains.clap import ClapBrain
 from tinyclap.brains.distill import EmbeddingDistillBrain
 from tinyclap.brains.evaluation import EvaluationBrain
 from tinyclap.brains.pooled import PooledDistillBrain
+from tinyclap.brains.text_captioning import TextCaptioningBrain
 from tinyclap.brains.zero_shot import ZeroShotBrain
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "EvaluationBrain",
     "PooledDistillBrain",
     "RecipeBrain",
+    "TextCaptioningBrain",
     "ZeroShotBrain",
 ]

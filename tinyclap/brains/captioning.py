@@ -7,10 +7,10 @@ import speechbrain as sb
 
 from tinyclap.brains.base import RecipeBrain
 from tinyclap.caption_losses import caption_cross_entropy
-from tinyclap.caption_metrics import cider_d
 from tinyclap.decoding import search
 from tinyclap.ema import WeightAverage
 from tinyclap.errors import ConfigError
+from tinyclap.ngram_metrics import cider_d
 
 SELECTIONS = ("cider_d", "loss")
 

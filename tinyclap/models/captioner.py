@@ -3,13 +3,14 @@
 Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from tinyclap.configurable import configurable
-from tinyclap.decoding import search
+from tinyclap.decoding import Hypotheses, search
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.models.encoding import valid_frames
 from tinyclap.resample import resample
@@ -146,7 +147,7 @@ class Captioner(nn.Module):
         return torch.where(replaced, said, ids)
 
     @torch.no_grad()
-    def hypotheses(
+    def describe(
         self,
         wavs,
         sample_rate_hz,
@@ -158,7 +159,7 @@ class Captioner(nn.Module):
         batch_dynamic_range=False,
         batch_size=16,
     ):
-        """The best captions of clips of any length, rate and number of channels, with their scores.
+        """The mean frames of clips of any length, rate and number of channels, and their best captions.
 
         Arguments
         ---------
@@ -181,48 +182,74 @@ class Captioner(nn.Module):
 
         Returns
         -------
+        torch.Tensor, shape (B, C)
+            Not normalised.
         tinyclap.decoding.Hypotheses
 
         Raises
         ------
         AudioError
             A clip is empty or has samples that are not finite; the message says which.
+        ConfigError
+            There are not as many lengths as clips, or a number is out of its range.
         """
-        device = next(self.parameters()).device
+        clips = self._clips(wavs, lengths)
+        if batch_dynamic_range:
+            groups = [self._padded(clips, lengths, sample_rate_hz)]
+        else:
+            if lengths is not None:
+                clips = [clip[: int(n)] for clip, n in zip(clips, lengths, strict=True)]
+            groups = self._groups(self._resampled(clips, sample_rate_hz), batch_size)
+        options = {"beam": beam, "max_words": max_words, "min_words": min_words, "n_best": n_best}
+
+        def work(encoded):
+            state = self.decoder.begin(encoded.frames, encoded.n_frames)
+            found = search(self.decoder, state, self.tokenizer.start_id, self.tokenizer.end_id, **options)
+            return encoded.clip, *found
+
+        rows, *found = self._over(groups, work)
+        return rows, Hypotheses(*found)
+
+    @torch.no_grad()
+    def embed_audio(self, wavs, sample_rate_hz, batch_size=16):
+        """Clips of any length, rate and channels → mean frames (B, C), not normalised."""
+        groups = self._groups(self._resampled(as_waveforms(wavs), sample_rate_hz), batch_size)
+        return self._over(groups, lambda encoded: (encoded.clip,))[0]
+
+    def _over(self, groups, work):
+        """Do `work` on every group of clips in eval mode; its tensors are joined in the order of the clips."""
+        was_training = self.training
+        self.eval()
+        try:
+            done = [work(encode()) for _, encode in groups]
+        finally:
+            self.train(was_training)
+        order = torch.tensor([owner for owners, _ in groups for owner in owners]).argsort()
+        return [torch.cat(parts)[order.to(parts[0].device)] for parts in zip(*done, strict=True)]
+
+    @staticmethod
+    def _clips(wavs, lengths):
         clips = as_waveforms(wavs)
         if lengths is not None:
             if len(lengths) != len(clips):
                 raise ConfigError(f"{len(lengths)} lengths for {len(clips)} clips")
-            short = [i for i, (clip, n) in enumerate(zip(clips, lengths, strict=True)) if not 0 < int(n) <= len(clip)]
-            if short:
-                raise AudioError(
-                    f"clip {short[0]} of the batch", f"has length {int(lengths[short[0]])}; it is in (0, T]"
-                )
-        if batch_dynamic_range:
-            groups = [self._padded(clips, lengths, sample_rate_hz, device)]
-        else:
-            if lengths is not None:
-                clips = [clip[: int(n)] for clip, n in zip(clips, lengths, strict=True)]
-            clips = [resample(clip.to(device), sample_rate_hz, self.sample_rate_hz, self.resampler) for clip in clips]
-            groups = self._groups(clips, batch_size)
-        was_training = self.training
-        self.eval()
-        try:
-            options = {"beam": beam, "max_words": max_words, "min_words": min_words, "n_best": n_best}
-            return _in_order([(owners, self._decode(encoded(), options)) for owners, encoded in groups])
-        finally:
-            self.train(was_training)
+            for index, (clip, n_samples) in enumerate(zip(clips, lengths, strict=True)):
+                if not 0 < int(n_samples) <= len(clip):
+                    raise AudioError(
+                        f"clip {index} of the batch", f"has length {int(n_samples)}; it is in [1, {len(clip)}]"
+                    )
+        return clips
 
-    def _decode(self, encoded, options):
-        state = self.decoder.begin(encoded.frames, encoded.n_frames)
-        return search(self.decoder, state, self.tokenizer.start_id, self.tokenizer.end_id, **options)
+    def _resampled(self, clips, sample_rate_hz):
+        device = next(self.parameters()).device
+        return [resample(clip.to(device), sample_rate_hz, self.sample_rate_hz, self.resampler) for clip in clips]
 
-    def _padded(self, clips, lengths, sample_rate_hz, device):
+    def _padded(self, clips, lengths, sample_rate_hz):
         """One batch, zero-padded to the longest clip."""
         n_longest = max(len(clip) for clip in clips)
-        wavs = torch.stack([nn.functional.pad(clip, (0, n_longest - len(clip))) for clip in clips]).to(device)
         n_samples = [len(clip) for clip in clips] if lengths is None else [int(n) for n in lengths]
-        wavs = resample(wavs, sample_rate_hz, self.sample_rate_hz, self.resampler)
+        padded = torch.stack([nn.functional.pad(clip, (0, n_longest - len(clip))) for clip in clips])
+        wavs = self._resampled([padded], sample_rate_hz)[0]
         n_samples = torch.tensor([-(-n * self.sample_rate_hz // sample_rate_hz) for n in n_samples])
         return range(len(clips)), lambda: self.encode(wavs, n_samples, batch_dynamic_range=True)
 
@@ -237,9 +264,7 @@ class Captioner(nn.Module):
             for first in range(0, len(members), batch_size):
                 part = members[first : first + batch_size]
                 pieces = torch.cat([pieces for _, pieces in part])
-                groups.append(
-                    ([index for index, _ in part], lambda pieces=pieces, n=len(part): self._joined(pieces, n))
-                )
+                groups.append(([index for index, _ in part], partial(self._joined, pieces, len(part))))
         return groups
 
     def _joined(self, pieces, n_clips):
@@ -250,36 +275,21 @@ class Captioner(nn.Module):
         n_frames = torch.full((n_clips,), frames.shape[1], device=frames.device)
         return CaptionerOutput(frames.mean(dim=1), frames, n_frames)
 
-    @torch.no_grad()
-    def embed_audio(self, wavs, sample_rate_hz, batch_size=16):
-        """Clips of any length, rate and channels → mean frames (B, C), not normalised."""
-        device = next(self.parameters()).device
-        clips = [
-            resample(c.to(device), sample_rate_hz, self.sample_rate_hz, self.resampler) for c in as_waveforms(wavs)
-        ]
-        was_training = self.training
-        self.eval()
-        try:
-            rows = torch.empty(len(clips), self.caption_dim, device=device)
-            for owners, encoded in self._groups(clips, batch_size):
-                rows[owners] = encoded().clip
-            return rows
-        finally:
-            self.train(was_training)
-
     def generate(self, wavs, sample_rate_hz, lengths=None, beam=3, max_words=20, **options):
-        """Word ids (B, max_words) of each clip's best caption, filled with the end id; see :meth:`hypotheses`."""
-        return self.hypotheses(wavs, sample_rate_hz, lengths, beam, max_words, **options).ids[:, 0]
+        """Caption clips by word ids.
+
+        Arguments
+        ---------
+        wavs, sample_rate_hz, lengths, beam, max_words, **options
+            As for :meth:`describe`.
+
+        Returns
+        -------
+        torch.Tensor, shape (B, max_words), int64
+            The best caption of each clip, filled with the end id.
+        """
+        return self.describe(wavs, sample_rate_hz, lengths, beam, max_words, **options)[1].ids[:, 0]
 
     def caption(self, wavs, sample_rate_hz, **options):
-        """The best caption of each clip, as a list of B strings; see :meth:`hypotheses` for the options."""
+        """The best caption of each clip, as a list of B strings; see :meth:`describe` for the options."""
         return [self.tokenizer.decode(ids) for ids in self.generate(wavs, sample_rate_hz, **options).tolist()]
-
-
-def _in_order(parts):
-    """Join the hypotheses of groups of clips in the order of the clips."""
-    owners = torch.tensor([owner for group, _ in parts for owner in group])
-    order = owners.argsort()
-    fields = zip(*(found for _, found in parts), strict=True)
-    joined = [torch.cat(list(field)) for field in fields]
-    return type(parts[0][1])(*(field[order.to(field.device)] for field in joined))

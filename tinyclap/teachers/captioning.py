@@ -192,8 +192,8 @@ class CaptionerTeacher(CaptioningTeacher):
         self.sample_rate_hz, self.caption_dim = self.model.sample_rate_hz, self.model.caption_dim
 
     def _teach(self, clips, sample_rate_hz):
-        captions = self.model.caption(clips, sample_rate_hz, beam=self.beam, max_words=self.max_words)
-        return self.model.embed_audio(clips, sample_rate_hz), captions
+        rows, found = self.model.describe(clips, sample_rate_hz, beam=self.beam, max_words=self.max_words)
+        return rows, [self.model.tokenizer.decode(ids) for ids in found.ids[:, 0].tolist()]
 
     def _decides(self):
         self.load()

@@ -1,0 +1,46 @@
+"""Training a captioner on text alone: every caption is to be found again from evidence that its own text stands for."""
+
+import torch
+
+from tinyclap.brains.base import RecipeBrain
+from tinyclap.caption_losses import caption_cross_entropy
+
+
+class TextCaptioningBrain(RecipeBrain):
+    """Trains a TextCaptioner.
+
+    ``modules``: ``student`` (a TextCaptioner), ``teacher`` (only described, not run) and ``evidence`` (one of
+    :mod:`tinyclap.teachers.text_evidence`), which draws the evidence anew each time a caption is used. The one term is
+    ``words``. Words outside the vocabulary are read but never to be said.
+
+    Keys of the YAML beside RecipeBrain's: ``label_smoothing``.
+    """
+
+    required_hparams = (*RecipeBrain.required_hparams, "label_smoothing")
+
+    def compute_forward(self, batch, stage):
+        """Draw the evidence of a :class:`tinyclap.data.caption_texts.CaptionTextBatch` and predict its words.
+
+        Returns
+        -------
+        torch.Tensor, shape (B, L - 1, V)
+        """
+        batch = batch.to(self.device)
+        if stage.name == "TRAIN":
+            return self.modules.student(batch.ids[:, :-1], self.modules.evidence(*batch.facts), batch.style)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.hparams.seed)  # validation draws the same in every epoch
+            evidence = self.modules.evidence(*batch.facts)
+        return self.evaluated_student()(batch.ids[:, :-1], evidence, batch.style)
+
+    def loss_terms(self, predictions, batch, stage):
+        """One term, ``words``: cross-entropy of the next word; in validation without label smoothing."""
+        tokenizer = self.evaluated_student().tokenizer
+        targets = batch.ids[:, 1:].to(self.device)
+        targets = targets.masked_fill(targets == tokenizer.unk_id, tokenizer.pad_id)
+        smoothing = self.hparams.label_smoothing if stage.name == "TRAIN" else 0.0
+        return {"words": caption_cross_entropy(predictions, targets, tokenizer.pad_id, smoothing)}
+
+    def release(self, folder, extra):
+        """Write the best checkpoint, and what it may be given evidence of."""
+        super().release(folder, {**extra, "listener": self.modules.evidence.identity()})

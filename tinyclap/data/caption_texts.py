@@ -1,0 +1,278 @@
+"""Captions without their audio: tables of captions, the events they tell of, and batches of captions of one length.
+
+What a batch holds is a function of (seed, epoch, index): a run that was killed and resumed sees the same batches as one
+that was not.
+"""
+
+import csv
+import logging
+import re
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from tinyclap.errors import ConfigError, ManifestError
+from tinyclap.tokenizer import WordTokenizer, caption_words
+
+logger = logging.getLogger(__name__)
+
+# What stands between two events of a caption.
+_BETWEEN = re.compile(
+    r"[,;.]|\b(?:and then|followed by|along with|alongside|while|as|with|and|then|before|after|during|over)\b"
+)
+# What tells of no event by itself.
+_EMPTY = frozenset(
+    "a an the is are be being it its by in on of to again then followed background nearby distance distant".split()
+)
+_N_SHOWN = 5
+
+
+def split_events(caption, most=4):
+    """The events that a caption tells of, as phrases.
+
+    Arguments
+    ---------
+    caption : str
+    most : int
+        The first so many are returned.
+
+    Returns
+    -------
+    list of str
+        In lower case; the whole caption where it cannot be split.
+
+    Example
+    -------
+    >>> split_events("A woman talks nearby as water pours, followed by a dog barking in the background.")
+    ['a woman talks nearby', 'water pours', 'a dog barking in the background']
+    """
+    phrases = [phrase.strip() for phrase in _BETWEEN.split(caption.lower())]
+    return [phrase for phrase in phrases if set(caption_words(phrase)) - _EMPTY][:most] or [caption.lower().strip()]
+
+
+class CaptionTable(NamedTuple):
+    """A table of captions of one corpus.
+
+    Attributes
+    ----------
+    name : str
+        Of the corpus; the captioner keeps its style apart under this name.
+    folder : str or None
+        Where the table is; None leaves it out.
+    file : str
+        CSV with a header.
+    columns : list of str
+        Those that hold captions.
+    group : str
+        The column that names the recording: captions of one recording stay together on one side of validation.
+    """
+
+    name: str
+    folder: str | None
+    file: str
+    columns: list
+    group: str
+
+    def read(self):
+        """List of (recording, caption), or a ManifestError that names everything that is wrong."""
+        path = Path(self.folder) / self.file
+        if not path.is_file():
+            raise ManifestError(f"no table {path}; give the folder of {self.name} that has {self.file}")
+        try:
+            with open(path, newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                rows, header = list(reader), reader.fieldnames or []
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ManifestError(f"{path} is not a CSV table in UTF-8 ({error}); fetch it again") from error
+        absent = [column for column in (*self.columns, self.group) if column not in header]
+        if absent:
+            raise ManifestError(f"{path} has no column {', '.join(absent)}; it has {', '.join(header)}")
+        # A comma outside quotation marks makes one cell too many: then no cell of the row can be trusted.
+        wide = [f"row {n} has {len(row[None])} cell(s) too many" for n, row in enumerate(rows, 2) if row.get(None)]
+        pairs = [(n, row[self.group], row[column]) for n, row in enumerate(rows, 2) for column in self.columns]
+        empty = [f"row {n} has an empty caption" for n, _, caption in pairs if not caption_words(caption or "")]
+        problems = [*wide, *empty]
+        if problems:
+            shown = "; ".join(problems[:_N_SHOWN])
+            raise ManifestError(f"{path}: {len(problems)} problem(s): {shown}. Mend or remove these rows")
+        return [(f"{self.name}/{recording}", " ".join(caption.split())) for _, recording, caption in pairs]
+
+
+class CaptionTexts:
+    """The captions that a run learns from.
+
+    Arguments
+    ---------
+    tables : list of dict
+        Arguments of :class:`CaptionTable`; those without a folder are left out.
+
+    Raises
+    ------
+    ConfigError
+        None has a folder, or two have one name.
+    """
+
+    def __init__(self, tables):
+        self.tables = [CaptionTable(**table) for table in tables if table["folder"] is not None]
+        self.styles = [table.name for table in self.tables]
+        if not self.tables:
+            names = ", ".join(table["name"] for table in tables)
+            raise ConfigError(f"no captions were named; give the folder of at least one of: {names}")
+        if len(set(self.styles)) != len(self.styles):
+            raise ConfigError(f"two tables of captions have one name: {', '.join(self.styles)}")
+        self._read = None
+
+    def prepare(self):
+        """Read every table."""
+        if self._read is None:
+            read = [(style, *pair) for style, table in enumerate(self.tables) for pair in table.read()]
+            styles, groups, captions = zip(*read, strict=True) if read else ((), (), ())
+            if not captions:
+                raise ManifestError(f"the tables of {', '.join(self.styles)} hold no caption")
+            self._read = list(captions), list(groups), np.array(styles)
+        return self._read
+
+    @property
+    def captions(self):
+        """All captions, in the order of the tables: list of str."""
+        return self.prepare()[0]
+
+    def events(self):
+        """The events of every caption: list of lists of str, see :func:`split_events`."""
+        return [split_events(caption) for caption in self.captions]
+
+    def describe(self):
+        """Names and sizes, JSON-able, for the run's record; where the tables lie is left out."""
+        counts = np.bincount(self.prepare()[2], minlength=len(self.tables)).tolist()
+        return [
+            {"name": table.name, "file": table.file, "n_captions": count}
+            for table, count in zip(self.tables, counts, strict=True)
+        ]
+
+
+def text_vocabulary(texts, min_count=1, max_size=None):
+    """The words of the captions: see :meth:`tinyclap.tokenizer.WordTokenizer.from_captions`."""
+    return WordTokenizer.from_captions(texts.captions, min_count, max_size)
+
+
+class CaptionTextBatch(NamedTuple):
+    """Captions of about one length.
+
+    Attributes
+    ----------
+    ids : torch.Tensor, shape (B, L), int64
+        ``<start>`` … ``<end>``, then pads.
+    style : torch.Tensor, shape (B,), int64
+        The corpus.
+    facts : tuple of torch.Tensor, B rows each
+        What evidence is made of; see :mod:`tinyclap.teachers.text_evidence`.
+    """
+
+    ids: torch.Tensor
+    style: torch.Tensor
+    facts: tuple
+
+    def to(self, device):
+        """The batch on a device."""
+        return CaptionTextBatch(
+            self.ids.to(device, non_blocking=True),
+            self.style.to(device, non_blocking=True),
+            tuple(part.to(device, non_blocking=True) for part in self.facts),
+        )
+
+
+def make_text_sets(texts, evidence, tokenizer, seed, epoch_counter, batch_size, max_words=20, valid_fraction=0.02):
+    """Training and validation sets of batches.
+
+    Arguments
+    ---------
+    texts : CaptionTexts
+    evidence
+        With ``take(indices (B,)) -> tuple of torch.Tensor``: what it needs of these captions.
+    tokenizer : tinyclap.tokenizer.WordTokenizer
+    seed : int
+    epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
+    batch_size : int
+        Captions in a batch.
+    max_words : int
+        Longer captions are cut.
+    valid_fraction : float
+        Share of the recordings whose captions are held out, in (0, 1).
+
+    Returns
+    -------
+    dict
+        ``train`` and ``valid``: Datasets of whole batches. Give the loader ``batch_size: 1``, ``shuffle: False`` and
+        :func:`only_batch`.
+
+    Raises
+    ------
+    ManifestError
+        One side has no caption.
+
+    Notes
+    -----
+    A batch has captions of about one length, because half of it would be padding otherwise; which captions of a length
+    meet, and the order of the batches, is drawn anew in every epoch. There is no need for workers.
+    """
+    captions, groups, styles = texts.prepare()
+    held = np.array([zlib.crc32(group.encode()) / 2**32 < valid_fraction for group in groups])
+    train, valid = np.flatnonzero(~held), np.flatnonzero(held)
+    if not len(train) or not len(valid):
+        raise ManifestError(
+            f"valid_fraction={valid_fraction} leaves {len(train)} captions to train on and {len(valid)} to validate on, "
+            f"of {len(captions)}; change it"
+        )
+    encoded = [tokenizer.encode(caption, max_words) for caption in captions]
+    n_long = sum(len(caption_words(caption)) > max_words for caption in captions)
+    n_unknown = sum(ids.count(tokenizer.unk_id) for ids in encoded)
+    n_words = sum(len(ids) - 2 for ids in encoded)
+    logger.info(
+        "%d captions, %d of them held out; %d of %d words are not in the vocabulary and are never said; %d captions "
+        "are cut at %d words", len(captions), len(valid), n_unknown, n_words, n_long, max_words,
+    )  # fmt: skip
+    options = {"encoded": encoded, "styles": styles, "evidence": evidence, "pad_id": tokenizer.pad_id}
+    return {
+        "train": _TextBatches(train, batch_size, seed, epoch_counter, **options),
+        "valid": _TextBatches(valid, batch_size, seed, None, **options),
+    }
+
+
+def only_batch(batches):
+    """The one batch that a loader of batch size 1 has collected."""
+    return batches[0]
+
+
+class _TextBatches(torch.utils.data.Dataset):
+    """Batches of captions; see :func:`make_text_sets`. Without an epoch counter, always the same."""
+
+    def __init__(self, indices, batch_size, seed, epoch_counter, encoded, styles, evidence, pad_id):
+        self.indices, self.batch_size, self.seed, self.epoch_counter = indices, batch_size, seed, epoch_counter
+        self.encoded, self.styles, self.evidence, self.pad_id = encoded, styles, evidence, pad_id
+        self.lengths = np.array([len(encoded[index]) for index in indices])
+        self._epoch, self._plan = None, None
+
+    def __len__(self):
+        return -(-len(self.indices) // self.batch_size)
+
+    def __getitem__(self, number):
+        chosen = self._batches()[number]
+        ids = torch.full((len(chosen), max(len(self.encoded[index]) for index in chosen)), self.pad_id)
+        for row, index in enumerate(chosen):
+            ids[row, : len(self.encoded[index])] = torch.tensor(self.encoded[index])
+        return CaptionTextBatch(ids, torch.from_numpy(self.styles[chosen]), self.evidence.take(chosen))
+
+    def _batches(self):
+        epoch = 0 if self.epoch_counter is None else max(self.epoch_counter.current, 1)
+        if epoch != self._epoch:
+            random = np.random.default_rng([self.seed, epoch])
+            by_length = self.indices[np.argsort(self.lengths + random.random(len(self.indices)), kind="stable")]
+            batches = [
+                by_length[first : first + self.batch_size] for first in range(0, len(by_length), self.batch_size)
+            ]
+            order = random.permutation(len(batches)) if self.epoch_counter is not None else range(len(batches))
+            self._epoch, self._plan = epoch, [batches[place] for place in order]
+        return self._plan

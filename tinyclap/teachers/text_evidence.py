@@ -1,0 +1,228 @@
+"""What a captioner is shown in training, when there is nothing to hear: evidence that a caption's text stands for.
+
+Two kinds, for the two conditioners of :mod:`tinyclap.models.text_captioner`: tags that a tagger would have heard
+(:class:`TagEvidence`), or the text's embedding, with noise that makes up for its not being of audio
+(:class:`EmbeddingEvidence`; Li et al., "DeCap", ICLR 2023; Deshmukh et al., "Training audio captioning models without
+audio", ICASSP 2024).
+
+What is worked out once for all captions is kept in a file beside the run.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from tinyclap.errors import ConfigError
+from tinyclap.teachers.tag_text import TagSpaceText
+
+logger = logging.getLogger(__name__)
+
+_N_PRIOR = 8192  # captions that the tags' priors are taken over
+_PIECE = 2048
+
+
+class _TextEvidence(nn.Module):
+    """Base: a teacher, the texts, the conditioner that is calibrated, and the file that keeps what was worked out."""
+
+    condition = None
+
+    def __init__(self, teacher, texts, conditioner, path):
+        super().__init__()
+        # In a dict, so that they are no parts of this module: the conditioner is the student's, to be trained there.
+        self._parts = {"teacher": teacher, "texts": texts, "conditioner": conditioner}
+        self.path = Path(path)
+
+    def load(self):
+        """Work the facts out, or read them, and calibrate the conditioner."""
+        self._parts["teacher"].load()
+        self._check()
+        self.facts = self._kept() or self._worked_out()
+        self._calibrate(self._parts["conditioner"])
+
+    def identity(self):
+        """What the evidence is of, JSON-able: a captioner takes no other afterwards."""
+        teacher = self._parts["teacher"]
+        return {"condition": self.condition, **(teacher.identity() if hasattr(teacher, "identity") else {})}
+
+    def _check(self):
+        """Raise a ConfigError where teacher and conditioner do not fit."""
+
+    def _key(self):
+        told = json.dumps([self._describe(), self._parts["texts"].captions], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def _kept(self):
+        """The facts of the file, or None where it is missing or of something else."""
+        if not self.path.exists():
+            return None
+        with np.load(self.path, allow_pickle=False) as file:
+            if str(file["key"]) != self._key():
+                logger.info("%s is of other captions or of another teacher: it is made again", self.path)
+                return None
+            return {name: file[name] for name in file.files if name != "key"}
+
+    def _worked_out(self):
+        facts = self._work_out()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name(self.path.name + ".part")
+        with open(part, "wb") as file:
+            np.savez(file, key=np.array(self._key()), **facts)
+        os.replace(part, self.path)
+        return facts
+
+
+class TagEvidence(_TextEvidence):
+    """Tags that a tagger would have heard, had there been what a caption tells of.
+
+    A caption is split into its events; an event has the tags whose labels mean the like of it as candidates
+    (:class:`tinyclap.teachers.tag_text.TagSpaceText`, not divided by any prior); each time a caption is used, some of
+    them are drawn, and the tagger's whole answer to them.
+
+    Arguments
+    ---------
+    teacher : tinyclap.teachers.TaggerTeacher
+        Its space is "sentence".
+    texts : tinyclap.data.caption_texts.CaptionTexts
+    conditioner : tinyclap.models.text_captioner.TagConditioner
+        Gets the labels' embeddings, and the tags' mean probabilities and logits over what is drawn for these captions.
+    path : str or os.PathLike
+        Where the captions' candidates are kept (``.npz``).
+    simulator : tinyclap.teachers.tag_simulation.TagSimulator
+    temperature : float
+        Of the softmax over labels, in units of cosine similarity.
+    n_candidates : int
+        Tags of an event.
+    """
+
+    condition = "tags"
+
+    def __init__(self, teacher, texts, conditioner, path, simulator, temperature=0.05, n_candidates=12):
+        super().__init__(teacher, texts, conditioner, path)
+        self.simulator, self.temperature, self.n_candidates = simulator, temperature, n_candidates
+
+    def _check(self):
+        teacher, conditioner = self._parts["teacher"], self._parts["conditioner"]
+        if getattr(teacher, "space", None) != "sentence":
+            raise ConfigError(f"evidence of tags needs a tagger with space='sentence', not the {teacher.kind} teacher")
+        if tuple(teacher.label_rows.shape) != tuple(conditioner.label_rows.shape):
+            raise ConfigError(
+                f"the tagger's labels are {tuple(teacher.label_rows.shape)}, the conditioner has room for "
+                f"{tuple(conditioner.label_rows.shape)}; give --n_tags and --label_dim"
+            )
+
+    def _describe(self):
+        teacher = self._parts["teacher"]
+        return [teacher.label_names, str(teacher.sentence_encoder), self.temperature, self.n_candidates]
+
+    def _work_out(self):
+        teacher, events = self._parts["teacher"], self._parts["texts"].events()
+        phrases = sorted({phrase for of_caption in events for phrase in of_caption}, key=lambda p: (len(p), p))
+        reader = TagSpaceText(teacher.label_names, None, teacher.sentence_encoder, self.temperature)
+        tags, shares = [], []
+        for first in tqdm(range(0, len(phrases), _PIECE), desc="captions' tags", unit=f"{_PIECE} events"):
+            rows = reader.embed_text(phrases[first : first + _PIECE])
+            likeliest, index = rows.topk(min(self.n_candidates, rows.shape[1]), dim=-1)
+            tags.append(index.short().numpy())
+            shares.append((likeliest / likeliest.sum(dim=-1, keepdim=True)).numpy())
+        places = {phrase: place for place, phrase in enumerate(phrases)}
+        owned = np.full((len(events), max(map(len, events))), -1, dtype=np.int32)
+        for row, of_caption in enumerate(events):
+            owned[row, : len(of_caption)] = [places[phrase] for phrase in of_caption]
+        return {"tags": np.concatenate(tags), "shares": np.concatenate(shares), "events": owned}
+
+    def _calibrate(self, conditioner):
+        teacher = self._parts["teacher"]
+        self.simulator.fit(teacher.model.audio.encoder)
+        n_captions = len(self.facts["events"])
+        chosen = np.random.default_rng(0).permutation(n_captions)[:_N_PRIOR]
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            pieces = [chosen[first : first + _PIECE] for first in range(0, len(chosen), _PIECE)]
+            drawn = torch.cat([self.simulator(*self.take(piece)) for piece in pieces])
+        conditioner.calibrate(teacher.label_rows, drawn.sigmoid().mean(dim=0), self.simulator.mean)
+
+    def take(self, indices):
+        """What is needed of captions (B,): tags (B, E, J) int64 and their shares (B, E, J)."""
+        events = self.facts["events"][indices]
+        there = torch.from_numpy(events >= 0)
+        tags = torch.from_numpy(self.facts["tags"][events].astype(np.int64))
+        return tags, torch.from_numpy(self.facts["shares"][events]) * there[..., None]
+
+    def forward(self, tags, shares):
+        """Draw evidence, (B, K) logits, from what :meth:`take` gave."""
+        return self.simulator(tags, shares)
+
+
+class EmbeddingEvidence(_TextEvidence):
+    """Text embeddings of the captions, in a space that audio shares.
+
+    Arguments
+    ---------
+    teacher : tinyclap.teachers.FrozenTeacher
+        Any of those with ``embed_text``.
+    texts : tinyclap.data.caption_texts.CaptionTexts
+    conditioner : tinyclap.models.text_captioner.EmbeddingConditioner
+        Gets as many of the embeddings as it has room for.
+    path : str or os.PathLike
+        Where the embeddings are kept (``.npz``).
+    noise : float
+        Standard deviation of the Gaussian noise on every coordinate of a unit vector.
+    """
+
+    condition = "embedding"
+
+    def __init__(self, teacher, texts, conditioner, path, noise=0.06):
+        super().__init__(teacher, texts, conditioner, path)
+        self.noise = noise
+
+    def _check(self):
+        teacher, conditioner, n_texts = *(self._parts[name] for name in ("teacher", "conditioner")), len(self._texts())
+        if teacher.embed_dim != conditioner.evidence_dim:
+            raise ConfigError(
+                f"the teacher's embeddings have {teacher.embed_dim} dimensions, the conditioner wants "
+                f"{conditioner.evidence_dim}; give --embed_dim {teacher.embed_dim}"
+            )
+        if conditioner.bank_size > n_texts:
+            raise ConfigError(f"a bank of {conditioner.bank_size} texts, and {n_texts} captions; give a --bank_size")
+
+    def _texts(self):
+        return self._parts["texts"].captions
+
+    def _describe(self):
+        return [self.identity(), self._parts["teacher"].text_side()]
+
+    def _work_out(self):
+        texts, rows = self._texts(), []
+        for first in tqdm(range(0, len(texts), _PIECE), desc="captions' embeddings", unit=f"{_PIECE} captions"):
+            rows.append(F.normalize(self._parts["teacher"].embed_text(texts[first : first + _PIECE]).float(), dim=-1))
+        rows = torch.cat(rows)
+        return {"rows": F.normalize(rows - rows.mean(dim=0), dim=-1).half().numpy()}
+
+    def _calibrate(self, conditioner):
+        chosen = np.random.default_rng(0).permutation(len(self.facts["rows"]))[: conditioner.bank_size]
+        conditioner.calibrate(torch.from_numpy(self.facts["rows"][chosen]))
+
+    def take(self, indices):
+        """What is needed of captions (B,): their embeddings (B, D), of unit length, the mean of all taken away."""
+        return (torch.from_numpy(self.facts["rows"][indices]).float(),)
+
+    def forward(self, rows):
+        """Evidence (B, D), unit vectors, from what :meth:`take` gave."""
+        return F.normalize(rows + self.noise * torch.randn_like(rows), dim=-1)
+
+
+def make_text_evidence(condition, teacher, texts, conditioner, path, simulator, noise):
+    """The evidence of a recipe's key ``condition``: see :class:`TagEvidence` and :class:`EmbeddingEvidence`."""
+    if condition == "tags":
+        return TagEvidence(teacher, texts, conditioner, path, simulator)
+    if condition == "embedding":
+        return EmbeddingEvidence(teacher, texts, conditioner, path, noise)
+    raise ConfigError(f"condition {condition!r} is unknown; choose 'tags' or 'embedding'")
