@@ -2,6 +2,7 @@
 """The ladder's table, plot and verdict, from the metrics.json files that its runs left.
 
     python recipes/captioning/ladder_report.py --folder results/captioner/ladder
+    python recipes/captioning/ladder_report.py --table recipes/captioning/results/ladder.csv --output …
 
 Writes ladder.md, ladder.csv, ladder.png and ladder.svg into the folder, and prints the table. Cells without a result
 are left empty.
@@ -23,18 +24,42 @@ LOSSES = {
     "mse": ("+ sequence + MSE", "#D55E00"),
     "contrastive": ("+ sequence + contrastive", "#009E73"),
     "audio_only": ("+ sequence + contrastive + audio only", "#CC79A7"),
+    "mse_student": ("+ sequence + MSE in the teacher's space", "#E69F00"),
 }
+TEACHER = "teacher"
+FIELDS = ("loss", "labelled_fraction", "seed", "cider_d", "low", "high", "n_clips", "commit", "date")
 T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
 
-def read_cells(folder, metric):
-    """(loss, fraction) → {seed: value}, from ``<loss>_<fraction>/<seed>/scores/metrics.json``."""
+def read_runs(folder):
+    """Rows of the ladder's table, from ``<loss>_<fraction>/<seed>/scores/metrics.json``."""
+    rows = []
+    for path in sorted(Path(folder).glob("*/*/scores/metrics.json")):
+        match = re.fullmatch(r"(?:(\w+)_([\d.]+)|teacher)", path.parts[-4])
+        loss = match and (match[1] or TEACHER)
+        if loss in (*LOSSES, TEACHER):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            low, high = record["metrics"]["cider_d"]["interval_95"]
+            values = (record["metrics"]["cider_d"]["value"], low, high)
+            run = [loss, float(match[2] or 1.0), path.parts[-3], *(f"{value:.6f}" for value in values)]
+            facts = [*run, record["n_items"], record["commit"], record["date"]]
+            rows.append(dict(zip(FIELDS, map(str, facts), strict=True)))
+    return rows
+
+
+def read_table(path):
+    """Rows that an earlier report wrote."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def cells_of(rows):
+    """(loss, fraction) → {seed: CIDEr-D}, without the teacher."""
     cells = {}
-    for path in sorted(Path(folder).glob("*_*/*/scores/metrics.json")):
-        match = re.fullmatch(r"(\w+)_([\d.]+)", path.parts[-4])
-        if match and match[1] in LOSSES:
-            value = json.loads(path.read_text(encoding="utf-8"))["metrics"][metric]["value"]
-            cells.setdefault((match[1], float(match[2])), {})[path.parts[-3]] = value
+    for row in rows:
+        if row["loss"] != TEACHER:
+            key = row["loss"], float(row["labelled_fraction"])
+            cells.setdefault(key, {})[row["seed"]] = float(row["cider_d"])
     return cells
 
 
@@ -57,8 +82,8 @@ def table(cells, fractions, teacher):
     """Rows of strings, the head first."""
     rows = [["loss", *(f"{100 * fraction:g} % of the labels" for fraction in fractions)]]
     if teacher is not None:
-        low, high = teacher["interval_95"]
-        rows.append([f"teacher ({teacher['value']:.3f} [{low:.3f}, {high:.3f}] over clips)", *[""] * len(fractions)])
+        value, low, high = (float(teacher[name]) for name in ("cider_d", "low", "high"))
+        rows.append([f"teacher: {value:.3f} [{low:.3f}, {high:.3f}], over clips", *[""] * len(fractions)])
     for loss, (label, _) in LOSSES.items():
         rows.append([label, *(shown(list(cells.get((loss, fraction), {}).values())) for fraction in fractions)])
     return rows
@@ -79,28 +104,45 @@ def verdict(cells, fractions):
     """What the numbers say of contrastive against MSE, in sentences."""
     lines = []
     groups = {"all labels": [f for f in fractions if f == 1.0], "scarce labels": [f for f in fractions if f <= 0.25]}
-    for name, some in groups.items():
-        found = paired(cells, "contrastive", "mse", some)
-        if found is None:
-            continue
-        mean, half, n_pairs = found
-        at = ", ".join(f"{100 * fraction:g} %" for fraction in some)
-        if half is None:
-            says = "one pair says nothing"
-        elif abs(mean) <= half:
-            says = "so these runs do not tell them apart"
-        else:
-            says = "so here contrastive is better" if mean > 0 else "so here MSE is better"
-        interval = "" if half is None else f" ± {half:.3f} (95 % interval over pairs of one seed)"
-        lines.append(
-            f"With {name} ({at}), contrastive minus MSE is {mean:+.3f}{interval}, n = {n_pairs} pairs: {says}."
-        )
+    for other, label in (("mse", "the published MSE"), ("mse_student", "the MSE in the teacher's own space")):
+        for name, some in groups.items():
+            found = paired(cells, "contrastive", other, some)
+            if found is None:
+                continue
+            mean, half, n_pairs = found
+            at = ", ".join(f"{100 * fraction:g} %" for fraction in some)
+            if half is None:
+                says = "one pair says nothing"
+            elif abs(mean) <= half:
+                says = "these runs do not tell them apart"
+            else:
+                says = "contrastive is better here" if mean > 0 else "the MSE is better here"
+            interval = "" if half is None else f" ± {half:.3f} (95 % interval over pairs of one seed)"
+            lines.append(
+                f"With {name} ({at}), contrastive minus {label} is {mean:+.3f}{interval}, n = {n_pairs}: {says}."
+            )
     return lines
 
 
-def plot(cells, fractions, teacher, folder):
+def markdown(rows):
+    """The table and the verdict."""
+    cells = cells_of(rows)
+    fractions = sorted({fraction for _, fraction in cells}, reverse=True)
+    teacher = next((row for row in rows if row["loss"] == TEACHER), None)
+    lines = [f"| {' | '.join(row)} |" for row in table(cells, fractions, teacher)]
+    lines.insert(1, f"|{'---|' * (len(fractions) + 1)}")
+    n_clips = ", ".join(sorted({row["n_clips"] for row in rows}))
+    lines += ["", f"CIDEr-D on {n_clips} unseen scenes: mean ± standard deviation over seeds (number of seeds).", ""]
+    return "\n".join([*lines, *verdict(cells, fractions)])
+
+
+def plot(rows, folder):
     """Mean over seeds against the share of labels, with bands from the least to the greatest."""
     import matplotlib
+
+    cells = cells_of(rows)
+    fractions = sorted({fraction for _, fraction in cells}, reverse=True)
+    teacher = next((row for row in rows if row["loss"] == TEACHER), None)
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -119,7 +161,7 @@ def plot(cells, fractions, teacher, folder):
                 shares, *zip(*((min(v), max(v)) for _, v in points), strict=True), color=colour, alpha=0.18
             )
     if teacher is not None:
-        axes.axhline(teacher["value"], color="#555555", linestyle="--", linewidth=1, label="teacher")
+        axes.axhline(float(teacher["cider_d"]), color="#555555", linestyle="--", linewidth=1, label="teacher")
     axes.set_xscale("log")
     axes.set_xticks([100 * fraction for fraction in fractions], [f"{100 * fraction:g}" for fraction in fractions])
     axes.minorticks_off()
@@ -131,33 +173,27 @@ def plot(cells, fractions, teacher, folder):
 
 
 def main():
-    """Write the report of a folder; returns the exit status."""
+    """Write the report; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--folder", type=Path, required=True, help="where ladder.sh put its runs")
+    parser.add_argument("--folder", type=Path, help="where ladder.sh put its runs")
+    parser.add_argument("--table", type=Path, help="ladder.csv of an earlier report, instead")
     parser.add_argument("--output", type=Path, help="where the report goes; the folder by default")
-    parser.add_argument("--metric", default="cider_d", help="a metric of the runs' metrics.json")
     options = parser.parse_args()
-    cells = read_cells(options.folder, options.metric)
-    if not cells:
-        sys.exit(f"{options.folder}: no scored run in it; run recipes/captioning/ladder.sh first")
-    output = options.output or options.folder
+    if (options.folder is None) == (options.table is None):
+        parser.error("give --folder or --table")
+    rows = read_table(options.table) if options.folder is None else read_runs(options.folder)
+    if not cells_of(rows):
+        sys.exit(f"{options.folder or options.table}: no scored run in it; run recipes/captioning/ladder.sh first")
+    output = options.output or options.folder or options.table.parent
     output.mkdir(parents=True, exist_ok=True)
-    fractions = sorted({fraction for _, fraction in cells}, reverse=True)
-    path = options.folder / "teacher" / "1234" / "scores" / "metrics.json"
-    teacher = json.loads(path.read_text(encoding="utf-8"))["metrics"][options.metric] if path.is_file() else None
-    rows = table(cells, fractions, teacher)
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines.insert(1, f"|{'---|' * len(rows[0])}")
-    lines += ["", f"{options.metric} on 300 unseen scenes: mean ± standard deviation over seeds (number of seeds).", ""]
-    lines += verdict(cells, fractions)
-    (output / "ladder.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = markdown(rows)
+    (output / "ladder.md").write_text(text + "\n", encoding="utf-8")
     with open(output / "ladder.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["loss", "labelled_fraction", "seed", options.metric])
-        for (loss, fraction), values in sorted(cells.items()):
-            writer.writerows([loss, fraction, seed, f"{value:.6f}"] for seed, value in sorted(values.items()))
-    plot(cells, fractions, teacher, output)
-    sys.stdout.write("\n".join(lines) + "\n")
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+    plot(rows, output)
+    print(text)
     return 0
 
 

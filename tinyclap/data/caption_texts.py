@@ -223,8 +223,8 @@ def make_text_sets(texts, evidence, tokenizer, seed, epoch_counter, batch_size, 
     train, valid = np.flatnonzero(~held), np.flatnonzero(held)
     if not len(train) or not len(valid):
         raise ManifestError(
-            f"valid_fraction={valid_fraction} leaves {len(train)} captions to train on and {len(valid)} to validate on, "
-            f"of {len(captions)}; change it"
+            f"valid_fraction={valid_fraction} leaves {len(train)} captions to train on and {len(valid)} to validate "
+            f"on, of {len(captions)}; change it"
         )
     encoded = [tokenizer.encode(caption, max_words) for caption in captions]
     n_long = sum(len(caption_words(caption)) > max_words for caption in captions)

@@ -1,8 +1,8 @@
 """What a tagger would say of a sound that nobody recorded: its logits, given some tags that are to be heard.
 
-A tagger never says one tag alone. It hears "Bow-wow", "Dog" and "Animal" with every "Bark", takes a vacuum cleaner for a
-hair dryer, and half believes in speech. A decoder that is to read such logits has to learn from such logits; here they
-are drawn from a Gaussian that needs no recording, because the network's own weights say what it confuses:
+A tagger never says one tag alone. It hears "Bow-wow", "Dog" and "Animal" with every "Bark", takes a vacuum cleaner for
+a hair dryer, and half believes in speech. A decoder that is to read such logits has to learn from such logits; here
+they are drawn from a Gaussian that needs no recording, because the network's own weights say what it confuses:
 
 * Logits are z = W h + b. Of features h that vary alike in all directions, the logits' covariance is W Wᵀ: two tags go
   together as far as their rows of W point one way (rows less their mean, which is what all tags share).
