@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Write the README's result tables from the result files that are kept in the repository.
+"""Write the result tables of the pages from the result files that are kept in the repository.
 
     python recipes/update_readme.py            rewrite the blocks between <!-- table:NAME --> and <!-- end -->
     python recipes/update_readme.py --check    say whether they are up to date; changes nothing
     python recipes/update_readme.py --keep results/real_audio
-                                               first take over the scores and the plot of a finished recipe
+                                               first take over the scores and the plot of a finished recipe;
+                                               so --keep_captions results/captioner/real_audio,
+                                               --keep_ladder results/captioner/ladder and
+                                               --keep_speed results/benchmarks/captioner.json
 
-The numbers come from recipes/<recipe>/results/<model>/<corpus>/metrics.json, which evaluate.py wrote; none is typed.
+The numbers come from files under recipes/<recipe>/results/, which programs wrote; none is typed.
 """
 
 import json
@@ -15,10 +18,20 @@ import shutil
 import sys
 from pathlib import Path
 
+import caption_report
+from captioning import ladder_report
 from report import read_row, table_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "recipes" / "real_audio" / "results"
+CAPTIONS = RESULTS / "captioning"
+LADDER = ROOT / "recipes" / "captioning" / "results"
+CAPTIONERS = {
+    "teacher": "captioner from text alone",
+    "mn04": "student: mn04, begins as the tagger",
+    "phinet": "student: PhiNet, from scratch",
+}
+CAPTION_CORPORA = ("audiocaps", "clotho")
 FOLDS = ("esc50_fold5", "urbansound8k_fold2")
 # The block's name → its rows: label in the table, folder of the model, its scores.
 BLOCKS = {
@@ -33,19 +46,74 @@ BLOCKS = {
 }
 
 
+def take(source, target):
+    """Copy a metrics.json without paths of this machine."""
+    metrics = json.loads(source.read_text(encoding="utf-8"))
+    weights = Path(metrics["model"]["weights"])
+    metrics["model"]["weights"] = weights.name if weights.is_absolute() else weights.as_posix()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def keep(output):
-    """Copy the scores that the blocks need, without paths of this machine, and the plot."""
+    """Copy the scores that the zero-shot blocks need, and the plot."""
     for rows in BLOCKS.values():
         for _, model, corpora in rows:
             for corpus in corpora:
-                source = output / "scores" / model / corpus / "metrics.json"
-                metrics = json.loads(source.read_text(encoding="utf-8"))
-                weights = Path(metrics["model"]["weights"])
-                metrics["model"]["weights"] = weights.name if weights.is_absolute() else weights.as_posix()
-                target = RESULTS / model / corpus / "metrics.json"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+                place = Path(model) / corpus / "metrics.json"
+                take(output / "scores" / place, RESULTS / place)
     shutil.copy(output / "report" / "accuracy.png", RESULTS / "accuracy.png")
+
+
+def keep_captions(output):
+    """Copy the captioners' scores, what they said of every clip, and the page to read."""
+    for name in CAPTIONERS:
+        for corpus in CAPTION_CORPORA:
+            source, target = output / "scores" / name / corpus, CAPTIONS / name / corpus
+            take(source / "metrics.json", target / "metrics.json")
+            shutil.copy(source / "predictions.csv", target / "predictions.csv")
+    shutil.copy(output / "report" / "side_by_side.md", CAPTIONS / "side_by_side.md")
+
+
+def keep_ladder(output):
+    """Copy the ladder's table and plot."""
+    LADDER.mkdir(parents=True, exist_ok=True)
+    for name in ("ladder.csv", "ladder.png"):
+        shutil.copy(output / name, LADDER / name)
+
+
+def keep_speed(path):
+    """Copy a benchmark's record."""
+    LADDER.mkdir(parents=True, exist_ok=True)
+    shutil.copy(path, LADDER / "speed.json")
+
+
+def captions():
+    """The Markdown of the captioners' table."""
+    folders = {name: [str(CAPTIONS / name / corpus) for corpus in CAPTION_CORPORA] for name in CAPTIONERS}
+    rows = [caption_report.read_row(f"{label}={','.join(folders[name])}") for name, label in CAPTIONERS.items()]
+    return caption_report.markdown(rows)
+
+
+def ladder():
+    """The Markdown of the ladder."""
+    return ladder_report.markdown(ladder_report.read_table(LADDER / "ladder.csv"))
+
+
+def speed():
+    """The Markdown of the captioner's benchmark: processor time, which a busy machine disturbs least, and the clock."""
+    record = json.loads((LADDER / "speed.json").read_text(encoding="utf-8"))
+    lines = ["| stage | processor ms | share | clock ms |", "|---|---|---|---|"]
+    for name, stage in record["processor"]["stages"].items():
+        clock = record["wall"]["stages"][name]["median_ms"]
+        lines.append(f"| {name} | {stage['median_ms']:.1f} | {100 * stage['share']:.0f} % | {clock:.1f} |")
+    for side in ("teacher", "student"):
+        processor, clock = (record[kind][side]["median_ms"] for kind in ("processor", "wall"))
+        lines.append(f"| **{side} in all** | {processor:.1f} | | {clock:.1f} |")
+    ratios = [f"{record[kind]['ratio']:.1f}" for kind in ("processor", "wall")]
+    lines.append(f"| **teacher / student** | **{ratios[0]}** | | **{ratios[1]}** |")
+    lines += ["", f"{record['n_threads']} thread, medians of {record['repeats']} turns, commit {record['commit'][:7]}."]
+    return "\n".join(lines)
 
 
 def table(name):
@@ -61,28 +129,49 @@ def table(name):
     )
 
 
-def updated(text):
-    """The README's text with every block written anew."""
-    for name in BLOCKS:
-        pattern = re.compile(rf"(<!-- table:{name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not pattern.search(text):
-            sys.exit(f"README.md has no block <!-- table:{name} --> … <!-- end -->")
-        text = pattern.sub(lambda found, name=name: f"{found[1]}{table(name)}\n{found[2]}", text)
+# The block's name → the page that it stands in, and what writes it.
+PAGES = {
+    **{name: ("README.md", lambda name=name: table(name)) for name in BLOCKS},
+    "captions": ("README.md", captions),
+    "ladder": ("recipes/captioning/README.md", ladder),
+    "captioner_speed": ("recipes/captioning/README.md", speed),
+}
+KEEPERS = {
+    "--keep": keep,
+    "--keep_captions": keep_captions,
+    "--keep_ladder": keep_ladder,
+    "--keep_speed": keep_speed,
+}
+
+
+def updated(page, text):
+    """A page's text with every block of it written anew."""
+    for name, (of_page, write) in PAGES.items():
+        if of_page == page:
+            pattern = re.compile(rf"(<!-- table:{name} -->\n).*?(<!-- end -->)", re.DOTALL)
+            if not pattern.search(text):
+                sys.exit(f"{page} has no block <!-- table:{name} --> … <!-- end -->")
+            text = pattern.sub(lambda found, write=write: f"{found[1]}{write()}\n{found[2]}", text)
     return text
 
 
 def main():
     """Rewrite or check; returns the exit status."""
-    if "--keep" in sys.argv[1:]:
-        keep(Path(sys.argv[sys.argv.index("--keep") + 1]))
-    path = ROOT / "README.md"
-    before = path.read_text(encoding="utf-8")
-    after = updated(before)
-    if "--check" in sys.argv[1:]:
+    words = sys.argv[1:]
+    for option, keeper in KEEPERS.items():
+        if option in words:
+            keeper(Path(words[words.index(option) + 1]))
+    stale = []
+    for page in dict.fromkeys(page for page, _ in PAGES.values()):
+        before = (ROOT / page).read_text(encoding="utf-8")
+        after = updated(page, before)
         if before != after:
-            print("README.md is not what the result files say; run: python recipes/update_readme.py")
-        return int(before != after)
-    path.write_text(after, encoding="utf-8")
+            stale.append(page)
+            if "--check" not in words:
+                (ROOT / page).write_text(after, encoding="utf-8")
+    if stale and "--check" in words:
+        print(f"{', '.join(stale)}: not what the result files say; run: python recipes/update_readme.py")
+        return 1
     return 0
 
 

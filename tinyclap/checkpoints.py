@@ -118,7 +118,8 @@ def strict_load(module, state_dict, rename=None, allowed_extra=(), source="the s
     Raises
     ------
     CheckpointError
-        Names are missing or surplus, or shapes differ: all kinds at once, as they stand in `state_dict`.
+        Names are missing or surplus, shapes differ, or names that stand for one tensor of `module` hold different
+        ones: all kinds at once, as they stand in `state_dict`.
 
     Example
     -------
@@ -142,13 +143,32 @@ def strict_load(module, state_dict, rename=None, allowed_extra=(), source="the s
         for name, tensor in expected.items()
         if name in state_dict and state_dict[name].shape != tensor.shape
     ]
-    problems = [("missing", missing), ("surplus", surplus), ("of another shape", misshaped)]
+    untied = [] if missing or misshaped else _untied(module, theirs_by_ours, state_dict)
+    problems = [
+        ("missing", missing),
+        ("surplus", surplus),
+        ("of another shape", misshaped),
+        ("different, and one tensor in the model", untied),
+    ]
     if any(found for _, found in problems):
         lines = [f"  {len(found)} {kind}: {_listed(found)}" for kind, found in problems if found]
         name = type(module).__name__
         raise CheckpointError("\n".join([f"{source} does not fit {name}; nothing was loaded", *lines]))
     module.load_state_dict({name: state_dict[theirs] for name, theirs in theirs_by_ours.items()})
     return module
+
+
+def _untied(module, theirs_by_ours, state_dict):
+    """Names that are one parameter of `module` (tied weights) and not one in `state_dict`."""
+    owners = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        owners.setdefault(id(parameter), []).append(theirs_by_ours[name])
+    return [
+        f"{names[0]} and {name}"
+        for names in owners.values()
+        for name in names[1:]
+        if not torch.equal(state_dict[name], state_dict[names[0]])
+    ]
 
 
 def _listed(names):
@@ -322,5 +342,6 @@ def _temporary(folder, name):
 def _know_all_classes():
     """Import the modules whose classes a config may name."""
     importlib.import_module("tinyclap.features")
+    importlib.import_module("tinyclap.tokenizer")
     for module in pkgutil.iter_modules(importlib.import_module("tinyclap.models").__path__):
         importlib.import_module(f"tinyclap.models.{module.name}")

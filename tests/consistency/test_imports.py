@@ -38,7 +38,7 @@ MAY_IMPORT = {
         "tinyclap.models.encoding",
         "tinyclap.models.projection",
     ],
-    "tinyclap.checkpoints": [*PLAIN, "tinyclap.models", "tinyclap.features"],
+    "tinyclap.checkpoints": [*PLAIN, "tinyclap.models", "tinyclap.features", "tinyclap.tokenizer"],
     "tinyclap.published": [
         *PLAIN,
         "tinyclap.models",

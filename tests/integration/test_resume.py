@@ -7,18 +7,24 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from tests.conftest import ROOT
 
-WORDS = (
-    "hparams/train_clap.yaml --n_soundscapes 64 --clip_duration_s 0.5 --number_of_epochs 3 --batch_size 8 "
-    "--n_workers 0 --width 0.2 --embed_dim 16 --text_width 16 --ckpt_interval_minutes 0 --ckpt_interval_steps 3 "
-    "--noprogressbar"
-).split()
+# Small runs; dropout, random crops, random captions, scheduled sampling and the weight average are all on.
+RUNS = {
+    "clap": "hparams/train_clap.yaml --n_soundscapes 64 --clip_duration_s 0.5 --n_workers 0 --width 0.2 "
+    "--embed_dim 16 --text_width 16",
+    "captioner": "hparams/distill_captioner_soundscapes.yaml --n_scenes 64 --n_valid_scenes 8 --examples_per_epoch 64 "
+    "--window_s 0.5 --decoder_width 16 --scheduled_sampling 0.5",
+}
+COMMON = "--number_of_epochs 3 --batch_size 8 --ckpt_interval_minutes 0 --ckpt_interval_steps 3 --noprogressbar"
 
 
-def command(folder, data):
-    """The command line of a small run; dropout, random crops, random captions and the weight average are all on."""
-    return [sys.executable, "train.py", *WORDS, "--output_folder", str(folder), "--soundscapes_folder", str(data)]
+def command(run, folder, data):
+    """The command line of a small run."""
+    words = [*RUNS[run].split(), *COMMON.split()]
+    return [sys.executable, "train.py", *words, "--output_folder", str(folder), "--soundscapes_folder", str(data)]
 
 
 def environment():
@@ -32,13 +38,16 @@ def steps(folder):
         return {(int(row["epoch"]), int(row["step"])): row["loss"] for row in csv.DictReader(file)}
 
 
-def test_losses_after_sigkill_and_resume_equal_those_of_an_unbroken_run(tmp_path):
+@pytest.mark.parametrize("run", RUNS)
+def test_losses_after_sigkill_and_resume_equal_those_of_an_unbroken_run(run, tmp_path):
     data = tmp_path / "soundscapes"
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    subprocess.run(command(unbroken, data), cwd=ROOT, env=environment(), check=True, capture_output=True, timeout=600)
+    subprocess.run(
+        command(run, unbroken, data), cwd=ROOT, env=environment(), check=True, capture_output=True, timeout=600
+    )
 
     process = subprocess.Popen(
-        command(broken, data), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(run, broken, data), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
@@ -50,7 +59,9 @@ def test_losses_after_sigkill_and_resume_equal_those_of_an_unbroken_run(tmp_path
     killed_at = max(steps(broken))
     assert (2, 5) <= killed_at < (3, 8), f"the run was not killed inside an epoch but at {killed_at}"
 
-    subprocess.run(command(broken, data), cwd=ROOT, env=environment(), check=True, capture_output=True, timeout=600)
+    subprocess.run(
+        command(run, broken, data), cwd=ROOT, env=environment(), check=True, capture_output=True, timeout=600
+    )
     assert steps(broken) == steps(unbroken)
     assert len(steps(unbroken)) == 24
     assert (broken / "history.jsonl").read_text("utf-8") == (unbroken / "history.jsonl").read_text("utf-8")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from tinyclap.checkpoints import load_student, sha256_of
 from tinyclap.errors import CheckpointError
-from tinyclap.models.text_captioner import TagConditioner, TextCaptioner
+from tinyclap.models.conditioners import TagConditioner
+from tinyclap.models.text_captioner import TextCaptioner
 from tinyclap.teachers import make_teacher
 from tinyclap.teachers.captioning import CaptioningTeacher
 from tinyclap.windows import as_waveforms

@@ -1,6 +1,6 @@
 """What a captioner is shown in training, when there is nothing to hear: evidence that a caption's text stands for.
 
-Two kinds, for the two conditioners of :mod:`tinyclap.models.text_captioner`: tags that a tagger would have heard
+Two kinds, for the two of :mod:`tinyclap.models.conditioners`: tags that a tagger would have heard
 (:class:`TagEvidence`), or the text's embedding, with noise that makes up for its not being of audio
 (:class:`EmbeddingEvidence`; Li et al., "DeCap", ICLR 2023; Deshmukh et al., "Training audio captioning models without
 audio", ICASSP 2024).
@@ -91,7 +91,7 @@ class TagEvidence(_TextEvidence):
     teacher : tinyclap.teachers.TaggerTeacher
         Its space is "sentence".
     texts : tinyclap.data.caption_texts.CaptionTexts
-    conditioner : tinyclap.models.text_captioner.TagConditioner
+    conditioner : tinyclap.models.conditioners.TagConditioner
         Gets the labels' embeddings, and the tags' mean probabilities and logits over what is drawn for these captions.
     path : str or os.PathLike
         Where the captions' candidates are kept (``.npz``).
@@ -169,7 +169,7 @@ class EmbeddingEvidence(_TextEvidence):
     teacher : tinyclap.teachers.FrozenTeacher
         Any of those with ``embed_text``.
     texts : tinyclap.data.caption_texts.CaptionTexts
-    conditioner : tinyclap.models.text_captioner.EmbeddingConditioner
+    conditioner : tinyclap.models.conditioners.EmbeddingConditioner
         Gets as many of the embeddings as it has room for.
     path : str or os.PathLike
         Where the embeddings are kept (``.npz``).
@@ -220,7 +220,27 @@ class EmbeddingEvidence(_TextEvidence):
 
 
 def make_text_evidence(condition, teacher, texts, conditioner, path, simulator, noise):
-    """The evidence of a recipe's key ``condition``: see :class:`TagEvidence` and :class:`EmbeddingEvidence`."""
+    """The evidence of a recipe's key ``condition``.
+
+    Arguments
+    ---------
+    condition : {"tags", "embedding"}
+    teacher, texts, conditioner, path
+        See :class:`TagEvidence` and :class:`EmbeddingEvidence`.
+    simulator : tinyclap.teachers.tag_simulation.TagSimulator
+        For tags.
+    noise : float
+        For embeddings.
+
+    Returns
+    -------
+    TagEvidence or EmbeddingEvidence
+
+    Raises
+    ------
+    ConfigError
+        The condition is unknown.
+    """
     if condition == "tags":
         return TagEvidence(teacher, texts, conditioner, path, simulator)
     if condition == "embedding":

@@ -1,0 +1,138 @@
+"""Captions without audio: tables as published, broken tables, events, and batches that a seed and an epoch decide."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tests import fakes
+from tinyclap.data.caption_texts import CaptionTexts, make_text_sets, only_batch, split_events, text_vocabulary
+from tinyclap.errors import ConfigError, ManifestError
+
+CLOTHO = {"name": "clotho", "file": "clotho_captions_development.csv", "group": "file_name",
+          "columns": [f"caption_{k}" for k in range(1, 6)]}  # fmt: skip
+AUDIOCAPS = {"name": "audiocaps", "file": "train.csv", "group": "youtube_id", "columns": ["caption"]}
+
+
+class Lengths:
+    """Evidence that is the captions' places."""
+
+    def take(self, indices):
+        return (torch.from_numpy(indices),)
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """Twelve captions in the style of AudioCaps, twenty in Clotho's."""
+    audiocaps = fakes.audiocaps(tmp_path, "train", n_clips=12, n_present=0)
+    clotho = fakes.clotho(tmp_path, "development", n_clips=4)
+    return CaptionTexts([{**AUDIOCAPS, "folder": audiocaps}, {**CLOTHO, "folder": clotho}])
+
+
+def sets(texts, epoch=1, **options):
+    options = {"seed": 3, "batch_size": 4, "valid_fraction": 0.3, **options}
+    return make_text_sets(
+        texts, Lengths(), text_vocabulary(texts), epoch_counter=SimpleNamespace(current=epoch), **options
+    )
+
+
+def table(folder, text):
+    """Texts of a table of AudioCaps with these lines."""
+    (folder / "train.csv").write_text("audiocap_id,youtube_id,start_time,caption\n" + text, encoding="utf-8")
+    return CaptionTexts([{**AUDIOCAPS, "folder": folder}])
+
+
+def test_published_tables_are_read_and_no_audio_is_needed(texts):
+    captions, groups, styles = texts.prepare()
+    assert (len(captions), len(set(groups)), styles.tolist()) == (32, 16, [0] * 12 + [1] * 20)
+    assert captions[0] == "A dog barks, clip 0, sentence 0" and groups[12].startswith("clotho/Café")
+    assert [row["n_captions"] for row in texts.describe()] == [12, 20]
+
+
+def test_a_corpus_without_a_folder_is_left_out_but_not_all(texts):
+    kept = [{**CLOTHO, "folder": texts.tables[1].folder}, {**AUDIOCAPS, "folder": None}]
+    assert CaptionTexts(kept).styles == ["clotho"]
+    with pytest.raises(ConfigError, match="no captions were named; .* one of: audiocaps, clotho"):
+        CaptionTexts([{**AUDIOCAPS, "folder": None}, {**CLOTHO, "folder": None}])
+    with pytest.raises(ConfigError, match="one name: clotho, clotho"):
+        CaptionTexts([kept[0], kept[0]])
+
+
+def test_a_missing_table_and_a_missing_column_say_what_there_should_be(tmp_path, texts):
+    with pytest.raises(ManifestError, match="no table .*train.csv; give the folder of audiocaps that has train.csv"):
+        CaptionTexts([{**AUDIOCAPS, "folder": tmp_path / "nowhere"}]).prepare()
+    wrong = {**CLOTHO, "folder": texts.tables[1].folder, "columns": ["caption_1", "caption_6"]}
+    with pytest.raises(ManifestError, match="has no column caption_6; it has file_name, caption_1"):
+        CaptionTexts([wrong]).prepare()
+
+
+def test_empty_captions_and_rows_that_are_too_wide_are_all_named(tmp_path):
+    broken = table(tmp_path, "1,x,0,A dog\n2,y,0,\n3,z,0,...\n4,v,0,Rain, and wind\n")
+    with pytest.raises(
+        ManifestError, match=r"3 problem\(s\): row 5 has 1 cell.* row 3 has an empty .* row 4 has an em"
+    ):
+        broken.prepare()
+    with pytest.raises(ManifestError, match="hold no caption"):
+        table(tmp_path, "").prepare()
+
+
+@pytest.mark.parametrize(
+    ("caption", "events"),
+    [
+        ("A dog barks", ["a dog barks"]),
+        ("Wind blows and a man speaks while birds chirp", ["wind blows", "a man speaks", "birds chirp"]),
+        ("A door is opened, then after a pause it is again", ["a door is opened", "a pause it is again"]),
+        ("Handsaw and sandpaper", ["handsaw", "sandpaper"]),
+        ("And then.", ["and then."]),
+    ],
+)
+def test_captions_are_split_where_one_event_ends(caption, events):
+    assert split_events(caption) == events
+
+
+def test_every_training_caption_comes_once_an_epoch_and_none_that_is_held_out(texts):
+    both = sets(texts)
+    batches = [both["train"][number] for number in range(len(both["train"]))]
+    train = torch.cat([batch.facts[0] for batch in batches]).tolist()
+    valid = torch.cat([both["valid"][number].facts[0] for number in range(len(both["valid"]))]).tolist()
+    assert sorted(train + valid) == list(range(32)) and valid
+    groups = texts.prepare()[1]
+    assert not {groups[index] for index in train} & {groups[index] for index in valid}
+    assert {int(style) for batch in batches for style in batch.style} == {0, 1}
+
+
+def test_a_batch_is_decided_by_seed_epoch_and_index(texts):
+    def plan(**options):
+        train = sets(texts, **options)["train"]
+        return [train[number].facts[0].tolist() for number in range(len(train))]
+
+    assert plan() == plan() and plan() != plan(epoch=2) and plan() != plan(seed=4)
+    valid = [sets(texts, epoch=epoch)["valid"][0].ids.tolist() for epoch in (1, 2)]
+    assert valid[0] == valid[1]
+
+
+def test_captions_of_one_length_meet_and_are_padded(tmp_path):
+    texts = table(tmp_path, "".join(f"{n},v{n},0,{'dog ' * (1 + n % 7)}\n" for n in range(70)))
+    train = sets(texts, batch_size=8)["train"]
+    ids = [train[number].ids for number in range(len(train))]
+    assert np.mean([(batch == 0).float().mean() for batch in ids]) < 0.1
+    assert all((batch[:, 0] == 1).all() and ((batch == 2).sum(dim=1) == 1).all() for batch in ids)
+
+
+def test_a_caption_of_sixty_words_is_cut_and_unknown_words_are_counted(tmp_path, caplog):
+    texts = table(tmp_path, f"1,x,0,{'dog ' * 60}\n" + "".join(f"{n},v{n},0,rain\n" for n in range(2, 30)))
+    tokenizer = text_vocabulary(texts, min_count=30)
+    with caplog.at_level("INFO"):
+        both = make_text_sets(texts, Lengths(), tokenizer, 0, None, 64, max_words=20, valid_fraction=0.5)
+    assert "28 of 48 words are not in the vocabulary" in caplog.text and "1 captions are cut at 20 words" in caplog.text
+    assert max(batches[0].ids.shape[1] for batches in both.values()) == 22
+
+
+def test_a_side_without_captions_is_an_error(texts):
+    with pytest.raises(ManifestError, match="valid_fraction=0.0 leaves 32 captions to train on and 0 to validate"):
+        sets(texts, valid_fraction=0.0)
+
+
+def test_the_loader_gives_the_batch_itself():
+    assert only_batch(["batch"]) == "batch"
