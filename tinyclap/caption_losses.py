@@ -90,6 +90,45 @@ def token_kd(student, teacher, mask, temperature=1.0, kind="kl"):
     return (losses * mask).sum() / mask.sum().clamp(min=1)
 
 
+def sparse_token_kd(student, ids, probabilities, temperature=1.0):
+    """Token-level distillation from the few words that a teacher holds most probable: :func:`token_kd`, kind "kl".
+
+    Arguments
+    ---------
+    student : torch.Tensor, shape (B, L, V)
+        Logits, teacher-forced on the caption on which the teacher was.
+    ids : torch.Tensor, shape (B, L, k), int64
+        Words, in the student's vocabulary.
+    probabilities : torch.Tensor, shape (B, L, k)
+        Theirs at temperature 1, ≥ 0, detached; need not add up to 1. Where all are 0 the place does not count, and its
+        ids mean nothing.
+    temperature : float
+        The student's logits are divided by it; the teacher's probabilities become p^(1/temperature), which is what
+        dividing its logits by it does.
+
+    Returns
+    -------
+    torch.Tensor, shape ()
+        Mean over the places that count of −Σ_j w_j·log q(id_j), w being the powers over their sum: what the teacher's
+        distribution is among these k words. 0 where no place counts.
+
+    Example
+    -------
+    >>> ids, probabilities = torch.tensor([[[5, 3]]]), torch.tensor([[[0.9, 0.1]]])
+    >>> round(sparse_token_kd(torch.zeros(1, 1, 8), ids, probabilities).exp().item(), 3)
+    8.0
+    """
+    student = student.float() / temperature
+    given = probabilities.detach().float()
+    most = given.amax(dim=-1, keepdim=True)
+    counts = most[..., 0] > 0
+    # the greatest becomes 1, so that at a low temperature not all of them vanish
+    shares = (given / torch.where(most > 0, most, 1.0)).pow(1 / temperature)
+    wanted = shares / shares.sum(dim=-1, keepdim=True).clamp(min=1.0)
+    log_q = student.gather(-1, ids) - student.logsumexp(dim=-1, keepdim=True)
+    return -(wanted * log_q).sum() / counts.sum().clamp(min=1)
+
+
 class EncoderKDLoss(nn.Module):
     """Encoder-level distillation: the student's clip vector against the teacher's, in a shared space.
 

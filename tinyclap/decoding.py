@@ -31,6 +31,27 @@ class Hypotheses(NamedTuple):
     n_words: torch.Tensor
 
 
+class WordChoices(NamedTuple):
+    """What could have been said at each word of B captions of at most L words: token-level distillation learns it.
+
+    Attributes
+    ----------
+    said : torch.Tensor, shape (B, L), int64
+        The captions' own words, the end among them where there is one; filled with the end id.
+    ids : torch.Tensor, shape (B, L, k), int64
+        The k most probable words, given the words before, best first.
+    log_probs : torch.Tensor, shape (B, L, k), float32
+        Theirs, natural and at temperature 1, among all words.
+    n_words : torch.Tensor, shape (B,), int64
+        Words, the end counted where there is one; what follows them is filling.
+    """
+
+    said: torch.Tensor
+    ids: torch.Tensor
+    log_probs: torch.Tensor
+    n_words: torch.Tensor
+
+
 def beam_search(decoder, state, start_id, end_id, beam=3, max_words=20, min_words=0, n_best=1, forbidden_ids=()):
     """Search with several beams a clip.
 
@@ -108,6 +129,41 @@ def greedy_search(decoder, state, start_id, end_id, **options):
 
 
 search = beam_search  # one beam is greedy search
+
+
+@torch.no_grad()
+def word_choices(decoder, memory, n_frames, found, start_id, n_choices):
+    """Read the best caption of each clip again, and look at each word which others could have stood there.
+
+    Arguments
+    ---------
+    decoder
+        As :class:`tinyclap.models.caption_decoder.CaptionDecoder`: (ids (B, L), memory, n_frames) → logits (B, L, V),
+        without dropout.
+    memory : torch.Tensor, shape (B, F', C)
+    n_frames : torch.Tensor, shape (B,)
+    found : Hypotheses
+        Of these clips.
+    start_id : int
+    n_choices : int
+        In [1, V].
+
+    Returns
+    -------
+    WordChoices
+
+    Raises
+    ------
+    ConfigError
+        There are not as many words.
+    """
+    said = found.ids[:, 0]
+    before = torch.cat([torch.full_like(said[:, :1], start_id), said[:, :-1]], dim=1)
+    log_probs = decoder(before, memory, n_frames).float().log_softmax(dim=-1)
+    if not 1 <= n_choices <= log_probs.shape[-1]:
+        raise ConfigError(f"{n_choices} choices at each word; there are {log_probs.shape[-1]} words")
+    best, ids = log_probs.topk(n_choices, dim=-1)
+    return WordChoices(said, ids, best, found.n_words[:, 0])
 
 
 class _Clip:

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from tinyclap.checkpoints import read_state_dict, strict_load, unwrapped
-from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.errors import ConfigError
 from tinyclap.features import log_mel
+from tinyclap.hub_tokenizers import bert_tokenizer
 from tinyclap.models.cnn14 import Cnn14
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.phinet import PhiNet
@@ -229,34 +230,6 @@ class EfficientAtMn(_Published):
     def window_logits(self, wavs):
         """Tag clips of one length (B, T) at ``sample_rate_hz`` in one pass: logits (B, 527)."""
         return self.audio.encoder.tag_logits(self.audio(wavs).clip)
-
-
-def bert_tokenizer(source):
-    """Find the tokenizer of a BERT.
-
-    Arguments
-    ---------
-    source : str or os.PathLike
-        A folder with its files, or its name on the hub.
-
-    Returns
-    -------
-    transformers.PreTrainedTokenizerBase
-
-    Raises
-    ------
-    CheckpointError
-        It is neither there nor to be had from the hub; the message says what to give.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(str(source))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"no tokenizer from {str(source)!r}; give tokenizer= the folder of bert-base-uncased's tokenizer files "
-            f"(vocab.txt), or its name where the hub can be reached ({str(error).splitlines()[0]})"
-        ) from error
 
 
 _PUBLISHED = {

@@ -10,8 +10,8 @@ import contextlib
 import torch
 from torch import nn
 
-from tinyclap.errors import CheckpointError
 from tinyclap.features import log_mel
+from tinyclap.hub_tokenizers import bart_tokenizer
 from tinyclap.models.htsat import Htsat
 from tinyclap.resample import resample
 from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
@@ -195,7 +195,7 @@ class WavcapsHtsatBart(nn.Module):
         return [text.strip() for text in self.load_tokenizer().batch_decode(ids, skip_special_tokens=True)]
 
     def load_tokenizer(self):
-        """Find BART's tokenizer, if that has not been done; returns it. See :func:`bart_tokenizer`."""
+        """Find BART's tokenizer, if that has not been done; returns it. See :mod:`tinyclap.hub_tokenizers`."""
         if self._tokenizer is None:
             self._tokenizer = bart_tokenizer(self._tokenizer_source)
         return self._tokenizer
@@ -208,34 +208,6 @@ class WavcapsHtsatBart(nn.Module):
     def _resampled(self, wavs, sample_rate_hz):
         device = self.enc_to_dec_proj.weight.device
         return [resample(clip.to(device), sample_rate_hz, self.sample_rate_hz) for clip in as_waveforms(wavs)]
-
-
-def bart_tokenizer(source):
-    """Find the tokenizer of a BART.
-
-    Arguments
-    ---------
-    source : str or os.PathLike
-        A folder with its files, or its name on the hub.
-
-    Returns
-    -------
-    transformers.PreTrainedTokenizerBase
-
-    Raises
-    ------
-    CheckpointError
-        It is neither there nor to be had from the hub; the message says what to give.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(str(source))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"no tokenizer from {str(source)!r}; give tokenizer= the folder of facebook/bart-base's tokenizer files "
-            f"(vocab.json, merges.txt), or its name where the hub can be reached ({str(error).splitlines()[0]})"
-        ) from error
 
 
 @contextlib.contextmanager

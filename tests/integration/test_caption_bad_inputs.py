@@ -33,9 +33,8 @@ def teachers(tmp_path_factory):
 @pytest.fixture
 def clotho(tmp_path):
     """A tiny Clotho."""
-    for split in ("development", "validation"):
-        fakes.clotho(tmp_path / "clotho", split=split)
-    return tmp_path / "clotho"
+    roots = [fakes.clotho(tmp_path, split=split) for split in ("development", "validation")]
+    return roots[0]
 
 
 def run(*words):

@@ -10,6 +10,7 @@ import torch
 from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.data.manifest import write_manifest
 from tinyclap.data.views import Views
+from tinyclap.decoding import WordChoices
 
 RATE = 1000
 
@@ -51,6 +52,37 @@ class LoudnessTeacher(torch.nn.Module):
             loudness = "loud" if rms > self.threshold else "quiet"
             captions.append(f"A {loudness} {'high' if centre > 250 else 'low'} tone")
         return torch.stack(embeddings), captions
+
+
+class WordyTeacher(LoudnessTeacher):
+    """It also says what else it could have said, more so of quiet sounds; of low quiet ones it has less to say."""
+
+    words = ["<pad>", "<start>", "<end>", "<unk>", "A", "loud", "quiet", "high", "low", "tone", "hum"]
+
+    def __init__(self, n_word_choices=3, **options):
+        super().__init__(**options)
+        self.n_word_choices = n_word_choices
+
+    def identity(self):
+        """What its words and its choices depend on."""
+        return {**super().identity(), "n_word_choices": self.n_word_choices}
+
+    def teach_captions(self, wavs, sample_rate_hz):
+        """(embeddings (B, 4), captions)."""
+        embeddings, captions = super().teach_captions(wavs, sample_rate_hz)
+        return embeddings, ["A hum" if caption == "A quiet low tone" else caption for caption in captions]
+
+    def teach_words(self, wavs, sample_rate_hz):
+        """(embeddings (B, 4), captions, WordChoices)."""
+        embeddings, captions = self.teach_captions(wavs, sample_rate_hz)
+        said = [[*map(self.words.index, caption.split()), 2] for caption in captions]
+        n_words, longest = [len(ids) for ids in said], max(map(len, said))
+        device = embeddings.device
+        said = torch.tensor([ids + [2] * (longest - len(ids)) for ids in said], device=device)
+        usual = torch.arange(len(self.words), device=device).cos()
+        logits = usual + torch.nn.functional.one_hot(said, len(self.words)) * 20 * embeddings[:, :1, None]
+        best, ids = logits.log_softmax(-1).topk(self.n_word_choices)
+        return embeddings, captions, WordChoices(said, ids, best, torch.tensor(n_words, device=device))
 
 
 class TableCorpus:

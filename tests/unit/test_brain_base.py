@@ -197,3 +197,9 @@ def test_missing_keys_are_all_named_at_once(distil):
         EmbeddingDistillBrain(
             {**run.brain.modules}, torch.optim.Adam, hparams, {"device": "cpu"}, run.brain.checkpointer
         )
+
+
+def test_an_epoch_without_a_batch_is_refused_in_words(distil):
+    run = distil()
+    with pytest.raises(ConfigError, match="smaller --batch_size"):
+        run.brain._fit_train([], 1, False)

@@ -5,11 +5,11 @@ import json
 import pytest
 import speechbrain as sb
 import torch
-from caption_run import RATE, LoudnessTeacher, captioned, make_corpora, make_views
+from caption_run import RATE, LoudnessTeacher, WordyTeacher, captioned, make_corpora, make_views
 from small_run import Killed, make_brain
 
 from tinyclap.brains import CaptionDistillBrain
-from tinyclap.caption_losses import EncoderKDLoss
+from tinyclap.caption_losses import EncoderKDLoss, sparse_token_kd
 from tinyclap.checkpoints import load_student
 from tinyclap.data.caption_store import CaptionStore
 from tinyclap.data.captions import collate_captions, make_caption_sets
@@ -27,14 +27,16 @@ ALL_TERMS = {"supervised": 1.0, "sequence": 0.5, "encoder": 2.0}
 class Run:
     """A run of eight labelled and six unlabelled tones, two epochs of two steps."""
 
-    def __init__(self, folder, weights=None, with_store=True, name="run", **changes):
+    def __init__(self, folder, weights=None, with_store=True, name="run", teacher=None, **changes):
         options = {"label_smoothing": 0.1, "scheduled_sampling": 0.0, "spec_augment": None, "swa_from_epoch": None}
+        options |= {"token_temperature": 1.0}
         options |= {"select_by": "loss", "valid_beam": 1, "max_words": 6, "loss_weights": weights or ALL_TERMS}
         labelled = make_views(make_corpora(folder, train=captioned(8), valid=captioned(4, first=20)))
         unlabelled = make_views(make_corpora(folder / "more", "more", train=captioned(6, first=40)))
         items = labelled.items.values()
         self.tokenizer = WordTokenizer.from_captions([c for item in items for c in item["captions"]] + ["a loud tone"])
-        self.store = CaptionStore(folder / "store", LoudnessTeacher(), [labelled, unlabelled]) if with_store else None
+        teacher = teacher or LoudnessTeacher()
+        self.store = CaptionStore(folder / "store", teacher, [labelled, unlabelled]) if with_store else None
         torch.manual_seed(0)
         features = log_mel("efficientnet_captioner", sample_rate_hz=RATE, n_fft=64, win_length=64, hop_length=16,
                            n_mels=16, f_max_hz=500.0)  # fmt: skip
@@ -86,6 +88,36 @@ def test_the_encoder_runs_once_a_batch_and_every_term_has_its_rows(tmp_path):
 def test_a_term_without_weight_is_neither_computed_nor_logged(tmp_path):
     run = Run(tmp_path, {"supervised": 1.0, "sequence": 0.0, "encoder": 0.0}).fit()
     assert set(run.history()[-1]["train"]) == {"loss", "supervised"}
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_the_words_a_teacher_held_possible_are_learnt_from_the_pass_over_its_caption(temperature, tmp_path):
+    weights = {"supervised": 1.0, "sequence": 1.0, "token": 0.5}
+    run, passes = Run(tmp_path, weights, teacher=WordyTeacher(), token_temperature=temperature), []
+    asked = len(run.store.teacher.asked)
+    run.student.decoder.register_forward_hook(lambda module, inputs, output: passes.append(len(inputs[0])))
+    batch = run.batch()
+    predictions = run.brain.compute_forward(batch, sb.Stage.TRAIN)
+    terms = run.brain.loss_terms(predictions, batch, sb.Stage.TRAIN)
+    assert passes == [4, 8], "people's captions once, the teacher's once"
+    assert set(terms) == set(weights) and len(run.store.teacher.asked) == asked
+    wanted = sparse_token_kd(predictions[1]["sequence"], batch.choice_ids, batch.choice_probs, temperature)
+    torch.testing.assert_close(terms["token"], wanted)
+    at_one = run.brain.compute_objectives(predictions, batch, sb.Stage.TRAIN)
+    torch.testing.assert_close(at_one, terms["supervised"] + terms["sequence"] + 0.5 * terms["token"])
+
+
+def test_the_token_term_alone_trains_and_is_logged_alone(tmp_path):
+    run = Run(tmp_path, {"token": 1.0}, teacher=WordyTeacher()).fit()
+    assert all(set(record["train"]) == {"loss", "token"} for record in run.history())
+    assert run.history()[-1]["train"]["token"] < run.history()[0]["train"]["token"]
+
+
+def test_a_store_without_word_choices_is_refused_where_they_are_wanted(tmp_path):
+    says = r'the term .token. needs .* give --teacher_options "\{n_word_choices: 8\}" and a store of its own'
+    for name, options in (("a", {}), ("b", {"with_store": False})):
+        with pytest.raises(ConfigError, match=says):
+            Run(tmp_path, {"supervised": 1.0, "token": 1.0}, name=name, **options).fit()
 
 
 def test_unlabelled_clips_alone_are_enough(tmp_path):
@@ -159,6 +191,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
     ("options", "says"),
     [
         ({"select_by": "bleu"}, "select_by='bleu'"),
+        ({"token_temperature": 0.0}, "token_temperature=0.0; it is above 0"),
         ({"weights": {"supervised": 0.0}}, "every term of loss_weights is 0"),
     ],
 )

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from published_reference import arrays, rule
 
 from tinyclap import losses
-from tinyclap.caption_losses import EncoderKDLoss, caption_cross_entropy, token_kd
+from tinyclap.caption_losses import EncoderKDLoss, caption_cross_entropy, sparse_token_kd, token_kd
 from tinyclap.errors import ConfigError
 
 
@@ -73,6 +73,50 @@ def test_the_token_level_loss_leaves_the_teacher_alone():
     student, teacher = random(1, 2, 4).requires_grad_(), random(1, 2, 4, seed=1).requires_grad_()
     token_kd(student, teacher, torch.ones(1, 2).bool()).backward()
     assert student.grad.abs().sum() > 0 and teacher.grad is None
+
+
+def most_probable(teacher, n_words, mask):
+    """The words and probabilities of a store, all 0 where there is no word."""
+    probabilities, ids = teacher.softmax(-1).topk(n_words)
+    return ids, probabilities * mask[..., None]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_with_all_words_the_sparse_loss_is_the_dense_one(temperature):
+    student, teacher, mask = random(2, 3, 7), random(2, 3, 7, seed=1), torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()
+    given = sparse_token_kd(student, *most_probable(teacher, 7, mask), temperature)
+    assert given.item() == pytest.approx(token_kd(student, teacher, mask, temperature).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.01, 1.0, 2.0])
+def test_a_few_words_are_the_teacher_s_distribution_among_them(temperature):
+    student, teacher, mask = random(2, 3, 7), 3 * random(2, 3, 7, seed=1), torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()
+    few, log_q = teacher.topk(3), (student / temperature).log_softmax(-1)
+    by_hand = -((few.values / temperature).softmax(-1) * log_q.gather(2, few.indices)).sum(-1)[mask].mean()
+    ids, probabilities = most_probable(teacher, 3, mask)
+    given = sparse_token_kd(student, ids, probabilities, temperature)
+    assert given.item() == pytest.approx(by_hand.item(), rel=1e-4)
+    scaled = sparse_token_kd(student, ids, probabilities * torch.rand(2, 3, 1).add(0.1), temperature)
+    assert scaled.item() == pytest.approx(given.item(), rel=1e-4), "they need not add up to 1"
+
+
+def test_the_sparse_loss_is_least_where_the_student_agrees_and_its_gradient_is_the_difference():
+    probabilities, ids = torch.tensor([[[0.75, 0.25]]]), torch.tensor([[[2, 0]]])
+    student = torch.tensor([[[math.log(0.25), -30.0, math.log(0.75)]]]).requires_grad_()
+    loss = sparse_token_kd(student, ids, probabilities.requires_grad_())
+    loss.backward()
+    assert loss.item() == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25), rel=1e-5)
+    assert student.grad.abs().max() < 1e-6 and probabilities.grad is None
+    other = torch.zeros(1, 1, 3).requires_grad_()
+    sparse_token_kd(other, ids, probabilities).backward()
+    torch.testing.assert_close(other.grad[0, 0], torch.tensor([1 / 3 - 0.25, 1 / 3, 1 / 3 - 0.75]))
+
+
+def test_places_without_a_target_neither_count_nor_make_nan():
+    student, ids = random(1, 2, 5).requires_grad_(), torch.zeros(1, 2, 3, dtype=torch.long)
+    loss = sparse_token_kd(student, ids, torch.zeros(1, 2, 3), 2.0)
+    loss.backward()
+    assert loss.item() == 0 and not student.grad.any()
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,8 @@ def test_published_tables_are_read_and_no_audio_is_needed(texts):
     assert (len(captions), len(set(groups)), styles.tolist()) == (32, 16, [0] * 12 + [1] * 20)
     assert captions[0] == "A dog barks, clip 0, sentence 0" and groups[12].startswith("clotho/Café")
     assert [row["n_captions"] for row in texts.describe()] == [12, 20]
+    around = CaptionTexts([{**AUDIOCAPS, "folder": texts.tables[0].folder.parent}])
+    assert around.captions == captions[:12]
 
 
 def test_a_corpus_without_a_folder_is_left_out_but_not_all(texts):

@@ -184,6 +184,48 @@ def test_a_captioner_says_who_it_is(run, tmp_path):
     assert other["weights_sha256"] == identity["weights_sha256"] and other["model_sha256"] != identity["model_sha256"]
 
 
+def test_a_captioner_says_what_else_it_could_have_said(run):
+    plain = make_captioning_teacher("captioner", run, max_words=8).load()
+    teacher = make_captioning_teacher("captioner", run, more={"n_word_choices": 4}, max_words=8).load()
+    clips = [clip(0, 2.0), clip(1, 1.3), clip(2, 7.0)]
+    embeddings, captions = plain.teach_captions(clips, 8000)
+    again, said, choices = teacher.teach_words(clips, 8000)
+    assert said == captions == teacher.teach_captions(clips, 8000)[1]
+    torch.testing.assert_close(again, embeddings)
+    assert choices.ids.shape == choices.log_probs.shape == (3, 8, 4) and not choices.log_probs.requires_grad
+    assert teacher.words == captioner().tokenizer.words
+    found = teacher.model.describe(clips, 8000, max_words=8)[1]
+    whole = make_captioning_teacher("captioner", run, more={"n_word_choices": len(teacher.words)}, max_words=8).load()
+    every = whole.teach_words(clips, 8000)[2]
+    torch.testing.assert_close(every.log_probs[..., :4], choices.log_probs)
+    torch.testing.assert_close(every.log_probs.exp().sum(-1), torch.ones(3, 8))
+    for index, n_words in enumerate(found.n_words[:, 0].tolist()):
+        assert choices.n_words[index] == n_words and torch.equal(choices.said[index], found.ids[index, 0])
+        of_said = every.log_probs[index, :n_words][every.ids[index, :n_words] == choices.said[index, :n_words, None]]
+        assert of_said.mean().item() == pytest.approx(found.scores[index, 0].item(), abs=1e-4), "what the search saw"
+        alone = teacher.teach_words(clips[index : index + 1], 8000)[2]
+        assert torch.equal(alone.ids[0, :n_words], choices.ids[index, :n_words])
+        torch.testing.assert_close(alone.log_probs[0], choices.log_probs[index], atol=1e-4, rtol=1e-4)
+
+
+def test_word_choices_make_another_teacher_and_their_absence_does_not(run):
+    identity = make_captioning_teacher("captioner", run).identity()
+    assert sorted(identity) == ["beam", "kind", "max_words", "model_sha256", "weights_sha256"]
+    assert make_captioning_teacher("captioner", run, n_word_choices=0).identity() == identity
+    assert make_captioning_teacher("captioner", run, n_word_choices=8).identity() == {**identity, "n_word_choices": 8}
+
+
+def test_word_choices_that_cannot_be_are_refused(run, teacher, clips):
+    with pytest.raises(ConfigError, match="n_word_choices=-1"):
+        make_captioning_teacher("captioner", run, n_word_choices=-1)
+    for mute in (teacher, make_captioning_teacher("captioner", run).load()):
+        with pytest.raises(ConfigError, match=f"the {mute.kind} teacher gives no word choices; a captioner does"):
+            mute.teach_words(clips[:1], RATE)
+    many = make_captioning_teacher("captioner", run, n_word_choices=99).load()
+    with pytest.raises(ConfigError, match="99 choices at each word; there are [0-9]+ words"):
+        many.teach_words([clip(0, 1.0)], 8000)
+
+
 def test_a_run_without_a_captioner_is_refused(tmp_path):
     save_folder(captioner().encoder, tmp_path)
     with pytest.raises(CheckpointError, match="holds a PhiNet, which writes no captions; give the run of a captioner"):

@@ -82,6 +82,8 @@ class RecipeBrain(sb.Brain):
 
     def _fit_train(self, train_set, epoch, enable):
         self.steps_per_epoch = len(train_set)
+        if self.steps_per_epoch == 0:
+            raise ConfigError("fewer training examples than one batch holds; give a smaller --batch_size, or more data")
         # A run that was stopped between an epoch's last step and its validation has no step left to set the rate.
         self.lr = self._lr_at(epoch, max(self.step, 1))
         super()._fit_train(train_set, epoch, enable)

@@ -6,7 +6,7 @@ Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Dist
 import speechbrain as sb
 
 from tinyclap.brains.base import RecipeBrain
-from tinyclap.caption_losses import caption_cross_entropy
+from tinyclap.caption_losses import caption_cross_entropy, sparse_token_kd
 from tinyclap.decoding import search
 from tinyclap.ema import WeightAverage
 from tinyclap.errors import ConfigError
@@ -19,21 +19,25 @@ class CaptionDistillBrain(RecipeBrain):
     """Trains a captioner on labelled clips and on what a teacher said of labelled and unlabelled ones.
 
     ``modules``: ``student`` (a Captioner) and, where ``loss_weights`` has a term ``encoder``, ``encoder_kd`` (an
-    EncoderKDLoss). Terms: ``supervised`` (words of people), ``sequence`` (the teacher's caption), ``encoder`` (its clip
-    embedding); one whose weight is 0 is neither computed nor logged. The teacher never runs: what it said is in the
-    batch. The student's encoder runs once a batch, over labelled and unlabelled clips together (the public code runs
-    it once for each kind of caption and updates BatchNorm as often: its defect E4).
+    EncoderKDLoss). Terms: ``supervised`` (words of people), ``sequence`` (the teacher's caption), ``token`` (the words
+    that it held possible in each place of it), ``encoder`` (its clip embedding); one whose weight is 0 is neither
+    computed nor logged. The teacher never runs: what it said is in the batch. ``sequence`` and ``token`` are two losses
+    of the same logits: the decoder reads the teacher's caption once. The student's encoder runs once a batch, over
+    labelled and unlabelled clips together (the public code runs it once for each kind of caption and updates BatchNorm
+    as often: its defect E4).
 
-    Keys of the YAML beside RecipeBrain's: ``label_smoothing``; ``scheduled_sampling`` (share of input words that are
-    the model's own by the end of training, rising evenly from 0); ``spec_augment`` (a module on log-mel spectrograms
-    (B, F, M), or null); ``swa_from_epoch`` (the weights of all steps from this epoch on are averaged evenly, or null;
-    not beside ``ema_decay``); ``select_by`` ("cider_d" of greedy captions of the validation clips, or "loss");
-    ``valid_beam``, ``max_words``.
+    Keys of the YAML beside RecipeBrain's: ``label_smoothing``; ``token_temperature`` (of the term ``token``, above 0;
+    1 takes the teacher's probabilities as they are); ``scheduled_sampling`` (share of input words that are the model's
+    own by the end of training, rising evenly from 0); ``spec_augment`` (a module on log-mel spectrograms (B, F, M), or
+    null); ``swa_from_epoch`` (the weights of all steps from this epoch on are averaged evenly, or null; not beside
+    ``ema_decay``); ``select_by`` ("cider_d" of greedy captions of the validation clips, or "loss"); ``valid_beam``,
+    ``max_words``.
     """
 
     required_hparams = (
         *RecipeBrain.required_hparams,
         "label_smoothing",
+        "token_temperature",
         "scheduled_sampling",
         "spec_augment",
         "swa_from_epoch",
@@ -52,7 +56,9 @@ class CaptionDistillBrain(RecipeBrain):
             )  # says now, not after an epoch, that the metrics are not installed
         if self._weight("encoder") > 0 and "encoder_kd" not in self.modules:
             raise ConfigError("loss_weights has a term 'encoder', and modules no 'encoder_kd'")
-        if not any(self._weight(term) > 0 for term in ("supervised", "sequence", "encoder")):
+        if not self.hparams.token_temperature > 0:
+            raise ConfigError(f"token_temperature={self.hparams.token_temperature}; it is above 0")
+        if not any(self._weight(term) > 0 for term in ("supervised", "sequence", "token", "encoder")):
             raise ConfigError("every term of loss_weights is 0: there is nothing to learn")
         tokenizer = self.evaluated_student().tokenizer
         self.pad_id, self.start_id, self.end_id = tokenizer.pad_id, tokenizer.start_id, tokenizer.end_id
@@ -80,7 +86,7 @@ class CaptionDistillBrain(RecipeBrain):
         Returns
         -------
         (CaptionerOutput, dict)
-            The clips, and logits by term.
+            The clips, and logits by whose caption was read: ``supervised``, ``sequence``.
         """
         batch = batch.to(self.device)
         is_training = stage == sb.Stage.TRAIN
@@ -91,10 +97,10 @@ class CaptionDistillBrain(RecipeBrain):
                 sampling = self.hparams.scheduled_sampling * self._progress()
             if self.hparams.spec_augment is not None:
                 log_mel = self.hparams.spec_augment(getattr(student, "module", student).features(batch.wavs))
-        captions = {"supervised": batch.ids, "sequence": batch.teacher_ids}
-        captions = {
-            term: ids for term, ids in captions.items() if self._weight(term) > 0 and ids is not None and len(ids) > 0
-        }
+        captions = {"supervised": batch.ids} if self._weight("supervised") > 0 else {}
+        if self._weight("sequence") > 0 or self._weight("token") > 0:
+            captions["sequence"] = batch.teacher_ids
+        captions = {term: ids for term, ids in captions.items() if ids is not None and len(ids) > 0}
         encoded, logits = student(
             [ids[:, :-1] for ids in captions.values()], batch.wavs, batch.n_samples, log_mel, sampling
         )
@@ -116,7 +122,7 @@ class CaptionDistillBrain(RecipeBrain):
         self.references += batch.references
 
     def loss_terms(self, predictions, batch, stage):
-        """The terms whose weight is above zero: ``supervised``, ``sequence``, ``encoder``."""
+        """The terms whose weight is above zero: ``supervised``, ``sequence``, ``token``, ``encoder``."""
         encoded, logits = predictions
         batch = batch.to(self.device)
         terms = {}
@@ -129,6 +135,19 @@ class CaptionDistillBrain(RecipeBrain):
                 # the teacher's words are smooth already: Kim & Rush take them as they are
                 smoothing = self.hparams.label_smoothing if term == "supervised" else 0.0
                 terms[term] = caption_cross_entropy(logits[term], ids[:, 1:], self.pad_id, smoothing)
+        if self._weight("token") > 0:
+            if batch.choice_ids is not None:
+                terms["token"] = sparse_token_kd(
+                    logits["sequence"], batch.choice_ids, batch.choice_probs, self.hparams.token_temperature
+                )
+            elif stage == sb.Stage.TRAIN:
+                raise ConfigError(
+                    "the term 'token' needs the words that a teacher held possible, and the data has none; give "
+                    '--teacher_options "{n_word_choices: 8}" and a store of its own (a captioner can, other kinds of '
+                    "teachers cannot)"
+                )
+            else:
+                terms["token"] = encoded.clip.sum() * 0  # no teacher has heard the validation clips
         if self._weight("encoder") > 0:
             if batch.teacher_embedding is not None:
                 terms["encoder"] = self.modules.encoder_kd(encoded.clip.float(), batch.teacher_embedding)

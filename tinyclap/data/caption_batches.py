@@ -1,9 +1,11 @@
 """What a captioner is given at once: rows of clips, labelled ones first, with what a teacher said of them."""
 
+import zlib
 from typing import NamedTuple
 
 import torch
 
+from tinyclap.data.caption_choices import StudentChoices
 from tinyclap.errors import ConfigError
 
 
@@ -20,6 +22,8 @@ class CaptionRow(NamedTuple):
         All captions of the clip; the teacher's where there are no others.
     teacher_ids : list of int or None
     teacher_embedding : torch.Tensor or None, shape (D,)
+    choice_ids, choice_probs : torch.Tensor or None, shape (L' - 1, k)
+        See :class:`CaptionBatch`.
     """
 
     name: str
@@ -28,6 +32,60 @@ class CaptionRow(NamedTuple):
     references: list
     teacher_ids: list | None = None
     teacher_embedding: torch.Tensor | None = None
+    choice_ids: torch.Tensor | None = None
+    choice_probs: torch.Tensor | None = None
+
+
+class RowMaker:
+    """Rows of views and of whole clips, as a student hears and reads them.
+
+    Arguments
+    ---------
+    tokenizer : tinyclap.tokenizer.WordTokenizer
+    taught : tinyclap.data.caption_shards.TaughtCaptions or None
+    sample_rate_hz : int
+        The student's.
+    max_words : int
+        Longer captions are cut.
+    valid_max_s : float
+        So much of a whole clip is heard, in seconds.
+    """
+
+    def __init__(self, tokenizer, taught, sample_rate_hz, max_words, valid_max_s):
+        self.tokenizer, self.taught, self.sample_rate_hz = tokenizer, taught, sample_rate_hz
+        self.max_words, self.valid_max_s = max_words, valid_max_s
+        with_choices = taught is not None and taught.choices is not None
+        self.choices = StudentChoices(taught.choices, tokenizer) if with_choices else None
+
+    def row(self, views, name, view, captions=None, chosen=0):
+        """One view, with the caption `chosen` where it has some.
+
+        Arguments
+        ---------
+        views : tinyclap.data.views.Views
+        name, view : str
+        captions : list of str, optional
+        chosen : int
+
+        Returns
+        -------
+        CaptionRow
+        """
+        wav = torch.from_numpy(views.read(name, view, self.sample_rate_hz))
+        ids = self.tokenizer.encode(captions[chosen], self.max_words) if captions else None
+        if self.taught is None:
+            return CaptionRow(name, wav, ids, captions or [])
+        embedding, said = self.taught.get(name, view)
+        said_ids, choices = self.tokenizer.encode(said, self.max_words), ()
+        if self.choices is not None:
+            choices = self.choices.targets(self.taught.row(name, view), len(said_ids) - 1)
+        return CaptionRow(name, wav, ids, captions or [said], said_ids, embedding, *choices)
+
+    def whole(self, name, item, reader):
+        """A whole clip, with one of its captions, always the same; no teacher has heard it."""
+        wav = torch.from_numpy(reader(item["wav"], 0.0, self.valid_max_s))
+        caption = item["captions"][zlib.crc32(name.encode()) % len(item["captions"])]
+        return CaptionRow(name, wav, self.tokenizer.encode(caption, self.max_words), item["captions"])
 
 
 class CaptionExample(NamedTuple):
@@ -53,6 +111,11 @@ class CaptionBatch(NamedTuple):
         B.
     references : list of list of str, length B + U
     names : list of str, length B + U
+    choice_ids : torch.Tensor or None, shape (B + U, L' - 1, k), int64
+        Words that the teacher could have said in each place of its caption after ``<start>``; None where its store has
+        none.
+    choice_probs : torch.Tensor or None, shape (B + U, L' - 1, k), float32
+        Theirs, adding up to 1, or all 0 where there is no target, as after the caption's end.
     """
 
     wavs: torch.Tensor
@@ -63,6 +126,8 @@ class CaptionBatch(NamedTuple):
     n_labelled: int
     references: list
     names: list
+    choice_ids: torch.Tensor | None = None
+    choice_probs: torch.Tensor | None = None
 
     def to(self, device):
         """The batch with its tensors on a device."""
@@ -81,6 +146,7 @@ def collate_captions(examples):
         raise ConfigError(
             "some clips of a batch have a teacher's caption and others have not; give each view to the store"
         )
+    chosen = all(row.choice_ids is not None for row in rows)
     return CaptionBatch(
         wavs=_padded([row.wav for row in rows], 0.0),
         n_samples=torch.tensor([len(row.wav) for row in rows]),
@@ -90,6 +156,8 @@ def collate_captions(examples):
         n_labelled=len(labelled),
         references=[row.references for row in rows],
         names=[row.name for row in rows],
+        choice_ids=_padded([row.choice_ids for row in rows], pad_id) if chosen else None,
+        choice_probs=_padded([row.choice_probs for row in rows], 0.0) if chosen else None,
     )
 
 

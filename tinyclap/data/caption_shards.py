@@ -1,7 +1,8 @@
 """The files of a caption store: shards that are there whole or not at all, with their checksums, and how they are read.
 
-A shard is ``<part>_<first>.npy`` (embeddings, float16), ``.json`` (clips, views, captions) and ``.sha256``, which comes
-last and which ``sha256sum -c`` reads.
+A shard is ``<part>_<first>.npy`` (embeddings, float16), ``.json`` (clips, views, captions), ``.npz`` where the teacher
+gave word choices (see :mod:`tinyclap.data.caption_choices`), and ``.sha256``, which comes last and which
+``sha256sum -c`` reads.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import time
 import numpy as np
 import torch
 
+from tinyclap.data.caption_choices import TaughtChoices
 from tinyclap.errors import CheckpointError, ManifestError
 
 FORMAT = 1  # of the files, and of what is computed: raised when either changes
@@ -26,6 +28,8 @@ class TaughtCaptions:
     ---------
     folder : pathlib.Path
     keys_by_part : dict of str to list of (str, str)
+    words : list of str, optional
+        The teacher's vocabulary; given, the store has word choices, and ``choices`` is a :class:`TaughtChoices`.
 
     Raises
     ------
@@ -33,32 +37,39 @@ class TaughtCaptions:
         A shard is not as it was written; it is named.
     """
 
-    def __init__(self, folder, keys_by_part):
-        embeddings, self.captions, self._rows = [], [], {}
+    def __init__(self, folder, keys_by_part, words=None):
+        embeddings, choices, self.captions, self._rows = [], [], [], {}
         for part, keys in keys_by_part.items():
             for first in range(0, len(keys), SHARD_SIZE):
                 shard = shard_path(folder, part, first)
-                rows, note = _read_shard(shard)
+                rows, note, said = _read_shard(shard, words is not None)
                 wanted = keys[first : first + SHARD_SIZE]
-                if [tuple(key) for key in note["keys"]] != wanted or len(rows) != len(wanted):
+                counts = [len(rows)] if words is None else [len(rows), len(said["n_words"])]
+                if [tuple(key) for key in note["keys"]] != wanted or set(counts) != {len(wanted)}:
                     raise _damaged(shard, "it is of other clips")
                 self._rows.update(zip(wanted, range(len(self._rows), len(self._rows) + len(wanted)), strict=True))
                 embeddings.append(rows)
+                choices.append(said)
                 self.captions += note["captions"]
         widths = {rows.shape[1] for rows in embeddings}
         if len(widths) > 1:
             raise CheckpointError(f"{folder} has embeddings of several widths: {sorted(widths)}; delete it")
         self._embeddings = np.concatenate(embeddings)
         self.embed_dim = self._embeddings.shape[1]
+        self.choices = None if words is None else TaughtChoices(choices, words)
 
     def __len__(self):
         return len(self._rows)
 
     def get(self, name, view):
         """What the teacher said of a view: (embedding, float32 tensor of shape (D,); caption, str)."""
-        self.require([(name, view)])
-        row = self._rows[name, view]
+        row = self.row(name, view)
         return torch.from_numpy(self._embeddings[row].astype(np.float32)), self.captions[row]
+
+    def row(self, name, view):
+        """The place of a view in the store, for :meth:`TaughtChoices.row`."""
+        self.require([(name, view)])
+        return self._rows[name, view]
 
     def require(self, keys):
         """Raise a ManifestError if the store has nothing of some of these (clip, view)."""
@@ -81,27 +92,45 @@ def is_whole(shard):
     return _file(shard, "sha256").exists()
 
 
-def write_shard(shard, embeddings, note):
-    """Write the files of a shard; it is there once the last of them, its checksums, is."""
-    paths = {kind: _file(shard, kind) for kind in ("npy", "json", "sha256")}
+def write_shard(shard, embeddings, note, choices=None):
+    """Write the files of a shard; it is there once the last of them, its checksums, is.
+
+    Arguments
+    ---------
+    shard : pathlib.Path
+        Of :func:`shard_path`.
+    embeddings : numpy.ndarray, shape (n_views, D)
+    note : dict
+    choices : dict of str to numpy.ndarray, optional
+    """
+    kinds = ("npy", "json") if choices is None else ("npy", "json", "npz")
+    paths = {kind: _file(shard, kind) for kind in (*kinds, "sha256")}
     temporary = {kind: path.with_name(f".{path.name}.{os.getpid()}.part") for kind, path in paths.items()}
     with open(temporary["npy"], "wb") as file:
         np.save(file, embeddings)
     temporary["json"].write_text(json.dumps(note, ensure_ascii=False, indent=0), encoding="utf-8")
-    lines = [f"{_sha256(temporary[kind])}  {paths[kind].name}\n" for kind in ("npy", "json")]
+    if choices is not None:
+        with open(temporary["npz"], "wb") as file:
+            np.savez(file, **choices)
+    lines = [f"{sha256_of_file(temporary[kind])}  {paths[kind].name}\n" for kind in kinds]
     temporary["sha256"].write_text("".join(lines), encoding="utf-8")
     for kind, path in paths.items():
         os.replace(temporary[kind], path)
 
 
-def _read_shard(shard):
-    """(embeddings, note) of a shard that is as it was written."""
+def _read_shard(shard, with_choices):
+    """(embeddings, note, choices or None) of a shard that is as it was written."""
     lines = _file(shard, "sha256").read_text(encoding="utf-8").splitlines()
     promised = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    for path in (_file(shard, "npy"), _file(shard, "json")):
-        if not path.exists() or _sha256(path) != promised.get(path.name):
+    paths = [_file(shard, kind) for kind in (("npy", "json", "npz") if with_choices else ("npy", "json"))]
+    for path in paths:
+        if not path.exists() or sha256_of_file(path) != promised.get(path.name):
             raise _damaged(shard, f"{path.name} is missing, or has another sha256")
-    return np.load(_file(shard, "npy")), read_json(_file(shard, "json"))
+    choices = None
+    if with_choices:
+        with np.load(paths[2]) as arrays:
+            choices = dict(arrays)
+    return np.load(paths[0]), read_json(paths[1]), choices
 
 
 def _damaged(shard, why):
@@ -114,7 +143,8 @@ def _file(shard, kind):
     return shard.with_name(f"{shard.name}.{kind}")
 
 
-def _sha256(path):
+def sha256_of_file(path):
+    """The SHA-256 of a small file, hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from tinyclap.data import caption_shards
+from tinyclap.data.caption_choices import joined_choices, packed_choices
 from tinyclap.data.caption_shards import (
     TaughtCaptions,
     differences,
@@ -24,6 +25,7 @@ from tinyclap.data.caption_shards import (
     is_whole,
     read_json,
     remove_stale,
+    sha256_of_file,
     shard_path,
     write_json,
     write_shard,
@@ -33,6 +35,7 @@ from tinyclap.errors import CheckpointError, ConfigError, ManifestError
 logger = logging.getLogger(__name__)
 
 _NOTE = "store.json"
+_WORDS = "words.json"  # the teacher's vocabulary, where there are word choices; its checksum is in the note
 
 
 class CaptionStore:
@@ -43,10 +46,11 @@ class CaptionStore:
     folder : str or os.PathLike
         The store's own. ``store.json`` says which teacher made it; ``<part>.json``, one for each manifest, of what;
         each shard is ``.npy`` (embeddings, float16), ``.json`` (clips, views, captions) and ``.sha256``
-        (``sha256sum -c`` reads it).
+        (``sha256sum -c`` reads it). With word choices: ``words.json`` too, and ``.npz`` in each shard.
     teacher : teacher or None
         With ``load()``, ``identity()`` and ``teach_captions(wavs, sample_rate_hz)`` → ((B, D), B captions). None, or
-        one whose ``weights`` are None, takes the store as it is.
+        one whose ``weights`` are None, takes the store as it is. One whose ``n_word_choices`` is not 0 has ``words``
+        and ``teach_words(wavs, sample_rate_hz)``, which gives :class:`tinyclap.decoding.WordChoices` too.
     views : tinyclap.data.views.Views or list of them
         What the teacher hears; entries that are None are left out. Another manifest is added to a store that is there.
     batch_size : int
@@ -93,7 +97,8 @@ class CaptionStore:
                 raise self._absent(f"{len(missing)} of its {len(shards)} shards are missing")
             if missing:
                 self._make(missing, parts)
-            self.taught = TaughtCaptions(self.folder, {name: part.keys for name, (_, part) in parts.items()})
+            keys_by_part = {name: part.keys for name, (_, part) in parts.items()}
+            self.taught = TaughtCaptions(self.folder, keys_by_part, self._words())
         return self
 
     def get(self, name, view):
@@ -118,6 +123,9 @@ class CaptionStore:
         if may_make:
             wanted["teacher"] = json.loads(json.dumps(self.teacher.identity()))
             if not note.exists():
+                if _n_choices(self.teacher):
+                    write_json(self.folder / _WORDS, {"words": self.teacher.load().words})
+                    wanted["words_sha256"] = sha256_of_file(self.folder / _WORDS)
                 write_json(note, wanted)
         elif not note.exists():
             raise self._absent(f"{note} does not exist")
@@ -137,6 +145,18 @@ class CaptionStore:
         if not may_make:
             logger.warning("no teacher's weights: %s is used as it is, made by %s", self.folder, there["teacher"])
         return there["teacher"]
+
+    def _words(self):
+        """The vocabulary of the store's word choices, or None where it has none."""
+        promised, path = read_json(self.folder / _NOTE).get("words_sha256"), self.folder / _WORDS
+        if promised is None:
+            return None
+        if not path.exists() or sha256_of_file(path) != promised:
+            raise CheckpointError(
+                f"{path} is missing, or has another sha256, and without it the store's word choices mean nothing; "
+                "bring it back, or delete the folder to make it again"
+            )
+        return read_json(path)["words"]
 
     def _same_views(self, name, part, may_make):
         note = self.folder / f"{name}.json"
@@ -204,16 +224,26 @@ class _ShardMaker:
             return n_views
         views, (keys, _) = self.parts[part]
         keys = keys[first : first + n_views]
-        rows, captions = [], []
+        rows, captions, choices = [], [], []
         for start in range(0, len(keys), self.batch_size):
             batch = keys[start : start + self.batch_size]
             wavs = [torch.from_numpy(views.read(*key)).to(self.device or "cpu") for key in batch]
-            embeddings, said = self.teacher.teach_captions(wavs, views.sample_rate_hz)
+            if _n_choices(self.teacher):
+                embeddings, said, more = self.teacher.teach_words(wavs, views.sample_rate_hz)
+                choices.append(packed_choices(more, batch))
+            else:
+                embeddings, said = self.teacher.teach_captions(wavs, views.sample_rate_hz)
             rows.append(_as_stored(embeddings, said, batch))
             captions += said
         if not is_whole(shard):
-            write_shard(shard, np.concatenate(rows), {"keys": keys, "captions": captions})
+            joined = joined_choices(choices) if choices else None
+            write_shard(shard, np.concatenate(rows), {"keys": keys, "captions": captions}, joined)
         return n_views
+
+
+def _n_choices(teacher):
+    """How many words a teacher gives in each place; few teachers can."""
+    return getattr(teacher, "n_word_choices", 0)
 
 
 def _as_stored(embeddings, captions, keys):

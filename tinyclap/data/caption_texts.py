@@ -61,7 +61,7 @@ class CaptionTable(NamedTuple):
     name : str
         Of the corpus; the captioner keeps its style apart under this name.
     folder : str or None
-        Where the table is; None leaves it out.
+        Where the table is, or the folder around that; None leaves it out.
     file : str
         CSV with a header.
     columns : list of str
@@ -79,6 +79,9 @@ class CaptionTable(NamedTuple):
     def read(self):
         """List of (recording, caption), or a ManifestError that names everything that is wrong."""
         path = Path(self.folder) / self.file
+        inside = list(Path(self.folder).glob(f"*/{self.file}"))  # the folder that has the corpus will do
+        if not path.is_file() and len(inside) == 1:
+            path = inside[0]
         if not path.is_file():
             raise ManifestError(f"no table {path}; give the folder of {self.name} that has {self.file}")
         try:

@@ -13,7 +13,7 @@ from collections import Counter
 import numpy as np
 import torch
 
-from tinyclap.data.caption_batches import CaptionExample, CaptionRow, collate_captions
+from tinyclap.data.caption_batches import CaptionExample, RowMaker, collate_captions
 from tinyclap.data.pipeline import ClipReader
 from tinyclap.errors import ConfigError, ManifestError
 from tinyclap.tokenizer import caption_words
@@ -148,11 +148,13 @@ def make_caption_sets(
         pool += [(unlabelled, *key) for key in unlabelled.keys(unlabelled.sides[0])] if unlabelled is not None else []
     if not chosen and not pool:
         raise ManifestError("nothing to train on: no labelled clip, and no unlabelled one in a teacher's store")
-    maker = _RowMaker(tokenizer, taught, sample_rate_hz, max_words, valid_max_s)
+    maker = RowMaker(tokenizer, taught, sample_rate_hz, max_words, valid_max_s)
     _report([caption for name in chosen for caption in with_labels[name]["captions"]], maker, "the training captions")
     if taught is not None:
         taught.require([*(labelled.keys(chosen) if chosen else []), *(key[1:] for key in pool)])
         _report(taught.captions, maker, "the teacher's captions")
+        if maker.choices is not None:
+            logger.info("%s", maker.choices.report())
     train = _TrainSet(labelled, chosen, pool, maker, seed, epoch_counter, examples_per_epoch, unlabelled_per_labelled)
     if valid:
         kept = _some(sorted(valid), valid_max_clips)
@@ -203,29 +205,6 @@ class _TrainSet(torch.utils.data.Dataset):
                 self._orders.pop(next(iter(self._orders)))
             self._orders[stream, turn] = np.random.default_rng([self.seed, stream, turn]).permutation(n_places)
         return turn, int(self._orders[stream, turn][step])
-
-
-class _RowMaker:
-    """Rows of examples from views and whole clips."""
-
-    def __init__(self, tokenizer, taught, sample_rate_hz, max_words, valid_max_s):
-        self.tokenizer, self.taught, self.sample_rate_hz = tokenizer, taught, sample_rate_hz
-        self.max_words, self.valid_max_s = max_words, valid_max_s
-
-    def row(self, views, name, view, captions=None, chosen=0):
-        """One view, with the caption `chosen` where it has some."""
-        wav = torch.from_numpy(views.read(name, view, self.sample_rate_hz))
-        ids = self.tokenizer.encode(captions[chosen], self.max_words) if captions else None
-        if self.taught is None:
-            return CaptionRow(name, wav, ids, captions or [])
-        embedding, said = self.taught.get(name, view)
-        return CaptionRow(name, wav, ids, captions or [said], self.tokenizer.encode(said, self.max_words), embedding)
-
-    def whole(self, name, item, reader):
-        """A whole clip, with one of its captions, always the same; no teacher has heard it."""
-        wav = torch.from_numpy(reader(item["wav"], 0.0, self.valid_max_s))
-        caption = item["captions"][zlib.crc32(name.encode()) % len(item["captions"])]
-        return CaptionRow(name, wav, self.tokenizer.encode(caption, self.max_words), item["captions"])
 
 
 class _WholeClips(torch.utils.data.Dataset):

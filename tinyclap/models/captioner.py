@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tinyclap.configurable import configurable
-from tinyclap.decoding import Hypotheses, search
+from tinyclap.decoding import Hypotheses, WordChoices, search, word_choices
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.models.encoding import valid_frames
 from tinyclap.resample import resample
@@ -209,6 +209,33 @@ class Captioner(nn.Module):
 
         rows, *found = self._over(groups, work)
         return rows, Hypotheses(*found)
+
+    @torch.no_grad()
+    def describe_words(self, wavs, sample_rate_hz, n_choices, beam=3, max_words=20, batch_size=16):
+        """The mean frames of clips and their best captions, with the words that could have stood in each place.
+
+        Arguments
+        ---------
+        wavs, sample_rate_hz, beam, max_words, batch_size
+            As for :meth:`describe`.
+        n_choices : int
+            Words of each place.
+
+        Returns
+        -------
+        torch.Tensor, shape (B, C)
+            Not normalised.
+        tinyclap.decoding.WordChoices
+        """
+        start_id, end_id = self.tokenizer.start_id, self.tokenizer.end_id
+
+        def work(encoded):
+            memory = encoded.frames, encoded.n_frames
+            found = search(self.decoder, self.decoder.begin(*memory), start_id, end_id, beam, max_words)
+            return encoded.clip, *word_choices(self.decoder, *memory, found, start_id, n_choices)
+
+        rows, *choices = self._over(self._groups(self._resampled(as_waveforms(wavs), sample_rate_hz), batch_size), work)
+        return rows, WordChoices(*choices)
 
     @torch.no_grad()
     def embed_audio(self, wavs, sample_rate_hz, batch_size=16):

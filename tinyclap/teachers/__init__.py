@@ -1,9 +1,7 @@
 """Teachers by name, so that a recipe can change its teacher by one key."""
 
-import inspect
-
 from tinyclap.errors import ConfigError
-from tinyclap.teachers.base import FrozenTeacher, class_embeddings, score
+from tinyclap.teachers.base import FrozenTeacher, class_embeddings, fitting_options, score
 from tinyclap.teachers.checkpoint import CheckpointTeacher
 from tinyclap.teachers.hf_clap import HfClapTeacher
 from tinyclap.teachers.msclap import MsClapTeacher
@@ -58,12 +56,7 @@ def make_teacher(kind, more=None, **options):
     """
     if kind not in TEACHERS:
         raise ConfigError(f"teacher {kind!r} is unknown; choose one of {', '.join(TEACHERS)}")
-    options = {name: value for name, value in {**options, **(more or {})}.items() if value is not None}
-    try:
-        inspect.signature(TEACHERS[kind]).bind(**options)
-    except TypeError as error:
-        raise ConfigError(f"teacher {kind!r}: {error}; give it by the recipe's teacher_* keys") from error
-    return TEACHERS[kind](**options)
+    return TEACHERS[kind](**fitting_options(TEACHERS[kind], f"teacher {kind!r}", more, options))
 
 
 def make_text_side(config, weights=None):

@@ -1,5 +1,7 @@
 """The one interface of every teacher: waveforms in, embeddings out, frozen by construction."""
 
+import inspect
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -61,6 +63,39 @@ def class_embeddings(embed_text, prompts, kind="cosine"):
     flat = F.normalize(flat, dim=-1) if kind == "cosine" else flat
     rows = torch.stack([part.mean(dim=0) for part in flat.split([len(of_class) for of_class in prompts])])
     return F.normalize(rows, dim=-1) if kind == "cosine" else rows
+
+
+def fitting_options(teacher_class, what, more, options, **given):
+    """The options of a recipe that its teacher's class takes.
+
+    Arguments
+    ---------
+    teacher_class : type
+    what : str
+        The teacher, for the message.
+    more : dict or None
+        Options that go before `options`.
+    options : dict
+        Those that are None are left to the class' defaults.
+    given
+        Options that are passed on whatever they are.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ConfigError
+        An option is unknown, or one is missing.
+    """
+    options = {name: value for name, value in {**options, **(more or {})}.items() if value is not None}
+    options |= given
+    try:
+        inspect.signature(teacher_class).bind(**options)
+    except TypeError as error:
+        raise ConfigError(f"{what}: {error}; give it by the recipe's teacher_* keys") from error
+    return options
 
 
 class FrozenTeacher(nn.Module):

@@ -6,7 +6,6 @@ is WavCaps' HTSAT-BART); a captioner of ours can stand in its place.
 
 import hashlib
 import importlib
-import inspect
 import json
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +14,10 @@ import torch
 
 from tinyclap.checkpoints import load_student, sha256_of
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.hub_tokenizers import bart_tokenizer
 from tinyclap.models.captioner import Captioner
 from tinyclap.published import load_published
-from tinyclap.published_wavcaps import bart_tokenizer
-from tinyclap.teachers.base import FrozenTeacher
+from tinyclap.teachers.base import FrozenTeacher, fitting_options
 from tinyclap.windows import as_waveforms
 
 
@@ -27,7 +26,8 @@ class CaptioningTeacher(FrozenTeacher):
 
     A subclass sets ``caption_dim`` (width D of its clip embedding) and ``sample_rate_hz`` at the latest in ``_load``,
     and implements ``_load``, ``_teach(clips, sample_rate_hz)`` → (embeddings (B, D), B strings), and ``_decides()`` →
-    what of its identity is its own.
+    what of its identity is its own. One that can say what other words it held possible sets ``n_word_choices`` and has
+    ``words`` (its vocabulary, a list) and ``_teach_words(clips, sample_rate_hz)`` → (embeddings, strings, WordChoices).
 
     Arguments
     ---------
@@ -36,6 +36,8 @@ class CaptioningTeacher(FrozenTeacher):
     weights : str or os.PathLike or None
         None where what it says is stored already; then it cannot be loaded.
     """
+
+    n_word_choices = 0
 
     def __init__(self, kind, weights):
         super().__init__(kind)
@@ -73,6 +75,35 @@ class CaptioningTeacher(FrozenTeacher):
         embeddings, captions = self._teach(as_waveforms(wavs), sample_rate_hz)
         return embeddings.float(), captions
 
+    @torch.no_grad()
+    def teach_words(self, wavs, sample_rate_hz):
+        """As :meth:`teach_captions`, and what could have been said in each place of the captions.
+
+        Arguments
+        ---------
+        wavs, sample_rate_hz
+            As there.
+
+        Returns
+        -------
+        torch.Tensor, shape (B, D), float32
+        list of str
+        tinyclap.decoding.WordChoices
+            ``n_word_choices`` words of each place; ids are places in ``words``.
+
+        Raises
+        ------
+        ConfigError
+            This kind of teacher has no such distributions, or was not asked for them.
+        """
+        self._require_loaded()
+        if not self.n_word_choices:
+            raise ConfigError(
+                f"the {self.kind} teacher gives no word choices; a captioner does, with the option n_word_choices: 8"
+            )
+        embeddings, captions, choices = self._teach_words(as_waveforms(wavs), sample_rate_hz)
+        return embeddings.float(), captions, choices
+
     def identity(self):
         """What decides its outputs, JSON-able, weights included: for stores that must not be mixed up.
 
@@ -82,7 +113,8 @@ class CaptioningTeacher(FrozenTeacher):
             The weights, or what else decides, cannot be read.
         """
         self._require_weights()
-        return {"kind": self.kind, **self._decides()}
+        choices = {"n_word_choices": self.n_word_choices} if self.n_word_choices else {}
+        return {"kind": self.kind, **self._decides(), **choices}
 
     def _require_weights(self):
         if self.weights is None:
@@ -172,15 +204,25 @@ class CaptionerTeacher(CaptioningTeacher):
         1 is greedy.
     max_words : int
         Most words of a caption.
+    n_word_choices : int
+        So many of the most probable words of each place are stored beside a caption, for token-level distillation;
+        8 hold nearly all of the probability. 0: none.
+
+    Raises
+    ------
+    ConfigError
+        `n_word_choices` is negative.
 
     Notes
     -----
     The embedding is the mean of the encoder's frames. A clip of any length is heard whole.
     """
 
-    def __init__(self, weights, beam=3, max_words=20):
+    def __init__(self, weights, beam=3, max_words=20, n_word_choices=0):
         super().__init__("captioner", weights)
-        self.beam, self.max_words = beam, max_words
+        if n_word_choices < 0:
+            raise ConfigError(f"n_word_choices={n_word_choices}; it is at least 0")
+        self.beam, self.max_words, self.n_word_choices = beam, max_words, n_word_choices
 
     def _load(self):
         self.model, self._folder_config = load_student(self.weights)
@@ -193,7 +235,19 @@ class CaptionerTeacher(CaptioningTeacher):
 
     def _teach(self, clips, sample_rate_hz):
         rows, found = self.model.describe(clips, sample_rate_hz, beam=self.beam, max_words=self.max_words)
-        return rows, [self.model.tokenizer.decode(ids) for ids in found.ids[:, 0].tolist()]
+        return rows, self._strings(found.ids[:, 0])
+
+    def _teach_words(self, clips, sample_rate_hz):
+        rows, choices = self.model.describe_words(clips, sample_rate_hz, self.n_word_choices, self.beam, self.max_words)
+        return rows, self._strings(choices.said), choices
+
+    def _strings(self, ids):
+        return [self.model.tokenizer.decode(row) for row in ids.tolist()]
+
+    @property
+    def words(self):
+        """Its vocabulary, a list of str."""
+        return self.model.tokenizer.words
 
     def _decides(self):
         self.load()
@@ -244,12 +298,8 @@ def make_captioning_teacher(kind, weights=None, more=None, **options):
         raise ConfigError(f"captioning teacher {kind!r} is unknown; choose one of {', '.join(_KINDS)}")
     module, name = _KINDS[kind]
     teacher_class = getattr(importlib.import_module(module), name)
-    options = {name: value for name, value in {**options, **(more or {})}.items() if value is not None}
-    try:
-        inspect.signature(teacher_class).bind(weights, **options)
-    except TypeError as error:
-        raise ConfigError(f"captioning teacher {kind!r}: {error}; give it by the recipe's teacher_* keys") from error
-    return teacher_class(weights, **options)
+    what = f"captioning teacher {kind!r}"
+    return teacher_class(**fitting_options(teacher_class, what, more, options, weights=weights))
 
 
 def _sha256_of_json(value):
