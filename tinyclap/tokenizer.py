@@ -129,6 +129,7 @@ class WordTokenizer:
         path : str or os.PathLike
             JSON: ``{"words": […]}`` (ours), a list of words, a map from words to ids or from ids to words (the
             published ``DictTokenizer``), or a ``tokenizer.json`` of the `tokenizers` library with a word-level model.
+            The folder of a run or of a saved captioner, for the words of that captioner.
 
         Raises
         ------
@@ -136,6 +137,9 @@ class WordTokenizer:
             No such file, not JSON (a pickle is not read: what it holds is executed), or ids with gaps.
         """
         path = Path(path)
+        if path.is_dir():
+            places = [path / name for name in ("config.json", "student/config.json", "vocabulary.json")]
+            path = next((place for place in places if place.is_file()), path)
         if not path.is_file():
             raise ConfigError(f"no vocabulary at {path}")
         try:
@@ -150,7 +154,9 @@ class WordTokenizer:
 
 def _words_in(content, path):
     """The words of any of the formats, in the order of their ids."""
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+    if isinstance(content, dict) and isinstance(content.get("model"), dict) and "tokenizer" in content["model"]:
+        content = content["model"]["tokenizer"]
+    elif isinstance(content, dict) and isinstance(content.get("model"), dict):
         added = {token["content"]: token["id"] for token in content.get("added_tokens") or []}
         content = {**content["model"].get("vocab", {}), **added}
     for key in ("words", "word2idx", "vocab"):

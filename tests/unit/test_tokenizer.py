@@ -52,16 +52,24 @@ def test_no_word_is_lost_to_punctuation_or_typographic_apostrophes():
         {word: index for index, word in enumerate(WORDS)},
         {str(index): word for index, word in enumerate(WORDS)},
         {"word2idx": {word: index for index, word in enumerate(WORDS)}},
+        {"format": 1, "model": {"type": "Captioner", "tokenizer": {"type": "WordTokenizer", "words": WORDS}}},
         {
             "added_tokens": [{"id": 0, "content": "<pad>"}, {"id": 1, "content": "<start>"}],
             "model": {"type": "WordLevel", "vocab": {word: index for index, word in enumerate(WORDS)}},
         },
     ],
-    ids=["list", "ours", "word to id", "id to word", "word2idx", "tokenizer.json"],
+    ids=["list", "ours", "word to id", "id to word", "word2idx", "a captioner's config", "tokenizer.json"],
 )
 def test_every_published_format_gives_the_same_words(content, tmp_path):
     (tmp_path / "vocabulary.json").write_text(json.dumps(content), encoding="utf-8")
     assert WordTokenizer.load(tmp_path / "vocabulary.json").words == WORDS
+
+
+def test_a_run_s_folder_has_the_words_of_its_captioner(tmp_path):
+    (tmp_path / "student").mkdir()
+    config = {"model": {"tokenizer": {"words": WORDS}}}
+    (tmp_path / "student" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert WordTokenizer.load(tmp_path).words == WordTokenizer.load(tmp_path / "student").words == WORDS
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path):

@@ -20,7 +20,7 @@ def ensure_vocabulary(corpora, path, given=None, min_count=1, max_size=None):
         Where the vocabulary is kept, as JSON.
     given : str or os.PathLike, optional
         A vocabulary to use instead, in any format of :meth:`tinyclap.tokenizer.WordTokenizer.load`: that of the
-        published captioner, of a teacher, of an earlier run (a released folder's ``config.json`` is not one).
+        published captioner, of a teacher, of an earlier run.
     min_count, max_size : int
         See :meth:`tinyclap.tokenizer.WordTokenizer.from_captions`.
 
