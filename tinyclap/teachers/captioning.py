@@ -205,8 +205,8 @@ class CaptionerTeacher(CaptioningTeacher):
     max_words : int
         Most words of a caption.
     n_word_choices : int
-        So many of the most probable words of each place are stored beside a caption, for token-level distillation;
-        8 hold nearly all of the probability. 0: none.
+        So many of the most probable words of each place are stored beside a caption, for token-level distillation; 0
+        stores none. Which part of the probability they hold, a run that reads the store says in its log.
 
     Raises
     ------
