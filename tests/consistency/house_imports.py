@@ -79,6 +79,7 @@ MAY_IMPORT = {
         "tinyclap.data.manifest",
         "tinyclap.data.pipeline",
         "tinyclap.data.augment",
+        "tinyclap.data.workers",
     ],
     # not losses, models or teachers: those arrive as objects from the YAML
     "tinyclap.brains": [
@@ -146,6 +147,7 @@ MAY_IMPORT = {
     "tinyclap.data.spec_augment": [],
     "tinyclap.data.vocabulary": ["tinyclap.errors", "tinyclap.data.pipeline", "tinyclap.tokenizer"],
     "tinyclap.data.views": ["tinyclap.errors", "tinyclap.data.pipeline", "tinyclap.resample", "tinyclap.windows"],
+    "tinyclap.data.workers": [],
     "tinyclap.data.caption_texts": ["tinyclap.errors", "tinyclap.tokenizer"],
     "tinyclap.data.caption_choices": ["tinyclap.errors", "tinyclap.tokenizer"],
     "tinyclap.data.caption_shards": ["tinyclap.errors", "tinyclap.data.caption_choices"],
@@ -153,6 +155,7 @@ MAY_IMPORT = {
         "tinyclap.errors",
         "tinyclap.data.caption_choices",
         "tinyclap.data.caption_shards",
+        "tinyclap.data.workers",
     ],
     "tinyclap.data.caption_batches": ["tinyclap.errors", "tinyclap.data.caption_choices"],
     "tinyclap.data.captions": [
@@ -218,6 +221,7 @@ OUTSIDE = {
         "tinyclap.data.pool",
         "tinyclap.data.augment",
         "tinyclap.data.spec_augment",
+        "tinyclap.data.workers",
         "tinyclap.data.views",
         "tinyclap.data.caption_texts",
         "tinyclap.data.caption_choices",

@@ -15,7 +15,7 @@ import torch
 from caption_run import RATE, LoudnessTeacher, captioned, make_corpora, make_views
 
 from tests.conftest import ROOT
-from tinyclap.data import caption_shards
+from tinyclap.data import caption_shards, workers
 from tinyclap.data import caption_store as store_module
 from tinyclap.data.augment import FunctionMatchingAugment
 from tinyclap.data.caption_store import CaptionStore
@@ -82,7 +82,7 @@ def test_other_processes_and_other_batches_make_the_same_bytes(make, small_shard
 
 def test_an_error_in_a_worker_stops_all_and_is_told_whole(make, corpora, small_shards, monkeypatch):
     n_threads = torch.get_num_threads()
-    monkeypatch.setattr(store_module, "ProcessPoolExecutor", ThreadPoolExecutor)  # starting processes costs seconds
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", ThreadPoolExecutor)  # starting processes costs seconds
     views, teacher = make_views(corpora), LoudnessTeacher()
     views.items["toy_train/c0"]["wav"] = "gone.wav"
     with pytest.raises(AudioError, match="gone.wav: no such file") as caught:

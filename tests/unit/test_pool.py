@@ -11,6 +11,7 @@ from small_run import CLIP_S, RATE, ToneTeacher, make_corpora, make_features
 
 from tinyclap.configurable import build
 from tinyclap.data import pool as pool_module
+from tinyclap.data import workers
 from tinyclap.data.augment import FunctionMatchingAugment
 from tinyclap.data.pipeline import CropReader, hold_out, read_items
 from tinyclap.data.pool import PoolDatasets, TrainingPool, collate_pool
@@ -33,7 +34,7 @@ def small_shards(monkeypatch):
 @pytest.fixture
 def in_threads(monkeypatch, small_shards):
     """Shards made in this process: starting others costs seconds."""
-    monkeypatch.setattr(pool_module, "ProcessPoolExecutor", ThreadPoolExecutor)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", ThreadPoolExecutor)
     n_threads = torch.get_num_threads()
     yield
     torch.set_num_threads(n_threads)
@@ -58,7 +59,7 @@ def test_other_processes_make_the_same_bytes_as_this_one(make, small_shards, mon
     spawned = make("spawned")
     spawned.load()
     n_threads = torch.get_num_threads()
-    monkeypatch.setattr(pool_module, "ProcessPoolExecutor", ThreadPoolExecutor)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", ThreadPoolExecutor)
     here = make("here")
     here.load()
     torch.set_num_threads(n_threads)

@@ -7,9 +7,7 @@ made it and of what.
 
 import json
 import logging
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +28,7 @@ from tinyclap.data.caption_shards import (
     write_json,
     write_shard,
 )
+from tinyclap.data.workers import make_shards
 from tinyclap.errors import CheckpointError, ConfigError, ManifestError
 
 logger = logging.getLogger(__name__)
@@ -194,7 +193,7 @@ class CaptionStore:
         total = sum(n_views for _, _, n_views in missing)
         with tqdm(total=total, unit="view", desc="teacher's captions") as bar:
             if self.n_processes > 1:
-                _make_elsewhere(maker, missing, self.n_processes, bar)
+                make_shards(maker, missing, self.n_processes, bar)
             else:
                 for shard in missing:
                     bar.update(maker.make(*shard))
@@ -270,27 +269,3 @@ def _shards(parts):
         for name, (_, part) in parts.items()
         for first in range(0, len(part.keys), size)
     ]
-
-
-_maker = None
-
-
-def _set_maker(maker):
-    global _maker
-    _maker = maker
-    torch.set_num_threads(1)
-
-
-def _make_shard(shard):
-    return _maker.make(*shard)
-
-
-def _make_elsewhere(maker, shards, n_processes, bar):
-    """Make shards in other processes; the first error stops them all."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(n_processes, len(shards)), context, _set_maker, (maker,)) as pool:
-        try:
-            for done in as_completed([pool.submit(_make_shard, shard) for shard in shards]):
-                bar.update(done.result())
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)

@@ -8,9 +8,7 @@ by as many processes as there are cores, and goes on where it was stopped: a sha
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from tinyclap.data.pipeline import ClipReader, CropReader, hold_out, read_items
+from tinyclap.data.workers import make_shards
 from tinyclap.errors import ConfigError, ManifestError
 
 logger = logging.getLogger(__name__)
@@ -144,13 +143,8 @@ class TrainingPool:
         if not train or not valid:
             raise ManifestError(f"{len(train)} training and {len(valid)} validation clips; both are needed")
         maker = _ShardMaker({"train": train, "valid": valid}, self.teacher, self.features, self, folder)
-        context = multiprocessing.get_context("spawn")
-        with (
-            ProcessPoolExecutor(self.n_processes, context, _set_maker, (maker,)) as pool,
-            tqdm(total=total, unit="clip", desc="training pool") as bar,
-        ):
-            for done in as_completed([pool.submit(_make_shard, shard) for shard in missing]):
-                bar.update(done.result())
+        with tqdm(total=total, unit="clip", desc="training pool") as bar:
+            make_shards(maker, missing, self.n_processes, bar)
 
 
 class PoolDatasets:
@@ -214,19 +208,6 @@ def _write(path, array, hold):
 
 def _shard_path(folder, part, first, kind="log_mel"):
     return folder / f"{part}_{first:07d}_{kind}.npy"
-
-
-_maker = None
-
-
-def _set_maker(maker):
-    global _maker
-    _maker = maker
-    torch.set_num_threads(1)
-
-
-def _make_shard(shard):
-    return _maker.make(*shard)
 
 
 class _PoolDataset(torch.utils.data.Dataset):
