@@ -43,7 +43,7 @@ if wanted students; then
     python train.py hparams/distill_captioner_real_audio.yaml "${common[@]}" --output_folder "$out/mn04/1234" \
         --encoder_weights "$weights"
     python train.py hparams/distill_captioner_real_audio.yaml "${common[@]}" --output_folder "$out/phinet/1234" \
-        --encoder phinet --n_mels 64 --hop_length 640 --lr 0.003 --number_of_epochs 8
+        --encoder phinet --n_mels 64 --hop_length 640 --lr 0.003
 fi
 score() {  # name, options of the model
     local name=$1
