@@ -50,7 +50,8 @@ score() {  # name, options of the model
     shift
     python evaluate.py hparams/audiocaps.yaml --data_folder "$data/AudioCaps" --splits "[val, test]" \
         --output_folder "$out/scores/$name/audiocaps" "$@"
-    python evaluate.py hparams/clotho.yaml --data_folder "$data/clotho" --subset present \
+    python evaluate.py hparams/clotho.yaml --data_folder "$data/clotho" --split "[validation, evaluation]" \
+        --subset present \
         --output_folder "$out/scores/$name/clotho" "$@"
 }
 if wanted score; then
