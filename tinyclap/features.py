@@ -156,8 +156,12 @@ class LogMel(nn.Module):
         self.register_buffer("bands", bands, persistent=False)
 
     def n_frames(self, n_samples):
-        """Return the number of frames F that a waveform of `n_samples` samples gives."""
-        return max(n_samples - bool(self.preemphasis), self.n_fft // 2 + 1) // self.hop_length + 1
+        """Return the number of frames F that a waveform of `n_samples` samples gives; an int, or a tensor of them."""
+        if isinstance(n_samples, torch.Tensor):
+            n_read = (n_samples - int(bool(self.preemphasis))).clamp(min=self.n_fft // 2 + 1)
+        else:
+            n_read = max(n_samples - bool(self.preemphasis), self.n_fft // 2 + 1)
+        return n_read // self.hop_length + 1
 
     def forward(self, wavs, batch_dynamic_range=False):
         """Map waveforms (B, T), T >= 1, in [−1, 1], to log-mel spectrograms (B, F, M).

@@ -139,3 +139,12 @@ def test_an_unknown_preset_and_a_wrong_shape_are_refused():
         log_mel("clap2023")
     with pytest.raises(ConfigError, match=r"not \(2, 0\)"):
         log_mel("clap2022")(torch.zeros(2, 0))
+
+
+@pytest.mark.parametrize("preset", ["clap2022", "efficientat", "efficientnet_captioner"])
+def test_numbers_of_frames_of_a_batch_are_those_of_its_clips(preset):
+    features = log_mel(preset)
+    n_samples = [1, 100, 513, 16000, 159999, 160000]
+    counts = features.n_frames(torch.tensor(n_samples))
+    assert counts.tolist() == [features.n_frames(n) for n in n_samples]
+    assert [features(torch.zeros(1, n)).shape[1] for n in n_samples[:4]] == counts[:4].tolist()

@@ -102,8 +102,7 @@ class Captioner(nn.Module):
         if n_samples is None:
             n_mel = torch.full((len(log_mel),), n_total, device=log_mel.device)
         else:
-            counts = [min(self.features.n_frames(int(n)), n_total) for n in n_samples]
-            n_mel = torch.tensor(counts, device=log_mel.device)
+            n_mel = self.features.n_frames(n_samples.to(log_mel.device)).clamp(max=n_total)
         frames = self.encoder(log_mel).frames
         n_frames = valid_frames(self.encoder, n_mel, n_total, frames.shape[1])
         mask = torch.arange(frames.shape[1], device=frames.device) < n_frames[:, None]
