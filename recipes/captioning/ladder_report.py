@@ -147,7 +147,7 @@ def plot(rows, folder):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(5.6, 3.8), constrained_layout=True)
+    figure, axes = plt.subplots(figsize=(5.6, 4.6), constrained_layout=True)
     for loss, (label, colour) in LOSSES.items():
         points = [
             (fraction, list(cells[loss, fraction].values())) for fraction in fractions if (loss, fraction) in cells
@@ -167,7 +167,7 @@ def plot(rows, folder):
     axes.minorticks_off()
     axes.set(xlabel="labelled scenes, % of 1200", ylabel="CIDEr-D on 300 scenes")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7.5, frameon=False)
     for suffix in ("png", "svg"):
         figure.savefig(folder / f"ladder.{suffix}", dpi=160, facecolor="white")
 
