@@ -19,7 +19,7 @@ PYTEST_ARGS ?=
 QUIET = $$([ -t 1 ] || echo "--quiet --quiet")
 VENV_PYTHON = $(VENV)/bin/python
 READY = $(VENV)/.ready
-LINTED = setup.py $(wildcard train.py evaluate.py) tinyclap data_prep recipes tests
+LINTED = setup.py $(wildcard train.py evaluate.py) tinyclap data_prep recipes benchmarks tests
 
 # the environment's programs go first on PATH, so that shell recipes need not know where it is
 RUN = PATH="$(abspath $(VENV))/bin:$$PATH" OMP_NUM_THREADS=$(OMP_NUM_THREADS)

@@ -42,7 +42,7 @@ def cell(record, metric):
     found = record["metrics"].get(metric) or {}
     if found.get("value") is None:
         return ""
-    if found.get("interval_95") is None:
+    if found.get("interval_95") is None or "mean_of_clips" in found:  # the interval of another number
         return f"{found['value']:.3f}"
     low, high = found["interval_95"]
     return f"{found['value']:.3f} [{low:.3f}, {high:.3f}]"
