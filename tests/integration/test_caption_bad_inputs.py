@@ -87,7 +87,7 @@ def test_long_captions_long_clips_and_unknown_words_are_borne_and_said(clotho):
     done = train(clotho, *ALONE, "--vocabulary", small)
     assert done.returncode == 0, done.stderr[-2000:]
     said = (clotho.parent / "run" / "log.txt").read_text("utf-8")
-    assert "not in the vocabulary and become <unk>" in said and "1 captions are cut at 20 words" in said
+    assert "not in the vocabulary and become <unk>" in said and "1 are cut at 20 words" in said
 
 
 def test_a_missing_store_without_a_teacher_is_refused_with_its_path(clotho, tmp_path):
