@@ -150,10 +150,10 @@ class LogMel(nn.Module):
         self.preemphasis, self.log, self.floor, self.top_db = preemphasis, log, floor, top_db
         self.shift, self.scale = shift, scale
         hann = torch.hann_window(win_length, periodic=window == "hann", dtype=torch.float64).float()
-        bands = mel_bands(sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, mel_scale, mel_norm).float()
+        bands = mel_bands(sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, mel_scale, mel_norm)
         # They follow from the arguments, so they stay out of the state dict.
         self.register_buffer("window", hann, persistent=False)
-        self.register_buffer("bands", bands, persistent=False)
+        self.register_buffer("bands", bands.to(hann.device, torch.float32), persistent=False)
 
     def n_frames(self, n_samples):
         """Return the number of frames F that a waveform of `n_samples` samples gives; an int, or a tensor of them."""
@@ -231,9 +231,11 @@ def mel_bands(sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, scale="slaney",
     _one_of("mel_norm", norm, (None, "slaney"))
     if not 0 <= f_min_hz < f_max_hz <= sample_rate_hz / 2:
         raise ConfigError(f"need 0 <= f_min_hz < f_max_hz <= {sample_rate_hz / 2} Hz; got {f_min_hz} and {f_max_hz}")
-    bins_hz = torch.linspace(0, sample_rate_hz / 2, n_fft // 2 + 1, dtype=torch.float64)
-    ends_mel = _hz_to_mel(torch.tensor([f_min_hz, f_max_hz], dtype=torch.float64), scale)
-    edges_mel = torch.linspace(ends_mel[0], ends_mel[1], n_mels + 2, dtype=torch.float64)
+    # On the CPU, whatever the default device: there is nothing to work out on one without memory ("meta").
+    exact = {"dtype": torch.float64, "device": "cpu"}
+    bins_hz = torch.linspace(0, sample_rate_hz / 2, n_fft // 2 + 1, **exact)
+    ends_mel = _hz_to_mel(torch.tensor([f_min_hz, f_max_hz], **exact), scale)
+    edges_mel = torch.linspace(ends_mel[0], ends_mel[1], n_mels + 2, **exact)
     edges_hz = _mel_to_hz(edges_mel, scale)
     edges, bins = (edges_mel, _hz_to_mel(bins_hz, scale)) if scale == "kaldi" else (edges_hz, bins_hz)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
