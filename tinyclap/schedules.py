@@ -12,7 +12,25 @@ from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, registe
 from tinyclap.errors import ConfigError
 
 
-class CosineSchedule:
+class _WarmUp:
+    """A linear rise from zero to a peak; what comes after it is a subclass' ``_after(share of the rest)``."""
+
+    def __init__(self, lr, warmup_fraction):
+        if not 0 <= warmup_fraction < 1:
+            raise ConfigError(f"warmup_fraction={warmup_fraction}; it is a share of training, in [0, 1)")
+        self.peak, self.warmup = lr, warmup_fraction
+
+    def lr_at(self, progress):
+        """The rate when `progress` (in [0, 1]) of all steps are done."""
+        if progress < self.warmup:
+            return self.peak * progress / self.warmup
+        return self._after(min((progress - self.warmup) / (1 - self.warmup), 1.0))
+
+    def on_epoch_end(self, valid_loss):
+        """Nothing depends on the validation loss."""
+
+
+class CosineSchedule(_WarmUp):
     """Linear warm-up, then half a cosine down to a final rate.
 
     Arguments
@@ -32,22 +50,14 @@ class CosineSchedule:
     """
 
     def __init__(self, lr, final_lr=0.0, warmup_fraction=0.05):
-        if not 0 <= warmup_fraction < 1:
-            raise ConfigError(f"warmup_fraction={warmup_fraction}; it is a share of training, in [0, 1)")
-        self.peak, self.final, self.warmup = lr, final_lr, warmup_fraction
+        super().__init__(lr, warmup_fraction)
+        self.final = final_lr
 
-    def lr_at(self, progress):
-        """The rate when `progress` (in [0, 1]) of all steps are done."""
-        if progress < self.warmup:
-            return self.peak * progress / self.warmup
-        rest = (progress - self.warmup) / (1 - self.warmup)
-        return self.final + (self.peak - self.final) * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
-
-    def on_epoch_end(self, valid_loss):
-        """Nothing depends on the validation loss."""
+    def _after(self, rest):
+        return self.final + (self.peak - self.final) * 0.5 * (1 + math.cos(math.pi * rest))
 
 
-class ExponentialSchedule:
+class ExponentialSchedule(_WarmUp):
     """Linear warm-up, then a constant factor from step to step down to a final rate, as in the captioning paper's code.
 
     Arguments
@@ -67,20 +77,13 @@ class ExponentialSchedule:
     """
 
     def __init__(self, lr, final_lr, warmup_fraction=0.2):
-        if not 0 <= warmup_fraction < 1:
-            raise ConfigError(f"warmup_fraction={warmup_fraction}; it is a share of training, in [0, 1)")
+        super().__init__(lr, warmup_fraction)
         if not 0 < final_lr <= lr:
             raise ConfigError(f"final_lr={final_lr}; an exponential decay from lr={lr} ends in (0, {lr}]")
-        self.peak, self.final, self.warmup = lr, final_lr, warmup_fraction
+        self.final = final_lr
 
-    def lr_at(self, progress):
-        """The rate when `progress` (in [0, 1]) of all steps are done."""
-        if progress < self.warmup:
-            return self.peak * progress / self.warmup
-        return self.peak * (self.final / self.peak) ** ((progress - self.warmup) / (1 - self.warmup))
-
-    def on_epoch_end(self, valid_loss):
-        """Nothing depends on the validation loss."""
+    def _after(self, rest):
+        return self.peak * (self.final / self.peak) ** rest
 
 
 @register_checkpoint_hooks

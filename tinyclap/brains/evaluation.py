@@ -64,7 +64,8 @@ class EvaluationBrain(sb.Brain):
 
     def summary(self):
         """The score in words, for the end of the log."""
-        raise NotImplementedError(f"{type(self).__name__}.summary")
+        low, high = self.results["interval_95"]
+        return f"{self.results['metric']} {self.results['value']:.4f} (95 % interval {low:.4f} to {high:.4f})"
 
     def write_table(self, name, rows):
         """Write a CSV into the output folder, whole or not at all.
