@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""Tables and a plot of the benchmarks' records.
+
+    python benchmarks/report.py results/benchmarks [--output results/benchmarks]
+
+Takes the newest record of each case from every ``*.jsonl`` of the folder; writes ``benchmarks.md`` and ``ratios.png``.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ALLOCATORS = ("default", "tuned")
+_HEAD = (
+    "| shape | threads | case | ms a clip [tenths], malloc default | malloc tuned "
+    "| ratio, malloc default | ratio, malloc tuned | % of fp32 peak |"
+)
+_KEY = ("benchmark", "group", "shape", "case", "threads", "allocator")
+
+
+def read_records(folder):
+    """The newest record of each case, in the order in which cases were first written: list of dict."""
+    newest = {}
+    for path in sorted(Path(folder).glob("*.jsonl")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                sys.exit(
+                    f"{path}, line {number}: not JSON ({error}); a benchmark was stopped while it wrote: delete it"
+                )
+            newest[tuple(record[key] for key in _KEY)] = record
+    if not newest:
+        sys.exit(f"{folder}: no records (*.jsonl); run a benchmark first, such as python benchmarks/front_end.py")
+    return list(newest.values())
+
+
+def tables(records):
+    """The Markdown of each benchmark: dict of name to text."""
+    return {name: table([r for r in records if r["benchmark"] == name]) for name in _unique(records, "benchmark")}
+
+
+def table(records):
+    """The Markdown of one benchmark: a table for each of its groups, and where it ran."""
+    parts = []
+    for title in _unique(records, "group"):
+        of_title = [record for record in records if record["group"] == title]
+        rows = []
+        for shape in _unique(of_title, "shape"):
+            rows += _rows([record for record in of_title if record["shape"] == shape])
+        parts += [f"**{title}**", "", _HEAD, "|---" * (_HEAD.count("|") - 1) + "|", *rows, *_notes(of_title), ""]
+    return "\n".join([*parts, where(records)])
+
+
+def _rows(records):
+    """Rows of one group and shape: one a case and number of threads."""
+    for threads in sorted({record["threads"] for record in records}):
+        for case in _unique(records, "case"):
+            found = {
+                record["allocator"]: record
+                for record in records
+                if record["case"] == case and record["threads"] == threads
+            }
+            if found:
+                record = found.get("tuned") or found["default"]
+                times = [_time(found.get(allocator)) for allocator in ALLOCATORS]
+                ratios = [_ratio(found.get(allocator)) for allocator in ALLOCATORS]
+                share = f"{100 * record['peak_share']:.0f}" if record["peak_share"] else ""
+                name = f"{case} (peer)" if record["is_peer"] else case
+                yield f"| {record['shape']} | {threads} | {' | '.join([name, *times, *ratios, share])} |"
+
+
+def _time(record):
+    if record is None:
+        return ""
+    scale = record["n_clips"]
+    low, high = record["p10_ms"] / scale, record["p90_ms"] / scale
+    return f"{_ms(record['ms_per_clip'])} [{_ms(low)}, {_ms(high)}]"
+
+
+def _ms(value):
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _ratio(record):
+    if record is None:
+        return ""
+    shown = {peer: ratio for peer, ratio in record["ratio"].items() if peer != record["case"]}
+    if len(shown) == 1:
+        return f"{next(iter(shown.values())):.1f}"
+    return ", ".join(f"{ratio:.1f} ({peer})" for peer, ratio in shown.items())
+
+
+def _notes(records):
+    """What the groups say of themselves, once."""
+    said = {}
+    for record in records:
+        for key, value in record["notes"].items():
+            if value is not None:
+                said.setdefault((key, json.dumps(value, ensure_ascii=False)), []).append(record["case"])
+    n_cases = len(_unique(records, "case"))
+    lines = []
+    for (key, value), cases in said.items():
+        whose = "" if len(set(cases)) == n_cases else f" ({', '.join(dict.fromkeys(cases))})"
+        lines.append(f"* {key}{whose}: {value}")
+    return ["", *lines] if lines else []
+
+
+def where(records):
+    """Peak and bandwidth of the machine, versions, commit, date."""
+    lines = []
+    for threads in sorted({record["threads"] for record in records}):
+        of = [record for record in records if record["threads"] == threads]
+        peak, gemm, copy = (
+            max(record[key] for record in of) for key in ("peak_gflops", "gemm_gflops", "copy_gb_per_s")
+        )
+        lines.append(
+            f"{threads} thread{'s' * (threads > 1)}: fp32 peak {peak:.0f} GFLOP/s ({of[-1]['peak_by']}), matrix "
+            f"product {gemm:.0f}, copy {copy:.0f} GB/s."
+        )
+    last = max(records, key=lambda record: record["date"])
+    commits = ", ".join(dict.fromkeys((record["commit"] or "no commit")[:7] for record in records))
+    return " ".join([*lines, f"torch {last['versions']['torch']}, commit {commits}, {last['date'][:10]}."])
+
+
+def find(records, **wanted):
+    """The one record with these values; an error where there is none or more than one."""
+    found = [record for record in records if all(record[key] == value for key, value in wanted.items())]
+    if len(found) != 1:
+        sys.exit(f"{len(found)} records of {wanted}; one is wanted: run that benchmark")
+    return found[0]
+
+
+def plot(records, path):
+    """Draw each case's ratio to its peer, tuned allocator, one thread and two."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    tuned = [r for r in records if r["allocator"] == "tuned" and not r["is_peer"] and r["ratio"]]
+    names = _unique(tuned, "benchmark")
+    sizes = [max(1, len({(r["group"], r["shape"], r["case"]) for r in tuned if r["benchmark"] == n})) for n in names]
+    figure, axes = pyplot.subplots(
+        len(names), 1, figsize=(9, 1.2 * len(names) + 0.24 * sum(sizes)), squeeze=False, height_ratios=sizes
+    )
+    for axis, name in zip(axes[:, 0], names, strict=True):
+        mine = [record for record in tuned if record["benchmark"] == name]
+        labels = list(dict.fromkeys(f"{r['group']}, {r['shape']}: {r['case']}" for r in mine))
+        for threads, colour, shift in ((1, "#1f77b4", -0.18), (2, "#ff7f0e", 0.18)):
+            rows = [r for r in mine if r["threads"] == threads]
+            places = [labels.index(f"{r['group']}, {r['shape']}: {r['case']}") + shift for r in rows]
+            ratios = [max(r["ratio"].values()) for r in rows]
+            axis.barh(places, ratios, height=0.34, color=colour, label=f"{threads} thread{'s' * (threads > 1)}")
+            for place, ratio in zip(places, ratios, strict=True):
+                axis.text(ratio, place, f" {ratio:.1f}", va="center", fontsize=7)
+        axis.axvline(1.0, color="grey", linewidth=0.8)
+        axis.set_yticks(range(len(labels)), labels, fontsize=7)
+        axis.set_ylim(len(labels) - 0.5, -0.5)
+        axis.set_title(f"{name}: times as fast as the peer", fontsize=9, loc="left")
+        axis.tick_params(axis="x", labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].legend(fontsize=7, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path, dpi=150, facecolor="white")
+
+
+def _unique(records, key):
+    return list(dict.fromkeys(record[key] for record in records))
+
+
+def main():
+    """Write the tables and the plot; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("records", help="folder of the records (*.jsonl)")
+    parser.add_argument("--output", help="folder for benchmarks.md and ratios.png (default: that of the records)")
+    options = parser.parse_args()
+    output = Path(options.output or options.records)
+    output.mkdir(parents=True, exist_ok=True)
+    records = read_records(options.records)
+    text = "\n\n".join(f"## {name}\n\n{body}" for name, body in tables(records).items())
+    (output / "benchmarks.md").write_text(text + "\n", encoding="utf-8")
+    plot(records, output / "ratios.png")
+    print(f"{text}\n\nwritten to {output}/benchmarks.md and {output}/ratios.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
