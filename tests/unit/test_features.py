@@ -8,6 +8,7 @@ import torchaudio
 
 from tinyclap.errors import ConfigError
 from tinyclap.features import PRESETS, LogMel, log_mel, mel_bands
+from tinyclap.mel_power import bands_of_parts
 
 
 def reference_db(wavs):
@@ -148,3 +149,43 @@ def test_numbers_of_frames_of_a_batch_are_those_of_its_clips(preset):
     counts = features.n_frames(torch.tensor(n_samples))
     assert counts.tolist() == [features.n_frames(n) for n in n_samples]
     assert [features(torch.zeros(1, n)).shape[1] for n in n_samples[:4]] == counts[:4].tolist()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("n_samples", [1, 513, 2000, 50000])
+def test_values_with_and_without_gradient_are_the_same(preset, n_samples):
+    features, wavs = log_mel(preset), torch.rand(2, n_samples) - 0.5
+    with_gradient = features(wavs.clone().requires_grad_())
+    assert with_gradient.requires_grad
+    torch.testing.assert_close(features(wavs), with_gradient.detach(), atol=5e-4, rtol=0)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_blocks_of_frames_join_without_a_seam(n_threads):
+    torch.manual_seed(0)
+    wavs, before = 0.1 * torch.randn(1, 320 * 400), torch.get_num_threads()
+    try:
+        torch.set_num_threads(n_threads)
+        log_mels = log_mel("clap2022")(wavs)
+    finally:
+        torch.set_num_threads(before)
+    assert (log_mels - reference_db(wavs)).abs().max() < 1e-3
+
+
+def test_a_waveform_is_left_as_it_was():
+    wavs = torch.rand(2, 9000) - 0.5
+    before = wavs.clone()
+    log_mel("efficientat")(wavs)
+    assert torch.equal(wavs, before)
+
+
+def test_a_compiler_sees_operations_it_can_follow():
+    features, wavs = log_mel("efficientat"), torch.rand(1, 9000) - 0.5
+    exported = torch.export.export(features, (wavs,)).module()
+    torch.testing.assert_close(exported(wavs), features(wavs), atol=5e-4, rtol=0)
+
+
+def test_bins_that_no_band_reads_are_left_out_and_the_others_stand_twice():
+    bands = torch.tensor([[0.0, 0.0], [0.5, 0.0], [0.0, 2.0], [0.0, 0.0]])
+    expected = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.5, 0.0], [0.5, 0.0], [0.0, 2.0], [0.0, 2.0]])
+    assert torch.equal(bands_of_parts(bands), expected)
