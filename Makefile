@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Recipes, caption metrics, plots and tests; the base package alone is enough for inference.
-EXTRAS ?= train,metrics,plots,dev
+# Recipes, caption metrics, plots, export, engines, Ray and tests; exported models need `runtime` alone.
+EXTRAS ?= train,metrics,plots,export,openvino,scale,dev
 # Where torch and torchaudio come from. Empty: pip's own choice, which on Linux is the CUDA build (6 GB).
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu gives the CPU build of both (1 GB).
 TORCH_INDEX ?=
@@ -19,7 +19,7 @@ PYTEST_ARGS ?=
 QUIET = $$([ -t 1 ] || echo "--quiet --quiet")
 VENV_PYTHON = $(VENV)/bin/python
 READY = $(VENV)/.ready
-LINTED = setup.py $(wildcard train.py evaluate.py) tinyclap data_prep recipes benchmarks tests
+LINTED = $(wildcard *.py) tinyclap data_prep recipes benchmarks tests
 
 # the environment's programs go first on PATH, so that shell recipes need not know where it is
 RUN = PATH="$(abspath $(VENV))/bin:$$PATH" OMP_NUM_THREADS=$(OMP_NUM_THREADS)

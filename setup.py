@@ -28,6 +28,12 @@ EXTRAS = {
     "plots": ["matplotlib>=3.8"],
     "export": [TORCH, "safetensors>=0.4.3", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "runtime": ["onnxruntime>=1.20"],
+    # another engine for the same exported folders: quicker on most CPUs, and bf16 where the CPU has it
+    "openvino": ["openvino>=2025.0"],
+    # stores of teachers' answers made on many machines
+    "scale": ["ray[data]>=2.40"],
+    # the peers that benchmarks/ compares with
+    "benchmarks": ["torchlibrosa>=0.1.0"],
     "dev": ["pytest>=8", "ruff>=0.12", "pre-commit>=4", "codespell>=2.3"],
 }
 

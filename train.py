@@ -4,7 +4,8 @@
     python train.py hparams/distill_phinet.yaml [--key value …]
 
 Any top-level key of the recipe can be given as an option; so can SpeechBrain's run options (--device cuda:0,
---precision bf16, --debug, …). The same command resumes a run that was stopped. With several GPUs:
+--precision bf16, --debug, …). The same command resumes a run that was stopped. --profile True times the stages of a
+step (waiting for data, log-mel, teacher, forward, backward, optimiser) and writes profile.json. With several GPUs:
 
     torchrun --standalone --nproc_per_node=4 train.py hparams/distill_phinet.yaml …
 
@@ -19,6 +20,7 @@ import speechbrain as sb
 from speechbrain.utils.distributed import run_on_main
 
 from tinyclap import experiment
+from tinyclap.brains.stage_times import StageTimes
 from tinyclap.errors import TinyclapError
 
 logger = logging.getLogger("train")
@@ -30,6 +32,7 @@ def main(arguments):
         print(__doc__.strip())
         return 0
     hparams_file, run_opts, overrides = experiment.parse_command_line(arguments)
+    wants_profile = overrides.pop("profile", False)
     sb.utils.distributed.ddp_init_group(run_opts)
     hparams, overrides = experiment.load_hparams(hparams_file, overrides)
     experiment.start_run(hparams, hparams_file, overrides, run_opts)
@@ -47,6 +50,9 @@ def main(arguments):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
+    if wants_profile:
+        reader = hparams["reader"] if "reader" in hparams else None
+        StageTimes(brain, hparams["output_folder"], reader).attach()
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],

@@ -14,6 +14,7 @@ from tests import fakes
 from tinyclap.brains import EmbeddingDistillBrain
 from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.data.pipeline import make_training_sets
+from tinyclap.data.stored_sets import collate_examples
 from tinyclap.features import log_mel
 from tinyclap.losses import CosineDistillLoss
 from tinyclap.models.phinet import PhiNet
@@ -135,7 +136,7 @@ class Distillation:
 
     def fit(self):
         """Train to the end."""
-        datasets, loader = self.datasets(), {"batch_size": 3}
+        datasets, loader = self.datasets(), {"batch_size": 3, "collate_fn": collate_examples}
         self.brain.fit(
             self.brain.hparams.epoch_counter,
             datasets["train"],

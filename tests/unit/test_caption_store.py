@@ -15,7 +15,7 @@ import torch
 from caption_run import RATE, LoudnessTeacher, captioned, make_corpora, make_views
 
 from tests.conftest import ROOT
-from tinyclap.data import caption_shards, workers
+from tinyclap.data import caption_shards, shards, workers
 from tinyclap.data import caption_store as store_module
 from tinyclap.data.augment import FunctionMatchingAugment
 from tinyclap.data.caption_store import CaptionStore
@@ -151,7 +151,7 @@ def test_a_store_of_another_teacher_is_refused_by_both_hashes(make):
         make(teacher=other).load()
     message = str(caught.value)
     for teacher in (store.teacher, other):
-        assert caption_shards.fingerprint(teacher.identity()) in message
+        assert shards.fingerprint(teacher.identity()) in message
         assert teacher.identity()["weights_sha256"] in message
     assert "made by another teacher" in message and "threshold (0.15 there, 0.3 here)" in message
     assert str(store.folder) in message and "folder of its own" in message
@@ -176,7 +176,7 @@ def test_a_store_of_another_manifest_is_refused(make, tmp_path):
 def test_a_store_of_another_format_is_refused(make, monkeypatch):
     make().load()
     monkeypatch.setattr(caption_shards, "FORMAT", 2)
-    with pytest.raises(CheckpointError, match="store of format 1, this version makes format 2; delete the folder"):
+    with pytest.raises(CheckpointError, match="store of format 1, this run makes format 2; delete the folder"):
         make().load()
 
 
@@ -196,7 +196,7 @@ def test_a_missing_store_without_weights_is_an_error_with_path_and_command(make,
         return CaptionStore(tmp_path / "store", None, make_views(corpora, **options))
 
     with pytest.raises(
-        CheckpointError, match=r"store/store.json does not exist.*python train.py RECIPE.yaml --teacher"
+        CheckpointError, match=r"store/store.json does not exist.*python precompute.py RECIPE.yaml --teacher"
     ):
         used().load()
     store = make().load()
@@ -273,7 +273,7 @@ class Answers(LoudnessTeacher):
     [
         (torch.full((8, 2), 1e6), 8, "not finite in float16"),
         (torch.full((8, 2), float("nan")), 8, "not finite"),
-        (torch.zeros(7, 2), 8, r"shape \(7, 2\)"),
+        (torch.zeros(7, 2), 8, r"8 views by \(7, 2\); it owes a row for each"),
         (torch.zeros(8, 2), 7, "7 captions"),
     ],
 )

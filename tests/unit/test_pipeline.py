@@ -177,7 +177,7 @@ def test_augmentation_hears_this_clip_and_others(tmp_path):
     items = clips(tmp_path)
     seen = []
 
-    def augment(crop, another, n_samples, random):
+    def augment(crop, another, n_samples, random, note):
         seen.append((crop(n_samples), another(n_samples)))
         return crop(n_samples)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,8 +15,8 @@ from tinyclap.data import pool as pool_module
 from tinyclap.data import workers
 from tinyclap.data.augment import FunctionMatchingAugment
 from tinyclap.data.pipeline import CropReader, hold_out, read_items
-from tinyclap.data.pool import PoolDatasets, TrainingPool, collate_pool
-from tinyclap.errors import ConfigError, ManifestError
+from tinyclap.data.pool import PoolBatch, PoolDatasets, TrainingPool, collate_pool
+from tinyclap.errors import CheckpointError, ConfigError, ManifestError
 
 OPTIONS = {"n_train": 70, "n_valid": 10, "clip_duration_s": CLIP_S, "seed": 5, "valid_fraction": 0.3}
 
@@ -64,18 +65,22 @@ def test_other_processes_make_the_same_bytes_as_this_one(make, small_shards, mon
     here.load()
     torch.set_num_threads(n_threads)
     assert digests(spawned) == digests(here)
-    assert len(digests(here)) == 4 * 3, "log-mel, target, frames and map of two training shards and one other"
+    assert len(digests(here)) == 5 * 3, (
+        "log-mel, target, frames, map and checksums of two training shards and one other"
+    )
 
 
 def test_a_pool_that_was_stopped_half_way_ends_in_the_same_bytes(make, in_threads):
     pool = make()
     pool.load()
     whole = digests(pool)
-    untouched = pool.folder / "train_0000000_log_mel.npy"
-    (pool.folder / "train_0000040_log_mel.npy").unlink()  # stopped before the last rename of this shard
-    (pool.folder / "train_0000040_log_mel.npy.part").write_bytes(b"half")
-    (pool.folder / "valid_0000000_target.npy").write_bytes(b"of a stopped run")
-    (pool.folder / "valid_0000000_log_mel.npy").unlink()
+    untouched = pool.folder / "train_0000000.log_mel.npy"
+    (pool.folder / "train_0000040.sha256").unlink()  # stopped before the last rename of this shard
+    stale = pool.folder / ".train_0000040.log_mel.npy.other-1234.part"
+    stale.write_bytes(b"half")
+    os.utime(stale, (0, 0))
+    (pool.folder / "valid_0000000.target.npy").write_bytes(b"of a stopped run")
+    (pool.folder / "valid_0000000.sha256").unlink()
     before = untouched.stat().st_mtime_ns
     make().load()
     assert digests(pool) == whole
@@ -86,6 +91,18 @@ def test_a_whole_pool_is_not_made_again(make, in_threads, monkeypatch):
     make().load()
     monkeypatch.setattr(pool_module, "_ShardMaker", None)
     make().load()
+
+
+@pytest.mark.parametrize("kind", PoolBatch._fields)
+def test_a_flipped_bit_is_found_when_a_pool_is_opened_and_named(make, in_threads, kind):
+    pool = make()
+    pool.load()
+    path = pool.folder / f"train_0000040.{kind}.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{path.name} is missing, or has another sha256.*delete train_0000040"):
+        PoolDatasets(pool)()
 
 
 def test_any_changed_option_leads_to_another_folder(make):
@@ -161,7 +178,7 @@ def test_examples_are_found_across_shards(make, in_threads):
     pool.load()
     train = PoolDatasets(pool)()["train"]
     assert len(train) == 70
-    second = np.load(pool.folder / "train_0000040_target.npy")
+    second = np.load(pool.folder / "train_0000040.target.npy")
     assert second.shape[0] == 30
     assert torch.equal(train[41][1], torch.from_numpy(second[1]))
     assert len({tuple(train[index][1].tolist()) for index in range(70)}) > 60, "examples differ"

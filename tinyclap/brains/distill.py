@@ -11,7 +11,8 @@ class EmbeddingDistillBrain(RecipeBrain):
     """Distils an audio encoder. The teacher's text tower never runs: the loss needs no text.
 
     ``modules``: ``student``, ``teacher`` and ``distill_loss``. Works for any student of ours and any teacher of
-    ``tinyclap.teachers``; which space and which loss is the YAML's business.
+    ``tinyclap.teachers``; which space and which loss is the YAML's business. Batches are those of
+    ``tinyclap.data.stored_sets.collate_examples``: with the teacher's embeddings, or with audio to ask it about.
     """
 
     required_hparams = (*RecipeBrain.required_hparams, "sample_rate_hz")
@@ -36,13 +37,15 @@ class EmbeddingDistillBrain(RecipeBrain):
         self.cosines = []
 
     def compute_forward(self, batch, stage):
-        """Both embeddings of a batch: ((B, D), (B, D)); the teacher gets no gradient."""
-        wavs = batch.to(self.device).wav.data
+        """Both embeddings of a batch: ((B, D), (B, D)); the teacher gets no gradient, and is not asked twice."""
+        batch = batch.to(self.device)
         student = self.modules.student
         if stage.name != "TRAIN" and self.average is not None:
             student = self.average
-        teacher_clip = self.modules.teacher.embed_audio(wavs, self.hparams.sample_rate_hz)
-        return student(wavs).clip, teacher_clip
+        teacher_clip = batch.target
+        if teacher_clip is None:
+            teacher_clip = self.modules.teacher.embed_audio(batch.wav, self.hparams.sample_rate_hz)
+        return student(batch.wav, log_mel=batch.log_mel).clip, teacher_clip
 
     def loss_terms(self, predictions, batch, stage):
         """One term, ``distill``; in validation the mean cosine between student and teacher is kept too."""

@@ -52,7 +52,7 @@ class FunctionMatchingAugment:
                 raise ConfigError(f"augmentation: {name}={value}; a probability is in [0, 1]")
         self.__dict__.update(self.options)
 
-    def __call__(self, crop, another, n_samples, random):
+    def __call__(self, crop, another, n_samples, random, note=None):
         """One altered clip.
 
         Arguments
@@ -61,20 +61,24 @@ class FunctionMatchingAugment:
             ``crop(n)`` gives n samples of this clip, ``another(n)`` of a random one; float32, shape (n,).
         n_samples : int
         random : numpy.random.Generator
+        note : dict, optional
+            Gets ``mix_db``, the level of each clip mixed in, or ``cut``, the sample at which another begins.
 
         Returns
         -------
         numpy.ndarray, shape (n_samples,), float32 in [−1, 1]
         """
+        note = {} if note is None else note
         waveform = self._altered(crop, n_samples, random)
         if random.random() < self.mix_probability:
-            waveform = waveform / _rms(waveform)
+            waveform, note["mix_db"] = waveform / _rms(waveform), []
             for _ in range(1 if random.random() < 2 / 3 else 2):
                 other = self._altered(another, n_samples, random)
-                waveform = waveform + other / _rms(other) * _gain(random.uniform(*self.mix_db))
+                note["mix_db"].append(random.uniform(*self.mix_db))
+                waveform = waveform + other / _rms(other) * _gain(note["mix_db"][-1])
         elif random.random() < self.splice_probability:
             cut = int(random.integers(n_samples // 5, max(4 * n_samples // 5, n_samples // 5 + 1)))
-            other = self._altered(another, n_samples, random)
+            other, note["cut"] = self._altered(another, n_samples, random), cut
             waveform[cut:] = other[cut:] / _rms(other) * _rms(waveform)
         if random.random() < self.noise_probability:
             noise = _coloured_noise(n_samples, random)
@@ -111,3 +115,8 @@ def _coloured_noise(n_samples, random):
     spectrum = np.fft.rfft(random.standard_normal(n_samples))
     spectrum /= np.maximum(np.arange(len(spectrum)), 1) ** random.uniform(0, 1)
     return np.fft.irfft(spectrum, n_samples).astype(np.float32)
+
+
+def augment_if(wanted):
+    """A :class:`FunctionMatchingAugment` where `wanted` is true, else None: a recipe's one switch."""
+    return FunctionMatchingAugment() if wanted else None

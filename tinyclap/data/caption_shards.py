@@ -5,20 +5,15 @@ gave word choices (see :mod:`tinyclap.data.caption_choices`), and ``.sha256``, w
 ``sha256sum -c`` reads.
 """
 
-import hashlib
-import json
-import os
-import time
-
 import numpy as np
 import torch
 
 from tinyclap.data.caption_choices import TaughtChoices
+from tinyclap.data.shards import checked_files, damaged, read_json, shard_path
 from tinyclap.errors import CheckpointError, ManifestError
 
 FORMAT = 1  # of the files, and of what is computed: raised when either changes
 SHARD_SIZE = 64  # views
-_STALE_S = 600  # a shard is written in far less, so a part older than this belongs to a run that was killed
 
 
 class TaughtCaptions:
@@ -46,7 +41,7 @@ class TaughtCaptions:
                 wanted = keys[first : first + SHARD_SIZE]
                 counts = [len(rows)] if words is None else [len(rows), len(said["n_words"])]
                 if [tuple(key) for key in note["keys"]] != wanted or set(counts) != {len(wanted)}:
-                    raise _damaged(shard, "it is of other clips")
+                    raise damaged(shard, "it is of other clips")
                 self._rows.update(zip(wanted, range(len(self._rows), len(self._rows) + len(wanted)), strict=True))
                 embeddings.append(rows)
                 choices.append(said)
@@ -82,111 +77,11 @@ class TaughtCaptions:
             )
 
 
-def shard_path(folder, part, first):
-    """Path of a shard whose first view is the `first` of its part; each of its files adds an ending."""
-    return folder / f"{part}_{first:07d}"
-
-
-def is_whole(shard):
-    """Whether a shard's last file is there, and so all of them."""
-    return _file(shard, "sha256").exists()
-
-
-def write_shard(shard, embeddings, note, choices=None):
-    """Write the files of a shard; it is there once the last of them, its checksums, is.
-
-    Arguments
-    ---------
-    shard : pathlib.Path
-        Of :func:`shard_path`.
-    embeddings : numpy.ndarray, shape (n_views, D)
-    note : dict
-    choices : dict of str to numpy.ndarray, optional
-    """
-    kinds = ("npy", "json") if choices is None else ("npy", "json", "npz")
-    paths = {kind: _file(shard, kind) for kind in (*kinds, "sha256")}
-    temporary = {kind: path.with_name(f".{path.name}.{os.getpid()}.part") for kind, path in paths.items()}
-    with open(temporary["npy"], "wb") as file:
-        np.save(file, embeddings)
-    temporary["json"].write_text(json.dumps(note, ensure_ascii=False, indent=0), encoding="utf-8")
-    if choices is not None:
-        with open(temporary["npz"], "wb") as file:
-            np.savez(file, **choices)
-    lines = [f"{sha256_of_file(temporary[kind])}  {paths[kind].name}\n" for kind in kinds]
-    temporary["sha256"].write_text("".join(lines), encoding="utf-8")
-    for kind, path in paths.items():
-        os.replace(temporary[kind], path)
-
-
 def _read_shard(shard, with_choices):
     """(embeddings, note, choices or None) of a shard that is as it was written."""
-    lines = _file(shard, "sha256").read_text(encoding="utf-8").splitlines()
-    promised = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    paths = [_file(shard, kind) for kind in (("npy", "json", "npz") if with_choices else ("npy", "json"))]
-    for path in paths:
-        if not path.exists() or sha256_of_file(path) != promised.get(path.name):
-            raise _damaged(shard, f"{path.name} is missing, or has another sha256")
+    paths = checked_files(shard, ("npy", "json", "npz") if with_choices else ("npy", "json"))
     choices = None
     if with_choices:
-        with np.load(paths[2]) as arrays:
+        with np.load(paths["npz"]) as arrays:
             choices = dict(arrays)
-    return np.load(paths[0]), read_json(paths[1]), choices
-
-
-def _damaged(shard, why):
-    return CheckpointError(
-        f"{shard.parent}: the shard {shard.name} is damaged ({why}); delete {shard.name}.* to make this one again"
-    )
-
-
-def _file(shard, kind):
-    return shard.with_name(f"{shard.name}.{kind}")
-
-
-def sha256_of_file(path):
-    """The SHA-256 of a small file, hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def remove_stale(folder):
-    """Delete half-written files of runs that were killed, not those that another run is writing."""
-    for part in folder.glob(".*.part"):
-        if part.exists() and time.time() - part.stat().st_mtime > _STALE_S:
-            part.unlink(missing_ok=True)
-
-
-def fingerprint(content):
-    """16 hexadecimal digits of a JSON-able dict.
-
-    Example
-    -------
-    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 2, "b": 2})
-    True
-    """
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def differences(there, here):
-    """What differs between two dicts, in words."""
-    shown = [
-        f"{key} ({there.get(key, 'nothing')} there, {here.get(key, 'nothing')} here)"
-        for key in sorted({*there, *here})
-        if there.get(key) != here.get(key)
-    ]
-    return ", ".join(shown)
-
-
-def read_json(path):
-    """The content of a JSON file of the store."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not readable JSON ({error}); delete its folder to make it again") from error
-
-
-def write_json(path, content):
-    """Write JSON whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    return np.load(paths["npy"]), read_json(paths["json"]), choices

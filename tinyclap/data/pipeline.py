@@ -4,6 +4,7 @@ What is random in a crop is a function of (seed, epoch, clip): a run that was ki
 as one that was not, whatever the number of workers.
 """
 
+import time
 import zlib
 
 import numpy as np
@@ -11,8 +12,10 @@ import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from tinyclap.audio import read_audio
+from tinyclap.data.decoded_cache import DecodedCache, to_int16
+from tinyclap.data.item_table import ItemTable
 from tinyclap.data.manifest import read_manifest
-from tinyclap.errors import ManifestError
+from tinyclap.errors import ConfigError, ManifestError
 
 
 def read_items(manifests):
@@ -63,6 +66,35 @@ def hold_out(items, fraction):
     return {name: item for name, item in items.items() if name not in held}, held
 
 
+def split_items(corpora, valid_fraction):
+    """The clips of a run: to train on, and to validate on.
+
+    Arguments
+    ---------
+    corpora : tinyclap.data.corpora.Corpora
+    valid_fraction : float
+        Share of the training recordings held out, beside the corpora's own validation parts.
+
+    Returns
+    -------
+    (ItemTable, ItemTable)
+        Of what :func:`read_items` gives; workers of a loader share them.
+
+    Raises
+    ------
+    ManifestError
+        One side is empty.
+    """
+    train, held = hold_out(read_items(corpora.manifests("train")), valid_fraction)
+    valid = {**(read_items(corpora.manifests("valid")) if corpora.manifests("valid") else {}), **held}
+    if not train or not valid:
+        raise ManifestError(
+            f"{len(train)} training and {len(valid)} validation clips; both are needed: name a corpus with a "
+            "validation part, or change valid_fraction"
+        )
+    return ItemTable(train), ItemTable(valid)
+
+
 class ClipReader:
     """Reads parts of clips as mono waveforms, from disk or from memory.
 
@@ -73,11 +105,27 @@ class ClipReader:
     in_memory : bool
         Keep every decoded clip as 16-bit samples at that rate (5 s at 32 kHz take 0.3 MB): training on a small corpus
         then decodes and resamples each clip once, not once an epoch.
+    decoded_cache : str or os.PathLike, optional
+        Keep them in this folder instead, for corpora that do not fit into memory; see
+        :class:`tinyclap.data.decoded_cache.DecodedCache`.
+
+    Attributes
+    ----------
+    seconds : float
+        How long reading has taken in this process.
+
+    Raises
+    ------
+    ConfigError
+        Both kinds of keeping are asked for.
     """
 
-    def __init__(self, sample_rate_hz, in_memory=False):
-        self.sample_rate_hz, self.in_memory = sample_rate_hz, in_memory
+    def __init__(self, sample_rate_hz, in_memory=False, decoded_cache=None):
+        if in_memory and decoded_cache is not None:
+            raise ConfigError("decoded clips are kept in memory or in a folder, not in both; leave one out")
+        self.sample_rate_hz, self.in_memory, self.seconds = sample_rate_hz, in_memory, 0.0
         self._kept = {}
+        self._cache = None if decoded_cache is None else DecodedCache(decoded_cache, sample_rate_hz)
 
     def __call__(self, path, start_s=0.0, duration_s=None):
         """Read a part of a clip.
@@ -93,14 +141,25 @@ class ClipReader:
         -------
         numpy.ndarray, shape (T,), float32
         """
-        if not self.in_memory:
+        started = time.perf_counter()
+        waveform = self._read(path, start_s, duration_s)
+        self.seconds += time.perf_counter() - started
+        return waveform
+
+    def _read(self, path, start_s, duration_s):
+        if not self.in_memory and self._cache is None:
             return read_audio(path, self.sample_rate_hz, start_s, duration_s)[0]
-        if path not in self._kept:
-            waveform = read_audio(path, self.sample_rate_hz)[0]
-            self._kept[path] = np.round(waveform.clip(-1, 1) * 32767).astype(np.int16)
+        samples = self._samples(path)
         first = round(start_s * self.sample_rate_hz)
         last = None if duration_s is None else first + round(duration_s * self.sample_rate_hz)
-        return self._kept[path][first:last].astype(np.float32) / 32767
+        return samples[first:last].astype(np.float32) / 32767
+
+    def _samples(self, path):
+        if self._cache is not None:
+            return self._cache.samples(path)
+        if path not in self._kept:
+            self._kept[path] = to_int16(read_audio(path, self.sample_rate_hz)[0])
+        return self._kept[path]
 
 
 def fit_length(waveform, n_samples, short="tile"):
@@ -142,11 +201,12 @@ class CropReader:
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter, optional
         Without it (validation) every epoch hears the same crops.
     augment : callable, optional
-        ``augment(crop, another, n_samples, random) → waveform``; see :mod:`tinyclap.data.augment`.
+        ``augment(crop, another, n_samples, random, note) → waveform``; see :mod:`tinyclap.data.augment`.
     """
 
     def __init__(self, items, reader, clip_duration_s, short, seed, epoch_counter=None, augment=None):
-        self.items, self.ids, self.reader = items, list(items), reader
+        self.items, self.reader = items, reader
+        self.ids = items.names if isinstance(items, ItemTable) else list(items)
         self.short, self.seed = short, seed
         self.n_samples = round(clip_duration_s * reader.sample_rate_hz)
         self.epoch_counter, self.augment = epoch_counter, augment
@@ -158,15 +218,36 @@ class CropReader:
         epoch = 0 if self.epoch_counter is None else self.epoch_counter.current
         return torch.from_numpy(self.at(name, np.random.default_rng([self.seed, epoch, zlib.crc32(name.encode())])))
 
-    def at(self, name, random):
-        """The crop of clip `name` that the generator `random` leads to: float32, shape (T,)."""
+    def at(self, name, random, note=None):
+        """The crop of clip `name` that the generator `random` leads to: float32, shape (T,).
+
+        Arguments
+        ---------
+        name : str
+        random : numpy.random.Generator
+        note : dict, optional
+            Gets ``with`` (the other clips' names) and what the augmentation writes there, such as their weights.
+        """
         if self.augment is None:
             return self._crop(name, self.n_samples, random)
+        note = {} if note is None else note
+        note["with"] = []
 
         def another(n_samples):
-            return self._crop(self.any_name(random), n_samples, random)
+            other = self.any_name(random)
+            note["with"].append(other)
+            return self._crop(other, n_samples, random)
 
-        return self.augment(lambda n_samples: self._crop(name, n_samples, random), another, self.n_samples, random)
+        return self.augment(
+            lambda n_samples: self._crop(name, n_samples, random), another, self.n_samples, random, note
+        )
+
+    def on_grid(self, name, index, n_places):
+        """The crop of clip `name` at the middle of the `index`-th of `n_places` equal shares of its free time."""
+        free_s = self.items[name]["duration_s"] - self.n_samples / self.reader.sample_rate_hz
+        if free_s <= 0:
+            return self._crop(name, self.n_samples, None)
+        return self._cut(name, free_s * (index + 0.5) / n_places, self.n_samples)
 
     def any_name(self, random):
         """The name of a random clip, as likely as it is long."""
@@ -176,13 +257,15 @@ class CropReader:
         item, rate = self.items[name], self.reader.sample_rate_hz
         free_s = item["duration_s"] - n_samples / rate
         if free_s > 0:
-            return fit_length(
-                self.reader(item["wav"], float(random.uniform(0, free_s)), n_samples / rate), n_samples, self.short
-            )
+            return self._cut(name, float(random.uniform(0, free_s)), n_samples)
         waveform = self.reader(item["wav"])
         if self.augment is not None:  # a short clip has no other place to be cut at, but it can begin elsewhere
             waveform = np.roll(waveform, int(random.integers(len(waveform))))
         return fit_length(waveform, n_samples, self.short)
+
+    def _cut(self, name, start_s, n_samples):
+        part = self.reader(self.items[name]["wav"], start_s, n_samples / self.reader.sample_rate_hz)
+        return fit_length(part, n_samples, self.short)
 
 
 def crop_dataset(items, crops):
@@ -198,6 +281,7 @@ def crop_dataset(items, crops):
     speechbrain.dataio.dataset.DynamicItemDataset
     """
     dataset = DynamicItemDataset(items)
+    dataset.data_ids = crops.ids  # in place of a list of str
     dataset.add_dynamic_item(crops, takes="id", provides="crop")
     dataset.set_output_keys({"id": "id", "wav": "crop"})
     if all(item["captions"] for item in items.values()):
@@ -221,7 +305,7 @@ def make_training_sets(
     short="tile",
     augment=None,
     valid_fraction=0.0,
-    in_memory=False,
+    reader=None,
 ):
     """Training and validation sets of a run.
 
@@ -239,22 +323,16 @@ def make_training_sets(
         See :class:`CropReader`; training only.
     valid_fraction : float
         Share of the training recordings held out for validation, beside the corpora's own validation parts.
-    in_memory : bool
-        See :class:`ClipReader`.
+    reader : ClipReader, optional
+        One that keeps what it has decoded, say.
 
     Returns
     -------
     dict
         ``train`` and ``valid``: DynamicItemDataset.
     """
-    train, held = hold_out(read_items(corpora.manifests("train")), valid_fraction)
-    valid = {**(read_items(corpora.manifests("valid")) if corpora.manifests("valid") else {}), **held}
-    if not train or not valid:
-        raise ManifestError(
-            f"{len(train)} training and {len(valid)} validation clips; both are needed: name a corpus with a "
-            "validation part, or change valid_fraction"
-        )
-    reader = ClipReader(sample_rate_hz, in_memory)
+    train, valid = split_items(corpora, valid_fraction)
+    reader = reader or ClipReader(sample_rate_hz)
     crops = CropReader(train, reader, clip_duration_s, short, seed, epoch_counter, augment)
     fixed_crops = CropReader(valid, reader, clip_duration_s, short, seed)
     return {"train": crop_dataset(train, crops), "valid": crop_dataset(valid, fixed_crops)}

@@ -1,11 +1,11 @@
 """A pool of training examples made once: the student's log-mel and what the teacher said of the same waveform.
 
 Altering a waveform, both front ends and the teacher cost several times what a step of a tiny student costs. The pool
-pays for them once; every student of one front end and every epoch then read it by memory map. It is made in shards,
-by as many processes as there are cores, and goes on where it was stopped: a shard is there whole or not at all.
+pays for them once; every student of one front end and every epoch then read it by memory map. It is made in shards
+(:mod:`tinyclap.data.shards`) by as many processes as there are cores, and goes on where it was stopped.
 """
 
-import hashlib
+import copy
 import json
 import logging
 import os
@@ -17,6 +17,17 @@ import torch
 from tqdm import tqdm
 
 from tinyclap.data.pipeline import ClipReader, CropReader, hold_out, read_items
+from tinyclap.data.ray_shards import make_on_ray
+from tinyclap.data.shards import (
+    checked_files,
+    fingerprint,
+    is_whole,
+    list_shards,
+    remove_stale,
+    shard_path,
+    write_json,
+    write_shard,
+)
 from tinyclap.data.workers import make_shards
 from tinyclap.errors import ConfigError, ManifestError
 
@@ -24,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 SHARD_SIZE = 1024
 _BATCH = 32
+_NOTE = "pool.json"
 
 
 class PoolBatch(NamedTuple):
@@ -45,6 +57,9 @@ class PoolBatch(NamedTuple):
     def to(self, device):
         """The batch on a device, in float32."""
         return PoolBatch(*(tensor.to(device, torch.float32, non_blocking=True) for tensor in self))
+
+
+_ENDINGS = tuple(f"{kind}.npy" for kind in PoolBatch._fields)
 
 
 class TrainingPool:
@@ -92,16 +107,20 @@ class TrainingPool:
         self.root, self.clip_duration_s, self.augment = Path(folder), clip_duration_s, augment
         self.counts = {"train": n_train, "valid": n_valid}
         self.seed, self.valid_fraction = seed, valid_fraction
-        self.n_processes = n_processes or os.cpu_count()
+        self.scale(n_processes or 0)
+
+    def scale(self, n_processes=0, ray_address=None):
+        """Say who makes the shards; see :meth:`tinyclap.data.shard_store.ShardStore.scale`. 0: all cores."""
+        self.n_processes, self.ray_address = n_processes, ray_address
 
     def describe(self):
         """All that the pool depends on, JSON-able."""
         digests = {}
         for path, _ in self.corpora.manifests("train"):
             items = json.loads(Path(path).read_text(encoding="utf-8"))["items"]
-            digests[Path(path).name] = hashlib.sha256(json.dumps(items, sort_keys=True).encode()).hexdigest()
+            digests[Path(path).name] = fingerprint(items)
         return {
-            "format": 2,
+            "format": 3,
             "manifests": digests,
             "teacher": self.teacher.identity(),
             "features": self.features.config,
@@ -115,28 +134,18 @@ class TrainingPool:
     @property
     def folder(self):
         """The subfolder of this pool."""
-        text = json.dumps(self.describe(), sort_keys=True)
-        return self.root / hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self.root / fingerprint(self.describe())
 
     def load(self):
         """Make the shards that are missing."""
         folder = self.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        note = folder / "pool.json"
-        if not note.exists():
-            part = note.with_suffix(".part")
-            part.write_text(json.dumps(self.describe(), indent=1), encoding="utf-8")
-            os.replace(part, note)
-        wanted = [
-            (part, first, min(SHARD_SIZE, n_examples - first))
-            for part, n_examples in self.counts.items()
-            for first in range(0, n_examples, SHARD_SIZE)
-        ]
-        missing = [shard for shard in wanted if not _shard_path(folder, *shard[:2]).exists()]
+        if not (folder / _NOTE).exists():
+            write_json(folder / _NOTE, self.describe())
+        shards = list_shards(self.counts, SHARD_SIZE)
+        missing = [shard for shard in shards if not is_whole(shard_path(folder, *shard[:2]))]
         if not missing:
             return
-        for stale in folder.glob("*.part*"):
-            stale.unlink()
+        remove_stale(folder)
         total = sum(n_examples for _, _, n_examples in missing)
         logger.info("making %d training examples with the teacher's answers in %s", total, folder)
         train, valid = hold_out(read_items(self.corpora.manifests("train")), self.valid_fraction)
@@ -144,7 +153,10 @@ class TrainingPool:
             raise ManifestError(f"{len(train)} training and {len(valid)} validation clips; both are needed")
         maker = _ShardMaker({"train": train, "valid": valid}, self.teacher, self.features, self, folder)
         with tqdm(total=total, unit="clip", desc="training pool") as bar:
-            make_shards(maker, missing, self.n_processes, bar)
+            if self.ray_address is not None:
+                make_on_ray(maker, missing, self.ray_address, self.n_processes, bar)
+            else:
+                make_shards(maker, missing, self.n_processes or os.cpu_count(), bar)
 
 
 class PoolDatasets:
@@ -169,7 +181,7 @@ class _ShardMaker:
     def __init__(self, items, teacher, features, pool, folder):
         self.items, self.teacher, self.features, self.folder = items, teacher, features, folder
         self.seed, self.clip_duration_s, self.augment = pool.seed, pool.clip_duration_s, pool.augment
-        self.readers = {}
+        self.readers, self.device = {}, "cpu"
 
     def reader(self, part):
         """Crops of one part's clips, decoded once a worker."""
@@ -179,56 +191,52 @@ class _ShardMaker:
             self.readers[part] = CropReader(items, reader, self.clip_duration_s, "tile", self.seed, None, self.augment)
         return self.readers[part]
 
+    def hear(self, part, first, n_examples):
+        """The altered clips of a shard: list of (numpy.ndarray of shape (T,), what they are made of)."""
+        crops, heard = self.reader(part), []
+        for index in range(first, first + n_examples):
+            random, note = np.random.default_rng([self.seed, part == "valid", index]), {}
+            heard.append((crops.at(crops.any_name(random), random, note), note))
+        return heard
+
+    def to(self, device):
+        """Move what works to a device; returns the maker."""
+        self.teacher.to(device)
+        self.features = copy.deepcopy(self.features).to(device)
+        self.device = device
+        return self
+
     @torch.no_grad()
-    def make(self, part, first, n_examples):
-        """Make and write one shard; returns its number of examples."""
-        crops, rows = self.reader(part), []
-        for batch_first in range(first, first + n_examples, _BATCH):
-            indices = range(batch_first, min(batch_first + _BATCH, first + n_examples))
-            wavs = []
-            for index in indices:
-                random = np.random.default_rng([self.seed, part == "valid", index])
-                wavs.append(torch.from_numpy(crops.at(crops.any_name(random), random)))
-            wavs = torch.stack(wavs)
+    def make(self, part, first, n_examples, heard=None):
+        """Make and write one shard, of clips that may have been read elsewhere; returns its number of examples."""
+        rows = []
+        for start in range(first, first + n_examples, _BATCH):
+            n_batch = min(_BATCH, first + n_examples - start)
+            batch = self.hear(part, start, n_batch) if heard is None else heard[start - first : start - first + n_batch]
+            wavs = torch.from_numpy(np.stack([wav for wav, _ in batch])).to(self.device)
             taught = self.teacher.teach(wavs, self.features.sample_rate_hz)
-            rows.append([array.half().numpy() for array in (self.features(wavs), *taught)])
-        for kind, arrays in zip(PoolBatch._fields, zip(*rows, strict=True), strict=True):
-            # The first kind is renamed last: where it is, the shard is whole.
-            _write(_shard_path(self.folder, part, first, kind), np.concatenate(arrays), hold=kind == "log_mel")
-        os.replace(f"{_shard_path(self.folder, part, first)}.part", _shard_path(self.folder, part, first))
+            rows.append([array.half().cpu().numpy() for array in (self.features(wavs), *taught)])
+        arrays = (np.concatenate(column) for column in zip(*rows, strict=True))
+        write_shard(shard_path(self.folder, part, first), dict(zip(_ENDINGS, arrays, strict=True)))
         return n_examples
 
 
-def _write(path, array, hold):
-    with open(f"{path}.part", "wb") as file:
-        np.save(file, array)
-    if not hold:
-        os.replace(f"{path}.part", path)
-
-
-def _shard_path(folder, part, first, kind="log_mel"):
-    return folder / f"{part}_{first:07d}_{kind}.npy"
-
-
 class _PoolDataset(torch.utils.data.Dataset):
-    """The examples of one part, read by memory map."""
+    """The examples of one part, read by memory map; a shard that is not as it was written is named."""
 
     def __init__(self, folder, part, n_examples):
         self.n_examples = n_examples
-        self.shards = {
-            kind: [
-                np.load(_shard_path(folder, part, first, kind), mmap_mode="r")
-                for first in range(0, n_examples, SHARD_SIZE)
-            ]
-            for kind in PoolBatch._fields
-        }
+        shards = [shard_path(folder, *shard[:2]) for shard in list_shards({part: n_examples}, SHARD_SIZE)]
+        self.shards = [
+            [np.load(path, mmap_mode="r") for path in checked_files(shard, _ENDINGS).values()] for shard in shards
+        ]
 
     def __len__(self):
         return self.n_examples
 
     def __getitem__(self, index):
         shard, row = divmod(index, SHARD_SIZE)
-        return tuple(torch.from_numpy(np.array(self.shards[kind][shard][row])) for kind in PoolBatch._fields)
+        return tuple(torch.from_numpy(np.array(rows[row])) for rows in self.shards[shard])
 
 
 def collate_pool(examples):

@@ -150,6 +150,17 @@ class Views:
         mixture = torch.from_numpy(self._crops[name in self.sides[1]].at(name, random))
         return resample(mixture, self.sample_rate_hz, rate, method="soxr").numpy()
 
+    def hear(self, name, view):
+        """What is heard in a view at the views' own rate, and what it was made of.
+
+        Returns
+        -------
+        numpy.ndarray, shape (T,), float32
+        dict
+            JSON-able; empty where the view's name says it all.
+        """
+        return self.read(name, view), {}
+
     def forget(self):
         """Drop the clips kept in memory."""
         self._readers = {}

@@ -1,11 +1,194 @@
-"""Making shards in several processes, each with a maker of its own."""
+"""Making shards: reading ahead in a thread while the teacher works, and several processes with a maker each."""
 
+import itertools
 import multiprocessing
+import queue
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import torch
 
+from tinyclap.data.shards import is_whole, shard_path, write_shard
+from tinyclap.errors import CheckpointError
+
+_AHEAD = 3  # batches read while the teacher works
+_END = object()
 _maker = None
+
+
+def read_ahead(iterable, n_ahead=_AHEAD):
+    """The items of an iterable in their order, worked out in a thread before they are asked for.
+
+    Arguments
+    ---------
+    iterable : iterable
+    n_ahead : int
+        Items that wait at most.
+
+    Raises
+    ------
+    Exception
+        What the iterable raises, in its place.
+
+    Example
+    -------
+    >>> list(read_ahead(range(4)))
+    [0, 1, 2, 3]
+    """
+    waiting, stopped = queue.Queue(n_ahead), threading.Event()
+
+    def put(item):
+        while not stopped.is_set():
+            try:
+                return waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work():
+        try:
+            for item in iterable:
+                if stopped.is_set():
+                    return
+                put((item, None))
+            put((_END, None))
+        except BaseException as error:  # noqa: BLE001 - told in the thread that asked
+            put((_END, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+    finally:
+        stopped.set()
+
+
+def as_stored(rows, keys):
+    """What a teacher said of some views as float16 on the CPU, where it is one finite row a view.
+
+    Arguments
+    ---------
+    rows : torch.Tensor, shape (B, …)
+    keys : list of (str, str), B of them
+
+    Returns
+    -------
+    numpy.ndarray, shape (B, …), float16
+
+    Raises
+    ------
+    CheckpointError
+        Another number of rows, no rows at all, or a number that float16 cannot hold.
+    """
+    stored = rows.detach().to("cpu", torch.float16)
+    if stored.ndim < 2 or len(stored) != len(keys):
+        raise CheckpointError(
+            f"the teacher answered {len(keys)} views by {tuple(stored.shape)}; it owes a row for each"
+        )
+    broken = [key for key, row in zip(keys, stored, strict=True) if not torch.isfinite(row).all()]
+    if broken:
+        raise CheckpointError(f"what the teacher said of {broken[0]} is not finite in float16; are its weights whole?")
+    return stored.numpy()
+
+
+class ShardMaker:
+    """What makes any shard of a store; sent to each worker once. A subclass has ``contents``.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+    teacher : teacher
+        Loaded, and on `device`.
+    parts : dict of str to (tinyclap.data.views.Views, tinyclap.data.views.ViewsPart)
+    batch_size : int
+        Views that the teacher is given at once.
+    device : str, optional
+    """
+
+    def __init__(self, folder, teacher, parts, batch_size, device=None):
+        self.folder, self.teacher, self.parts = folder, teacher, parts
+        self.batch_size, self.device = batch_size, device
+
+    def contents(self, part, keys, batches):
+        """What is in the files of a shard, for :func:`tinyclap.data.shards.write_shard`.
+
+        Arguments
+        ---------
+        part : str
+        keys : list of (str, str)
+            Clips and views of the shard.
+        batches : iterable of (list of (str, str), list of (numpy.ndarray, note))
+            Its keys in batches, and what is heard in each view.
+        """
+        raise NotImplementedError
+
+    def read(self, part, keys):
+        """What is heard in some views: list of (numpy.ndarray of shape (T,), note)."""
+        views, _ = self.parts[part]
+        return [views.hear(*key) for key in keys]
+
+    def hear(self, part, first, n_views):
+        """What is heard in the views of a shard; see :meth:`read`."""
+        return self.read(part, self.keys(part, first, n_views))
+
+    def to(self, device):
+        """Move what works to a device; returns the maker."""
+        self.device = device
+        self.teacher.to(device)
+        return self
+
+    def keys(self, part, first, n_views):
+        """The views of a shard."""
+        return self.parts[part][1].keys[first : first + n_views]
+
+    def make(self, part, first, n_views, heard=None):
+        """Make and write one shard, if nobody else has done so; returns its number of views.
+
+        Arguments
+        ---------
+        part : str
+        first, n_views : int
+        heard : list, optional
+            What :meth:`hear` gave for the shard, where it was read elsewhere.
+        """
+        shards = [(part, first, n_views)]
+        stream = self._stream(shards) if heard is None else self._batches(shards[0], heard)
+        return sum(self._made(stream))
+
+    def make_all(self, shards):
+        """Make shards one after the other; yields the number of views of each. Nothing waits between two of them."""
+        return self._made(self._stream(shards))
+
+    def _stream(self, shards):
+        """(shard, keys, what is heard) of each batch; of a shard that is there, once and without keys."""
+        for shard in shards:
+            if is_whole(shard_path(self.folder, *shard[:2])):
+                yield shard, None, None
+            else:
+                yield from self._batches(shard)
+
+    def _batches(self, shard, heard=None):
+        keys = self.keys(*shard)
+        for start in range(0, len(keys), self.batch_size):
+            batch = keys[start : start + self.batch_size]
+            yield shard, batch, self.read(shard[0], batch) if heard is None else heard[start : start + len(batch)]
+
+    @torch.no_grad()
+    def _made(self, stream):
+        for shard, batches in itertools.groupby(read_ahead(stream), key=lambda row: row[0]):
+            part, first, n_views = shard
+            path = shard_path(self.folder, part, first)
+            rows = ((keys, heard) for _, keys, heard in batches if keys is not None)
+            begun = next(rows, None)  # None: somebody else has made the shard
+            if begun is not None:
+                contents = self.contents(part, self.keys(*shard), itertools.chain([begun], rows))
+                if not is_whole(path):
+                    write_shard(path, contents)
+            yield n_views
 
 
 def _set_maker(maker):

@@ -1,0 +1,69 @@
+"""A store made on a Ray cluster, one of whose workers is killed, has the bytes that one process writes alone."""
+
+import hashlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+from tinyclap.data import teacher_store
+from tinyclap.data.crop_views import CropViews
+from tinyclap.data.teacher_store import EmbeddingStore
+
+pytest.importorskip("ray.data", reason="Ray is an optional library: pip install 'tinyclap[scale]'")
+sys.path.insert(0, str(ROOT / "tests" / "unit"))
+
+from small_run import CLIP_S, RATE, ToneTeacher, make_corpora, make_features  # noqa: E402
+
+
+class Mortal(ToneTeacher):
+    """Kills its process at the ninth view, once."""
+
+    def __init__(self, tombstone):
+        super().__init__()
+        self.tombstone, self.n_asked = tombstone, 0
+
+    def embed_audio(self, wavs, sample_rate_hz):
+        """As every teacher, but for the ninth view."""
+        self.n_asked += len(wavs)
+        if self.n_asked > 8 and not Path(self.tombstone).exists():
+            Path(self.tombstone).write_text(str(os.getpid()), encoding="utf-8")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().embed_audio(wavs, sample_rate_hz)
+
+
+def digests(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def one_thread():
+    """Sums in another order, by another number of threads, differ in their last bit."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def test_a_cluster_that_loses_a_teacher_writes_what_one_process_writes(tmp_path, monkeypatch, one_thread):
+    corpora = make_corpora(tmp_path / "corpus")
+    monkeypatch.setattr(teacher_store, "SHARD_SIZE", 8)
+    folders = (ROOT / "tests" / "unit", ROOT / "tests" / "integration", ROOT)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))  # workers import this module too
+
+    def make(folder, teacher):
+        views = CropViews(corpora, RATE, CLIP_S, 3, seed=7, valid_fraction=0.3)
+        return EmbeddingStore(tmp_path / folder, teacher, views, make_features(), batch_size=4)
+
+    alone = make("alone", ToneTeacher()).load()
+    tombstone = tmp_path / "tombstone"
+    cluster = make("cluster", Mortal(str(tombstone)))
+    cluster.scale(ray_address="local")
+    cluster.load()
+    assert tombstone.exists() and int(tombstone.read_text("utf-8")) != os.getpid(), "a worker died"
+    assert digests(cluster.folder) == digests(alone.folder)
+    assert len(list(cluster.folder.glob("*.sha256"))) > 4

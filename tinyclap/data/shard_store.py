@@ -1,0 +1,226 @@
+"""What a teacher says of each view of some corpora, worked out once: who made a store, of what, and what is missing.
+
+A teacher costs many times its student: asked in the training loop, it would be the training. A store is made in shards
+(:mod:`tinyclap.data.shards`), goes on where it was stopped, and refuses another teacher and other views.
+"""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tinyclap.data.ray_shards import make_on_ray
+from tinyclap.data.shards import (
+    differences,
+    fingerprint,
+    is_whole,
+    list_shards,
+    read_json,
+    remove_stale,
+    shard_path,
+    write_json,
+)
+from tinyclap.data.workers import make_shards
+from tinyclap.errors import CheckpointError, ConfigError, ManifestError
+
+logger = logging.getLogger(__name__)
+
+_NOTE = "store.json"
+
+
+class ShardStore:
+    """Base of the stores. A subclass says what a shard holds and how the whole is opened.
+
+    It has ``kind`` (its name in messages), ``format``, ``shard_size``, ``facts()``, ``maker(parts)`` and
+    ``open(parts)``.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+        The store's own. ``store.json`` says which teacher made it; ``<part>.json``, one for each manifest, of what;
+        then come the shards, see :mod:`tinyclap.data.shards`.
+    teacher : teacher or None
+        With ``load()`` and ``identity()``. None, or one whose ``weights`` are None, takes the store as it is.
+    views : tinyclap.data.views.Views or list of them
+        What the teacher hears; entries that are None are left out. Another manifest is added to a store that is there.
+    batch_size : int
+        Views that the teacher is given at once.
+    n_processes : int
+        Worker processes, each with a teacher of its own; 0 and 1 work in this process.
+    device : str, optional
+        Where the teacher works while the store is made; the CPU by default.
+
+    Raises
+    ------
+    ConfigError
+        Several processes for one device.
+    """
+
+    def __init__(self, folder, teacher, views, batch_size=8, n_processes=0, device=None):
+        self.folder, self.teacher = Path(folder), teacher
+        self.views = [part for part in (views if isinstance(views, (list, tuple)) else [views]) if part is not None]
+        self.batch_size, self.device = batch_size, device
+        self.taught, self.identity, self.ray_address = None, None, None
+        self.scale(n_processes)
+
+    def scale(self, n_processes=0, ray_address=None):
+        """Say who makes the shards: processes of this machine, or a Ray cluster.
+
+        Arguments
+        ---------
+        n_processes : int
+            With Ray: how many teachers work at once; 0 for one a GPU.
+        ray_address : str, optional
+            Of a cluster, or ``"local"``; see :mod:`tinyclap.data.ray_shards`.
+        """
+        if n_processes > 1 and ray_address is None and self.device is not None:
+            raise ConfigError(f"n_processes={n_processes} are for the CPU; leave them out with device={self.device!r}")
+        self.n_processes, self.ray_address = n_processes, ray_address
+
+    def load(self):
+        """Make what is missing, check what is there, and open it.
+
+        Returns
+        -------
+        ShardStore
+            Itself; ``taught`` is then what can be asked, and ``identity`` the teacher's.
+
+        Raises
+        ------
+        CheckpointError
+            The store was made by another teacher or another format, is damaged, or is not there while the teacher
+            has no weights.
+        ManifestError
+            It was made of other clips or other views.
+        """
+        if self.taught is None:
+            parts = self._parts()
+            may_make = self.may_make()
+            self.identity = self._same_teacher(self.own_identity())
+            for name, (_, part) in parts.items():
+                self._same_views(name, part, may_make)
+            shards = list_shards({name: len(part.keys) for name, (_, part) in parts.items()}, self.shard_size)
+            missing = [shard for shard in shards if not is_whole(shard_path(self.folder, *shard[:2]))]
+            if missing and not may_make:
+                raise self._absent(f"{len(missing)} of its {len(shards)} shards are missing")
+            if missing:
+                self._make(missing, parts)
+            self.taught = self.open({name: part.keys for name, (_, part) in parts.items()})
+        return self
+
+    def may_make(self):
+        """Whether this run has a teacher that could make what is missing."""
+        return getattr(self.teacher, "weights", self.teacher) is not None
+
+    def own_identity(self):
+        """The identity of this run's teacher, or None where nobody can tell: the store is then taken as it is."""
+        return self.teacher.identity() if self.may_make() else None
+
+    def is_begun(self):
+        """Whether somebody has begun to make the store."""
+        return (self.folder / _NOTE).exists()
+
+    def note(self):
+        """What ``store.json`` holds."""
+        return read_json(self.folder / _NOTE)
+
+    def remarks(self):
+        """What ``store.json`` says beside what must be the same; asked when a store is begun."""
+        return {}
+
+    def load_teacher(self):
+        """Read the teacher's weights, where a shard has to be made."""
+        self.teacher.load()
+
+    def _parts(self):
+        parts = {}
+        for views in self.views:
+            for name, part in views.parts().items():
+                if name in parts and parts[name][1] != part:
+                    raise ConfigError(f"two of the store's views are called {name}, and differ; give each a store")
+                parts[name] = (views, part)
+        if not parts:
+            raise ConfigError(f"the {self.kind} {self.folder} has no clips to be made of; name a corpus")
+        return parts
+
+    def _same_teacher(self, identity):
+        """The identity of the teacher that made the store, which is this run's if it has one."""
+        wanted = {"format": self.format, "shard_size": self.shard_size, **_as_json(self.facts())}
+        if not self.is_begun():
+            if identity is None:
+                raise self._absent(f"{self.folder / _NOTE} does not exist")
+            write_json(self.folder / _NOTE, {**wanted, "teacher": _as_json(identity), **self.remarks()})
+        there = self.note()
+        for key in wanted:
+            if there.get(key) != wanted[key]:
+                raise CheckpointError(
+                    f"{self.folder} is a store of {key} {there.get(key)}, this run makes {key} {wanted[key]}; "
+                    "delete the folder to make it again, or give another"
+                )
+        if identity is None:
+            logger.warning("no teacher's weights: %s is used as it is, made by %s", self.folder, there["teacher"])
+        else:
+            self.require_teacher(there["teacher"], _as_json(identity))
+        return there["teacher"]
+
+    def require_teacher(self, there, here):
+        """Raise a CheckpointError with both fingerprints and what differs, if these are not the same teacher."""
+        if there != here:
+            raise CheckpointError(
+                f"{self.folder} was made by another teacher: {fingerprint(there)} made it, this run has "
+                f"{fingerprint(here)}. Different: {differences(there, here)}. "
+                "Give this teacher a folder of its own, or delete that one, or give the teacher that made it"
+            )
+
+    def _same_views(self, name, part, may_make):
+        note = self.folder / f"{name}.json"
+        wanted = _as_json(part.description)
+        if not note.exists():
+            if not may_make:
+                raise self._absent(f"it has nothing of {name}")
+            write_json(note, wanted)
+        there = read_json(note)
+        if there != wanted:
+            raise ManifestError(
+                f"{self.folder} was made of other clips or other views of {name}: {fingerprint(there)} there, "
+                f"{fingerprint(wanted)} here. Different: {differences(there, wanted)}. "
+                f"Give this run a store of its own, or delete {name}* in that one to make that part again"
+            )
+
+    def _absent(self, what):
+        return CheckpointError(
+            f"the {self.kind} {self.folder} is not whole ({what}), and no weights of a teacher that could make it "
+            "are given. "
+            "Make it once: python precompute.py RECIPE.yaml --teacher_weights WEIGHTS …, or give a folder that has it"
+        )
+
+    def _make(self, missing, parts):
+        """Make the shards `missing`: in this process, in others, or on a cluster."""
+        remove_stale(self.folder)
+        logger.info("asking the teacher about %d shards of views for %s", len(missing), self.folder)
+        # With several GPUs each rank begins elsewhere, and none makes what another has made.
+        first = int(os.environ.get("RANK", 0)) * len(missing) // int(os.environ.get("WORLD_SIZE", 1))
+        missing = missing[first:] + missing[:first]
+        self.load_teacher()
+        maker = self.maker(parts)
+        if self.device is not None and self.ray_address is None:
+            maker.to(self.device)
+        with tqdm(total=sum(n_views for _, _, n_views in missing), unit="view", desc=self.kind) as bar:
+            if self.ray_address is not None:
+                make_on_ray(maker, missing, self.ray_address, self.n_processes, bar)
+            elif self.n_processes > 1:
+                make_shards(maker, missing, self.n_processes, bar)
+            else:
+                for n_made in maker.make_all(missing):
+                    bar.update(n_made)
+        for views in self.views:
+            views.forget()
+        if self.device is not None:
+            self.teacher.to("cpu")
+
+
+def _as_json(content):
+    """What a JSON file gives back: tuples are lists."""
+    return json.loads(json.dumps(content))

@@ -1,0 +1,138 @@
+"""Training examples whose teacher has spoken already, or that a teacher is asked about in each step: one interface."""
+
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from tinyclap.data.pipeline import make_training_sets
+from tinyclap.data.teacher_store import StoredTeacher
+
+
+class ExampleBatch(NamedTuple):
+    """A batch of crops; what is not there is None.
+
+    Attributes
+    ----------
+    wav : torch.Tensor or None, shape (B, T)
+    log_mel : torch.Tensor or None, shape (B, F, M)
+        The student's own, in place of ``wav``.
+    target : torch.Tensor or None, shape (B, D)
+        The teacher's embeddings; None where the teacher is asked.
+    """
+
+    wav: torch.Tensor | None
+    log_mel: torch.Tensor | None
+    target: torch.Tensor | None
+
+    def to(self, device):
+        """The batch on a device, in float32."""
+        return ExampleBatch(
+            *(None if part is None else part.to(device, torch.float32, non_blocking=True) for part in self)
+        )
+
+    def pin_memory(self):
+        """The batch in memory that goes to a GPU faster."""
+        return ExampleBatch(*(None if part is None else part.pin_memory() for part in self))
+
+
+def collate_examples(examples):
+    """Stack examples: list of dict with some of ``wav``, ``log_mel`` and ``target`` → ExampleBatch.
+
+    Example
+    -------
+    >>> batch = collate_examples([{"wav": torch.zeros(8)}, {"wav": torch.ones(8)}])
+    >>> batch.wav.shape, batch.target
+    (torch.Size([2, 8]), None)
+    """
+    return ExampleBatch(
+        *(
+            torch.stack([example[part] for example in examples]) if part in examples[0] else None
+            for part in ExampleBatch._fields
+        )
+    )
+
+
+class StoredExamples(torch.utils.data.Dataset):
+    """One crop of each clip an epoch, with what the teacher said of it.
+
+    Arguments
+    ---------
+    names : list of str
+    taught : tinyclap.data.teacher_store.TaughtEmbeddings
+    seed : int
+    epoch_counter : speechbrain.utils.epoch_loop.EpochCounter, optional
+        Without it (validation) every epoch takes the first view.
+    views : tinyclap.data.crop_views.CropViews, optional
+        Reads the audio, where the store has no log-mels.
+
+    Notes
+    -----
+    Of K views, K epochs in a row take each once, in an order that is a function of (seed, clip, which K epochs).
+    """
+
+    def __init__(self, names, taught, seed, epoch_counter=None, views=None):
+        self.taught, self.seed, self.epoch_counter, self.views = taught, seed, epoch_counter, views
+        # Arrays, not lists: workers share their memory, whereas counting references to objects copies it.
+        places = [taught.place(name) for name in names]
+        self.first_rows, self.n_views = (np.array(column, dtype=np.int64) for column in zip(*places, strict=True))
+        self.hashes = np.array([zlib.crc32(name.encode()) for name in names], dtype=np.uint32)
+        self.names = None if views is None else np.array(names, dtype=np.bytes_ if _is_ascii(names) else None)
+
+    def __len__(self):
+        return len(self.first_rows)
+
+    def view(self, index, epoch):
+        """Which view of the `index`-th clip an epoch (1, 2, …) takes."""
+        n_views = int(self.n_views[index])
+        if self.epoch_counter is None or n_views == 1:
+            return 0
+        turn, place = divmod(epoch - 1, n_views)
+        order = np.random.default_rng([self.seed, int(self.hashes[index]), turn]).permutation(n_views)
+        return int(order[place])
+
+    def __getitem__(self, index):
+        view = self.view(index, 1 if self.epoch_counter is None else max(self.epoch_counter.current, 1))
+        row = int(self.first_rows[index]) + view
+        example = {"target": torch.from_numpy(self.taught.get(row))}
+        if self.views is None:
+            return {**example, "log_mel": torch.from_numpy(self.taught.get(row, "log_mel.npy"))}
+        name = self.names[index]
+        name = name.decode() if isinstance(name, bytes) else str(name)
+        return {**example, "wav": torch.from_numpy(self.views.read(name, self.views.views_of(name)[view]))}
+
+
+def make_distillation_sets(teacher, **options):
+    """Training and validation sets of a distillation, for :func:`collate_examples`.
+
+    Arguments
+    ---------
+    teacher : tinyclap.data.teacher_store.StoredTeacher or tinyclap.teachers.FrozenTeacher
+        The first has what it said of each crop.
+    options
+        See :func:`tinyclap.data.pipeline.make_training_sets`; a store decides all but ``seed`` and ``epoch_counter``.
+
+    Returns
+    -------
+    dict
+        ``train`` and ``valid``: Datasets.
+
+    Notes
+    -----
+    With ``num_workers``, leave ``persistent_workers`` off: workers learn the epoch when they start.
+    """
+    if not isinstance(teacher, StoredTeacher):
+        return make_training_sets(**options)
+    store, seed = teacher.store, options["seed"]
+    (views,) = store.views
+    audio = None if store.features is not None else views
+    train, valid = views.sides
+    return {
+        "train": StoredExamples(list(train), store.taught, seed, options["epoch_counter"], audio),
+        "valid": StoredExamples(list(valid), store.taught, seed, None, audio),
+    }
+
+
+def _is_ascii(names):
+    return all(name.isascii() for name in names)

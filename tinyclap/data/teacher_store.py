@@ -1,0 +1,274 @@
+"""What an audio teacher says of each crop, worked out once: its embedding, and what the student hears of the crop.
+
+Training from such a store runs neither the teacher nor, with stored log-mels, the front end, and reads no audio.
+"""
+
+import copy
+import logging
+
+import numpy as np
+import torch
+from torch import nn
+
+import tinyclap
+from tinyclap.data.shard_store import ShardStore
+from tinyclap.data.shards import checked_files, damaged, read_json, shard_file, shard_path
+from tinyclap.data.workers import ShardMaker, as_stored
+from tinyclap.errors import CheckpointError, ConfigError, DownloadError
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # of the files, and of what is computed: raised when either changes
+SHARD_SIZE = 256  # views
+_MAX_OPEN = 256  # files mapped at once; a process may have some thousand open
+_TAGS, _LOG_MEL = "tags.npy", "log_mel.npy"
+
+
+class EmbeddingStore(ShardStore):
+    """The embeddings of a distillation's crops.
+
+    A shard has ``npy`` (embeddings (n, D), float16), ``json`` (clips and views; of mixtures also the other clips and
+    their weights) and, where they are wanted, ``log_mel.npy`` (n, F, M) and ``tags.npy`` (n, K), both float16.
+
+    Arguments
+    ---------
+    folder, teacher, batch_size, n_processes, device
+        See :class:`tinyclap.data.shard_store.ShardStore`.
+    views : tinyclap.data.crop_views.CropViews
+    features : tinyclap.features.LogMel, optional
+        The student's front end, whose output is then stored too.
+    with_tags : bool
+        Store the teacher's tag probabilities too; for teachers with ``probabilities(wavs, sample_rate_hz)``.
+    precision : {"fp32", "bf16"}
+        In which numbers the teacher works; see ``FrozenTeacher.use_precision``.
+    options
+        ``batch_size``, ``n_processes`` and ``device``.
+    """
+
+    kind = "embedding store"
+
+    def __init__(self, folder, teacher, views, features=None, with_tags=False, precision="fp32", **options):
+        super().__init__(folder, teacher, views, **options)
+        if with_tags and not hasattr(teacher, "probabilities"):
+            raise ConfigError(f"the {teacher.kind} teacher has no tag probabilities to store; leave with_tags out")
+        self.features, self.with_tags, self.precision = features, with_tags, precision
+
+    @property
+    def format(self):
+        """Of the files, and of what is computed."""
+        return FORMAT
+
+    @property
+    def shard_size(self):
+        """Views of a shard."""
+        return SHARD_SIZE
+
+    @property
+    def endings(self):
+        """Of a shard's files."""
+        return ("npy", "json", *([_LOG_MEL] if self.features else []), *([_TAGS] if self.with_tags else []))
+
+    def facts(self):
+        """What decides the rows beside the teacher's weights and the views."""
+        return {
+            "precision": self.precision,
+            "log_mel": self.features.config if self.features else None,
+            "with_tags": self.with_tags,
+        }
+
+    def remarks(self):
+        """What a student of this teacher needs to know of it, and which code begins the store."""
+        teacher = self.teacher.load()
+        return {
+            "kind": teacher.kind,
+            "embed_dim": teacher.embed_dim,
+            "score_kind": teacher.score_kind,
+            "text_side": teacher.text_side(),
+            "tinyclap": tinyclap.__version__,
+        }
+
+    def may_make(self):
+        """A teacher without weights says so itself when it is loaded."""
+        return True
+
+    def own_identity(self):
+        """The identity of this run's teacher; None for a store that is begun, where the weights are not here."""
+        # What would have to be fetched first is not needed for a store that is whole.
+        if self.is_begun() and str(getattr(self.teacher, "weights", "")) == "download":
+            return None
+        try:
+            return self.teacher.identity()
+        except (CheckpointError, OSError):
+            pass  # not loaded, or not there: loading it tells
+        try:
+            return self.teacher.load().identity()
+        except (CheckpointError, DownloadError, OSError) as error:
+            if not self.is_begun():
+                raise
+            logger.warning("%s", error)
+            return None
+
+    def load_teacher(self):
+        """Read the weights, make sure that they are those that began the store, and set the precision."""
+        self.teacher.load()
+        self.require_teacher(self.note()["teacher"], self.teacher.identity())
+        if self.precision != "fp32":
+            self.teacher.use_precision(self.precision)
+
+    def maker(self, parts):
+        """What makes the shards."""
+        return _EmbeddingMaker(
+            self.folder, self.teacher, parts, self.batch_size, self.device, self.features, self.with_tags
+        )
+
+    def open(self, keys_by_part):
+        """What is in the shards."""
+        return TaughtEmbeddings(self.folder, keys_by_part, self.endings)
+
+
+class _EmbeddingMaker(ShardMaker):
+    """Shards of embeddings, log-mels and tag probabilities."""
+
+    def __init__(self, folder, teacher, parts, batch_size, device, features, with_tags):
+        super().__init__(folder, teacher, parts, batch_size, device)
+        self.features, self.with_tags = features, with_tags
+
+    def to(self, device):
+        """Move the teacher, and a copy of the front end, which the student goes on using where it is."""
+        if self.features is not None:
+            self.features = copy.deepcopy(self.features).to(device)
+        return super().to(device)
+
+    def contents(self, part, keys, batches):
+        """See :class:`EmbeddingStore`."""
+        rows, mixtures, rate = {"npy": []}, [], self.parts[part][0].sample_rate_hz
+        for batch, heard in batches:
+            wavs = torch.from_numpy(np.stack([wav for wav, _ in heard])).to(self.device or "cpu")
+            rows["npy"].append(as_stored(self.teacher.embed_audio(wavs, rate), batch))
+            if self.features is not None:
+                rows.setdefault(_LOG_MEL, []).append(as_stored(self.features(wavs), batch))
+            if self.with_tags:
+                rows.setdefault(_TAGS, []).append(as_stored(self.teacher.probabilities(wavs, rate), batch))
+            mixtures += [note for _, note in heard]
+        index = {"keys": keys, **({"mixtures": mixtures} if any(mixtures) else {})}
+        return {"json": index, **{ending: np.concatenate(arrays) for ending, arrays in rows.items()}}
+
+
+class TaughtEmbeddings:
+    """The store as it is read, by memory map: no teacher, no audio, and nothing of its size in memory.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+    keys_by_part : dict of str to list of (str, str)
+        The views of one clip follow each other.
+    endings : sequence of str
+        Of a shard's files.
+
+    Raises
+    ------
+    CheckpointError
+        A shard is not as it was written; it is named.
+    """
+
+    def __init__(self, folder, keys_by_part, endings):
+        self.kinds = [ending for ending in endings if ending != "json"]
+        self.shards, self.n_views, firsts = [], 0, []
+        self._places = {}
+        for part, keys in keys_by_part.items():
+            for first in range(0, len(keys), SHARD_SIZE):
+                shard = shard_path(folder, part, first)
+                index = read_json(checked_files(shard, endings)["json"])
+                wanted = keys[first : first + SHARD_SIZE]
+                if [tuple(key) for key in index["keys"]] != wanted:
+                    raise damaged(shard, "it is of other clips")
+                self.shards.append(shard)
+                firsts.append(self.n_views)
+                for offset, (name, _) in enumerate(wanted):
+                    begin, count = self._places.get(name, (self.n_views + offset, 0))
+                    self._places[name] = begin, count + 1
+                self.n_views += len(wanted)
+        self._firsts, self._mapped = np.array(firsts), {}
+        self.embed_dim = self._map(0, "npy").shape[1]
+
+    def __getstate__(self):
+        # A memory map would be sent to a worker as the numbers in it.
+        return {**self.__dict__, "_mapped": {}}
+
+    def __len__(self):
+        return self.n_views
+
+    def place(self, name):
+        """(row of a clip's first view, number of its views)."""
+        return self._places[name]
+
+    def forget_names(self):
+        """Drop the clips' names, once their places are known: workers need not carry them."""
+        self._places = {}
+
+    def get(self, row, kind="npy"):
+        """One row of a kind of file: numpy.ndarray, float16; a copy."""
+        shard = int(np.searchsorted(self._firsts, row, side="right")) - 1
+        return np.array(self._map(shard, kind)[row - self._firsts[shard]])
+
+    def _map(self, shard, kind):
+        if (shard, kind) not in self._mapped:
+            if len(self._mapped) >= _MAX_OPEN:
+                self._mapped.clear()
+            self._mapped[shard, kind] = np.load(shard_file(self.shards[shard], kind), mmap_mode="r")
+        return self._mapped[shard, kind]
+
+
+class StoredTeacher(nn.Module):
+    """A teacher that has said all it will say: what a run asks of a teacher, from its store.
+
+    Arguments
+    ---------
+    store : EmbeddingStore
+    """
+
+    def __init__(self, store):
+        super().__init__()
+        self.store = store
+        self.kind = self.score_kind = self.embed_dim = None
+
+    def scale(self, n_processes=0, ray_address=None):
+        """See :meth:`tinyclap.data.shard_store.ShardStore.scale`."""
+        self.store.scale(n_processes, ray_address)
+
+    @property
+    def folder(self):
+        """The store's."""
+        return self.store.folder
+
+    def load(self):
+        """Make what is missing of the store, and open it; the teacher's own weights are then let go."""
+        note = self.store.load().note()
+        self.kind, self.embed_dim, self.score_kind = note["kind"], note["embed_dim"], note["score_kind"]
+        self._text_side = note["text_side"]
+        self.store.teacher = None
+        return self
+
+    def text_side(self):
+        """What a student of this teacher writes into its own config, as it was when the store was begun."""
+        return self._text_side
+
+
+def stored_teacher(folder, teacher, views, features, cache_log_mel=True, **options):
+    """A recipe's teacher: itself where `folder` is None, asked in every step; else one that is asked once.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike or None
+    teacher : tinyclap.teachers.FrozenTeacher
+    views : tinyclap.data.crop_views.CropViews
+    features : tinyclap.features.LogMel
+        The student's.
+    cache_log_mel : bool
+        Store its output too: a run then reads no audio, and the store is larger (88 kB a crop of 5 s at hop 320).
+    options
+        See :class:`EmbeddingStore`.
+    """
+    if folder is None:
+        return teacher
+    return StoredTeacher(EmbeddingStore(folder, teacher, views, features if cache_log_mel else None, **options))
