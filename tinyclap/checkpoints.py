@@ -301,6 +301,37 @@ def load_student(run_or_folder):
     )
 
 
+def fold_folder(run_or_folder, target):
+    """Write the folded student of a run as a folder of its own; see ``AudioStudent.fold``.
+
+    Arguments
+    ---------
+    run_or_folder : str or os.PathLike
+        As in :func:`load_student`.
+    target : str or os.PathLike
+        Not the student's own folder: its training-time form stays.
+
+    Returns
+    -------
+    nn.Module
+        The folded student.
+
+    Raises
+    ------
+    CheckpointError
+        Nothing is there, it cannot be folded, or the target is the source.
+    """
+    student, config = load_student(run_or_folder)
+    if not hasattr(student, "fold"):
+        raise CheckpointError(f"{run_or_folder}: {type(student).__name__} is no audio student, so it does not fold")
+    if Path(target).resolve() in (Path(run_or_folder).resolve(), (Path(run_or_folder) / "student").resolve()):
+        raise CheckpointError(f"{target} holds the student that is to be folded; give another folder")
+    extra = {key: value for key, value in config.items() if key not in _RESERVED}
+    folded = student.fold()
+    save_folder(folded, target, {**extra, "folded_from_sha256": config["weights_sha256"]})
+    return folded
+
+
 def load_frozen_encoder(run_or_folder, reference_frozen_drift=False):
     """Load the student of a run for stage 2: its projection trains on, its encoder is frozen.
 

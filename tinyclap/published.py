@@ -104,6 +104,10 @@ class _Published(nn.Module):
         """Embed clips of any length, rate and channels: unit rows (B, D); see ``AudioStudent.embed_audio``."""
         return self.audio.embed_audio(wavs, sample_rate_hz, batch_size)
 
+    def fold(self):
+        """The audio tower alone, with the same function and fewer numbers; see ``AudioStudent.fold``."""
+        return self.audio.fold()
+
 
 class MsClap2022(_Published):
     """Microsoft CLAP 2022: CNN14 and BERT with a 1024-dimensional shared space.

@@ -2,20 +2,28 @@
 
 SpeechBrain's ``Brain`` gives the loop, precision, DDP and checkpoints. Traps of it that are closed here: an evaluation
 without a checkpoint only logs a line (we raise); the file logger keeps two decimals (we write full precision); random
-state is no part of a checkpoint (every step is seeded by its place, so a resumed run repeats an unbroken one).
+state is no part of a checkpoint (every step is seeded by its place, so a resumed run repeats an unbroken one); the host
+waits for every step's loss (we fetch many at once); gradients accumulated when an epoch or a checkpoint comes are lost
+(we step at an epoch's end, and save between steps of the optimiser); a run killed while it saves cannot go on (ours
+throws the half checkpoint away).
 """
 
 import csv
+import inspect
 import json
 import logging
+import math
 import os
 from pathlib import Path
 
 import speechbrain as sb
 import torch
+from speechbrain.core import INTRA_EPOCH_CKPT_FLAG
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from torch.nn.parallel import DistributedDataParallel
 
+from tinyclap.brains.step_log import StepLog
+from tinyclap.brains.whole_checkpoints import drop_half_saved, save_whole
 from tinyclap.checkpoints import save_folder
 from tinyclap.ema import WeightAverage
 from tinyclap.errors import CheckpointError, ConfigError
@@ -39,6 +47,10 @@ class RecipeBrain(sb.Brain):
         missing = [key for key in self.required_hparams if key not in hparams]
         if missing:
             raise ConfigError(f"{type(self).__name__} needs the YAML keys: {', '.join(missing)}")
+        if getattr(modules["student"], "folded", False):
+            raise ConfigError(
+                "the student is folded: it has no norms left to train with; give the student it was folded from"
+            )
         super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
         # Depthwise convolutions of a batch run about 1.5 times as fast in this order on CPUs, and no slower on GPUs.
         self.modules.student.to(memory_format=torch.channels_last)
@@ -46,7 +58,7 @@ class RecipeBrain(sb.Brain):
         self.average = self.make_average()
         if self.average is not None:
             self.checkpointer.add_recoverable("average", self.average.to(self.device))
-        self.terms_sum, self.n_terms = {}, 0
+        self.terms_sum, self.n_terms, self.step_log = {}, 0, StepLog()
 
     def make_average(self):
         """The average of the student's weights that is validated and released, or None."""
@@ -59,15 +71,21 @@ class RecipeBrain(sb.Brain):
         return True
 
     def init_optimizers(self):
-        """Give the optimiser trainable parameters only: a frozen teacher or encoder has no state there."""
+        """Give the optimiser trainable parameters only: a frozen teacher or encoder has no state there.
+
+        One that has a fused form, which updates all weights in one pass, uses it.
+        """
         trainable = [parameter for parameter in self.modules.parameters() if parameter.requires_grad]
-        self.optimizer = self.opt_class(trainable)
+        may_fuse = "fused" in inspect.signature(self.opt_class).parameters and self.device_type in ("cpu", "cuda")
+        self.optimizer = self.opt_class(trainable, **({"fused": True} if may_fuse else {}))
         self.optimizers_dict = {"optimizer": self.optimizer}
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
 
     def on_fit_start(self):
-        """Recover the newest checkpoint, and drop logged steps that it does not know."""
+        """Recover the newest whole checkpoint, and drop logged steps that it does not know."""
+        for name in drop_half_saved(self.checkpointer):
+            logger.warning("%s was being saved when the run was stopped: it is thrown away", name)
         super().on_fit_start()
         self._truncate_logs()
 
@@ -101,14 +119,76 @@ class RecipeBrain(sb.Brain):
         progress = (epoch - 1 + (step - 1) / self.steps_per_epoch) / self.hparams.epoch_counter.limit
         return self.hparams.lr_schedule.lr_at(min(progress, 1.0))
 
+    def fit_batch(self, batch):
+        """One step, as SpeechBrain's, but the host does not wait for its loss.
+
+        Gradients are accumulated over ``grad_accumulation_factor`` batches; what is left of them at the end of an epoch
+        makes a step of its own, so far smaller.
+        """
+        should_step = self._is_whole_step()
+        self.on_fit_batch_start(batch, should_step)
+        with self.no_sync(not should_step):
+            with self.training_ctx:
+                outputs = self.compute_forward(batch, sb.Stage.TRAIN)
+                loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
+            self.scaler.scale(loss / self.grad_accumulation_factor).backward()
+        if should_step:
+            self.optimizers_step()
+        self.on_fit_batch_end(batch, outputs, loss, should_step)
+        return loss.detach()
+
+    def _is_whole_step(self):
+        return self.step % self.grad_accumulation_factor == 0 or self.step == self.steps_per_epoch
+
     def on_fit_batch_end(self, batch, outputs, loss, should_step):
-        """Move the weight average, and write the step down."""
+        """Move the weight average, and note the step."""
         if should_step and self.average is not None and self.is_averaging():
-            student = self.modules.student
-            self.average.update(getattr(student, "module", student))
-        if if_main_process():
-            row = {"epoch": self.hparams.epoch_counter.current, "step": self.step, "lr": self.lr, "loss": loss.item()}
-            self._append_row("train_steps.csv", {**row, **self.last_terms})
+            self.average.update(_unwrapped(self.modules.student))
+        known = {"epoch": self.hparams.epoch_counter.current, "step": self.step, "lr": self.lr}
+        if self.step_log.add(known, {"loss": loss, **self.last_terms}):
+            self._write_steps()
+
+    def update_average(self, loss, avg_loss):
+        """Running mean of the losses; while it trains, :meth:`_write_steps` works it out."""
+        return self.avg_train_loss if self.is_training_stage else super().update_average(loss, avg_loss)
+
+    def _write_steps(self):
+        """Fetch the steps that were noted: write them down, and bring the means up to them.
+
+        Raises
+        ------
+        ValueError
+            More losses of this epoch than ``nonfinite_patience`` were not finite.
+        """
+        rows = self.step_log.fetch()
+        for row in rows:
+            if math.isfinite(row["loss"]):
+                self.avg_train_loss -= self.avg_train_loss / row["step"]
+                self.avg_train_loss += row["loss"] / row["step"]
+            else:
+                self.nonfinite_count += 1
+                logger.warning("the loss of step %d of epoch %d is not finite", row["step"], row["epoch"])
+            self._add_terms({name: value for name, value in row.items() if name not in _STEP_FIELDS})
+        if rows and if_main_process():
+            self._append_rows("train_steps.csv", rows)
+        if self.nonfinite_count > self.nonfinite_patience:
+            raise ValueError(
+                f"{self.nonfinite_count} losses of epoch {rows[-1]['epoch']} were not finite; lower --lr, or see in "
+                "train_steps.csv which term it is"
+            )
+
+    def _add_terms(self, terms):
+        self.n_terms += 1
+        for name, value in terms.items():
+            self.terms_sum[name] = self.terms_sum.get(name, 0.0) + value
+
+    def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
+        return self._is_whole_step() and super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
+
+    def _save_intra_epoch_ckpt(self):
+        self._write_steps()  # the checkpoint knows the mean of their losses
+        mark = {INTRA_EPOCH_CKPT_FLAG: True}
+        save_whole(self.checkpointer, mark, False, ckpt_predicate=lambda kept: INTRA_EPOCH_CKPT_FLAG in kept.meta)
 
     def compute_objectives(self, predictions, batch, stage):
         """The weighted sum of the terms; their values are kept for the log."""
@@ -117,23 +197,24 @@ class RecipeBrain(sb.Brain):
         unknown = {name for name, weight in weights.items() if weight} - set(terms)
         if unknown:
             raise ConfigError(f"loss_weights names {sorted(unknown)}; the terms are {sorted(terms)}")
-        self.last_terms = {name: term.detach().item() for name, term in terms.items()}
-        for name, value in self.last_terms.items():
-            self.terms_sum[name] = self.terms_sum.get(name, 0.0) + value
-        self.n_terms += 1
+        self.last_terms = {name: term.detach() for name, term in terms.items()}
+        if stage != sb.Stage.TRAIN:
+            self._add_terms({name: term.item() for name, term in self.last_terms.items()})
         return sum(weights.get(name, 1.0) * term for name, term in terms.items())
 
     def on_stage_start(self, stage, epoch=None):
         """Forget the terms of the stage before."""
+        self.is_training_stage = stage == sb.Stage.TRAIN
         if stage != sb.Stage.TRAIN or self.step == 0:
             self.terms_sum, self.n_terms = {}, 0
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Log the stage; after validation, step the schedule and save a checkpoint, keeping the best and the last."""
-        means = {name: total / max(self.n_terms, 1) for name, total in self.terms_sum.items()}
         if stage == sb.Stage.TRAIN:
-            self.train_stats = {"loss": float(stage_loss), **means}
+            self._write_steps()
+            self.train_stats = {"loss": self.avg_train_loss, **self._term_means()}
             return
+        means = self._term_means()
         if stage == sb.Stage.VALID:
             stats = {"loss": float(stage_loss), **means, **self.validation_stats()}
             self.hparams.lr_schedule.on_epoch_end(stats["loss"])
@@ -147,7 +228,10 @@ class RecipeBrain(sb.Brain):
                 epoch, self.hparams.epoch_counter.limit, self.lr, self.train_stats["loss"], shown,
             )  # fmt: skip
             meta = {"valid_loss": stats["loss"], **stats, "criterion": self.criterion(stats)}
-            self.checkpointer.save_and_keep_only(meta=meta, min_keys=["criterion"])
+            save_whole(self.checkpointer, meta, min_keys=["criterion"])
+
+    def _term_means(self):
+        return {name: total / max(self.n_terms, 1) for name, total in self.terms_sum.items()}
 
     def criterion(self, stats):
         """What the best checkpoint has least of: the validation loss, unless a subclass says otherwise.
@@ -167,8 +251,7 @@ class RecipeBrain(sb.Brain):
         """The network that is validated and released: the weight average where there is one."""
         if self.average is not None and (self.hparams.ema_decay is not None or int(self.average.n_updates) > 0):
             return self.average.average
-        student = self.modules.student
-        return getattr(student, "module", student)
+        return _unwrapped(self.modules.student)
 
     def recover_best(self):
         """Load the checkpoint with the least :meth:`criterion`.
@@ -215,14 +298,14 @@ class RecipeBrain(sb.Brain):
     def _path(self, name):
         return Path(self.hparams.output_folder) / name
 
-    def _append_row(self, name, row):
+    def _append_rows(self, name, rows):
         path = self._path(name)
         is_new = not path.exists() or path.stat().st_size == 0
         with open(path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             if is_new:
                 writer.writeheader()
-            writer.writerow(row)
+            writer.writerows(rows)
 
     def _truncate_logs(self):
         """Drop what was logged after the checkpoint that is resumed from, so that no step is counted twice."""
@@ -248,10 +331,14 @@ class RecipeBrain(sb.Brain):
         """Take up the sums of the terms where the interrupted epoch left them, for its means in the history."""
         for row in csv.DictReader(lines):
             if int(row["epoch"]) == epoch:
-                self.n_terms += 1
-                for name in [name for name in row if name not in _STEP_FIELDS]:
-                    self.terms_sum[name] = self.terms_sum.get(name, 0.0) + float(row[name])
+                self._add_terms({name: float(value) for name, value in row.items() if name not in _STEP_FIELDS})
 
     def _is_known(self, line, known):
         epoch, step = (int(word) for word in line.split(",")[:2])
         return (epoch, step) <= known if self.step > 0 else epoch <= known[0]
+
+
+def _unwrapped(student):
+    """The network itself, out of what DistributedDataParallel or torch.compile put around it."""
+    student = getattr(student, "module", student)
+    return getattr(student, "_orig_mod", student)

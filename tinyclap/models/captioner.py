@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from tinyclap.clip_groups import clip_groups
 from tinyclap.configurable import configurable
 from tinyclap.decoding import Hypotheses, WordChoices, search, word_choices
 from tinyclap.errors import AudioError, ConfigError
@@ -280,18 +281,10 @@ class Captioner(nn.Module):
         return range(len(clips)), lambda: self.encode(wavs, n_samples, batch_dynamic_range=True)
 
     def _groups(self, clips, batch_size):
-        """Clips cut into pieces; those with pieces of the same lengths go together, so that no zeros are heard."""
-        by_shape = {}
-        for index, clip in enumerate(clips):
-            pieces = self.policy.cut(clip, self.sample_rate_hz)
-            by_shape.setdefault(pieces.shape, []).append((index, pieces))
-        groups = []
-        for members in by_shape.values():
-            for first in range(0, len(members), batch_size):
-                part = members[first : first + batch_size]
-                pieces = torch.cat([pieces for _, pieces in part])
-                groups.append(([index for index, _ in part], partial(self._joined, pieces, len(part))))
-        return groups
+        return [
+            (owners, partial(self._joined, torch.cat(pieces), len(owners)))
+            for owners, pieces in clip_groups(clips, self.sample_rate_hz, self.policy, batch_size)
+        ]
 
     def _joined(self, pieces, n_clips):
         """Encode the pieces of clips and set the frames of each clip's pieces one after the other."""

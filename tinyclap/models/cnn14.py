@@ -89,6 +89,8 @@ class Cnn14(nn.Module):
 class _ConvBlock(nn.Module):
     """Twice: 3×3 convolution without bias, batch norm, ReLU."""
 
+    conv_norms = (("conv1", "bn1"), ("conv2", "bn2"))  # what folding.py may join
+
     def __init__(self, n_in, n_out):
         super().__init__()
         self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)

@@ -68,6 +68,9 @@ class EfficientNetB2(nn.Module):
     torch.Size([1, 4, 1408])
     """
 
+    mel_frames_each = 32  # of a frame, where frames that count are counted
+    conv_norms = (("_conv_stem", "_bn0"), ("_conv_head", "_bn1"))  # what folding.py may join
+
     def __init__(
         self,
         n_mels=64,
@@ -121,11 +124,13 @@ class EfficientNetB2(nn.Module):
 
     def n_valid_frames(self, n_mel_frames):
         """How many frames count of clips of `n_mel_frames` (B,) mel frames, as published: a 32nd, and at least 1."""
-        return (n_mel_frames // 32).clamp(min=1)
+        return (n_mel_frames // self.mel_frames_each).clamp(min=1)
 
 
 class _Block(nn.Module):
     """Inverted residual: expand, depthwise, squeeze-excite, project, skip."""
+
+    conv_norms = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
 
     def __init__(self, n_in, n_out, expansion, kernel, stride, size, drop, norm):
         super().__init__()
@@ -175,7 +180,9 @@ class _SameConv(nn.Conv2d):
         if self.n_more:
             feature_map = F.pad(feature_map, (0, self.n_more, 0, self.n_more))
         weight = self.weight if scale is None else self.weight * scale[:, None, None, None]
-        return F.conv2d(feature_map, weight, shift, self.stride, self.padding, groups=self.groups)
+        return F.conv2d(
+            feature_map, weight, self.bias if shift is None else shift, self.stride, self.padding, groups=self.groups
+        )
 
     def smallest_input(self, n_out):
         """The smallest map of which `n_out` places are made."""

@@ -10,6 +10,7 @@ from torch import nn
 from tinyclap.configurable import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.models.encoding import as_encoding, at_least_frames, last_halving
+from tinyclap.models.inverted_residual import Widening, can_train_fast, inverted_residual
 
 _STEM_WIDTH, _FIRST_WIDTH, _SECOND_WIDTH = 48, 24, 48
 _N_FIXED = 3  # the blocks with ids 1 to 3 are always there; strides at 1 and 3
@@ -189,11 +190,17 @@ class PhiNet(nn.Module):
         log_mel = at_least_frames(log_mel, self._n_min_frames)
         # bn0 normalises each mel bin: it wants the bins where channels are.
         feature_map = self.bn0(log_mel.transpose(1, 2).unsqueeze(3)).permute(0, 3, 2, 1)
-        middle = feature_map
+        middle, stem = feature_map, None
         for index, layer in enumerate(self._layers):
             if index == self._last_halving:
                 middle = feature_map
-            feature_map = layer(feature_map)
+            if isinstance(layer, _SeparableConv) and layer.joins(self._layers[index + 1], feature_map):
+                # what is left of the stem expands its one channel, as if it were part of the block after it
+                feature_map, stem = layer.depthwise(feature_map), layer
+            elif stem is not None:
+                feature_map, stem = layer.trained_fast(feature_map, stem.widening), None
+            else:
+                feature_map = layer(feature_map)
         return feature_map, middle
 
     def forward(self, log_mel):
@@ -228,8 +235,23 @@ class _Block(nn.Module):
         layers += [nn.Conv2d(n_hidden, n_out, 1, bias=False), nn.BatchNorm2d(n_out, **norm)]
         self._layers = nn.ModuleList(layers)
         self.skip = residuals and stride == 1 and n_in == n_out
+        self.has_formula = not squeeze_excite and not h_swish  # in inverted_residual.py
+        self.by_layers = False
+
+    def can_train_fast(self, feature_map):
+        """Whether :meth:`trained_fast` may take the place of the layers."""
+        norms = [layer for layer in self._layers if isinstance(layer, nn.BatchNorm2d)]
+        return self.has_formula and not self.by_layers and len(norms) > 1 and can_train_fast(feature_map, norms)
+
+    def trained_fast(self, feature_map, widening=None):
+        """What the layers do, in one function; `widening` is the stem's where the block has none."""
+        dropout, depthwise, norm2, _, project, norm3 = self._layers[-6:]
+        widening = widening or Widening(*(self._layers[:2] if len(self._layers) > 6 else (None, None)))
+        return inverted_residual(feature_map, widening, dropout.p, depthwise, norm2, project, norm3, self.skip)
 
     def forward(self, feature_map):
+        if self.can_train_fast(feature_map):
+            return self.trained_fast(feature_map)
         out = feature_map
         for layer in self._layers:
             out = layer(out)
@@ -244,6 +266,24 @@ class _SeparableConv(nn.Module):
         depthwise = nn.Conv2d(n_in, n_in, 3, stride, groups=n_in, bias=False)
         pointwise = nn.Conv2d(n_in, n_out, 1, bias=False)
         self._layers = nn.ModuleList([depthwise, pointwise, nn.BatchNorm2d(n_out, **norm), activation])
+
+    @property
+    def depthwise(self):
+        """The first convolution."""
+        return self._layers[0]
+
+    @property
+    def widening(self):
+        """The second one and its norm."""
+        return Widening(self._layers[1], self._layers[2])
+
+    def joins(self, block, feature_map):
+        """Whether all but the first convolution may be trained as part of the block after it."""
+        return (
+            isinstance(block, _Block)
+            and block.can_train_fast(feature_map)
+            and can_train_fast(feature_map, [self.widening.norm])
+        )
 
     def forward(self, feature_map):
         for layer in self._layers:
@@ -289,3 +329,17 @@ def _smallest_input(layers):
     for kernel, stride, padding in reversed(steps):
         size = max(1, (size - 1) * stride + kernel - padding)
     return size
+
+
+def train_by_layers(module, wanted=True):
+    """Let every PhiNet in a module train through PyTorch's own layers, as a peer to measure against.
+
+    Arguments
+    ---------
+    module : nn.Module
+    wanted : bool
+        False goes back to :mod:`tinyclap.models.inverted_residual`, which is the default and gives the same.
+    """
+    for block in module.modules():
+        if isinstance(block, _Block):
+            block.by_layers = wanted

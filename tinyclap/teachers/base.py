@@ -8,6 +8,7 @@ from torch import nn
 
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.prompts import TINYCLAP_TEMPLATE
+from tinyclap.teachers.precision import PRECISIONS
 
 SCORE_KINDS = ("cosine", "dot", "sqrt_dot")
 
@@ -101,8 +102,9 @@ def fitting_options(teacher_class, what, more, options, **given):
 class FrozenTeacher(nn.Module):
     """Base of the teachers: always in eval mode, never with gradients, weights loaded by one call.
 
-    A subclass sets ``sample_rate_hz``, ``embed_dim`` and ``score_kind`` at the latest in ``load``, and implements
-    ``load``, ``embed_audio``, ``embed_text`` and ``text_side``.
+    A subclass sets ``sample_rate_hz``, ``embed_dim`` and ``score_kind`` at the latest in ``_load``, and implements
+    ``_load``, ``embed_audio``, ``embed_text``, ``text_side``, ``_decides`` (what of its identity is its own) and, where
+    its audio side can run in bfloat16, ``_to_bf16``.
 
     Arguments
     ---------
@@ -116,7 +118,7 @@ class FrozenTeacher(nn.Module):
     def __init__(self, kind):
         super().__init__()
         self.kind = kind
-        self.is_loaded = False
+        self.is_loaded, self.precision = False, "fp32"
         super().train(False)
 
     def train(self, mode=True):
@@ -137,6 +139,55 @@ class FrozenTeacher(nn.Module):
             self.requires_grad_(False)
             self.train(False)
         return self
+
+    def use_precision(self, precision):
+        """Choose in which numbers the audio side is computed; text stays in float32.
+
+        Arguments
+        ---------
+        precision : {"fp32", "bf16"}
+            "bf16" folds the norms and takes channels-last bfloat16 for the encoder: about 2.5 times as fast where the
+            processor has such instructions, at a cosine to fp32 above 0.999. It cannot be undone.
+
+        Returns
+        -------
+        FrozenTeacher
+            Itself.
+
+        Raises
+        ------
+        ConfigError
+            The precision is unknown, this teacher has no such form, or it is in bf16 already and fp32 is asked for.
+        CheckpointError
+            The weights are not loaded yet.
+        """
+        if precision not in PRECISIONS:
+            raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+        if precision == self.precision:
+            return self
+        if precision == "fp32":
+            raise ConfigError(f"the {self.kind} teacher is in {self.precision} already; load another for fp32")
+        self._require_loaded()
+        self._to_bf16()
+        self.precision = precision
+        return self
+
+    def _to_bf16(self):
+        raise ConfigError(f"the {self.kind} teacher runs in fp32 alone; leave its precision at fp32")
+
+    def identity(self):
+        """What decides its outputs, JSON-able, weights and precision included: for stores that must not be mixed up.
+
+        Raises
+        ------
+        CheckpointError
+            The weights, or what else decides, cannot be read.
+        """
+        precision = {} if self.precision == "fp32" else {"precision": self.precision}
+        return {"kind": self.kind, **self._decides(), **precision}
+
+    def _decides(self):
+        raise ConfigError(f"the {self.kind} teacher cannot say what its outputs depend on, so they cannot be stored")
 
     def _require_loaded(self):
         if not self.is_loaded:

@@ -114,7 +114,7 @@ class CaptioningTeacher(FrozenTeacher):
         """
         self._require_weights()
         choices = {"n_word_choices": self.n_word_choices} if self.n_word_choices else {}
-        return {"kind": self.kind, **self._decides(), **choices}
+        return {**super().identity(), **choices}
 
     def _require_weights(self):
         if self.weights is None:

@@ -5,6 +5,7 @@ import torch
 from tinyclap.checkpoints import load_student
 from tinyclap.errors import CheckpointError
 from tinyclap.teachers.base import FrozenTeacher
+from tinyclap.teachers.precision import in_bf16
 
 
 class CheckpointTeacher(FrozenTeacher):
@@ -34,6 +35,16 @@ class CheckpointTeacher(FrozenTeacher):
 
             self._text = make_text_side(self.folder_config["text_side"], self.text_weights)
             self.score_kind, self.default_templates = self._text.score_kind, self._text.default_templates
+
+    def _to_bf16(self):
+        if hasattr(self.model, "embed_text"):
+            self.model.audio = in_bf16(self.model.audio)
+        else:
+            self.model = in_bf16(self.model)
+
+    def _decides(self):
+        self._require_loaded()
+        return {"weights_sha256": self.folder_config["weights_sha256"]}
 
     @torch.no_grad()
     def embed_audio(self, wavs, sample_rate_hz):

@@ -5,6 +5,8 @@ The library's feature extractor crops at random what is longer than its window (
 first, at fixed places, and nothing is left to truncate.
 """
 
+import hashlib
+
 import torch
 import torch.nn.functional as F
 
@@ -79,7 +81,15 @@ class HfClapTeacher(FrozenTeacher):
         # No window is longer than the model's: the flag of the fused models is False by construction. The extractor
         # sets one flag at random when none is longer, which would mix a random crop in.
         inputs["is_longer"] = torch.zeros(len(windows), 1, dtype=torch.bool)
-        return _rows(self.model.get_audio_features(**inputs.to(device)))
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return _rows(self.model.get_audio_features(**inputs.to(device))).float()
+
+    def _to_bf16(self):
+        """Nothing to change: its passes run under autocast, since its library casts back and forth by itself."""
+
+    def _decides(self):
+        self._require_loaded()
+        return {"weights": self.weights, "revision": self.revision, "weights_sha256": _digest(self.model)}
 
     @torch.no_grad()
     def embed_text(self, texts):
@@ -92,6 +102,15 @@ class HfClapTeacher(FrozenTeacher):
     def text_side(self):
         """What a student of this teacher writes into its own config, to be scored later."""
         return {"kind": "hf_clap", "weights": self.weights, "revision": self.revision}
+
+
+def _digest(model):
+    """SHA-256 of a model's names and numbers, whatever files they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _rows(output):

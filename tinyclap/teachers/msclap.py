@@ -9,10 +9,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from tinyclap.checkpoints import sha256_of
 from tinyclap.download import download, zenodo_file
 from tinyclap.errors import CheckpointError
 from tinyclap.published import load_published
 from tinyclap.teachers.base import FrozenTeacher
+from tinyclap.teachers.precision import in_bf16
 
 ZENODO_RECORD_ID = "7312125"
 FILE_NAME = "CLAP_weights_2022.pth"
@@ -61,12 +63,21 @@ class MsClapTeacher(FrozenTeacher):
         self.sample_rate_hz, self.embed_dim = 44100, 1024
 
     def _load(self):
+        self.model = load_published("msclap2022", path=self._path(), tokenizer=str(self.tokenizer))
+
+    def _path(self):
         path = fetch_weights(self.cache) if str(self.weights) == "download" else Path(self.weights)
         if not path.exists():
             raise CheckpointError(
                 f"no file {path}; give the path of {FILE_NAME} (zenodo.org/records/{ZENODO_RECORD_ID}) or 'download'"
             )
-        self.model = load_published("msclap2022", path=path, tokenizer=str(self.tokenizer))
+        return path
+
+    def _to_bf16(self):
+        self.model.audio = in_bf16(self.model.audio)
+
+    def _decides(self):
+        return {"weights_sha256": sha256_of(self._path())}
 
     @torch.no_grad()
     def embed_audio(self, wavs, sample_rate_hz):

@@ -5,9 +5,11 @@ Weights: ``student_model.ckpt`` of huggingface.co/fpaissan/tinyCLAP.
 
 import torch
 
+from tinyclap.checkpoints import sha256_of
 from tinyclap.published import load_published
 from tinyclap.teachers.base import FrozenTeacher
 from tinyclap.teachers.msclap import MsClapTeacher
+from tinyclap.teachers.precision import in_bf16
 
 
 class PublishedStudent(FrozenTeacher):
@@ -36,6 +38,12 @@ class PublishedStudent(FrozenTeacher):
     def _load(self):
         self.text.load()
         self.model = load_published("tinyclap-student", path=self.weights, **self.architecture)
+
+    def _to_bf16(self):
+        self.model.audio = in_bf16(self.model.audio)
+
+    def _decides(self):
+        return {**self.architecture, "weights_sha256": sha256_of(self.weights)}
 
     @torch.no_grad()
     def embed_audio(self, wavs, sample_rate_hz):

@@ -21,6 +21,7 @@ from tinyclap.published import load_published
 from tinyclap.resample import resample
 from tinyclap.teachers.base import FrozenTeacher
 from tinyclap.teachers.calibration import read_calibration
+from tinyclap.teachers.precision import in_bf16
 from tinyclap.teachers.sentences import DEFAULT_ENCODER, SentenceEncoder
 from tinyclap.teachers.tag_text import DEFAULT_TEMPLATES, TagSpaceText
 from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
@@ -213,9 +214,11 @@ class TaggerTeacher(FrozenTeacher):
             "templates": list(self.default_templates),
         }
 
-    def identity(self):
-        """What decides its outputs, JSON-able: for stores that must not be mixed up."""
-        return {"kind": self.kind, "space": self.space, "width": self.width, "weights_sha256": sha256_of(self.weights)}
+    def _to_bf16(self):
+        self.model.audio = in_bf16(self.model.audio)
+
+    def _decides(self):
+        return {"space": self.space, "width": self.width, "weights_sha256": sha256_of(self.weights)}
 
     @torch.no_grad()
     def teach(self, wavs, sample_rate_hz):

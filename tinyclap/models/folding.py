@@ -1,0 +1,212 @@
+"""The same function with fewer numbers: norms go into their convolutions, and linear maps in a row become one.
+
+Source: ours. In evaluation a batch norm is a scale and a shift; between the last block of a published tinyCLAP student
+and the second layer of its head stands nothing that is not linear.
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+from tinyclap.errors import ConfigError
+
+
+class ScaleShift(nn.Module):
+    """What a batch norm is in evaluation: every channel times a number, plus a number.
+
+    Arguments
+    ---------
+    n_channels : int
+    dtype : torch.dtype, optional
+        Of the result; by default that of the input.
+
+    Example
+    -------
+    >>> ScaleShift(2)(torch.ones(1, 2, 3, 1)).shape
+    torch.Size([1, 2, 3, 1])
+    """
+
+    def __init__(self, n_channels, dtype=None):
+        super().__init__()
+        self.dtype = dtype
+        self.weight = nn.Parameter(torch.ones(n_channels))
+        self.bias = nn.Parameter(torch.zeros(n_channels))
+
+    def forward(self, feature_map):
+        """Scale and shift a map (B, C, H, W)."""
+        scaled = torch.addcmul(self.bias[:, None, None], feature_map, self.weight[:, None, None])
+        return scaled if self.dtype is None else scaled.to(self.dtype)
+
+
+class Every(nn.Module):
+    """Every so many-th row and column of a map (B, C, H, W): the places that a strided 1×1 convolution reads.
+
+    Arguments
+    ---------
+    stride : (int, int)
+
+    Example
+    -------
+    >>> Every((2, 2))(torch.zeros(1, 8, 5, 4)).shape
+    torch.Size([1, 8, 3, 2])
+    """
+
+    def __init__(self, stride):
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, feature_map):
+        """Return the map's rows and columns 0, s, 2s, …"""
+        return feature_map[:, :, :: self.stride[0], :: self.stride[1]]
+
+
+class _Applied(nn.Module):
+    """In the place of a norm that is called with the convolution before it and is now part of it."""
+
+    def forward(self, feature_map, conv):
+        return conv(feature_map)
+
+
+def folded(module):
+    """A copy in eval mode with the same function, whose batch norms are part of its convolutions.
+
+    Arguments
+    ---------
+    module : nn.Module
+        An encoder, or anything that holds some; it is not changed.
+
+    Returns
+    -------
+    nn.Module
+        Convolutions that a norm followed have a bias; norms that stand alone are a :class:`ScaleShift`.
+
+    Raises
+    ------
+    ConfigError
+        See :func:`fold_norms`.
+
+    Example
+    -------
+    >>> both = nn.Sequential(nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4)).eval()
+    >>> log_mel = torch.ones(1, 1, 5, 5)
+    >>> folded(both), torch.allclose(folded(both)(log_mel), both(log_mel))
+    (Sequential(
+      (0): Conv2d(1, 4, kernel_size=(3, 3), stride=(1, 1))
+      (1): Identity()
+    ), True)
+    """
+    return fold_norms(copy.deepcopy(module).eval())
+
+
+@torch.no_grad()
+def fold_norms(module):
+    """Make every batch norm part of the convolution before it, in place.
+
+    Arguments
+    ---------
+    module : nn.Module
+        In containers a norm belongs to the convolution that stands right before it. A module that runs its parts in an
+        order of its own names the pairs in ``conv_norms``: a tuple of (name of the convolution, name of the norm).
+
+    Returns
+    -------
+    nn.Module
+        `module`.
+
+    Raises
+    ------
+    ConfigError
+        A norm has no statistics of its own, so that it is not a fixed scale and shift.
+
+    Notes
+    -----
+    Computed in float64. A norm without a convolution before it, as the one on mel bins, becomes a
+    :class:`ScaleShift`: what follows it pads with zeros, so its shift cannot move on.
+    """
+    for part in list(module.modules()):
+        for conv_name, norm_name in _pairs(part):
+            norm = part.get_submodule(norm_name)
+            scale, shift = _scale_and_shift(norm, norm_name)
+            _absorb(part.get_submodule(conv_name), scale, shift)
+            after = nn.Identity() if type(norm) is nn.BatchNorm2d else _Applied()
+            setattr(part, norm_name, after)
+    for part in list(module.modules()):
+        for name, norm in list(part.named_children()):
+            if isinstance(norm, nn.BatchNorm2d):
+                scale, shift = _scale_and_shift(norm, name)
+                alone = ScaleShift(norm.num_features).to(scale.device)
+                alone.weight.copy_(scale)
+                alone.bias.copy_(shift)
+                setattr(part, name, alone.requires_grad_(False).to(norm.running_var.dtype))
+    return module
+
+
+def _pairs(part):
+    """Names of the convolutions of `part` and of the norms that follow them."""
+    if hasattr(part, "conv_norms"):
+        return [pair for pair in part.conv_norms if isinstance(getattr(part, pair[1], None), nn.BatchNorm2d)]
+    if not isinstance(part, (nn.Sequential, nn.ModuleList)):
+        return []
+    children = list(part.named_children())
+    return [
+        (before, after)
+        for (before, conv), (after, norm) in zip(children, children[1:], strict=False)
+        if isinstance(conv, nn.Conv2d) and type(norm) is nn.BatchNorm2d
+    ]
+
+
+def _scale_and_shift(norm, name):
+    """The two vectors of a norm in evaluation, in float64."""
+    if norm.running_var is None:
+        raise ConfigError(f"the norm {name} keeps no statistics, so it cannot be folded; build it with them")
+    gain = torch.ones_like(norm.running_var) if norm.weight is None else norm.weight
+    bias = torch.zeros_like(norm.running_var) if norm.bias is None else norm.bias
+    scale = gain.double() / (norm.running_var.double() + norm.eps).sqrt()
+    return scale, bias.double() - norm.running_mean.double() * scale
+
+
+def _absorb(conv, scale, shift):
+    """Let a convolution give its result times `scale` plus `shift`, both of shape (C,)."""
+    weight = conv.weight.double() * scale[:, None, None, None]
+    bias = shift if conv.bias is None else shift + conv.bias.double() * scale
+    conv.weight.copy_(weight)
+    conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
+
+
+@torch.no_grad()
+def compose_head(encoder, head):
+    """Make an encoder's last 1×1 convolution and the first linear map of a head one map, in place.
+
+    Arguments
+    ---------
+    encoder : nn.Module
+        Ends in ``pn_block``, then nothing but means; others are left as they are.
+    head : nn.Module or None
+        Its first linear map is called ``linear1`` or ``linear``.
+
+    Returns
+    -------
+    bool
+        Whether there was something to compose.
+
+    Notes
+    -----
+    ``W1 · mean(Wp m + bp) = (W1 Wp) · mean(m) + W1 bp``, where the mean is over the places that the convolution reads.
+    In float64. The encoder's frames are then those of its last block, ``embed_dim`` and ``frame_dim`` its width.
+    """
+    name = next((name for name in ("linear1", "linear") if isinstance(getattr(head, name, None), nn.Linear)), None)
+    conv = getattr(encoder, "pn_block", None)
+    if name is None or not isinstance(conv, nn.Conv2d) or encoder.pn_norm is not None or encoder.pooling != "mean":
+        return False
+    linear = getattr(head, name)
+    outer = linear.weight.double()
+    weight = outer @ conv.weight[:, :, 0, 0].double()
+    bias = outer @ conv.bias.double() + (0 if linear.bias is None else linear.bias.double())
+    composed = nn.Linear(conv.in_channels, linear.out_features).to(linear.weight)
+    composed.weight.copy_(weight)
+    composed.bias.copy_(bias)
+    setattr(head, name, composed)
+    encoder.pn_block = Every(conv.stride)
+    encoder.embed_dim = encoder.frame_dim = head.d_in = conv.in_channels
+    return True

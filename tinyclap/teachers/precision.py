@@ -1,0 +1,68 @@
+"""Audio towers in bfloat16: what is precise stays in float32, and what is most of the work runs in half the bits."""
+
+import copy
+
+import torch
+from torch import nn
+
+PRECISIONS = ("fp32", "bf16")
+# Levels in dB have four digits and bfloat16 less than three, so what norms them stays exact; and heads cost nothing.
+_KEPT = ("bn0", "classifier", "fc_audioset")
+
+
+class Bf16Encoder(nn.Module):
+    """A folded encoder whose weights and maps are bfloat16.
+
+    Arguments
+    ---------
+    encoder : nn.Module
+        Of a folded student; it is changed.
+
+    Example
+    -------
+    >>> from tinyclap.models.folding import folded
+    >>> from tinyclap.models.cnn14 import Cnn14
+    >>> encoding = Bf16Encoder(folded(Cnn14(channels=[8, 16], n_tags=0)))(torch.zeros(1, 4, 64))
+    >>> encoding.clip.shape, encoding.clip.dtype
+    (torch.Size([1, 16]), torch.float32)
+    """
+
+    def __init__(self, encoder):
+        super().__init__()
+        encoder.to(torch.bfloat16, memory_format=torch.channels_last)
+        for name in _KEPT:
+            if hasattr(encoder, name):
+                getattr(encoder, name).float()
+        self._normed = hasattr(encoder, "bn0")
+        if self._normed:
+            encoder.bn0.dtype = torch.bfloat16
+        self.encoder = encoder
+        self.n_mels, self.embed_dim, self.frame_dim = encoder.n_mels, encoder.embed_dim, encoder.frame_dim
+
+    def forward(self, log_mel):
+        """Encode log-mel spectrograms (B, F, M), float32, to an ``AudioEncoding`` in float32."""
+        encoding = self.encoder(log_mel if self._normed else log_mel.bfloat16())
+        middle = None if encoding.middle is None else encoding.middle.float()
+        return encoding._replace(clip=encoding.clip.float(), frames=encoding.frames.float(), middle=middle)
+
+    def tag_logits(self, clip):
+        """Return the logits (B, n_tags) of the tags, given `clip` (B, embed_dim)."""
+        return self.encoder.tag_logits(clip)
+
+
+def in_bf16(student):
+    """A copy of an audio tower for inference in bfloat16.
+
+    Arguments
+    ---------
+    student : AudioStudent
+
+    Returns
+    -------
+    AudioStudent
+        Folded, in channels-last order. Log-mel, head and embedding are computed in float32.
+    """
+    low = student.fold()
+    low = copy.deepcopy(low) if low is student else low
+    low.encoder = Bf16Encoder(low.encoder)
+    return low
