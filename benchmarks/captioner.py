@@ -1,147 +1,185 @@
 #!/usr/bin/env python3
-"""One clip of 10 s, batch 1, fp32, plain PyTorch: the captioning teacher against the student, and each stage's share.
+"""One clip of 10 s to a caption, batch 1, beam 3: ours against the small captioner's published code and its teacher.
 
-    OMP_NUM_THREADS=1 python benchmarks/captioner.py [--repeats 7] [--output results/benchmarks/captioner.json]
+    python benchmarks/captioner.py [--threads 1 2] [--repeats 15] [--only "frames"]
 
-The teacher is HTSAT-BART with beam 3 and 30 tokens, the student EfficientNet-B2 and its Transformer with beam 3 and 20
-words, both of the published sizes, with random weights: time does not depend on the weights, as long as neither stops
-early, which both are kept from. Teacher and student take turns, so that a busy moment meets both; medians, with the
-least and the greatest. On a busy machine processor time tells more than the clock: both are given.
+The student is EfficientNet-B2 with its Transformer and says 20 words; the teacher is HTSAT-BART and says 20 tokens.
+Both have the published sizes and random weights: time does not depend on them, as long as neither stops early, which
+all are kept from (so the share of the decoders is more than in use, where captions have 10 to 15 words). See
+peer_captioner.py for what the peers do. "runtime" is tinyclap.runtime on the exported folder, from samples to words.
 """
 
-import argparse
-import statistics
+import importlib.util
 import sys
-import time
+import tempfile
+import warnings
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+import numpy as np
 import torch
+from harness import Group, benchmark_main
+from peer_captioner import PublishedStudent, Teacher, filled
 
 from tinyclap.decoding import search
-from tinyclap.experiment import provenance, write_json
+from tinyclap.errors import ConfigError
+from tinyclap.export.captioner import export_captioner
+from tinyclap.export.sources import Source
+from tinyclap.export.write import ExportOptions
+from tinyclap.profiling import count_macs
 from tinyclap.published_captioners import Effb2Trm
 from tinyclap.published_wavcaps import WavcapsHtsatBart
+from tinyclap.runtime import load
 
-CLIP_S, N_WORDS, N_TOKENS, BEAM = 10, 20, 30, 3
-
-
-@torch.no_grad()
-def filled(network):
-    """Random weights at which nothing overflows: normal matrices, norms of one."""
-    torch.manual_seed(0)
-    for name, parameter in network.named_parameters():
-        if parameter.ndim > 1:
-            parameter.normal_(0, 0.02)
-        else:
-            parameter.fill_(1.0 if name.endswith("weight") else 0.0)
-    return network.eval()
+CLIP_S, N_WORDS, BEAM = 10, 20, 3
+PUBLISHED, TEACHER, TEACHER_BF16 = "published code, eager", "HTSAT-BART, fp32", "HTSAT-BART, bf16 weights"
+OURS, SAME = "tinyclap, torch", "same words as the published code"
+SEARCH = {"beam": BEAM, "max_words": N_WORDS, "min_words": N_WORDS - 1}
 
 
-class Clock:
-    """Wall and processor seconds of named stages."""
+class TorchStudent:
+    """Our captioner in torch, stage by stage."""
 
-    def __init__(self):
-        self.stages = {}
+    def __init__(self, captioner):
+        self.captioner = captioner
 
-    def __call__(self, name, work):
-        """Time `work()` under a name; returns what it gives."""
-        wall, processor = time.perf_counter(), time.process_time()
-        result = work()
-        seconds = (time.perf_counter() - wall, time.process_time() - processor)
-        self.stages.setdefault(name, []).append(seconds)
-        return result
+    @torch.inference_mode()
+    def frames(self, wavs):
+        return self.captioner.encode(wavs)
 
+    @torch.inference_mode()
+    def decode(self, encoded):
+        captioner = self.captioner
+        words, state = captioner.tokenizer, captioner.decoder.begin(encoded.frames, encoded.n_frames)
+        return search(captioner.decoder, state, words.start_id, words.end_id, **SEARCH).ids[:, 0]
 
-@torch.no_grad()
-def caption_by_student(network, wav, clock):
-    """Log-mel, encoder, decoder."""
-    captioner = network.captioner
-    log_mel = clock("student: log-mel", lambda: captioner.features(wav))
-    encoded = clock("student: encoder", lambda: captioner.encode(log_mel=log_mel))
-
-    def decode():
-        state = captioner.decoder.begin(encoded.frames, encoded.n_frames)
-        words = captioner.tokenizer
-        return search(
-            captioner.decoder, state, words.start_id, words.end_id, BEAM, max_words=N_WORDS, min_words=N_WORDS - 1
-        )
-
-    return clock("student: decoder", decode).ids.shape[-1]
+    def caption(self, wavs):
+        return self.decode(self.frames(wavs))
 
 
-@torch.no_grad()
-def caption_by_teacher(network, wav, clock):
-    """Log-mel, HTS-AT, BART's encoder over 1024 positions, BART's decoder."""
-    log_mel = clock("teacher: log-mel", lambda: network.features(wav))
-    frames = clock("teacher: HTS-AT", lambda: network.encoder(log_mel).frames)
-    hidden = clock("teacher: BART encoder", lambda: network.hidden(frames))
-    ids = clock("teacher: BART decoder", lambda: network._write(hidden, BEAM, N_TOKENS, N_TOKENS))
-    return ids.shape[-1]
+def runtimes(network, threads):
+    """Our exported captioner in every engine and precision that is here: name → CaptionModel."""
+    models = {}
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        folder = Path(scratch) / "captioner"
+        export_captioner(Source("captioner", network, {"source": "random weights"}), folder, ExportOptions())
+        for engine, precision in (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")):
+            if importlib.util.find_spec(engine) is None:
+                continue
+            try:
+                models[f"runtime, {engine} {precision}"] = load(folder, engine, precision, threads)
+            except ConfigError:  # no bf16 on this processor
+                continue
+    return models
 
 
-def summary(values):
-    """Median, least and greatest, in ms."""
-    values = [1000 * value for value in values]
-    return {"median_ms": statistics.median(values), "min_ms": min(values), "max_ms": max(values)}
+def groups(options):
+    """The two stages, then a caption from the samples."""
+    network = filled(Effb2Trm())
+    peer, ours = PublishedStudent(network.captioner), TorchStudent(network.captioner)
+    models = runtimes(network, options.threads)
+    wav = noise(16000)
+    frames, n_frames = peer.frames(wav), torch.tensor([(wav.shape[1] // 160 + 1) // 32])
+    yield to_frames(network, peer, ours, models, wav, frames)
+    yield to_words(peer, ours, models, ours.frames(wav), frames, n_frames)
+    yield to_caption(peer, ours, models, wav, peer.decode(frames, n_frames, BEAM, N_WORDS))
 
 
-def report(clock, kind):
-    """Stages, totals and the ratio, by the clock (0) or by processor time (1)."""
-    stages = {name: summary([seconds[kind] for seconds in all_seconds]) for name, all_seconds in clock.stages.items()}
-    totals = {}
-    for side in ("teacher", "student"):
-        mine = [all_seconds for name, all_seconds in clock.stages.items() if name.startswith(side)]
-        sums = [sum(stage[kind] for stage in stages_of_run) for stages_of_run in zip(*mine, strict=True)]
-        totals[side] = summary(sums)
-        for name in stages:
-            if name.startswith(side):
-                stages[name]["share"] = stages[name]["median_ms"] / totals[side]["median_ms"]
-    return {"stages": stages, **totals, "ratio": totals["teacher"]["median_ms"] / totals["student"]["median_ms"]}
+def noise(rate_hz):
+    """A clip (1, T)."""
+    return 0.1 * torch.randn(1, CLIP_S * rate_hz, generator=torch.Generator().manual_seed(1))
 
 
-def main():
-    """Time both and print the table; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--repeats", type=int, default=7, help="turns of each (default: 7)")
-    parser.add_argument("--output", default="results/benchmarks/captioner.json", help="JSON file for the figures")
-    options = parser.parse_args()
-    student, teacher = filled(Effb2Trm()), filled(WavcapsHtsatBart())
-    wav = {
-        network: torch.randn(1, CLIP_S * network.sample_rate_hz, generator=torch.Generator().manual_seed(1)) * 0.1
-        for network in (student, teacher)
-    }
-    clock = Clock()
-    for turn in range(options.repeats + 1):
-        if turn == 1:
-            clock = Clock()  # the first turn warms up
-        n_tokens = caption_by_teacher(teacher, wav[teacher], clock)
-        n_words = caption_by_student(student, wav[student], clock)
-    record = {
-        "benchmark": "captioner",
-        "clip_s": CLIP_S,
-        "beam": BEAM,
-        "n_words": n_words,
-        "n_tokens": n_tokens,
-        "repeats": options.repeats,
-        "wall": report(clock, 0),
-        "processor": report(clock, 1),
-        **provenance("cpu"),
-    }
-    write_json(options.output, record)
-    for kind in ("wall", "processor"):
-        figures = record[kind]
-        print(f"\n{kind} time, {record['n_threads']} thread(s), medians of {options.repeats}")
-        for name, stage in figures["stages"].items():
-            spread = f"[{stage['min_ms']:.1f}, {stage['max_ms']:.1f}]"
-            print(f"  {name:24s} {stage['median_ms']:9.1f} ms {spread:22s} {100 * stage['share']:5.1f} %")
-        for side in ("teacher", "student"):
-            print(f"  {side + ' in all':24s} {figures[side]['median_ms']:9.1f} ms")
-        print(f"  teacher / student        {figures['ratio']:9.1f}")
-    print(f"\nwritten to {options.output}")
-    return 0
+def to_frames(network, peer, ours, models, wav, frames):
+    """Log-mel and encoder."""
+    samples = wav.numpy()
+    log_mel = network.captioner.features(wav)
+    return Group(
+        "waveform to frames",
+        f"{CLIP_S} s at 16 kHz, batch 1",
+        {
+            PUBLISHED: lambda: peer.frames(wav),
+            OURS: lambda: ours.frames(wav),
+            **{name: lambda model=model: model.frames_graph.run({"wavs": samples}) for name, model in models.items()},
+        },
+        PUBLISHED,
+        n_macs=count_macs(network.captioner.encoder, log_mel)["n_macs"],
+        notes={
+            "relative error of the frames": {
+                name: error(model.frames_graph.run({"wavs": samples})[0], frames) for name, model in models.items()
+            }
+        },
+    )
+
+
+def to_words(peer, ours, models, encoded, frames, n_frames):
+    """The decoder; the runtime's is onnxruntime's, whatever the engine."""
+    name = next(iter(models))
+    wanted = peer.decode(frames, n_frames, BEAM, N_WORDS)
+    return Group(
+        f"frames to {N_WORDS} words",
+        f"{int(n_frames)} frames, beam {BEAM}, batch 1",
+        {
+            PUBLISHED: lambda: peer.decode(frames, n_frames, BEAM, N_WORDS),
+            OURS: lambda: ours.decode(encoded),
+            name: lambda: decoded(models[name], frames, n_frames),
+        },
+        PUBLISHED,
+        notes={
+            SAME: {
+                OURS: same(ours.decode(encoded), wanted),
+                name: same(decoded(models[name], frames, n_frames), wanted),
+            }
+        },
+    )
+
+
+def to_caption(peer, ours, models, wav, wanted):
+    """All of it, with the teacher's."""
+    samples, wav_32k = wav.numpy(), noise(32000)
+    # a network in two precisions is two networks
+    teacher, teacher_bf16 = (Teacher(filled(WavcapsHtsatBart()), dtype) for dtype in (torch.float32, torch.bfloat16))
+    return Group(
+        "caption from the samples",
+        f"{CLIP_S} s, beam {BEAM}, {N_WORDS} words, batch 1",
+        {
+            PUBLISHED: lambda: peer.caption(wav, BEAM, N_WORDS),
+            TEACHER: lambda: teacher.caption(wav_32k, BEAM, N_WORDS),
+            TEACHER_BF16: lambda: teacher_bf16.caption(wav_32k, BEAM, N_WORDS),
+            OURS: lambda: ours.caption(wav),
+            **{name: lambda model=model: captioned(model, samples) for name, model in models.items()},
+        },
+        (PUBLISHED, TEACHER, TEACHER_BF16),
+        notes={
+            SAME: {
+                OURS: same(ours.caption(wav), wanted),
+                **{name: same(captioned(model, samples), wanted) for name, model in models.items()},
+            }
+        },
+    )
+
+
+def decoded(model, frames, n_frames):
+    """Ids from frames, by the exported graphs."""
+    valid = frames[:, : int(n_frames)].numpy()
+    _, *heard = model.memory_graph.run({"frames": valid, "n_frames": n_frames.numpy()})
+    return model.decoder.search(heard, **SEARCH).ids[:, 0]
+
+
+def captioned(model, samples):
+    """Ids from samples, by the exported graphs."""
+    return model.describe(samples, 16000, **SEARCH)[1].ids[:, 0]
+
+
+def same(ids, wanted):
+    """Whether both say the same."""
+    return bool(np.array_equal(np.asarray(ids), np.asarray(wanted)))
+
+
+def error(found, wanted):
+    """Relative error of one array."""
+    return float(np.linalg.norm(found - np.asarray(wanted)) / np.linalg.norm(wanted))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(benchmark_main(__doc__, __file__, groups))

@@ -1,34 +1,15 @@
-"""Search for the most probable word sequences of a decoder that goes word by word: greedy and beam search.
+"""Search for the most probable word sequences of a decoder that goes word by word: greedy and beam search in torch.
 
 Source: the beam search of the published EfficientNet-B2 captioner (Xu et al., "Efficient Audio Captioning with
-Encoder-Level Knowledge Distillation", Interspeech 2024), whose rule is written out at :func:`beam_search`.
+Encoder-Level Knowledge Distillation", Interspeech 2024), whose rule is :class:`tinyclap.beam_rule.BeamRule`.
 """
 
 from typing import NamedTuple
 
 import torch
 
+from tinyclap.beam_rule import BeamRule, Hypotheses
 from tinyclap.errors import ConfigError
-
-_DONE = 1000.0  # what the score of a beam loses when the beam has ended: its continuations are then never the best
-
-
-class Hypotheses(NamedTuple):
-    """What a search finds for B clips, best first.
-
-    Attributes
-    ----------
-    ids : torch.Tensor, shape (B, n_best, max_words), int64
-        Words without the start, filled with the end id after the end.
-    scores : torch.Tensor, shape (B, n_best), float32
-        Sum of the words' log-probabilities over their number, the end counted as a word.
-    n_words : torch.Tensor, shape (B, n_best), int64
-        Words, the end counted where there is one.
-    """
-
-    ids: torch.Tensor
-    scores: torch.Tensor
-    n_words: torch.Tensor
 
 
 class WordChoices(NamedTuple):
@@ -88,29 +69,12 @@ def beam_search(decoder, state, start_id, end_id, beam=3, max_words=20, min_word
 
     Notes
     -----
-    The rule of the published captioner. A beam's score is the sum of its words' log-probabilities. At every step the k
-    best continuations of a clip's k beams go on. One that ends, or has `max_words` words, is stored with its score
-    over its number of words, and its running score falls by 1000. A clip leaves the batch when it has k stored
-    captions after a step; where a step takes it past k, it goes on to `max_words`, as the published search does. The
-    best stored captions win, the earlier one of two equals. `min_words` and `forbidden_ids` take words away without
-    making the others more probable.
+    The rule is that of :class:`tinyclap.beam_rule.BeamRule`.
     """
-    if beam < 1 or max_words < 1:
-        raise ConfigError(f"beam={beam} and max_words={max_words} are at least 1")
-    if not 1 <= n_best <= beam:
-        raise ConfigError(f"n_best={n_best} is not in [1, beam={beam}]")
-    if not 0 <= min_words < max_words:
-        raise ConfigError(f"min_words={min_words} is not in [0, max_words={max_words})")
-    device, n_clips = state[0].device, len(state[0])
+    rule = BeamRule(len(state[0]), end_id, beam, max_words, min_words, n_best, forbidden_ids)
     with torch.inference_mode():  # a tenth quicker than no_grad; what is returned is made outside of it
-        clips = _search(decoder, state, n_clips, start_id, end_id, beam, max_words, min_words, list(forbidden_ids))
-    ids, scores, n_words = [], [], []
-    for clip in clips:
-        best = sorted(clip.stored, key=lambda stored: -stored[0])[:n_best]
-        ids.append([words + [end_id] * (max_words - len(words)) for _, words in best])
-        scores.append([score for score, _ in best])
-        n_words.append([len(words) for _, words in best])
-    return Hypotheses(*(torch.tensor(values, device=device) for values in (ids, scores, n_words)))
+        _search(decoder, state, start_id, rule)
+    return Hypotheses(*(torch.tensor(values, device=state[0].device) for values in rule.found()))
 
 
 def greedy_search(decoder, state, start_id, end_id, **options):
@@ -166,57 +130,28 @@ def word_choices(decoder, memory, n_frames, found, start_id, n_choices):
     return WordChoices(said, ids, best, found.n_words[:, 0])
 
 
-class _Clip:
-    """The beams of one clip and its stored captions."""
-
-    def __init__(self):
-        self.sequences, self.stored = [[]], []
-
-    def extend(self, beams, scores, end_id, is_last):
-        """Lengthen the beams by ``(source, word)`` each and store those that end; return which."""
-        self.sequences = [[*self.sequences[source], word] for source, word in beams]
-        ended = [is_last or word == end_id for _, word in beams]
-        for words, score, over in zip(self.sequences, scores, ended, strict=True):
-            if over:
-                self.stored.append((score / len(words), words))
-        return ended
-
-
-def _search(decoder, state, n_clips, start_id, end_id, beam, max_words, min_words, forbidden_ids):
-    """Go word by word until all clips have their captions; return the clips."""
-    device = state[0].device
-    everyone = clips = [_Clip() for _ in range(n_clips)]  # `clips` are those still in the batch
+def _search(decoder, state, start_id, rule):
+    """Go word by word until all clips have their captions, which `rule` keeps."""
+    device, n_clips = state[0].device, len(state[0])
     last_ids = torch.full((n_clips,), start_id, dtype=torch.int64, device=device)
     running = torch.zeros(n_clips, 1, device=device)
-    for n_words in range(1, max_words + 1):
+    while True:
         logits, state = decoder.step(last_ids, state)
         n_rows, n_vocabulary = logits.shape
-        if n_vocabulary < beam:
-            raise ConfigError(f"beam={beam} is more than the {n_vocabulary} words there are")
         log_probs = torch.log_softmax(logits.float(), dim=-1)
-        banned = [*forbidden_ids, end_id] if n_words <= min_words else forbidden_ids
+        banned = rule.banned_ids(n_vocabulary)
         if banned:
             log_probs[:, banned] = -torch.inf
-        running, best = (running.view(-1, 1) + log_probs).view(len(clips), -1).topk(beam, dim=1)
+        running, best = (running.view(-1, 1) + log_probs).view(n_clips, -1).topk(rule.beam, dim=1)
         # Float64 holds scores and places exactly, so that one copy from the device is enough.
         scores, places = torch.stack([running.double(), best.double()]).tolist()
-        n_before = n_rows // len(clips)
-        rows, words, penalties, staying = [], [], [], []
-        for position, clip in enumerate(clips):
-            beams = [divmod(int(place), n_vocabulary) for place in places[position]]
-            ended = clip.extend(beams, scores[position], end_id, n_words == max_words)
-            if len(clip.stored) != beam and n_words < max_words:
-                staying.append(position)
-                rows.append([position * n_before + source for source, _ in beams])
-                words.append([word for _, word in beams])
-                penalties.append([_DONE * over for over in ended])
-        if not staying:
-            break
-        if len(staying) < len(clips):
-            clips, running = [clips[position] for position in staying], running[staying]
-        if any(map(any, penalties)):
-            running = running - torch.tensor(penalties, device=device)
-        last_ids = torch.tensor(words, device=device).view(-1)
-        if rows != [[row] for row in range(n_rows)]:
-            state = decoder.select(state, torch.tensor(rows, device=device))
-    return everyone
+        step = rule.follow(scores, places, n_vocabulary)
+        if step is None:
+            return
+        if len(step.staying) < n_clips:
+            n_clips, running = len(step.staying), running[step.staying]
+        if any(map(any, step.penalties)):
+            running = running - torch.tensor(step.penalties, device=device)
+        last_ids = torch.tensor(step.last_ids, device=device).view(-1)
+        if step.rows != [[row] for row in range(n_rows)]:
+            state = decoder.select(state, torch.tensor(step.rows, device=device))

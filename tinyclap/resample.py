@@ -5,16 +5,20 @@ default, so that published models hear what they heard; soxr is offered where qu
 """
 
 import functools
-import math
 
 import torch
 import torch.nn.functional as F
 
 from tinyclap.errors import ConfigError
-
-_ZERO_CROSSINGS = 6  # of the sinc on each side that the Hann window keeps
-_ROLLOFF = 0.99  # cut-off as a share of the lower Nyquist frequency
-_MAX_KERNEL_NUMEL = 8_000_000  # beyond this (rates with a small common divisor) weights are made as they are used
+from tinyclap.sinc import (
+    RESAMPLERS,
+    direct_padding,
+    direct_parts,
+    kernel_is_too_large,
+    lowest_terms,
+    sinc_kernel,
+    whole_hz,
+)
 
 
 def resample(wavs, from_hz, to_hz, method="sinc"):
@@ -47,9 +51,9 @@ def resample(wavs, from_hz, to_hz, method="sinc"):
     """
     if method == "sinc":
         return sinc_resample(wavs, from_hz, to_hz)
-    if method != "soxr":
+    if method not in RESAMPLERS:
         raise ConfigError(f"resampling method {method!r} is neither 'sinc' nor 'soxr'")
-    from_hz, to_hz = _whole(from_hz), _whole(to_hz)
+    from_hz, to_hz = whole_hz(from_hz), whole_hz(to_hz)
     if from_hz == to_hz or wavs.numel() == 0:
         return wavs
     import soxr
@@ -93,14 +97,13 @@ def sinc_resample(wavs, from_hz, to_hz):
     >>> sinc_resample(torch.zeros(2, 3, 441), 44100, 32000).shape
     torch.Size([2, 3, 320])
     """
-    from_hz, to_hz = _whole(from_hz), _whole(to_hz)
+    from_hz, to_hz = whole_hz(from_hz), whole_hz(to_hz)
     if from_hz == to_hz or wavs.numel() == 0:
         return wavs
-    divisor = math.gcd(from_hz, to_hz)
-    n_from, n_to = from_hz // divisor, to_hz // divisor
+    n_from, n_to = lowest_terms(from_hz, to_hz)
     rows = wavs.reshape(-1, wavs.shape[-1])
     n_out = -(-rows.shape[1] * n_to // n_from)
-    if n_to * (n_from + 2 * _half_width(n_from, n_to)) > _MAX_KERNEL_NUMEL:
+    if kernel_is_too_large(n_from, n_to):
         done = _resample_direct(rows, n_from, n_to, n_out)
     else:
         kernel, half_width = _kernel(n_from, n_to, wavs.device, wavs.dtype)
@@ -110,53 +113,20 @@ def sinc_resample(wavs, from_hz, to_hz):
     return done.reshape(*wavs.shape[:-1], n_out)
 
 
-def _whole(rate_hz):
-    if int(rate_hz) != rate_hz or rate_hz <= 0:
-        raise ConfigError(f"a sample rate is a positive whole number of Hz, not {rate_hz}")
-    return int(rate_hz)
-
-
-def _half_width(n_from, n_to):
-    return math.ceil(_ZERO_CROSSINGS * n_from / (_ROLLOFF * min(n_from, n_to)))
-
-
-def _weights(distance, n_from, n_to):
-    """Return the interpolation weight of an input sample `distance` (in input samples, float64) from the output."""
-    cutoff = _ROLLOFF * min(n_from, n_to) / n_from
-    x = (distance * cutoff).clamp(-_ZERO_CROSSINGS, _ZERO_CROSSINGS)
-    return cutoff * torch.sinc(x) * torch.cos(x * (math.pi / (2 * _ZERO_CROSSINGS))) ** 2
-
-
 @functools.lru_cache(maxsize=16)
 @torch.inference_mode(False)  # a kept kernel must also serve a later call that has gradients
 def _kernel(n_from, n_to, device, dtype):
     """Return the (n_to, 1, n_from + 2·half_width) kernel, one row for each phase of the output, and half_width."""
-    half_width = _half_width(n_from, n_to)
-    # In the waveform's own precision, times in units of n_from inputs, as torchaudio does: in float32 that costs
-    # 3e-5 of full scale against float64, but what published models heard is then matched to the last bits.
-    precision = torch.promote_types(dtype, torch.float32)
-    inputs = torch.arange(-half_width, half_width + n_from, dtype=precision) / n_from
-    outputs = torch.arange(0, -n_to, -1, dtype=precision) / n_to
-    lower = _ROLLOFF * min(n_from, n_to)
-    x = ((outputs[:, None] + inputs[None, :]) * lower).clamp(-_ZERO_CROSSINGS, _ZERO_CROSSINGS)
-    window = torch.cos(x * math.pi / _ZERO_CROSSINGS / 2) ** 2
-    angle = x * math.pi
-    sinc = torch.where(angle == 0, torch.ones_like(angle), angle.sin() / angle)
-    return (sinc * window * (lower / n_from))[:, None].to(device=device, dtype=dtype), half_width
+    precision = "float64" if dtype == torch.float64 else "float32"
+    kernel, half_width = sinc_kernel(n_from, n_to, precision)
+    return torch.tensor(kernel, device=device, dtype=dtype)[:, None], half_width
 
 
 def _resample_direct(rows, n_from, n_to, n_out, chunk=16384):
     """The same sum without a stored kernel: weights of `chunk` outputs at a time, only where they are not zero."""
-    half_width = _half_width(n_from, n_to)
-    padded = F.pad(rows, (half_width, half_width + 2))
-    taps = torch.arange(2 * half_width + 2, device=rows.device)
+    padded = F.pad(rows, direct_padding(n_from, n_to))
     done = []
-    for start in range(0, n_out, chunk):
-        outputs = torch.arange(start, min(start + chunk, n_out), device=rows.device) * n_from
-        index = (outputs // n_to)[:, None] + taps  # in padded, so input sample i is at i + half_width
-        fraction = (outputs % n_to).to(torch.float64) / n_to
-        distance = (taps - half_width).to(torch.float64)[None, :] - fraction[:, None]
-        weights = _weights(distance, n_from, n_to).to(rows.dtype)
-        index = index.clamp(max=padded.shape[1] - 1)  # beyond the end weights meet the zeros of the padding
-        done.append((padded[:, index] * weights).sum(-1))
+    for index, weights in direct_parts(n_from, n_to, n_out, chunk):
+        index = torch.from_numpy(index).to(rows.device).clamp(max=padded.shape[1] - 1)
+        done.append((padded[:, index] * torch.from_numpy(weights).to(rows)).sum(-1))
     return torch.cat(done, dim=1)

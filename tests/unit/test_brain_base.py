@@ -80,6 +80,29 @@ def test_a_killed_run_repeats_the_unbroken_one(distil, at):
     assert not moved(resumed.brain.average, unbroken.brain.average.state_dict())
 
 
+@pytest.mark.parametrize("at", ["student", "optimizer"])
+def test_a_run_killed_while_it_saves_goes_on_from_the_checkpoint_before(distil, at):
+    options = {"run_opts": {"ckpt_interval_steps": 2}}
+    unbroken = distil("unbroken", **options)
+    unbroken.fit()
+    killed, saves = distil("killed", **options), []
+
+    def stop(owner, path):
+        saves.append(path)
+        if len(saves) == 3:
+            path.write_bytes(b"half")
+            raise Killed
+        torch.save(owner.state_dict(), path)
+
+    killed.brain.checkpointer.custom_save_hooks[at] = stop
+    with pytest.raises(Killed):
+        killed.fit()
+    resumed = distil("killed", **options)
+    resumed.fit()
+    assert resumed.steps() == unbroken.steps() and resumed.history() == unbroken.history()
+    assert not moved(resumed.brain.modules.student, unbroken.brain.modules.student.state_dict())
+
+
 def test_a_run_killed_between_training_and_validation_goes_on(distil):
     unbroken = distil("unbroken")
     unbroken.fit()
@@ -203,3 +226,99 @@ def test_an_epoch_without_a_batch_is_refused_in_words(distil):
     run = distil()
     with pytest.raises(ConfigError, match="smaller --batch_size"):
         run.brain._fit_train([], 1, False)
+
+
+# Steps of the optimiser -----------------------------------------------------------------------------------------------
+
+
+def counting(run):
+    """Note after which batch of an epoch the optimiser steps."""
+    stepped, take_step = [], run.brain.optimizers_step
+    run.brain.optimizers_step = lambda: (stepped.append(run.brain.step), take_step())
+    return stepped
+
+
+def test_gradients_are_accumulated_and_what_is_left_at_an_epoch_s_end_counts(distil):
+    run = distil(run_opts={"grad_accumulation_factor": 4}, ema_decay=0.9)
+    stepped = counting(run)
+    run.fit()
+    n_batches = len(run.steps()) // 2
+    assert n_batches % 4 != 0, "otherwise nothing is left at the end"
+    of_epoch = sorted({*range(4, n_batches + 1, 4), n_batches})
+    assert stepped == 2 * of_epoch
+    assert int(run.brain.average.n_updates) == len(stepped), "the average moves with the weights"
+    assert len(run.steps()) == 2 * n_batches, "every batch is logged"
+
+
+def test_the_first_accumulated_step_is_that_of_the_mean_gradient(distil):
+    run, gradients = distil(run_opts={"grad_accumulation_factor": 2, "max_grad_norm": -1.0}), []
+    start, parameter = run.brain.on_fit_batch_start, run.brain.modules.student.projection.linear.weight
+    run.brain.on_fit_batch_start = lambda batch, should_step: (
+        gradients.append(None if parameter.grad is None else parameter.grad.clone()), start(batch, should_step)
+    )  # fmt: skip
+    taken = []
+    run.brain.optimizers_step = lambda: (taken.append(parameter.grad.clone()), run.brain.zero_grad(set_to_none=True))
+    run.fit()
+    alone = distil("alone", run_opts={"max_grad_norm": -1.0})
+    single, weight = [], alone.brain.modules.student.projection.linear.weight
+    alone.brain.optimizers_step = lambda: (single.append(weight.grad.clone()), alone.brain.zero_grad(set_to_none=True))
+    alone.fit()
+    assert gradients[0] is None and gradients[1] is not None
+    torch.testing.assert_close(taken[0], (single[0] + single[1]) / 2)
+
+
+def test_a_killed_run_that_accumulates_repeats_the_unbroken_one(distil):
+    options = {"run_opts": {"ckpt_interval_steps": 1, "grad_accumulation_factor": 2}}
+    unbroken = distil("unbroken", **options)
+    unbroken.fit()
+    distil("killed", **options).fit_until(2, 2)
+    resumed = distil("killed", **options)
+    resumed.fit()
+    assert resumed.steps() == unbroken.steps() and resumed.history() == unbroken.history()
+    assert not moved(resumed.brain.modules.student, unbroken.brain.modules.student.state_dict())
+
+
+def test_the_optimiser_is_fused_where_it_has_such_a_form(distil):
+    run = distil()
+    run.brain.init_optimizers()
+    assert run.brain.optimizer.defaults["fused"] is True
+    other = distil("other")
+    other.brain.opt_class = torch.optim.Rprop
+    other.brain.init_optimizers()
+    assert "fused" not in other.brain.optimizer.defaults
+
+
+def test_the_host_asks_for_losses_of_many_steps_at_once(distil):
+    run = distil()
+    written, write = [], run.brain._append_rows
+    run.brain._append_rows = lambda name, rows: (written.append(len(rows)), write(name, rows))
+    run.fit()
+    assert written == [len(run.steps()) // 2] * 2, "once an epoch: it has fewer than 50 steps"
+
+
+def test_losses_that_are_not_finite_stop_the_run_in_words_and_are_in_no_mean(distil):
+    class Broken(CosineDistillLoss):
+        """A loss that is not a number from its third call on."""
+
+        calls = 0
+
+        def forward(self, student, teacher):
+            self.calls += 1
+            return super().forward(student, teacher) * (float("nan") if self.calls > 2 else 1.0)
+
+    options = {"modules": {"teacher": ToneTeacher().load(), "distill_loss": Broken()}}
+    run = distil(**options, run_opts={"nonfinite_patience": 0})
+    with pytest.raises(ValueError, match="losses of epoch 1 were not finite; lower --lr"):
+        run.fit()
+    assert run.steps()[2]["loss"] == "nan" and run.brain.avg_train_loss == pytest.approx(
+        sum(float(row["loss"]) for row in run.steps()[:2]) / 2
+    )
+    assert not run.brain._path("history.jsonl").exists()
+
+
+def test_bf16_trains_and_logs_finite_losses(distil):
+    run = distil(run_opts={"precision": "bf16", "eval_precision": "fp32"})
+    run.fit()
+    losses = [float(row["loss"]) for row in run.steps()]
+    assert all(-1.01 < loss < 2.01 for loss in losses)
+    assert next(run.brain.modules.student.parameters()).dtype == torch.float32, "the weights stay in fp32"

@@ -1,0 +1,173 @@
+"""The rule of the captioners' beam search: which beams go on, which captions are stored, who is done. No tensors.
+
+Source: the beam search of the published EfficientNet-B2 captioner (Xu et al., "Efficient Audio Captioning with
+Encoder-Level Knowledge Distillation", Interspeech 2024). :mod:`tinyclap.decoding` and :mod:`tinyclap.runtime` bring the
+scores, the one in torch, the other in numpy; what is done with them stands here once.
+"""
+
+from typing import NamedTuple
+
+from tinyclap.errors import ConfigError
+
+_DONE = 1000.0  # what the score of a beam loses when the beam has ended: its continuations are then never the best
+
+
+class Hypotheses(NamedTuple):
+    """What a search finds for B clips, best first.
+
+    Attributes
+    ----------
+    ids : torch.Tensor or numpy.ndarray, shape (B, n_best, max_words), int64
+        Words without the start, filled with the end id after the end.
+    scores : torch.Tensor or numpy.ndarray, shape (B, n_best), float32
+        Sum of the words' log-probabilities over their number, the end counted as a word.
+    n_words : torch.Tensor or numpy.ndarray, shape (B, n_best), int64
+        Words, the end counted where there is one.
+    """
+
+    ids: object
+    scores: object
+    n_words: object
+
+
+class NextStep(NamedTuple):
+    """What the decoder is asked next: lists, one entry a clip that is still in the batch (B' of them).
+
+    Attributes
+    ----------
+    staying : list of int, length B'
+        Places of these clips in the batch of the step before.
+    rows : list of list of int, B' × beam
+        The row of the step before that each beam continues.
+    last_ids : list of list of int, B' × beam
+        The word that it went on with.
+    penalties : list of list of float, B' × beam
+        What its running score loses.
+    """
+
+    staying: list
+    rows: list
+    last_ids: list
+    penalties: list
+
+
+class BeamRule:
+    """One search over a batch of clips.
+
+    Arguments
+    ---------
+    n_clips : int
+    end_id : int
+        The word that ends a caption.
+    beam : int
+        Beams k of a clip, at most the number of words; 1 is greedy search.
+    max_words, min_words : int
+        Most words of a caption, and fewest before its end; the end is counted.
+    n_best : int
+        How many captions of each clip :meth:`found` gives, at most `beam`.
+    forbidden_ids : sequence of int
+        Words that are never said.
+
+    Raises
+    ------
+    ConfigError
+        A number is out of its range.
+
+    Notes
+    -----
+    A beam's score is the sum of its words' log-probabilities. At every step the k best continuations of a clip's k
+    beams go on. One that ends, or has `max_words` words, is stored with its score over its number of words, and its
+    running score falls by 1000. A clip leaves the batch when it has k stored captions after a step; where a step takes
+    it past k, it goes on to `max_words`, as the published search does. The best stored captions win, the earlier one of
+    two equals. `min_words` and `forbidden_ids` take words away without making the others more probable.
+
+    Example
+    -------
+    >>> rule = BeamRule(n_clips=1, end_id=0, beam=2, max_words=2)
+    >>> rule.follow(scores=[[-0.5, -1.0]], places=[[3, 0]], n_vocabulary=4)  # word 3, and the end at once
+    NextStep(staying=[0], rows=[[0, 0]], last_ids=[[3, 0]], penalties=[[0.0, 1000.0]])
+    >>> rule.follow(scores=[[-0.6, -0.9]], places=[[0, 1]], n_vocabulary=4) is None
+    True
+    >>> rule.found().ids, rule.found().scores
+    ([[[3, 0]]], [[-0.3]])
+    """
+
+    def __init__(self, n_clips, end_id, beam=3, max_words=20, min_words=0, n_best=1, forbidden_ids=()):
+        if beam < 1 or max_words < 1:
+            raise ConfigError(f"beam={beam} and max_words={max_words} are at least 1")
+        if not 1 <= n_best <= beam:
+            raise ConfigError(f"n_best={n_best} is not in [1, beam={beam}]")
+        if not 0 <= min_words < max_words:
+            raise ConfigError(f"min_words={min_words} is not in [0, max_words={max_words})")
+        self.end_id, self.beam, self.max_words, self.min_words = end_id, beam, max_words, min_words
+        self.n_best, self.forbidden_ids = n_best, list(forbidden_ids)
+        self._clips = self._everyone = [_Clip() for _ in range(n_clips)]
+        self._n_said, self._n_beams = 0, 1
+
+    def banned_ids(self, n_vocabulary):
+        """Words that may not be said next.
+
+        Raises
+        ------
+        ConfigError
+            There are fewer words than beams.
+        """
+        if n_vocabulary < self.beam:
+            raise ConfigError(f"beam={self.beam} is more than the {n_vocabulary} words there are")
+        return [*self.forbidden_ids, self.end_id] if self._n_said < self.min_words else self.forbidden_ids
+
+    def follow(self, scores, places, n_vocabulary):
+        """Take the best continuations of a step.
+
+        Arguments
+        ---------
+        scores : list of list of float, B' × beam
+            Of the clips in the batch, best first: the running scores with the next word's log-probability.
+        places : list of list of int, B' × beam
+            Which they are: the beam before times `n_vocabulary`, plus the word.
+        n_vocabulary : int
+
+        Returns
+        -------
+        NextStep or None
+            None when no clip is left.
+        """
+        self._n_said += 1
+        is_last = self._n_said == self.max_words
+        step = NextStep([], [], [], [])
+        for position, clip in enumerate(self._clips):
+            beams = [divmod(int(place), n_vocabulary) for place in places[position]]
+            ended = clip.extend(beams, scores[position], self.end_id, is_last)
+            if len(clip.stored) != self.beam and not is_last:
+                step.staying.append(position)
+                step.rows.append([position * self._n_beams + source for source, _ in beams])
+                step.last_ids.append([word for _, word in beams])
+                step.penalties.append([_DONE * over for over in ended])
+        self._clips, self._n_beams = [self._clips[position] for position in step.staying], self.beam
+        return step if step.staying else None
+
+    def found(self):
+        """The best captions of every clip: a :class:`Hypotheses` of nested lists."""
+        ids, scores, n_words = [], [], []
+        for clip in self._everyone:
+            best = sorted(clip.stored, key=lambda stored: -stored[0])[: self.n_best]
+            ids.append([words + [self.end_id] * (self.max_words - len(words)) for _, words in best])
+            scores.append([score for score, _ in best])
+            n_words.append([len(words) for _, words in best])
+        return Hypotheses(ids, scores, n_words)
+
+
+class _Clip:
+    """The beams of one clip and its stored captions."""
+
+    def __init__(self):
+        self.sequences, self.stored = [[]], []
+
+    def extend(self, beams, scores, end_id, is_last):
+        """Lengthen the beams by ``(source, word)`` each and store those that end; return which."""
+        self.sequences = [[*self.sequences[source], word] for source, word in beams]
+        ended = [is_last or word == end_id for _, word in beams]
+        for words, score, over in zip(self.sequences, scores, ended, strict=True):
+            if over:
+                self.stored.append((score / len(words), words))
+        return ended

@@ -1,0 +1,69 @@
+"""The front end within an exported graph: everything up to the logarithm of the mel powers."""
+
+import os
+from pathlib import Path
+
+import onnx
+
+from tinyclap.errors import ConfigError
+
+
+def front_end_nodes(graph):
+    """Names of the nodes up to the logarithm of the mel powers: those that a graph's ``Log`` depends on, and it.
+
+    Arguments
+    ---------
+    graph : onnx.GraphProto
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ConfigError
+        There is not exactly one logarithm.
+    """
+    logarithms = [node for node in graph.node if node.op_type == "Log"]
+    if len(logarithms) != 1:
+        raise ConfigError(
+            f"the graph has {len(logarithms)} logarithms; the front end should have the only one"
+        )
+    makers = {name: node for node in graph.node for name in node.output}
+    found, waiting = {}, [logarithms[0]]
+    while waiting:
+        node = waiting.pop()
+        if node.name not in found:
+            found[node.name] = node
+            waiting += [makers[name] for name in node.input if name in makers]
+    return list(found)
+
+
+def write_front_end(source, target):
+    """Write the front end of a graph as a graph of its own, for engines that are slow at it.
+
+    Arguments
+    ---------
+    source, target : str or os.PathLike
+        The whole graph with its input ``wavs``, and where ``wavs`` → logarithms goes.
+
+    Returns
+    -------
+    pathlib.Path
+        `target`.
+    """
+    model, target = onnx.load(source), Path(target)
+    names = set(front_end_nodes(model.graph))
+    (logarithm,) = (
+        node.output[0] for node in model.graph.node if node.op_type == "Log"
+    )
+    # beside source: the package reads and writes files only
+    part = target.with_name(f".{target.name}.new")
+    onnx.utils.extract_model(str(source), str(part), ["wavs"], [logarithm])
+    written = onnx.load(part)
+    if {node.name for node in written.graph.node} != names:
+        raise ConfigError(
+            f"{source}: what makes the logarithm needs more than the waveform"
+        )
+    os.replace(part, target)
+    return target

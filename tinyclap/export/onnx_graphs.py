@@ -1,0 +1,179 @@
+"""A module of PyTorch as an ONNX file that every engine of :mod:`tinyclap.runtime` opens."""
+
+import contextlib
+import logging
+import os
+import warnings
+from inspect import signature
+from pathlib import Path
+
+import torch
+
+from tinyclap.errors import ConfigError
+
+OPSET = 18
+_logger = logging.getLogger(__name__)
+
+
+def export_graph(module, example_inputs, input_names, output_names, dynamic, path):
+    """Write a module as one self-contained ONNX file.
+
+    Arguments
+    ---------
+    module : nn.Module
+        Put into eval mode, and left in it; its forward takes tensors and gives a tensor or a flat tuple of them.
+    example_inputs : tuple of torch.Tensor
+        Inputs of likely sizes. An axis in `dynamic` must be longer than 1 here, since sizes 0 and 1 are taken for
+        constants.
+    input_names, output_names : list of str
+        Names of the graph's inputs and outputs, in order.
+    dynamic : dict of str to dict of int to str
+        Input name to the axes that may have any length, with their names: ``{"wavs": {0: "batch", 1: "samples"}}``.
+        Axes of one name have one length.
+    path : str or os.PathLike
+        Where the file goes. It is written under a temporary name, then renamed: never half a graph.
+
+    Returns
+    -------
+    pathlib.Path
+        `path`.
+
+    Raises
+    ------
+    ConfigError
+        The exporter's packages are missing, names do not fit the inputs, or the module cannot be exported.
+
+    Notes
+    -----
+    Opset 18. The places in the source code that the exporter notes at every node (and with them the paths of the
+    machine) are taken out again.
+    """
+    path = Path(path)
+    _check(example_inputs, input_names, dynamic)
+    onnx = _require("onnx")
+    _require("onnxscript")
+    dims = {
+        name: torch.export.Dim.DYNAMIC
+        for axes in dynamic.values()
+        for name in axes.values()
+    }
+    shapes = tuple(
+        {axis: dims[name] for axis, name in dynamic.get(key, {}).items()}
+        for key in input_names
+    )
+    if any(
+        parameter.kind is parameter.VAR_POSITIONAL
+        for parameter in signature(module.forward).parameters.values()
+    ):
+        shapes = (shapes,)  # a forward(*inputs) has one argument, a tuple of all
+    module.eval()
+    try:
+        with (
+            torch.no_grad(),
+            warnings.catch_warnings(),
+            _quiet("torch.onnx", "onnxscript", "onnx_ir"),
+        ):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module,
+                tuple(example_inputs),
+                input_names=list(input_names),
+                output_names=list(output_names),
+                dynamic_shapes=shapes,
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise ConfigError(
+            f"{type(module).__name__} cannot be exported to ONNX: {error}"
+        ) from error
+    model = program.model_proto
+    _name_axes(model.graph, dynamic)
+    _forget_sources(model)
+    onnx.checker.check_model(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    onnx.save_model(model, str(temporary))
+    os.replace(temporary, path)
+    _logger.debug(
+        "%s: %d nodes, %d bytes", path, len(model.graph.node), path.stat().st_size
+    )
+    return path
+
+
+@contextlib.contextmanager
+def _quiet(*names):
+    """Loggers that say at every export which rewritings did not apply, kept to errors."""
+    loggers = [logging.getLogger(name) for name in names]
+    # a child with a level of its own does not ask its parent
+    loggers += [
+        log
+        for name, log in logging.root.manager.loggerDict.items()
+        if name.startswith(names)
+    ]
+    loggers = [log for log in loggers if isinstance(log, logging.Logger)]
+    levels = [log.level for log in loggers]
+    try:
+        for log in loggers:
+            log.setLevel(logging.ERROR)
+        yield
+    finally:
+        for log, level in zip(loggers, levels, strict=True):
+            log.setLevel(level)
+
+
+def _require(name):
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"exporting needs {name} ({error}); run: pip install 'tinyclap[export]'"
+        ) from error
+
+
+def _check(example_inputs, input_names, dynamic):
+    if len(example_inputs) != len(input_names):
+        raise ConfigError(
+            f"{len(example_inputs)} example inputs for the names {', '.join(input_names)}"
+        )
+    unknown = sorted(set(dynamic) - set(input_names))
+    if unknown:
+        raise ConfigError(
+            f"dynamic names {', '.join(unknown)}, which are no inputs; there are {', '.join(input_names)}"
+        )
+    for name, example in zip(input_names, example_inputs, strict=True):
+        fixed = [axis for axis in dynamic.get(name, {}) if example.shape[axis] < 2]
+        if fixed:
+            raise ConfigError(
+                f"the example of {name} has length 1 or 0 on its dynamic axes {fixed}; give a longer one"
+            )
+
+
+def _name_axes(graph, dynamic):
+    """Give the inputs' dynamic axes the names of `dynamic`, for whoever looks into the file."""
+    for value in graph.input:
+        for axis, name in dynamic.get(value.name, {}).items():
+            value.type.tensor_type.shape.dim[axis].dim_param = name
+
+
+def _forget_sources(model):
+    """Take out what the exporter noted of the machine and its files."""
+    graphs = [model.graph, *model.functions]
+    while graphs:
+        graph = graphs.pop()
+        graph.doc_string = ""
+        del graph.metadata_props[:]
+        for item in (
+            *graph.node,
+            *graph.value_info,
+            *getattr(graph, "input", ()),
+            *getattr(graph, "output", ()),
+        ):
+            if not isinstance(item, str):
+                item.doc_string = ""
+                del item.metadata_props[:]
+        for node in graph.node:
+            graphs += [
+                attribute.g for attribute in node.attribute if attribute.HasField("g")
+            ]

@@ -1,0 +1,97 @@
+"""Real recordings that int8 is calibrated on and exports are checked with: of a folder, or of a manifest."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyclap.data.manifest import read_manifest
+from tinyclap.errors import ConfigError
+
+_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif")
+
+
+class Recordings(NamedTuple):
+    """Recordings of one place.
+
+    Fields: ``name``, ``paths`` (list of Path), ``labels`` (list of str, one each; empty if nothing is known), and
+    ``classes`` (list of str, in the corpus' order).
+    """
+
+    name: str
+    paths: list
+    labels: list
+    classes: list
+
+
+def find_recordings(given):
+    """Find recordings.
+
+    Arguments
+    ---------
+    given : str
+        A folder, in which they are sought at any depth; or ``MANIFEST.json@FOLDER``, a manifest that a preparation
+        wrote and the folder of its corpus.
+
+    Returns
+    -------
+    Recordings
+
+    Raises
+    ------
+    ConfigError
+        There are none.
+    ManifestError
+        The manifest is not whole.
+    """
+    manifest, _, root = str(given).partition("@")
+    if manifest.endswith(".json"):
+        if not root:
+            raise ConfigError(
+                f"{given}: say where the corpus of this manifest is: {given}@FOLDER"
+            )
+        meta, items = read_manifest(manifest, root)
+        labels = (
+            [item["label"] for item in items]
+            if all("label" in item for item in items)
+            else []
+        )
+        found = Recordings(
+            Path(manifest).stem,
+            [item["wav"] for item in items],
+            labels,
+            list(meta["classes"]),
+        )
+    else:
+        folder = Path(given)
+        paths = sorted(
+            path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES
+        )
+        found = Recordings(folder.resolve().name, paths, [], [])
+    if not found.paths:
+        raise ConfigError(f"{given}: no recordings there ({', '.join(_SUFFIXES)})")
+    return found
+
+
+def sample(recordings, n_wanted, seed=0):
+    """Split recordings into a random sample of at most `n_wanted` and the rest, both in their first order.
+
+    Example
+    -------
+    >>> some, rest = sample(Recordings("toy", ["a", "b", "c"], ["x", "y", "x"], ["x", "y"]), 2)
+    >>> len(some.paths), len(some.labels), len(rest.paths)
+    (2, 2, 1)
+    """
+    order = np.random.default_rng(seed).permutation(len(recordings.paths))
+    return _part(recordings, sorted(order[:n_wanted])), _part(
+        recordings, sorted(order[n_wanted:])
+    )
+
+
+def _part(recordings, indices):
+    labels = (
+        [recordings.labels[index] for index in indices] if recordings.labels else []
+    )
+    return recordings._replace(
+        paths=[recordings.paths[index] for index in indices], labels=labels
+    )

@@ -1,0 +1,205 @@
+"""What is to be exported, by the folder of a run or the name of a published network."""
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tinyclap.checkpoints import load_student, sha256_of
+from tinyclap.errors import ConfigError
+from tinyclap.models.student import AudioStudent, Clap
+from tinyclap.prompts import make_prompts
+from tinyclap.published import EfficientAtMn, load_published
+from tinyclap.teachers import make_teacher
+from tinyclap.teachers.tagger import LABELS_FILE, read_labels
+
+PUBLISHED = ("tinyclap-student", "efficientat-mn", "msclap2022", "effb2-trm")
+
+
+@dataclass
+class Source:
+    """A model with what surrounds it.
+
+    Arguments
+    ---------
+    kind : {"audio_encoder", "tagger", "captioner"}
+    network : nn.Module
+        As it was loaded: the reference that exported graphs are compared with.
+    provenance : dict
+        JSON-able: what it is, where from, the SHA-256 of its weights.
+    text : callable
+        Without arguments → what has ``embed_classes``, ``score_kind`` and ``default_templates`` of the same space;
+        called only where class names are to be embedded, since it may read a text tower.
+    tags : list of str
+        What the entries of the output are called, if they are tags.
+    """
+
+    kind: str
+    network: object
+    provenance: dict
+    text: Callable | None = None
+    tags: list = field(default_factory=list)
+
+    @property
+    def student(self):
+        """The audio tower: an AudioStudent."""
+        network = self.network
+        return network if isinstance(network, AudioStudent) else network.audio
+
+    def outputs(self, wavs, sample_rate_hz):
+        """What the network itself gives for clips: dict of output name to torch.Tensor (B, ·)."""
+        rows = {"embedding": self.network.embed_audio(wavs, sample_rate_hz)}
+        return rows | (
+            {"logits": self.network.tag(wavs, sample_rate_hz)}
+            if self.kind == "tagger"
+            else {}
+        )
+
+
+def parse_options(words):
+    """Turn ``KEY=VALUE`` words into keywords; values are JSON where they can be, else strings.
+
+    Raises
+    ------
+    ConfigError
+        A word without "=".
+
+    Example
+    -------
+    >>> parse_options(["alpha=0.75", "tokenizer=bert-base-uncased"])
+    {'alpha': 0.75, 'tokenizer': 'bert-base-uncased'}
+    """
+    options = {}
+    for word in words:
+        key, sign, value = word.partition("=")
+        if not sign:
+            raise ConfigError(f"--option {word}: write KEY=VALUE, such as alpha=0.75")
+        try:
+            options[key] = json.loads(value)
+        except json.JSONDecodeError:
+            options[key] = value
+    return options
+
+
+def open_source(model, path=None, text_weights=None, options=None):
+    """Load what the command line names.
+
+    Arguments
+    ---------
+    model : str or os.PathLike
+        Folder of a run or of a saved model; or, with `path`, the name of a published network.
+    path : str or os.PathLike, optional
+        File of the published network's weights.
+    text_weights : str or os.PathLike, optional
+        Weights of the text side, where it has its own: ``CLAP_weights_2022.pth`` for a released tinyCLAP student; for
+        runs, where their teacher's text side is now, if it has moved.
+    options : dict, optional
+        Keywords of the published network (``alpha``, ``width``, ``tokenizer``, …).
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    CheckpointError
+        Nothing usable is there.
+    ConfigError
+        A published network without its file, or keywords that it does not take.
+    """
+    if path is None and str(model) in PUBLISHED:
+        raise ConfigError(f"{model} needs its weights; give their file by --path")
+    if path is None:
+        return _of_run(model, text_weights)
+    if str(model) not in PUBLISHED:
+        raise ConfigError(
+            f"--path belongs to a published network ({', '.join(PUBLISHED)}), not to {model}"
+        )
+    return _of_published(str(model), path, text_weights, options or {})
+
+
+def _of_run(run, text_weights):
+    network, config = load_student(run)
+    note = {
+        "source": Path(run).resolve().name,
+        "model": config["model"],
+        "weights_sha256": config["weights_sha256"],
+    }
+    note |= {key: config[key] for key in ("seed", "teacher", "starts") if key in config}
+    if not isinstance(network, (AudioStudent, Clap)):
+        return Source("captioner", network, note)
+    side = config.get("text_side", {})
+    tags = side.get("labels") if side.get("kind") == "tag_space" else None
+    return Source(
+        "audio_encoder",
+        network,
+        note,
+        _later("checkpoint", run, text_weights),
+        tags or [],
+    )
+
+
+def _of_published(name, path, text_weights, options):
+    network = load_published(name, path=path, **options)
+    note = {
+        "source": name,
+        "file": Path(path).name,
+        "options": options,
+        "weights_sha256": sha256_of(path),
+    }
+    if name == "effb2-trm":
+        return Source("captioner", network, note)
+    if isinstance(network, EfficientAtMn):
+        labels = Path(path).with_name(LABELS_FILE)
+        tags = read_labels(labels)
+        return Source(
+            "tagger", network, note, _later("tagger", path, None, options), tags
+        )
+    if name == "tinyclap-student" and text_weights is None:
+        return Source("audio_encoder", network, note)
+    return Source(
+        "audio_encoder", network, note, _later(name, path, text_weights, options)
+    )
+
+
+def _later(kind, weights, text_weights, options=None):
+    """What loads a teacher for its text side when it is first called, and returns the same one later."""
+    given = {
+        "weights": weights,
+        **({} if text_weights is None else {"text_weights": text_weights}),
+        **(options or {}),
+    }
+    return functools.cache(lambda: make_teacher(kind, **given).load())
+
+
+def class_vectors(source, names, templates=None):
+    """Embed class names on the model's text side.
+
+    Arguments
+    ---------
+    source : Source
+    names : list of str, N of them
+    templates : list of str, optional
+        Prompts with ``{}`` for the name; by default the text side's own.
+
+    Returns
+    -------
+    torch.Tensor, shape (N, D)
+    str
+        The kind of score, see :func:`tinyclap.teachers.score`.
+
+    Raises
+    ------
+    ConfigError
+        The model has no text side here.
+    """
+    if source.text is None:
+        raise ConfigError(
+            f"{source.provenance['source']} has no text side to embed labels with; give its weights by --text_weights, "
+            "or leave out --labels"
+        )
+    text = source.text()
+    return text.embed_classes(
+        make_prompts(names, templates or text.default_templates)
+    ), text.score_kind

@@ -1,0 +1,51 @@
+"""Exported models on numpy and an inference engine alone: neither torch nor transformers is needed, or imported.
+
+    model = tinyclap.runtime.load("exported/student")
+    model.classify(["dog.wav", "rain.flac"])
+
+``python -m tinyclap.runtime FOLDER AUDIO …`` prints the same as a table. `export.py` writes the folders.
+"""
+
+from tinyclap.errors import CheckpointError
+from tinyclap.runtime.folder import read_config
+
+__all__ = ["load"]
+
+
+def load(folder, engine="onnxruntime", precision="auto", n_threads=None):
+    """Open an exported folder.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+        What export.py wrote.
+    engine : {"onnxruntime", "openvino"}
+        Who computes.
+    precision : {"auto", "fp32", "int8", "bf16"}
+        "auto" takes what the folder names as its best; "bf16" needs OpenVINO and a processor that has it.
+    n_threads : int or None
+        Threads of one call; None takes all cores.
+
+    Returns
+    -------
+    tinyclap.runtime.audio_model.AudioModel or tinyclap.runtime.captioner.CaptionModel
+
+    Raises
+    ------
+    CheckpointError
+        The folder or one of its files is missing or changed.
+    ConfigError
+        The engine is not installed, or does not have this precision.
+    """
+    config = read_config(folder)
+    if config["kind"] == "captioner":
+        from tinyclap.runtime.captioner import CaptionModel
+
+        return CaptionModel(folder, config, engine, precision, n_threads)
+    if config["kind"] not in ("audio_encoder", "tagger"):
+        raise CheckpointError(
+            f"{folder}: unknown kind {config['kind']!r}; install the tinyclap that exported it"
+        )
+    from tinyclap.runtime.audio_model import AudioModel
+
+    return AudioModel(folder, config, engine, precision, n_threads)

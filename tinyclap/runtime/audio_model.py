@@ -1,0 +1,315 @@
+"""An exported student or tagger: embeddings, tags and zero-shot classes of clips of any length, rate and format.
+
+Windows, channels, resampling and scores are those of :mod:`tinyclap.models.student` and :mod:`tinyclap.teachers`, so
+the results are the same up to the rounding that ``parity.json`` of the folder states. No torch.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tinyclap.errors import ConfigError
+from tinyclap.runtime.clips import as_clips
+from tinyclap.runtime.folder import checked_file
+from tinyclap.runtime.session import open_session
+from tinyclap.window_policy import WindowPolicy, window_batches
+
+LABELS, VECTORS, GOLDEN = "labels.json", "label_vectors.npz", "golden.npz"
+_BATCH_SIZE = 32
+
+
+class AudioModel:
+    """A graph from waveforms to embeddings, and what belongs to it.
+
+    Made by :func:`tinyclap.runtime.load`.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+        What export.py wrote.
+    config : dict
+        Its ``config.json``.
+    engine, precision, n_threads
+        See :func:`tinyclap.runtime.load`.
+
+    Attributes
+    ----------
+    config : dict
+        The folder's ``config.json``.
+    labels : list of str
+        Names that `classify` chooses among: those of the export.
+    tags : list of str
+        Names of the entries of a tagger's output; empty for other models.
+    sample_rate_hz, embed_dim : int
+    precision : str
+        "fp32", "int8" or "bf16": what "auto" came to.
+    """
+
+    def __init__(
+        self, folder, config, engine="onnxruntime", precision="auto", n_threads=None
+    ):
+        self.folder, self.config = Path(folder), config
+        self.sample_rate_hz, self.embed_dim = (
+            config["sample_rate_hz"],
+            config["embed_dim"],
+        )
+        self.policy = WindowPolicy(**config["window"])
+        self.precision = resolved_precision(config, engine, precision)
+        graph = checked_file(
+            folder,
+            config,
+            config["graphs"]["int8" if self.precision == "int8" else "fp32"],
+        )
+        front_end = config["graphs"].get("front_end")
+        if front_end is not None:
+            front_end = checked_file(folder, config, front_end)
+        self._session = open_session(
+            graph, engine, self.precision, n_threads, front_end
+        )
+        names = json.loads(
+            checked_file(folder, config, LABELS).read_text(encoding="utf-8")
+        )
+        self.labels, self.tags = names["labels"], names["tags"]
+        self._label_rows = None
+        if self.labels:
+            with np.load(checked_file(folder, config, VECTORS)) as content:
+                self._label_rows = content["vectors"].astype(np.float32)
+
+    def embed(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
+        """Embed clips.
+
+        Arguments
+        ---------
+        audio, sample_rate_hz
+            Paths or arrays; see :func:`tinyclap.runtime.clips.as_clips`.
+        batch_size : int
+            Windows in one pass.
+
+        Returns
+        -------
+        numpy.ndarray, shape (B, D), float32
+            Unit rows, mean probabilities, or raw features: ``config["outputs"]["embedding"]`` says which.
+
+        Raises
+        ------
+        AudioError
+            A clip cannot be used; the message says which and why.
+        """
+        return self.outputs(audio, sample_rate_hz, batch_size)["embedding"]
+
+    def tag(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
+        """Probabilities of a tagger's tags, which are named in ``tags``: (B, K), float32, each in [0, 1].
+
+        Raises
+        ------
+        ConfigError
+            The model is no tagger.
+        """
+        if not self.tags:
+            raise ConfigError(
+                f"{self.folder}: this model gives embeddings, no tags; classify() names sounds with it"
+            )
+        outputs = self.outputs(audio, sample_rate_hz, batch_size)
+        return (
+            _sigmoid(outputs["logits"]) if "logits" in outputs else outputs["embedding"]
+        )
+
+    def scores(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
+        """How well each of ``labels`` fits each clip: (B, N), float32, of ``config["score"]``'s kind.
+
+        Raises
+        ------
+        ConfigError
+            The folder was exported without labels.
+        """
+        if self._label_rows is None:
+            raise ConfigError(
+                f"{self.folder}: exported without labels; export again with --labels 'dog,rain,…'"
+            )
+        return score(
+            self._sounds(audio, sample_rate_hz, batch_size),
+            self._label_rows,
+            self.config["score"],
+        )
+
+    def classify(
+        self, audio, labels=None, top=5, sample_rate_hz=None, batch_size=_BATCH_SIZE
+    ):
+        """Name the sounds of clips, zero-shot.
+
+        Arguments
+        ---------
+        audio, sample_rate_hz, batch_size
+            As in `embed`.
+        labels : list of str or None
+            Which of the exported labels to choose among; None takes all.
+        top : int
+            How many to name for each clip.
+
+        Returns
+        -------
+        list of list of (str, float)
+            For each clip the likeliest labels, best first, with their scores.
+
+        Raises
+        ------
+        ConfigError
+            A label was not exported.
+        """
+        scores = self.scores(audio, sample_rate_hz, batch_size)
+        unknown = sorted(set(labels or ()) - set(self.labels))
+        if unknown:
+            raise ConfigError(
+                f"{self.folder}: no vectors for {', '.join(unknown)}; it was exported with {len(self.labels)} labels "
+                f"({', '.join(self.labels[:5])}, …). Export again with --labels: new ones need the text side"
+            )
+        return ranked(scores, self.labels, top, labels)
+
+    def check(self):
+        """The greatest difference, over the folder's golden clips, between this machine's outputs and torch's.
+
+        Returns
+        -------
+        dict of str to float
+            Output name to max |difference|; ``parity.json`` says what to expect of each precision.
+        """
+        worst = {}
+        with np.load(checked_file(self.folder, self.config, GOLDEN)) as golden:
+            for index, rate_hz in enumerate(golden["sample_rates_hz"]):
+                outputs = self.outputs(
+                    [golden[f"clip_{index}"]], int(rate_hz), _BATCH_SIZE
+                )
+                for name, rows in outputs.items():
+                    difference = float(np.abs(rows[0] - golden[name][index]).max())
+                    worst[name] = max(worst.get(name, 0.0), difference)
+        return worst
+
+    def _sounds(self, audio, sample_rate_hz, batch_size):
+        """The rows that are compared with labels: a tagger's probabilities, else embeddings."""
+        return (self.tag if self.tags else self.embed)(
+            audio, sample_rate_hz, batch_size
+        )
+
+    def outputs(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
+        """Every output, averaged over each clip's windows: dict of name to (B, ·), float32; arguments as in `embed`."""
+        clips = as_clips(
+            audio, self.sample_rate_hz, self.config["resampler"], sample_rate_hz
+        )
+        normalise = {
+            name: how["normalise"] for name, how in self.config["outputs"].items()
+        }
+        totals, counts = {}, np.zeros((len(clips), 1), np.float32)
+        for owners, windows in window_batches(
+            clips, self.sample_rate_hz, self.policy, batch_size
+        ):
+            np.add.at(counts, owners, 1)
+            results = dict(
+                zip(
+                    self._session.output_names,
+                    self._session.run({"wavs": np.stack(windows)}),
+                    strict=True,
+                )
+            )
+            for name, rows in results.items():
+                sums = totals.setdefault(
+                    name, np.zeros((len(clips), rows.shape[-1]), np.float32)
+                )
+                np.add.at(sums, owners, unit_rows(rows) if normalise[name] else rows)
+        means = {name: sums / counts for name, sums in totals.items()}
+        return {
+            name: unit_rows(rows) if normalise[name] else rows
+            for name, rows in means.items()
+        }
+
+
+def resolved_precision(config, engine, precision):
+    """The precision that is meant, and is there.
+
+    Arguments
+    ---------
+    config : dict
+        An exported folder's: its ``graphs`` and ``best_precision``.
+    engine, precision : str
+        See :func:`tinyclap.runtime.load`.
+
+    Returns
+    -------
+    str
+        "fp32", "int8" or "bf16".
+
+    Raises
+    ------
+    ConfigError
+        int8, where the folder has none.
+
+    Example
+    -------
+    >>> resolved_precision({"best_precision": {"openvino": "fp32"}, "graphs": {}}, "openvino", "auto")
+    'fp32'
+    """
+    if precision == "auto":
+        return config["best_precision"].get(engine, "fp32")
+    if precision == "int8" and "int8" not in config["graphs"]:
+        raise ConfigError(
+            "the folder has no int8 graph; export again with --precisions fp32 int8"
+        )
+    return precision
+
+
+def unit_rows(rows):
+    """Rows (B, D) divided by their lengths; a row of zeros stays one.
+
+    Example
+    -------
+    >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+
+
+def score(audio, text, kind):
+    """How well each text (N, D) fits each clip (B, D), as :func:`tinyclap.teachers.score` does it: (B, N).
+
+    Example
+    -------
+    >>> score(np.array([[4.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 1.0]]), "sqrt_dot").tolist()
+    [[2.0, 2.0]]
+    """
+    if kind == "cosine":
+        return unit_rows(audio) @ unit_rows(text).T
+    return (np.sqrt(np.maximum(audio, 0)) if kind == "sqrt_dot" else audio) @ text.T
+
+
+def ranked(scores, names, top, only=None):
+    """The best names of each row of scores.
+
+    Arguments
+    ---------
+    scores : numpy.ndarray, shape (B, N)
+    names : list of str, N of them
+    top : int
+        How many to give, at most.
+    only : list of str, optional
+        Choose among these of the names.
+
+    Returns
+    -------
+    list of list of (str, float)
+        Best first.
+
+    Example
+    -------
+    >>> ranked(np.array([[0.1, 0.9, 0.5]]), ["dog", "rain", "siren"], 2)
+    [[('rain', 0.9), ('siren', 0.5)]]
+    """
+    among = [index for index, name in enumerate(names) if only is None or name in only]
+    rows = []
+    for row in scores[:, among]:
+        best = np.argsort(-row, kind="stable")[:top]
+        rows.append([(names[among[index]], float(row[index])) for index in best])
+    return rows
+
+
+def _sigmoid(logits):
+    return 0.5 * (1 + np.tanh(0.5 * logits))

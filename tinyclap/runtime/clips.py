@@ -1,0 +1,73 @@
+"""What a user gives (paths, arrays) as mono float32 clips at a network's rate, the way torch does it. No torch."""
+
+import os
+
+import numpy as np
+
+from tinyclap.audio import read_audio
+from tinyclap.errors import AudioError, ConfigError
+from tinyclap.sinc import resample_array
+from tinyclap.window_policy import mono
+
+
+def as_clips(audio, to_hz, resampler, sample_rate_hz=None):
+    """Read and resample.
+
+    Arguments
+    ---------
+    audio : str, os.PathLike, numpy.ndarray, or a sequence of them
+        Recordings, or clips of shape (T,) or (channels, T), or a batch of shape (B, T): floats in [-1, 1], or integers.
+    to_hz : int
+        The rate that the network wants.
+    resampler : {"sinc", "soxr"}
+        How the rate is changed.
+    sample_rate_hz : int or None
+        Of arrays; needed where there are any.
+
+    Returns
+    -------
+    list of numpy.ndarray, each of shape (T_i,), float32
+
+    Raises
+    ------
+    AudioError
+        A clip is empty, cannot be read, or has samples that are not finite; the message says which.
+    ConfigError
+        Arrays without a rate.
+
+    Example
+    -------
+    >>> [clip.shape for clip in as_clips([np.zeros(800), np.zeros((2, 400), np.int16)], 8000, "sinc", 16000)]
+    [(400,), (200,)]
+    """
+    if isinstance(audio, (str, os.PathLike)):
+        audio = [audio]
+    elif hasattr(audio, "__array__"):
+        audio = np.asarray(audio)
+        audio = [audio] if audio.ndim == 1 else list(audio)
+    return [
+        _clip(item, f"clip {index} of the batch", to_hz, resampler, sample_rate_hz)
+        for index, item in enumerate(audio)
+    ]
+
+
+def _clip(item, source, to_hz, resampler, sample_rate_hz):
+    if isinstance(item, (str, os.PathLike)):
+        wav, from_hz = read_audio(item)
+    else:
+        try:
+            samples = np.asarray(item)
+        except (TypeError, ValueError) as error:
+            raise AudioError(
+                source, f"is not an array of samples ({error}); read the file first"
+            ) from error
+        wav, from_hz = mono(samples, _float32, source), sample_rate_hz
+        if from_hz is None:
+            raise ConfigError(
+                "arrays say nothing of their sample rate; give sample_rate_hz"
+            )
+    return resample_array(wav, from_hz, to_hz, resampler)
+
+
+def _float32(array):
+    return array.astype(np.float32, copy=False)

@@ -1,0 +1,207 @@
+"""Where a clip is cut into windows, and which samples a clip has: the rules that torch and numpy share.
+
+A clip is cut at fixed places, a function of its length alone, so that it is embedded alike alone and in a batch, by a
+network in torch and by an exported graph. Needs numpy, no torch; arrays and tensors are treated alike.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from tinyclap.errors import AudioError, ConfigError
+
+# A tail that is shorter than this part of a window is not worth a window of its own: ESC-50's OGG releases run 1 ms
+# over their 5 s, and a second window end-aligned one millisecond later would double the cost for nothing.
+TAIL_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class WindowPolicy:
+    """How a clip becomes windows of one length.
+
+    Arguments
+    ---------
+    window_s : float
+        Length of a window, and the longest input that the network sees, in seconds.
+    short : str
+        What happens to a clip shorter than a window: ``"tile"`` repeats it (as Microsoft's CLAP wrapper does),
+        ``"pad"`` appends zeros (as the official tinyCLAP code does), ``"native"`` leaves it as it is, but tiles it up
+        to `min_s` (for networks that take any length).
+    hop_s : float, optional
+        Distance between windows; by default one window, so that no sample is heard twice. The last window is moved
+        back to end with the clip.
+    min_s : float
+        Shortest input under ``"native"``, in seconds.
+    """
+
+    window_s: float = 5.0
+    short: str = "tile"
+    hop_s: float | None = None
+    min_s: float = 1.0
+
+    def __post_init__(self):
+        if self.short not in ("tile", "pad", "native"):
+            raise ConfigError(f"window policy: short={self.short!r}; choose 'tile', 'pad' or 'native'")
+        if not self.window_s > 0 or (self.hop_s is not None and not self.hop_s > 0):
+            raise ConfigError(
+                f"window policy: window_s={self.window_s} and hop_s={self.hop_s} must be positive seconds"
+            )
+
+    @property
+    def config(self):
+        """The policy as a JSON-able dict."""
+        return asdict(self)
+
+    def starts(self, n_samples, sample_rate_hz):
+        """First sample of each window.
+
+        Arguments
+        ---------
+        n_samples, sample_rate_hz : int
+
+        Returns
+        -------
+        list of int
+            At least one.
+
+        Example
+        -------
+        >>> WindowPolicy(window_s=5.0).starts(12 * 44100, 44100)
+        [0, 220500, 308700]
+        """
+        window = round(self.window_s * sample_rate_hz)
+        hop = window if self.hop_s is None else round(self.hop_s * sample_rate_hz)
+        last = n_samples - window
+        if last <= TAIL_TOLERANCE * window:
+            return [0]
+        starts = list(range(0, last + 1, hop))
+        if last - starts[-1] > TAIL_TOLERANCE * window:
+            starts.append(last)
+        return starts
+
+    def length(self, n_samples, sample_rate_hz):
+        """Samples in each window of a clip of `n_samples` samples; more than the clip has where it is made longer."""
+        window = round(self.window_s * sample_rate_hz)
+        if n_samples >= window or self.short != "native":
+            return window
+        return max(n_samples, min(window, round(self.min_s * sample_rate_hz)))
+
+    def cut(self, waveform, sample_rate_hz):
+        """The windows of one clip.
+
+        Arguments
+        ---------
+        waveform : numpy.ndarray or torch.Tensor, shape (T,)
+        sample_rate_hz : int
+
+        Returns
+        -------
+        numpy.ndarray or torch.Tensor, shape (n_windows, T_window)
+            Of the same kind; one window that is the clip, or its beginning, shares the clip's memory.
+
+        Example
+        -------
+        >>> WindowPolicy(window_s=5.0).cut(np.arange(3), 1).tolist()
+        [[0, 1, 2, 0, 1]]
+        """
+        n_samples = waveform.shape[-1]
+        length = self.length(n_samples, sample_rate_hz)
+        if n_samples < length:
+            row = waveform[np.arange(length) % n_samples]
+            if self.short == "pad":
+                row[n_samples:] = 0
+            return row[None]
+        starts = self.starts(n_samples, sample_rate_hz)
+        if len(starts) == 1:
+            return waveform[None, :length]
+        return waveform[np.array(starts)[:, None] + np.arange(length)]
+
+
+def window_batches(clips, sample_rate_hz, policy, batch_size=32):
+    """The windows of many clips, in batches of one length each.
+
+    Arguments
+    ---------
+    clips : list of numpy.ndarray or torch.Tensor, each of shape (T_i,)
+    sample_rate_hz : int
+        Of all of them.
+    policy : WindowPolicy
+    batch_size : int
+        Windows of a batch, at most.
+
+    Yields
+    ------
+    list of int
+        To which clip each window belongs.
+    list of numpy.ndarray or torch.Tensor, each of shape (T_window,)
+
+    Raises
+    ------
+    AudioError
+        There is no clip.
+
+    Example
+    -------
+    >>> clips = [np.ones(3), np.ones(12)]
+    >>> [owners for owners, _ in window_batches(clips, 1, WindowPolicy(window_s=5.0), batch_size=3)]
+    [[0, 1, 1], [1]]
+    """
+    if not clips:
+        raise AudioError("the batch", "holds no clip; give at least one")
+    by_length = {}
+    for index, clip in enumerate(clips):
+        for window in policy.cut(clip, sample_rate_hz):
+            by_length.setdefault(window.shape[-1], []).append((index, window))
+    for windows in by_length.values():
+        for first in range(0, len(windows), batch_size):
+            part = windows[first : first + batch_size]
+            yield [index for index, _ in part], [window for _, window in part]
+
+
+def mono(clip, to_float32, source):
+    """One clip as floats of one channel.
+
+    Arguments
+    ---------
+    clip : numpy.ndarray or torch.Tensor, shape (T,) or (channels, T)
+        Floats in [-1, 1], or integers, which are scaled by their full range. Channels are averaged.
+    to_float32 : callable
+        Turns `clip` into float32 of its own kind.
+    source : str
+        What to call it in messages.
+
+    Returns
+    -------
+    numpy.ndarray or torch.Tensor, shape (T,)
+        float32.
+
+    Raises
+    ------
+    AudioError
+        It is empty, is not numeric, has NaN or infinite samples, or does not have its channels first.
+
+    Example
+    -------
+    >>> mono(np.array([[64, 128], [192, 128]], np.uint8), np.float32, "clip 0").tolist()
+    [0.0, 0.0]
+    """
+    if 0 in clip.shape:
+        raise AudioError(source, "has no samples; leave it out or give its audio")
+    kind = str(clip.dtype).removeprefix("torch.")
+    if kind.startswith(("int", "uint")):
+        # Unsigned PCM has its zero in the middle of its range.
+        full_scale = 2.0 ** (8 * clip.dtype.itemsize - 1)
+        clip = (to_float32(clip) - (full_scale if kind.startswith("uint") else 0)) / full_scale
+    elif "float" not in kind:
+        raise AudioError(source, f"is not an array of samples (its type is {kind}); read the file first")
+    clip = to_float32(clip)
+    if clip.ndim == 2:
+        if clip.shape[0] > clip.shape[1]:
+            raise AudioError(source, f"has shape {tuple(clip.shape)}; channels come first: (channels, samples)")
+        clip = clip.mean(0)
+    if clip.ndim != 1:
+        raise AudioError(source, f"has {clip.ndim} dimensions; a clip is (samples,) or (channels, samples)")
+    if not bool((abs(clip) < math.inf).all()):
+        raise AudioError(source, "has NaN or infinite samples; the file or the code that made it is broken")
+    return clip
