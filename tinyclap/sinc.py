@@ -9,9 +9,10 @@ import math
 
 import numpy as np
 
+from tinyclap.banded_resample import banded_resample
 from tinyclap.errors import ConfigError
 
-RESAMPLERS = ("sinc", "soxr")
+RESAMPLERS = ("sinc", "soxr", "banded")
 _ZERO_CROSSINGS = 6  # of the sinc on each side that the Hann window keeps
 _ROLLOFF = 0.99  # cut-off as a share of the lower Nyquist frequency
 _MAX_KERNEL_SIZE = 8_000_000  # beyond this (rates with a small common divisor) weights are made as they are used
@@ -26,7 +27,7 @@ def resample_array(wav, from_hz, to_hz, method="sinc"):
         At `from_hz`.
     from_hz, to_hz : int
         Sample rates before and after.
-    method : {"sinc", "soxr"}
+    method : {"sinc", "soxr", "banded"}
         See :func:`tinyclap.resample.resample`.
 
     Returns
@@ -44,10 +45,12 @@ def resample_array(wav, from_hz, to_hz, method="sinc"):
     (320,)
     """
     if method not in RESAMPLERS:
-        raise ConfigError(f"resampling method {method!r} is neither 'sinc' nor 'soxr'")
+        raise ConfigError(f"resampling method {method!r} is none of {', '.join(RESAMPLERS)}")
     from_hz, to_hz = whole_hz(from_hz), whole_hz(to_hz)
     if from_hz == to_hz or wav.size == 0:
         return wav
+    if method == "banded":
+        return banded_resample(wav, from_hz, to_hz)
     if method == "soxr":
         import soxr
 
@@ -58,10 +61,7 @@ def resample_array(wav, from_hz, to_hz, method="sinc"):
         parts = direct_parts(n_from, n_to, n_out)
         before, after = direct_padding(n_from, n_to)
         padded = np.pad(wav, (before, after))
-        sums = [
-            (padded[index.clip(max=padded.size - 1)] * weights).sum(-1)
-            for index, weights in parts
-        ]
+        sums = [(padded[index.clip(max=padded.size - 1)] * weights).sum(-1) for index, weights in parts]
         return np.concatenate(sums).astype(wav.dtype)
     kernel, half_width = sinc_kernel(n_from, n_to, "float32")
     padded = np.pad(wav, (half_width, half_width + n_from))
@@ -73,9 +73,7 @@ def resample_array(wav, from_hz, to_hz, method="sinc"):
 def whole_hz(rate_hz):
     """Return a sample rate as int, or raise ConfigError."""
     if int(rate_hz) != rate_hz or rate_hz <= 0:
-        raise ConfigError(
-            f"a sample rate is a positive whole number of Hz, not {rate_hz}"
-        )
+        raise ConfigError(f"a sample rate is a positive whole number of Hz, not {rate_hz}")
     return int(rate_hz)
 
 
@@ -161,7 +159,5 @@ def direct_parts(n_from, n_to, n_out, chunk=16384):
         outputs = np.arange(start, min(start + chunk, n_out)) * n_from
         distance = (taps - half_width)[None, :] - (outputs % n_to)[:, None] / n_to
         x = (distance * cutoff).clip(-_ZERO_CROSSINGS, _ZERO_CROSSINGS)
-        weights = (
-            cutoff * np.sinc(x) * np.cos(x * (math.pi / (2 * _ZERO_CROSSINGS))) ** 2
-        )
+        weights = cutoff * np.sinc(x) * np.cos(x * (math.pi / (2 * _ZERO_CROSSINGS))) ** 2
         yield (outputs // n_to)[:, None] + taps, weights.astype(np.float32)

@@ -39,12 +39,8 @@ def new_folder(target):
     (['exported'], ['a.txt'])
     """
     target = Path(os.path.abspath(target))
-    if target.exists() and not (
-        target.is_dir() and (not any(target.iterdir()) or _is_export(target))
-    ):
-        raise ConfigError(
-            f"{target} is there and is no earlier export; give another --target, or remove it yourself"
-        )
+    if target.exists() and not (target.is_dir() and (not any(target.iterdir()) or _is_export(target))):
+        raise ConfigError(f"{target} is there and is no earlier export; give another --target, or remove it yourself")
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
@@ -96,6 +92,4 @@ def write_config(folder, kind, files, **fields):
     """
     folder = Path(folder)
     hashes = {name: file_sha256(folder / name) for name in files}
-    write_json(
-        folder / CONFIG, {"format": FORMAT, "kind": kind, **fields, "files": hashes}
-    )
+    write_json(folder / CONFIG, {"format": FORMAT, "kind": kind, **fields, "files": hashes})

@@ -26,9 +26,7 @@ def front_end_nodes(graph):
     """
     logarithms = [node for node in graph.node if node.op_type == "Log"]
     if len(logarithms) != 1:
-        raise ConfigError(
-            f"the graph has {len(logarithms)} logarithms; the front end should have the only one"
-        )
+        raise ConfigError(f"the graph has {len(logarithms)} logarithms; the front end should have the only one")
     makers = {name: node for node in graph.node for name in node.output}
     found, waiting = {}, [logarithms[0]]
     while waiting:
@@ -54,16 +52,12 @@ def write_front_end(source, target):
     """
     model, target = onnx.load(source), Path(target)
     names = set(front_end_nodes(model.graph))
-    (logarithm,) = (
-        node.output[0] for node in model.graph.node if node.op_type == "Log"
-    )
+    (logarithm,) = (node.output[0] for node in model.graph.node if node.op_type == "Log")
     # beside source: the package reads and writes files only
     part = target.with_name(f".{target.name}.new")
     onnx.utils.extract_model(str(source), str(part), ["wavs"], [logarithm])
     written = onnx.load(part)
     if {node.name for node in written.graph.node} != names:
-        raise ConfigError(
-            f"{source}: what makes the logarithm needs more than the waveform"
-        )
+        raise ConfigError(f"{source}: what makes the logarithm needs more than the waveform")
     os.replace(part, target)
     return target

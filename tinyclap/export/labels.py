@@ -43,9 +43,7 @@ def read_names(given):
         names = _column(path)
     names = list(dict.fromkeys(name.strip() for name in names if name.strip()))
     if len(names) < 2:
-        raise ConfigError(
-            f"--labels {given}: {len(names)} name(s); a choice needs at least two"
-        )
+        raise ConfigError(f"--labels {given}: {len(names)} name(s); a choice needs at least two")
     return names
 
 
@@ -56,7 +54,5 @@ def _column(path):
     column = next((name for name in _COLUMNS if name in (table.fieldnames or ())), None)
     if column is None:
         found = ", ".join(table.fieldnames or ["nothing"])
-        raise ConfigError(
-            f"--labels {path}: no column named {', '.join(_COLUMNS)}; there are: {found}"
-        )
+        raise ConfigError(f"--labels {path}: no column named {', '.join(_COLUMNS)}; there are: {found}")
     return [row[column] or "" for row in rows]

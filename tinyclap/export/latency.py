@@ -45,23 +45,13 @@ def measure_latencies(
         ``clip_s``, ``machine``, ``n_cores``, and ``rows``: a list of ``engine``, ``precision``, ``n_threads``,
         ``median_ms``, ``least_ms``, ``greatest_ms``.
     """
-    wavs = (
-        np.random.default_rng(0)
-        .uniform(-0.1, 0.1, (1, round(clip_s * sample_rate_hz)))
-        .astype(np.float32)
-    )
-    n_cores = (
-        len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count()
-    )
+    wavs = np.random.default_rng(0).uniform(-0.1, 0.1, (1, round(clip_s * sample_rate_hz))).astype(np.float32)
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rows = []
     for n_threads in (number for number in threads if number <= n_cores):
         sessions = dict(_sessions(graphs, n_threads, front_end))
         times_ms = {key: [] for key in sessions}
-        for turn, (key, session) in itertools.product(
-            range(n_warmup + n_repeats), sessions.items()
-        ):
+        for turn, (key, session) in itertools.product(range(n_warmup + n_repeats), sessions.items()):
             start = time.perf_counter()
             session.run({"wavs": wavs})
             if turn >= n_warmup:
@@ -73,9 +63,7 @@ def measure_latencies(
                 "least_ms": min(taken),
                 "greatest_ms": max(taken),
             }
-            rows.append(
-                row | {name: round(value, 3) for name, value in numbers.items()}
-            )
+            rows.append(row | {name: round(value, 3) for name, value in numbers.items()})
     return {
         "clip_s": clip_s,
         "machine": platform.machine(),
@@ -119,9 +107,7 @@ def best_precisions(latencies, precisions):
         total = {}
         for row in latencies["rows"]:
             if row["engine"] == engine and row["precision"] in precisions:
-                total[row["precision"]] = (
-                    total.get(row["precision"], 0.0) + row["median_ms"]
-                )
+                total[row["precision"]] = total.get(row["precision"], 0.0) + row["median_ms"]
         faster = "int8" in total and total["int8"] < _FASTER * total["fp32"]
         best[engine] = "int8" if faster else "fp32"
     return best

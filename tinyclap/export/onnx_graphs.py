@@ -52,19 +52,9 @@ def export_graph(module, example_inputs, input_names, output_names, dynamic, pat
     _check(example_inputs, input_names, dynamic)
     onnx = _require("onnx")
     _require("onnxscript")
-    dims = {
-        name: torch.export.Dim.DYNAMIC
-        for axes in dynamic.values()
-        for name in axes.values()
-    }
-    shapes = tuple(
-        {axis: dims[name] for axis, name in dynamic.get(key, {}).items()}
-        for key in input_names
-    )
-    if any(
-        parameter.kind is parameter.VAR_POSITIONAL
-        for parameter in signature(module.forward).parameters.values()
-    ):
+    dims = {name: torch.export.Dim.DYNAMIC for axes in dynamic.values() for name in axes.values()}
+    shapes = tuple({axis: dims[name] for axis, name in dynamic.get(key, {}).items()} for key in input_names)
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in signature(module.forward).parameters.values()):
         shapes = (shapes,)  # a forward(*inputs) has one argument, a tuple of all
     module.eval()
     try:
@@ -85,9 +75,7 @@ def export_graph(module, example_inputs, input_names, output_names, dynamic, pat
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        raise ConfigError(
-            f"{type(module).__name__} cannot be exported to ONNX: {error}"
-        ) from error
+        raise ConfigError(f"{type(module).__name__} cannot be exported to ONNX: {error}") from error
     model = program.model_proto
     _name_axes(model.graph, dynamic)
     _forget_sources(model)
@@ -96,9 +84,7 @@ def export_graph(module, example_inputs, input_names, output_names, dynamic, pat
     temporary = path.with_name(f".{path.name}.new")
     onnx.save_model(model, str(temporary))
     os.replace(temporary, path)
-    _logger.debug(
-        "%s: %d nodes, %d bytes", path, len(model.graph.node), path.stat().st_size
-    )
+    _logger.debug("%s: %d nodes, %d bytes", path, len(model.graph.node), path.stat().st_size)
     return path
 
 
@@ -107,11 +93,7 @@ def _quiet(*names):
     """Loggers that say at every export which rewritings did not apply, kept to errors."""
     loggers = [logging.getLogger(name) for name in names]
     # a child with a level of its own does not ask its parent
-    loggers += [
-        log
-        for name, log in logging.root.manager.loggerDict.items()
-        if name.startswith(names)
-    ]
+    loggers += [log for name, log in logging.root.manager.loggerDict.items() if name.startswith(names)]
     loggers = [log for log in loggers if isinstance(log, logging.Logger)]
     levels = [log.level for log in loggers]
     try:
@@ -127,16 +109,12 @@ def _require(name):
     try:
         return __import__(name)
     except ImportError as error:
-        raise ConfigError(
-            f"exporting needs {name} ({error}); run: pip install 'tinyclap[export]'"
-        ) from error
+        raise ConfigError(f"exporting needs {name} ({error}); run: pip install 'tinyclap[export]'") from error
 
 
 def _check(example_inputs, input_names, dynamic):
     if len(example_inputs) != len(input_names):
-        raise ConfigError(
-            f"{len(example_inputs)} example inputs for the names {', '.join(input_names)}"
-        )
+        raise ConfigError(f"{len(example_inputs)} example inputs for the names {', '.join(input_names)}")
     unknown = sorted(set(dynamic) - set(input_names))
     if unknown:
         raise ConfigError(
@@ -145,9 +123,7 @@ def _check(example_inputs, input_names, dynamic):
     for name, example in zip(input_names, example_inputs, strict=True):
         fixed = [axis for axis in dynamic.get(name, {}) if example.shape[axis] < 2]
         if fixed:
-            raise ConfigError(
-                f"the example of {name} has length 1 or 0 on its dynamic axes {fixed}; give a longer one"
-            )
+            raise ConfigError(f"the example of {name} has length 1 or 0 on its dynamic axes {fixed}; give a longer one")
 
 
 def _name_axes(graph, dynamic):
@@ -174,6 +150,4 @@ def _forget_sources(model):
                 item.doc_string = ""
                 del item.metadata_props[:]
         for node in graph.node:
-            graphs += [
-                attribute.g for attribute in node.attribute if attribute.HasField("g")
-            ]
+            graphs += [attribute.g for attribute in node.attribute if attribute.HasField("g")]

@@ -48,9 +48,7 @@ def compare(found, reference):
     cosine = (unit_rows(found) * unit_rows(reference)).sum(-1)
     return {
         "max_abs": float(np.abs(found - reference).max()),
-        "relative": float(
-            np.linalg.norm(found - reference) / max(np.linalg.norm(reference), 1e-30)
-        ),
+        "relative": float(np.linalg.norm(found - reference) / max(np.linalg.norm(reference), 1e-30)),
         "cosine": {
             "mean": float(cosine.mean()),
             "min": float(cosine.min()),
@@ -84,10 +82,7 @@ def decisions(found, reference, vectors=None, kind=None, classes=(), labels=()):
     >>> decisions(rows[:, ::-1], rows, rows, "cosine", ["dog", "rain"], ["dog", "rain"])["accuracy_drop_points"]
     100.0
     """
-    ours, theirs = (
-        (rows if vectors is None else score(rows, vectors, kind)).argmax(-1)
-        for rows in (found, reference)
-    )
+    ours, theirs = ((rows if vectors is None else score(rows, vectors, kind)).argmax(-1) for rows in (found, reference))
     said = {"agreement": float((ours == theirs).mean())}
     if len(labels):
         truth = np.array([list(classes).index(label) for label in labels])
@@ -131,18 +126,10 @@ def refuse(precision, reports, max_accuracy_drop, min_cosine):
     for name, report in reports.items():
         points, cosine = loss_points(report), report["embedding"]["cosine"]["mean"]
         if points > max_accuracy_drop:
-            what = (
-                "accuracy falls"
-                if "accuracy" in report["decisions"]
-                else "decisions change"
-            )
-            problems.append(
-                f"{name}: {what} by {points:.2f} points, allowed are {max_accuracy_drop:g}"
-            )
+            what = "accuracy falls" if "accuracy" in report["decisions"] else "decisions change"
+            problems.append(f"{name}: {what} by {points:.2f} points, allowed are {max_accuracy_drop:g}")
         if cosine < min_cosine:
-            problems.append(
-                f"{name}: mean cosine {cosine:.4f}, at least {min_cosine:g} is wanted"
-            )
+            problems.append(f"{name}: mean cosine {cosine:.4f}, at least {min_cosine:g} is wanted")
     if problems:
         raise ConfigError(
             f"{precision} is refused, nothing was written: {'; '.join(problems)}. Calibrate on more clips or by "

@@ -45,21 +45,15 @@ def quantise(source, target, windows, method="minmax", keep=()):
         No windows, an unknown method, or onnxruntime's quantiser is missing.
     """
     if method not in METHODS:
-        raise ConfigError(
-            f"calibration method {method!r} is unknown; choose one of {', '.join(METHODS)}"
-        )
+        raise ConfigError(f"calibration method {method!r} is unknown; choose one of {', '.join(METHODS)}")
     if not windows:
-        raise ConfigError(
-            "int8 needs real clips to calibrate on; give --calibration_audio"
-        )
+        raise ConfigError("int8 needs real clips to calibrate on; give --calibration_audio")
     try:
         import onnx
         from onnxruntime import quantization
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
-        raise ConfigError(
-            f"int8 needs onnx and onnxruntime ({error}); pip install 'tinyclap[export]'"
-        ) from error
+        raise ConfigError(f"int8 needs onnx and onnxruntime ({error}); pip install 'tinyclap[export]'") from error
     target = Path(target)
     talk = io.StringIO()
     with (
@@ -85,9 +79,7 @@ def quantise(source, target, windows, method="minmax", keep=()):
             nodes_to_exclude=fp32,
             # one clip at a time: all at once would keep every activation of every clip, and want one length
             extra_options={"CalibStridedMinMax": 1},
-            calibrate_method=quantization.CalibrationMethod[
-                {"minmax": "MinMax"}.get(method, method.capitalize())
-            ],
+            calibrate_method=quantization.CalibrationMethod[{"minmax": "MinMax"}.get(method, method.capitalize())],
         )
         os.replace(made, target)
     _logger.debug("%s", talk.getvalue())
@@ -110,10 +102,6 @@ def _reader(quantization):
 
         def get_next(self):
             window = next(self._waiting, None)
-            return (
-                None
-                if window is None
-                else {"wavs": np.asarray(window, np.float32)[None]}
-            )
+            return None if window is None else {"wavs": np.asarray(window, np.float32)[None]}
 
     return Windows

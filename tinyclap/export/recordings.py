@@ -47,15 +47,9 @@ def find_recordings(given):
     manifest, _, root = str(given).partition("@")
     if manifest.endswith(".json"):
         if not root:
-            raise ConfigError(
-                f"{given}: say where the corpus of this manifest is: {given}@FOLDER"
-            )
+            raise ConfigError(f"{given}: say where the corpus of this manifest is: {given}@FOLDER")
         meta, items = read_manifest(manifest, root)
-        labels = (
-            [item["label"] for item in items]
-            if all("label" in item for item in items)
-            else []
-        )
+        labels = [item["label"] for item in items] if all("label" in item for item in items) else []
         found = Recordings(
             Path(manifest).stem,
             [item["wav"] for item in items],
@@ -64,9 +58,7 @@ def find_recordings(given):
         )
     else:
         folder = Path(given)
-        paths = sorted(
-            path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES
-        )
+        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
         found = Recordings(folder.resolve().name, paths, [], [])
     if not found.paths:
         raise ConfigError(f"{given}: no recordings there ({', '.join(_SUFFIXES)})")
@@ -83,15 +75,9 @@ def sample(recordings, n_wanted, seed=0):
     (2, 2, 1)
     """
     order = np.random.default_rng(seed).permutation(len(recordings.paths))
-    return _part(recordings, sorted(order[:n_wanted])), _part(
-        recordings, sorted(order[n_wanted:])
-    )
+    return _part(recordings, sorted(order[:n_wanted])), _part(recordings, sorted(order[n_wanted:]))
 
 
 def _part(recordings, indices):
-    labels = (
-        [recordings.labels[index] for index in indices] if recordings.labels else []
-    )
-    return recordings._replace(
-        paths=[recordings.paths[index] for index in indices], labels=labels
-    )
+    labels = [recordings.labels[index] for index in indices] if recordings.labels else []
+    return recordings._replace(paths=[recordings.paths[index] for index in indices], labels=labels)

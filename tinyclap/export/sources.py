@@ -50,11 +50,7 @@ class Source:
     def outputs(self, wavs, sample_rate_hz):
         """What the network itself gives for clips: dict of output name to torch.Tensor (B, ·)."""
         rows = {"embedding": self.network.embed_audio(wavs, sample_rate_hz)}
-        return rows | (
-            {"logits": self.network.tag(wavs, sample_rate_hz)}
-            if self.kind == "tagger"
-            else {}
-        )
+        return rows | ({"logits": self.network.tag(wavs, sample_rate_hz)} if self.kind == "tagger" else {})
 
 
 def parse_options(words):
@@ -113,9 +109,7 @@ def open_source(model, path=None, text_weights=None, options=None):
     if path is None:
         return _of_run(model, text_weights)
     if str(model) not in PUBLISHED:
-        raise ConfigError(
-            f"--path belongs to a published network ({', '.join(PUBLISHED)}), not to {model}"
-        )
+        raise ConfigError(f"--path belongs to a published network ({', '.join(PUBLISHED)}), not to {model}")
     return _of_published(str(model), path, text_weights, options or {})
 
 
@@ -153,14 +147,10 @@ def _of_published(name, path, text_weights, options):
     if isinstance(network, EfficientAtMn):
         labels = Path(path).with_name(LABELS_FILE)
         tags = read_labels(labels)
-        return Source(
-            "tagger", network, note, _later("tagger", path, None, options), tags
-        )
+        return Source("tagger", network, note, _later("tagger", path, None, options), tags)
     if name == "tinyclap-student" and text_weights is None:
         return Source("audio_encoder", network, note)
-    return Source(
-        "audio_encoder", network, note, _later(name, path, text_weights, options)
-    )
+    return Source("audio_encoder", network, note, _later(name, path, text_weights, options))
 
 
 def _later(kind, weights, text_weights, options=None):
@@ -200,6 +190,4 @@ def class_vectors(source, names, templates=None):
             "or leave out --labels"
         )
     text = source.text()
-    return text.embed_classes(
-        make_prompts(names, templates or text.default_templates)
-    ), text.score_kind
+    return text.embed_classes(make_prompts(names, templates or text.default_templates)), text.score_kind

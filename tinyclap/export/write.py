@@ -100,17 +100,11 @@ def export_audio_model(source, target, options):
         The fp32 graph is not the network, which would be an error of ours.
     """
     if "int8" in options.precisions and options.calibration_audio is None:
-        raise ConfigError(
-            "int8 needs real clips: give --calibration_audio FOLDER, or leave int8 out of --precisions"
-        )
+        raise ConfigError("int8 needs real clips: give --calibration_audio FOLDER, or leave int8 out of --precisions")
     calibration, checks = chosen_recordings(options)
     network = source.student
     with new_folder(target) as folder:
-        graphs = {
-            "fp32": export_audio_graph(
-                network.fold(), folder / GRAPHS["fp32"], source.kind == "tagger"
-            )
-        }
+        graphs = {"fp32": export_audio_graph(network.fold(), folder / GRAPHS["fp32"], source.kind == "tagger")}
         write_front_end(graphs["fp32"], folder / FRONT_END)
         if "int8" in options.precisions:
             windows = [first_window(network, path) for path in calibration.paths]
@@ -130,12 +124,8 @@ def export_audio_model(source, target, options):
         )
         write_json(folder / "latency.json", latency)
         (folder / "latency.md").write_text(table(latency), encoding="utf-8")
-        _write_config(
-            folder, source, options, score, best_precisions(latency, list(graphs))
-        )
-        references = {
-            found.name: reference_outputs(source, found.paths) for found in checks
-        }
+        _write_config(folder, source, options, score, best_precisions(latency, list(graphs)))
+        references = {found.name: reference_outputs(source, found.paths) for found in checks}
         parity = {}
         for engine, precision in _ways(graphs):
             model = AudioModel(folder, read_config(folder), engine, precision)
@@ -152,17 +142,13 @@ def chosen_recordings(options):
     else:
         found = find_recordings(options.calibration_audio)
         calibration, rest = sample(found, options.n_calibration, options.seed)
-    sets = [find_recordings(given) for given in options.check_audio] or (
-        [rest] if rest and rest.paths else []
-    )
+    sets = [find_recordings(given) for given in options.check_audio] or ([rest] if rest and rest.paths else [])
     if "int8" in options.precisions and not sets:
         raise ConfigError(
             f"all {len(calibration.paths)} recordings of --calibration_audio are used up; give others by "
             "--check_audio, or a smaller --n_calibration"
         )
-    return calibration, [
-        sample(found, options.n_check, options.seed)[0] for found in sets
-    ]
+    return calibration, [sample(found, options.n_check, options.seed)[0] for found in sets]
 
 
 def first_window(student, path):
@@ -193,11 +179,7 @@ def _write_config(folder, source, options, score, best):
         source.student,
         {name: GRAPHS[name] for name in GRAPHS if name in options.precisions},
     )
-    outputs = {
-        "embedding": {
-            "normalise": source.kind == "audio_encoder" and network.output == "none"
-        }
-    }
+    outputs = {"embedding": {"normalise": source.kind == "audio_encoder" and network.output == "none"}}
     if source.kind == "tagger":
         outputs["logits"] = {"normalise": False}
     write_config(
@@ -226,22 +208,13 @@ def _ways(graphs):
 def _parity(model, source, checks, references):
     """What parity.json says of one precision: the golden clips, and every set of recordings."""
     with np.load(model.folder / GOLDEN) as golden:
-        clips = [
-            (golden[f"clip_{index}"], int(rate))
-            for index, rate in enumerate(golden["sample_rates_hz"])
-        ]
+        clips = [(golden[f"clip_{index}"], int(rate)) for index, rate in enumerate(golden["sample_rates_hz"])]
         wanted = {name: golden[name] for name in model.config["outputs"]}
     parts = [model.outputs([clip], rate_hz) for clip, rate_hz in clips]
-    report = {
-        name: compare(np.concatenate([part[name] for part in parts]), wanted[name])
-        for name in wanted
-    }
+    report = {name: compare(np.concatenate([part[name] for part in parts]), wanted[name]) for name in wanted}
     return {
         "golden": report,
-        "recordings": {
-            found.name: _set_parity(model, source, found, references[found.name])
-            for found in checks
-        },
+        "recordings": {found.name: _set_parity(model, source, found, references[found.name]) for found in checks},
     }
 
 
@@ -251,9 +224,7 @@ def _set_parity(model, source, found, reference):
     rows = [_sounds(outputs) for outputs in (ours, reference)]
     if found.labels and source.text is not None:
         vectors, kind = class_vectors(source, found.classes)
-        said = decisions(
-            *rows, vectors.cpu().numpy(), kind, found.classes, found.labels
-        )
+        said = decisions(*rows, vectors.cpu().numpy(), kind, found.classes, found.labels)
     elif model.labels:
         with np.load(model.folder / VECTORS) as content:
             said = decisions(*rows, content["vectors"], model.config["score"])
@@ -269,11 +240,7 @@ def _set_parity(model, source, found, reference):
 
 def _sounds(outputs):
     """What is compared with classes: probabilities of a tagger, else embeddings."""
-    return (
-        1 / (1 + np.exp(-outputs["logits"]))
-        if "logits" in outputs
-        else outputs["embedding"]
-    )
+    return 1 / (1 + np.exp(-outputs["logits"])) if "logits" in outputs else outputs["embedding"]
 
 
 def summary(target, done):
@@ -291,10 +258,7 @@ def summary(target, done):
     """
     target = Path(target)
     lines = [f"{target}:"]
-    lines += [
-        f"  {path.name}: {path.stat().st_size:,} bytes"
-        for path in sorted(target.iterdir())
-    ]
+    lines += [f"  {path.name}: {path.stat().st_size:,} bytes" for path in sorted(target.iterdir())]
     for precision, report in done["parity"].items():
         for name, found in report.get("recordings", {}).items():
             said, cosine = found["decisions"], found["embedding"]["cosine"]
@@ -314,14 +278,10 @@ def _judge(parity, options):
         **parity["fp32"]["recordings"],
     }.items():
         error = max(
-            report["relative"]
-            for report in reports.values()
-            if isinstance(report, dict) and "relative" in report
+            report["relative"] for report in reports.values() if isinstance(report, dict) and "relative" in report
         )
         if error > MAX_RELATIVE_ERROR:
-            raise CheckpointError(
-                f"{name}: the fp32 graph is {error:.2g} away from the network; report this"
-            )
+            raise CheckpointError(f"{name}: the fp32 graph is {error:.2g} away from the network; report this")
     if "int8" in parity and not options.force:
         refuse(
             "int8",

@@ -54,7 +54,7 @@ class Captioner(nn.Module):
         the other in the decoder's memory, which knows no positions, so a clip of any length has one caption.
     min_s : float
         A shorter clip is repeated up to this length.
-    resampler : {"sinc", "soxr"}
+    resampler : {"sinc", "soxr", "banded"}
         How sample rates are changed.
 
     Raises

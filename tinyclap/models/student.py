@@ -15,7 +15,7 @@ from torch import nn
 from tinyclap.configurable import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.models.folding import compose_head, fold_norms
-from tinyclap.resample import resample
+from tinyclap.resample import RESAMPLERS, resample
 from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
 
 FIVE_SECONDS_TILED = {"window_s": 5.0, "short": "tile"}
@@ -35,7 +35,7 @@ class AudioStudent(nn.Module):
         (B, C) to (B, D), with attributes ``d_in`` and ``d_out``; None leaves the encoder's clip vector as it is.
     window : dict
         Arguments of :class:`tinyclap.windows.WindowPolicy`: what `embed_audio` does with clips of other lengths.
-    resampler : {"sinc", "soxr"}
+    resampler : {"sinc", "soxr", "banded"}
         How `embed_audio` changes sample rates.
     output : {"none", "sigmoid"}
         "sigmoid" where the student gives probabilities (a tag space).
@@ -78,8 +78,8 @@ class AudioStudent(nn.Module):
         super().__init__()
         if output not in ("none", "sigmoid"):
             raise ConfigError(f"output {output!r} is neither 'none' nor 'sigmoid'")
-        if resampler not in ("sinc", "soxr"):
-            raise ConfigError(f"resampler {resampler!r} is neither 'sinc' nor 'soxr'")
+        if resampler not in RESAMPLERS:
+            raise ConfigError(f"resampler {resampler!r} is none of {', '.join(RESAMPLERS)}")
         if encoder.n_mels != features.n_mels:
             raise ConfigError(f"the front end gives {features.n_mels} mel bands, the encoder wants {encoder.n_mels}")
         if projection is not None and projection.d_in != encoder.embed_dim:

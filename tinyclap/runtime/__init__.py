@@ -43,9 +43,7 @@ def load(folder, engine="onnxruntime", precision="auto", n_threads=None):
 
         return CaptionModel(folder, config, engine, precision, n_threads)
     if config["kind"] not in ("audio_encoder", "tagger"):
-        raise CheckpointError(
-            f"{folder}: unknown kind {config['kind']!r}; install the tinyclap that exported it"
-        )
+        raise CheckpointError(f"{folder}: unknown kind {config['kind']!r}; install the tinyclap that exported it")
     from tinyclap.runtime.audio_model import AudioModel
 
     return AudioModel(folder, config, engine, precision, n_threads)

@@ -17,21 +17,15 @@ def parser():
         description="Name or describe sounds with an exported model, without torch.",
     )
     made.add_argument("folder", help="what export.py wrote")
-    made.add_argument(
-        "audio", nargs="*", help="recordings of any format, rate and length"
-    )
+    made.add_argument("audio", nargs="*", help="recordings of any format, rate and length")
     made.add_argument("--engine", choices=ENGINES, default=ENGINES[0])
     made.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto")
-    made.add_argument(
-        "--threads", type=int, help="threads of one call (default: all cores)"
-    )
+    made.add_argument("--threads", type=int, help="threads of one call (default: all cores)")
     made.add_argument(
         "--labels",
         help="choose among these of the exported labels, separated by commas",
     )
-    made.add_argument(
-        "--top", type=int, default=5, help="names for each recording (default: 5)"
-    )
+    made.add_argument("--top", type=int, default=5, help="names for each recording (default: 5)")
     made.add_argument("--json", action="store_true", help="JSON in place of the table")
     made.add_argument(
         "--check",
@@ -50,17 +44,11 @@ def main(arguments=None, out=sys.stdout):
         model = load(options.folder, options.engine, options.precision, options.threads)
         result = {"check": model.check()} if options.check else {}
         if options.audio:
-            result["audio"] = dict(
-                zip(options.audio, _said(model, options), strict=True)
-            )
+            result["audio"] = dict(zip(options.audio, _said(model, options), strict=True))
     except TinyclapError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
-    out.write(
-        json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-        if options.json
-        else _table(result)
-    )
+    out.write(json.dumps(result, indent=1, ensure_ascii=False) + "\n" if options.json else _table(result))
     return 0
 
 
@@ -69,11 +57,7 @@ def _said(model, options):
     if model.config["kind"] == "captioner":
         return model.caption(options.audio)
     if model.labels:
-        labels = (
-            None
-            if options.labels is None
-            else [label.strip() for label in options.labels.split(",")]
-        )
+        labels = None if options.labels is None else [label.strip() for label in options.labels.split(",")]
         return model.classify(options.audio, labels, options.top)
     if model.tags:
         return ranked(model.tag(options.audio), model.tags, options.top)
@@ -88,10 +72,7 @@ def _said(model, options):
 
 
 def _table(result):
-    lines = [
-        f"check: {name} differs by at most {value:.3g}"
-        for name, value in result.get("check", {}).items()
-    ]
+    lines = [f"check: {name} differs by at most {value:.3g}" for name, value in result.get("check", {}).items()]
     for path, said in result.get("audio", {}).items():
         if isinstance(said, str):
             lines.append(f"{path}: {said}")

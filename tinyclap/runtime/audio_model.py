@@ -46,9 +46,7 @@ class AudioModel:
         "fp32", "int8" or "bf16": what "auto" came to.
     """
 
-    def __init__(
-        self, folder, config, engine="onnxruntime", precision="auto", n_threads=None
-    ):
+    def __init__(self, folder, config, engine="onnxruntime", precision="auto", n_threads=None):
         self.folder, self.config = Path(folder), config
         self.sample_rate_hz, self.embed_dim = (
             config["sample_rate_hz"],
@@ -64,12 +62,8 @@ class AudioModel:
         front_end = config["graphs"].get("front_end")
         if front_end is not None:
             front_end = checked_file(folder, config, front_end)
-        self._session = open_session(
-            graph, engine, self.precision, n_threads, front_end
-        )
-        names = json.loads(
-            checked_file(folder, config, LABELS).read_text(encoding="utf-8")
-        )
+        self._session = open_session(graph, engine, self.precision, n_threads, front_end)
+        names = json.loads(checked_file(folder, config, LABELS).read_text(encoding="utf-8"))
         self.labels, self.tags = names["labels"], names["tags"]
         self._label_rows = None
         if self.labels:
@@ -107,13 +101,9 @@ class AudioModel:
             The model is no tagger.
         """
         if not self.tags:
-            raise ConfigError(
-                f"{self.folder}: this model gives embeddings, no tags; classify() names sounds with it"
-            )
+            raise ConfigError(f"{self.folder}: this model gives embeddings, no tags; classify() names sounds with it")
         outputs = self.outputs(audio, sample_rate_hz, batch_size)
-        return (
-            _sigmoid(outputs["logits"]) if "logits" in outputs else outputs["embedding"]
-        )
+        return _sigmoid(outputs["logits"]) if "logits" in outputs else outputs["embedding"]
 
     def scores(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
         """How well each of ``labels`` fits each clip: (B, N), float32, of ``config["score"]``'s kind.
@@ -124,18 +114,14 @@ class AudioModel:
             The folder was exported without labels.
         """
         if self._label_rows is None:
-            raise ConfigError(
-                f"{self.folder}: exported without labels; export again with --labels 'dog,rain,…'"
-            )
+            raise ConfigError(f"{self.folder}: exported without labels; export again with --labels 'dog,rain,…'")
         return score(
             self._sounds(audio, sample_rate_hz, batch_size),
             self._label_rows,
             self.config["score"],
         )
 
-    def classify(
-        self, audio, labels=None, top=5, sample_rate_hz=None, batch_size=_BATCH_SIZE
-    ):
+    def classify(self, audio, labels=None, top=5, sample_rate_hz=None, batch_size=_BATCH_SIZE):
         """Name the sounds of clips, zero-shot.
 
         Arguments
@@ -177,9 +163,7 @@ class AudioModel:
         worst = {}
         with np.load(checked_file(self.folder, self.config, GOLDEN)) as golden:
             for index, rate_hz in enumerate(golden["sample_rates_hz"]):
-                outputs = self.outputs(
-                    [golden[f"clip_{index}"]], int(rate_hz), _BATCH_SIZE
-                )
+                outputs = self.outputs([golden[f"clip_{index}"]], int(rate_hz), _BATCH_SIZE)
                 for name, rows in outputs.items():
                     difference = float(np.abs(rows[0] - golden[name][index]).max())
                     worst[name] = max(worst.get(name, 0.0), difference)
@@ -187,22 +171,14 @@ class AudioModel:
 
     def _sounds(self, audio, sample_rate_hz, batch_size):
         """The rows that are compared with labels: a tagger's probabilities, else embeddings."""
-        return (self.tag if self.tags else self.embed)(
-            audio, sample_rate_hz, batch_size
-        )
+        return (self.tag if self.tags else self.embed)(audio, sample_rate_hz, batch_size)
 
     def outputs(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
         """Every output, averaged over each clip's windows: dict of name to (B, ·), float32; arguments as in `embed`."""
-        clips = as_clips(
-            audio, self.sample_rate_hz, self.config["resampler"], sample_rate_hz
-        )
-        normalise = {
-            name: how["normalise"] for name, how in self.config["outputs"].items()
-        }
+        clips = as_clips(audio, self.sample_rate_hz, self.config["resampler"], sample_rate_hz)
+        normalise = {name: how["normalise"] for name, how in self.config["outputs"].items()}
         totals, counts = {}, np.zeros((len(clips), 1), np.float32)
-        for owners, windows in window_batches(
-            clips, self.sample_rate_hz, self.policy, batch_size
-        ):
+        for owners, windows in window_batches(clips, self.sample_rate_hz, self.policy, batch_size):
             np.add.at(counts, owners, 1)
             results = dict(
                 zip(
@@ -212,15 +188,10 @@ class AudioModel:
                 )
             )
             for name, rows in results.items():
-                sums = totals.setdefault(
-                    name, np.zeros((len(clips), rows.shape[-1]), np.float32)
-                )
+                sums = totals.setdefault(name, np.zeros((len(clips), rows.shape[-1]), np.float32))
                 np.add.at(sums, owners, unit_rows(rows) if normalise[name] else rows)
         means = {name: sums / counts for name, sums in totals.items()}
-        return {
-            name: unit_rows(rows) if normalise[name] else rows
-            for name, rows in means.items()
-        }
+        return {name: unit_rows(rows) if normalise[name] else rows for name, rows in means.items()}
 
 
 def resolved_precision(config, engine, precision):
@@ -251,9 +222,7 @@ def resolved_precision(config, engine, precision):
     if precision == "auto":
         return config["best_precision"].get(engine, "fp32")
     if precision == "int8" and "int8" not in config["graphs"]:
-        raise ConfigError(
-            "the folder has no int8 graph; export again with --precisions fp32 int8"
-        )
+        raise ConfigError("the folder has no int8 graph; export again with --precisions fp32 int8")
     return precision
 
 

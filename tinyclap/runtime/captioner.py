@@ -27,7 +27,14 @@ _BATCH_SIZE = 16
 class CaptionModel:
     """The graphs of a captioner, and the words that belong to it.
 
-    Made by :func:`tinyclap.runtime.load`, which says what the arguments are.
+    Arguments
+    ---------
+    folder : str or os.PathLike
+        What export.py wrote.
+    config : dict
+        Its ``config.json``.
+    engine, precision, n_threads
+        As for :func:`tinyclap.runtime.load`; the first two are the encoder's.
 
     Attributes
     ----------

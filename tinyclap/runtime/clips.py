@@ -19,7 +19,7 @@ def as_clips(audio, to_hz, resampler, sample_rate_hz=None):
         Recordings, or clips of shape (T,) or (channels, T), or a batch of shape (B, T): floats in [-1, 1], or integers.
     to_hz : int
         The rate that the network wants.
-    resampler : {"sinc", "soxr"}
+    resampler : {"sinc", "soxr", "banded"}
         How the rate is changed.
     sample_rate_hz : int or None
         Of arrays; needed where there are any.
@@ -46,8 +46,7 @@ def as_clips(audio, to_hz, resampler, sample_rate_hz=None):
         audio = np.asarray(audio)
         audio = [audio] if audio.ndim == 1 else list(audio)
     return [
-        _clip(item, f"clip {index} of the batch", to_hz, resampler, sample_rate_hz)
-        for index, item in enumerate(audio)
+        _clip(item, f"clip {index} of the batch", to_hz, resampler, sample_rate_hz) for index, item in enumerate(audio)
     ]
 
 
@@ -58,14 +57,10 @@ def _clip(item, source, to_hz, resampler, sample_rate_hz):
         try:
             samples = np.asarray(item)
         except (TypeError, ValueError) as error:
-            raise AudioError(
-                source, f"is not an array of samples ({error}); read the file first"
-            ) from error
+            raise AudioError(source, f"is not an array of samples ({error}); read the file first") from error
         wav, from_hz = mono(samples, _float32, source), sample_rate_hz
         if from_hz is None:
-            raise ConfigError(
-                "arrays say nothing of their sample rate; give sample_rate_hz"
-            )
+            raise ConfigError("arrays say nothing of their sample rate; give sample_rate_hz")
     return resample_array(wav, from_hz, to_hz, resampler)
 
 

@@ -39,20 +39,12 @@ def read_config(folder):
     """
     path = Path(folder) / CONFIG
     if not path.is_file():
-        raise CheckpointError(
-            f"{folder}: no {CONFIG} there; give a folder that export.py wrote"
-        )
+        raise CheckpointError(f"{folder}: no {CONFIG} there; give a folder that export.py wrote")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(
-            f"{path}: not readable as JSON ({error}); export the model again"
-        ) from error
-    lacking = (
-        [key for key in _REQUIRED if key not in config]
-        if isinstance(config, dict)
-        else list(_REQUIRED)
-    )
+        raise CheckpointError(f"{path}: not readable as JSON ({error}); export the model again") from error
+    lacking = [key for key in _REQUIRED if key not in config] if isinstance(config, dict) else list(_REQUIRED)
     if lacking:
         raise CheckpointError(
             f"{path}: not the config of an exported folder (lacks: {', '.join(lacking)}); the runtime opens what "
@@ -88,9 +80,7 @@ def checked_file(folder, config, name):
     """
     path = Path(folder) / name
     if name not in config["files"]:
-        raise CheckpointError(
-            f"{folder}: {name} is none of its files ({', '.join(config['files'])})"
-        )
+        raise CheckpointError(f"{folder}: {name} is none of its files ({', '.join(config['files'])})")
     if not path.is_file():
         raise CheckpointError(f"{path}: the file is missing; copy the whole folder")
     if file_sha256(path) != config["files"][name]:

@@ -14,9 +14,7 @@ ENGINES = ("onnxruntime", "openvino")
 PRECISIONS = ("fp32", "int8", "bf16")
 
 
-def open_session(
-    path, engine="onnxruntime", precision="fp32", n_threads=None, front_end=None
-):
+def open_session(path, engine="onnxruntime", precision="fp32", n_threads=None, front_end=None):
     """Open an ONNX graph.
 
     Arguments
@@ -53,17 +51,11 @@ def open_session(
     means fp32 with both engines.
     """
     if engine not in ENGINES:
-        raise ConfigError(
-            f"engine {engine!r} is unknown; choose {' or '.join(map(repr, ENGINES))}"
-        )
+        raise ConfigError(f"engine {engine!r} is unknown; choose {' or '.join(map(repr, ENGINES))}")
     if precision not in PRECISIONS:
-        raise ConfigError(
-            f"precision {precision!r} is unknown; choose one of {', '.join(map(repr, PRECISIONS))}"
-        )
+        raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(map(repr, PRECISIONS))}")
     if n_threads is not None and (int(n_threads) != n_threads or n_threads < 1):
-        raise ConfigError(
-            f"n_threads is a whole number above zero, or None for all cores; not {n_threads!r}"
-        )
+        raise ConfigError(f"n_threads is a whole number above zero, or None for all cores; not {n_threads!r}")
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such graph; export the model again")
@@ -89,9 +81,7 @@ class OnnxRuntimeSession:
     def __init__(self, path, precision, n_threads):
         onnxruntime = _engine("onnxruntime", "runtime")
         if precision == "bf16":
-            raise ConfigError(
-                "onnxruntime has no bf16 on processors; take engine='openvino', or precision 'fp32'"
-            )
+            raise ConfigError("onnxruntime has no bf16 on processors; take engine='openvino', or precision 'fp32'")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.inter_op_num_threads = 1
@@ -100,13 +90,9 @@ class OnnxRuntimeSession:
         if n_threads is not None:
             options.intra_op_num_threads = int(n_threads)
         try:
-            self.session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the engine has an exception class for each of its codes, and no common base
-            raise CheckpointError(
-                f"{path}: onnxruntime refuses the graph ({error}); export the model again"
-            ) from error
+            raise CheckpointError(f"{path}: onnxruntime refuses the graph ({error}); export the model again") from error
         self.input_names = [node.name for node in self.session.get_inputs()]
         self.output_names = [node.name for node in self.session.get_outputs()]
 
@@ -128,9 +114,7 @@ class OpenVinoSession:
         openvino = _engine("openvino", "openvino")
         core = openvino.Core()
         if precision == "bf16" and not _computes_bf16(core):
-            raise ConfigError(
-                "this processor has no bf16 arithmetic; take precision 'fp32' or 'int8'"
-            )
+            raise ConfigError("this processor has no bf16 arithmetic; take precision 'fp32' or 'int8'")
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
@@ -148,44 +132,23 @@ class OpenVinoSession:
             # A power spectrum spans ten decades and bf16 has three digits: whatever the precision, it stays fp32.
             is_cut = front_end is not None or precision == "bf16"
             parts = _cut_behind_logarithm(openvino, model) if is_cut else [model]
-            self._mel_axis = _fixed_axis(
-                parts[-1]
-                .inputs[0]
-                .get_partial_shape()
-                .to_string()
-                .strip("[]")
-                .split(",")
-            )
+            self._mel_axis = _fixed_axis(parts[-1].inputs[0].get_partial_shape().to_string().strip("[]").split(","))
             parts = parts[-1:] if front_end is not None else parts
-            hints = ["f32"] * (len(parts) - 1) + [
-                "bf16" if precision == "bf16" else "f32"
-            ]
+            hints = ["f32"] * (len(parts) - 1) + ["bf16" if precision == "bf16" else "f32"]
             self._requests = [
-                core.compile_model(
-                    part, "CPU", {**options, "INFERENCE_PRECISION_HINT": hint}
-                ).create_infer_request()
+                core.compile_model(part, "CPU", {**options, "INFERENCE_PRECISION_HINT": hint}).create_infer_request()
                 for part, hint in zip(parts, hints, strict=True)
             ]
         except RuntimeError as error:  # the base of all that the engine raises
-            raise CheckpointError(
-                f"{path}: OpenVINO refuses the graph ({error}); export the model again"
-            ) from error
-        self._front_end = (
-            None
-            if front_end is None
-            else OnnxRuntimeSession(front_end, "fp32", n_threads)
-        )
+            raise CheckpointError(f"{path}: OpenVINO refuses the graph ({error}); export the model again") from error
+        self._front_end = None if front_end is None else OnnxRuntimeSession(front_end, "fp32", n_threads)
 
     def run(self, feeds):
         """Compute all outputs: dict of str to numpy.ndarray → list of numpy.ndarray."""
         if self._front_end is not None:
             feeds = {"log_mel": self._by_mel_axis(self._front_end.run(feeds)[0])}
         for request in self._requests[:-1]:
-            feeds = {
-                "log_mel": request.infer(feeds, share_inputs=True, share_outputs=True)[
-                    0
-                ]
-            }
+            feeds = {"log_mel": request.infer(feeds, share_inputs=True, share_outputs=True)[0]}
         results = self._requests[-1].infer(feeds, share_inputs=True)
         return [results[index] for index in range(len(self.output_names))]
 
@@ -193,11 +156,7 @@ class OpenVinoSession:
         """Logarithms in the order of axes in which OpenVINO wants them: it moves transpositions when it reads."""
         shape = self._front_end.session.get_outputs()[0].shape
         theirs = _fixed_axis([str(size) for size in shape])
-        return (
-            log_mel
-            if theirs == self._mel_axis
-            else np.ascontiguousarray(log_mel.swapaxes(theirs, self._mel_axis))
-        )
+        return log_mel if theirs == self._mel_axis else np.ascontiguousarray(log_mel.swapaxes(theirs, self._mel_axis))
 
 
 def _fixed_axis(sizes):
@@ -224,9 +183,7 @@ def _cut_behind_logarithm(openvino, model):
     if len(logarithms) != 1:
         return [model]
     logarithm = logarithms[0].output(0)
-    middle = openvino.opset13.parameter(
-        logarithm.get_partial_shape(), openvino.Type.f32, name="log_mel"
-    )
+    middle = openvino.opset13.parameter(logarithm.get_partial_shape(), openvino.Type.f32, name="log_mel")
     middle.output(0).set_names({"log_mel"})
     readers = list(logarithm.get_target_inputs())
     front_end = openvino.Model([logarithm], model.get_parameters(), "front_end")
@@ -240,6 +197,4 @@ def _engine(name, extra):
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ConfigError(
-            f"{name} is not installed ({error}); run: pip install 'tinyclap[{extra}]'"
-        ) from error
+        raise ConfigError(f"{name} is not installed ({error}); run: pip install 'tinyclap[{extra}]'") from error
