@@ -7,10 +7,12 @@ Takes the newest record of each case from every ``*.jsonl`` of the folder; write
 """
 
 import argparse
+import csv
 import json
 import sys
 from pathlib import Path
 
+CLAIMS = Path(__file__).with_name("claims.csv")
 ALLOCATORS = ("default", "tuned")
 _HEAD = (
     "| shape | threads | case | ms a clip [tenths], malloc default | malloc tuned "
@@ -124,12 +126,30 @@ def where(records):
     return " ".join([*lines, f"torch {last['versions']['torch']}, commit {commits}, {last['date'][:10]}."])
 
 
-def find(records, **wanted):
-    """The one record with these values; an error where there is none or more than one."""
-    found = [record for record in records if all(record[key] == value for key, value in wanted.items())]
-    if len(found) != 1:
-        sys.exit(f"{len(found)} records of {wanted}; one is wanted: run that benchmark")
-    return found[0]
+def summary(records, benchmarks=None):
+    """The Markdown of the claims of ``claims.csv``: one row each, of some benchmarks or of all."""
+    with open(CLAIMS, newline="", encoding="utf-8") as file:
+        claims = [row for row in csv.DictReader(file) if benchmarks is None or row["benchmark"] in benchmarks]
+    lines = [
+        "| what | against | threads | ms a clip | times as fast, malloc default | malloc tuned |",
+        "|---|---|---|---|---|---|",
+    ]
+    for claim in claims:
+        wanted = {key: claim[key] for key in ("benchmark", "group", "shape", "case")}
+        for threads in map(int, claim["threads"].split()):
+            found = {
+                record["allocator"]: record
+                for record in records
+                if all(record[key] == value for key, value in {**wanted, "threads": threads}.items())
+            }
+            if not found:
+                sys.exit(f"no record of {wanted} with {threads} thread(s); run benchmarks/{claim['benchmark']}.py")
+            best = found.get("tuned") or found["default"]
+            ratios = [f"{found[name]['ratio'][claim['peer']]:.1f}" if name in found else "" for name in ALLOCATORS]
+            cells = [claim["what"], claim["against"], str(threads), _ms(best["ms_per_clip"]), *ratios]
+            lines.append(f"| {' | '.join(cells)} |")
+    shown = [r for r in records if any(r["benchmark"] == claim["benchmark"] for claim in claims)]
+    return "\n".join([*lines, "", where(shown)])
 
 
 def plot(records, path):

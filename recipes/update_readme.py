@@ -7,7 +7,7 @@
                                                first take over the scores and the plot of a finished recipe;
                                                so --keep_captions results/captioner/real_audio,
                                                --keep_ladder results/captioner/ladder and
-                                               --keep_speed results/benchmarks/captioner.json
+                                               --keep_benchmarks results/benchmarks
 
 The numbers come from files under recipes/<recipe>/results/, which programs wrote; none is typed.
 """
@@ -19,10 +19,16 @@ import sys
 from pathlib import Path
 
 import caption_report
+
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+
 from captioning import ladder_report
 from report import read_row, table_rows
 
+from benchmarks import report as bench_report
+
 ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = ROOT / "benchmarks" / "results"
 RESULTS = ROOT / "recipes" / "real_audio" / "results"
 CAPTIONS = RESULTS / "captioning"
 LADDER = ROOT / "recipes" / "captioning" / "results"
@@ -82,10 +88,29 @@ def keep_ladder(output):
         shutil.copy(output / name, LADDER / name)
 
 
-def keep_speed(path):
-    """Copy a benchmark's record."""
-    LADDER.mkdir(parents=True, exist_ok=True)
-    shutil.copy(path, LADDER / "speed.json")
+def keep_benchmarks(output):
+    """Copy the newest records of every benchmark, one a line."""
+    BENCHMARKS.mkdir(parents=True, exist_ok=True)
+    records = bench_report.read_records(output)
+    for name in dict.fromkeys(record["benchmark"] for record in records):
+        lines = [json.dumps(record, ensure_ascii=False) for record in records if record["benchmark"] == name]
+        (BENCHMARKS / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    bench_report.plot(bench_report.read_records(BENCHMARKS), BENCHMARKS / "ratios.png")
+
+
+def benchmark(name):
+    """The Markdown of one benchmark."""
+    return bench_report.tables(bench_report.read_records(BENCHMARKS))[name]
+
+
+def ladder_speed():
+    """The captioner's rows that the captioning page shows."""
+    return bench_report.summary(bench_report.read_records(BENCHMARKS), ["captioner"])
+
+
+def speed():
+    """The ratios that the README shows."""
+    return bench_report.summary(bench_report.read_records(BENCHMARKS))
 
 
 def captions():
@@ -98,22 +123,6 @@ def captions():
 def ladder():
     """The Markdown of the ladder."""
     return ladder_report.markdown(ladder_report.read_table(LADDER / "ladder.csv"))
-
-
-def speed():
-    """The Markdown of the captioner's benchmark: processor time, which a busy machine disturbs least, and the clock."""
-    record = json.loads((LADDER / "speed.json").read_text(encoding="utf-8"))
-    lines = ["| stage | processor ms | share | clock ms |", "|---|---|---|---|"]
-    for name, stage in record["processor"]["stages"].items():
-        clock = record["wall"]["stages"][name]["median_ms"]
-        lines.append(f"| {name} | {stage['median_ms']:.1f} | {100 * stage['share']:.0f} % | {clock:.1f} |")
-    for side in ("teacher", "student"):
-        processor, clock = (record[kind][side]["median_ms"] for kind in ("processor", "wall"))
-        lines.append(f"| **{side} in all** | {processor:.1f} | | {clock:.1f} |")
-    ratios = [f"{record[kind]['ratio']:.1f}" for kind in ("processor", "wall")]
-    lines.append(f"| **teacher / student** | **{ratios[0]}** | | **{ratios[1]}** |")
-    lines += ["", f"{record['n_threads']} thread, medians of {record['repeats']} turns, commit {record['commit'][:7]}."]
-    return "\n".join(lines)
 
 
 def table(name):
@@ -134,13 +143,18 @@ PAGES = {
     **{name: ("README.md", lambda name=name: table(name)) for name in BLOCKS},
     "captions": ("README.md", captions),
     "ladder": ("recipes/captioning/README.md", ladder),
-    "captioner_speed": ("recipes/captioning/README.md", speed),
+    "captioner_speed": ("recipes/captioning/README.md", ladder_speed),
+    "speed": ("README.md", speed),
+    **{
+        f"bench_{name}": ("benchmarks/README.md", lambda name=name: benchmark(name))
+        for name in ("front_end", "audio_input", "student", "training_step", "teacher", "store", "captioner")
+    },
 }
 KEEPERS = {
     "--keep": keep,
     "--keep_captions": keep_captions,
     "--keep_ladder": keep_ladder,
-    "--keep_speed": keep_speed,
+    "--keep_benchmarks": keep_benchmarks,
 }
 
 

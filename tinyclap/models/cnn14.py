@@ -10,7 +10,7 @@ from torch import nn
 
 from tinyclap.configurable import configurable
 from tinyclap.errors import ConfigError
-from tinyclap.models.encoding import as_encoding, at_least_frames
+from tinyclap.models.encoding import as_encoding, at_least_frames, norm_mel_bins
 
 _PUBLISHED_CHANNELS = (64, 128, 256, 512, 1024, 2048)
 
@@ -67,8 +67,7 @@ class Cnn14(nn.Module):
     def forward(self, log_mel):
         """Encode log-mel spectrograms (B, F, M) in dB: clip (B, embed_dim) >= 0, frames (B, F // 32, embed_dim)."""
         log_mel = at_least_frames(log_mel, self._n_min_frames)
-        # bn0 normalises each mel bin: it wants the bins where channels are.
-        feature_map = self.bn0(log_mel.transpose(1, 2).unsqueeze(3)).permute(0, 3, 2, 1)
+        feature_map = norm_mel_bins(self.bn0, log_mel)
         for name in self._blocks:
             feature_map = self.get_submodule(name)(feature_map)
             if name != self._blocks[-1]:

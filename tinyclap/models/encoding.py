@@ -111,3 +111,26 @@ def at_least_frames(log_mel, n_min):
     if n_short <= 0:
         return log_mel
     return F.pad(log_mel.transpose(1, 2), (0, n_short), mode="replicate").transpose(1, 2)
+
+
+def norm_mel_bins(norm, log_mel):
+    """Normalise every mel bin, and add the axis of channels.
+
+    Arguments
+    ---------
+    norm : torch.nn.BatchNorm2d or tinyclap.models.folding.ScaleShift
+        Of M channels: it wants the bins where channels are. A folded one has ``on_bins``, which needs no turning.
+    log_mel : torch.Tensor, shape (B, F, M)
+
+    Returns
+    -------
+    torch.Tensor, shape (B, 1, F, M)
+
+    Example
+    -------
+    >>> norm_mel_bins(nn.BatchNorm2d(4), torch.zeros(2, 3, 4)).shape
+    torch.Size([2, 1, 3, 4])
+    """
+    if hasattr(norm, "on_bins"):
+        return norm.on_bins(log_mel).unsqueeze(1)
+    return norm(log_mel.transpose(1, 2).unsqueeze(3)).permute(0, 3, 2, 1)

@@ -38,6 +38,11 @@ class ScaleShift(nn.Module):
         scaled = torch.addcmul(self.bias[:, None, None], feature_map, self.weight[:, None, None])
         return scaled if self.dtype is None else scaled.to(self.dtype)
 
+    def on_bins(self, log_mel):
+        """Scale and shift the bins of log-mel spectrograms (B, F, M), where C = M, as they lie."""
+        scaled = torch.addcmul(self.bias, log_mel, self.weight)
+        return scaled if self.dtype is None else scaled.to(self.dtype)
+
 
 class Every(nn.Module):
     """Every so many-th row and column of a map (B, C, H, W): the places that a strided 1×1 convolution reads.

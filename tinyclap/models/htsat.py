@@ -11,7 +11,7 @@ from torch import nn
 
 from tinyclap.configurable import configurable
 from tinyclap.errors import ConfigError
-from tinyclap.models.encoding import as_encoding
+from tinyclap.models.encoding import as_encoding, norm_mel_bins
 
 
 @configurable
@@ -112,7 +112,7 @@ class Htsat(nn.Module):
                 f"the spectrogram has {log_mel.shape[1]} frames, HTS-AT takes 1 to {self.n_image_frames}; "
                 "cut the clip into windows first"
             )
-        image = self.bn0(log_mel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1)
+        image = norm_mel_bins(self.bn0, log_mel)
         if image.shape[2] < self.n_image_frames:
             image = F.interpolate(image, (self.n_image_frames, self.n_mels), mode="bicubic", align_corners=True)
         stretches = image[:, 0].unflatten(1, (-1, self.image_size))

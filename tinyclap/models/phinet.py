@@ -9,7 +9,7 @@ from torch import nn
 
 from tinyclap.configurable import configurable
 from tinyclap.errors import ConfigError
-from tinyclap.models.encoding import as_encoding, at_least_frames, last_halving
+from tinyclap.models.encoding import as_encoding, at_least_frames, last_halving, norm_mel_bins
 from tinyclap.models.inverted_residual import Widening, can_train_fast, inverted_residual
 
 _STEM_WIDTH, _FIRST_WIDTH, _SECOND_WIDTH = 48, 24, 48
@@ -188,8 +188,7 @@ class PhiNet(nn.Module):
     def _maps(self, log_mel):
         """The last map, and the one before the last halving."""
         log_mel = at_least_frames(log_mel, self._n_min_frames)
-        # bn0 normalises each mel bin: it wants the bins where channels are.
-        feature_map = self.bn0(log_mel.transpose(1, 2).unsqueeze(3)).permute(0, 3, 2, 1)
+        feature_map = norm_mel_bins(self.bn0, log_mel)
         middle, stem = feature_map, None
         for index, layer in enumerate(self._layers):
             if index == self._last_halving:
