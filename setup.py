@@ -29,9 +29,9 @@ EXTRAS = {
     "export": [TORCH, "safetensors>=0.4.3", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "runtime": ["onnxruntime>=1.20"],
     # another engine for the same exported folders: quicker on most CPUs, and bf16 where the CPU has it
-    "openvino": ["openvino>=2025.0"],
+    "openvino": ["openvino>=2025.0", "onnxruntime>=1.20"],
     # stores of teachers' answers made on many machines
-    "scale": ["ray[data]>=2.40"],
+    "scale": ["ray[data]>=2.60"],
     # the peers that benchmarks/ compares with
     "benchmarks": ["torchlibrosa>=0.1.0"],
     "dev": ["pytest>=8", "ruff>=0.12", "pre-commit>=4", "codespell>=2.3"],

@@ -6,7 +6,8 @@
     python recipes/update_readme.py --keep results/real_audio
                                                first take over the scores and the plot of a finished recipe;
                                                so --keep_captions results/captioner/real_audio,
-                                               --keep_ladder results/captioner/ladder and
+                                               --keep_ladder results/captioner/ladder,
+                                               --keep_cached_views results/real_audio/cached_views and
                                                --keep_benchmarks results/benchmarks
 
 The numbers come from files under recipes/<recipe>/results/, which programs wrote; none is typed.
@@ -23,6 +24,7 @@ import caption_report
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from captioning import ladder_report
+from real_audio import cached_views_report
 from report import read_row, table_rows
 
 from benchmarks import report as bench_report
@@ -98,6 +100,16 @@ def keep_benchmarks(output):
     bench_report.plot(bench_report.read_records(BENCHMARKS), BENCHMARKS / "ratios.png")
 
 
+def keep_cached_views(output):
+    """Copy the table of the runs with stored views."""
+    shutil.copy(output / "cached_views.csv", RESULTS / "cached_views.csv")
+
+
+def cached_views():
+    """The Markdown of the runs with stored views."""
+    return cached_views_report.markdown(cached_views_report.read_table(RESULTS / "cached_views.csv"))
+
+
 def benchmark(name):
     """The Markdown of one benchmark."""
     return bench_report.tables(bench_report.read_records(BENCHMARKS))[name]
@@ -144,6 +156,7 @@ PAGES = {
     "captions": ("README.md", captions),
     "ladder": ("recipes/captioning/README.md", ladder),
     "captioner_speed": ("recipes/captioning/README.md", ladder_speed),
+    "cached_views": ("README.md", cached_views),
     "speed": ("README.md", speed),
     **{
         f"bench_{name}": ("benchmarks/README.md", lambda name=name: benchmark(name))
@@ -155,6 +168,7 @@ KEEPERS = {
     "--keep_captions": keep_captions,
     "--keep_ladder": keep_ladder,
     "--keep_benchmarks": keep_benchmarks,
+    "--keep_cached_views": keep_cached_views,
 }
 
 

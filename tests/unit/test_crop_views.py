@@ -88,7 +88,7 @@ def test_noting_what_is_mixed_changes_no_sample(corpora):
 def test_the_parts_say_all_that_decides_a_view(corpora):
     ((name, part),) = make_views(corpora).parts().items()
     assert name == "toy_train_crops" and len({key for key in part.keys}) == len(part.keys)
-    assert part.description["kind"] == "crops" and part.description["resampler"] == "soxr HQ"
+    assert part.description["kind"] == "crops" and part.description["resampler"] == "soxr"
     changes = [{"n_views": 2}, {"seed": 4}, {"valid_fraction": 0.2}, {"short": "pad"}, {"augment": augment_if(True)}]
     others = [next(iter(make_views(corpora, **change).parts().values())).description for change in changes]
     assert all(other != part.description for other in others)
