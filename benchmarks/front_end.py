@@ -130,10 +130,10 @@ def with_onnxruntime(path, n_threads):
 
 def with_openvino(path, n_threads):
     """Open a graph in OpenVINO, in float32."""
-    import openvino
+    from tinyclap.runtime.session import openvino_core
 
     settings = {"INFERENCE_NUM_THREADS": n_threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
+    request = openvino_core().compile_model(str(path), "CPU", settings).create_infer_request()
     return lambda wavs: request.infer([wavs])[0]
 
 

@@ -9,6 +9,7 @@ from tinyclap.errors import ConfigError
 from tinyclap.export.log_mel import ExportLogMel
 from tinyclap.export.onnx_graphs import export_graph
 from tinyclap.features import PRESETS, log_mel
+from tinyclap.runtime.session import openvino_core
 
 # n_fft, hop, window: the sizes factor in various ways; a hop of 333 shares no factor with 1024, so b is 1
 SIZES = [(400, 160, 400), (512, 128, 300), (1000, 250, 1000), (1024, 333, 1024), (256, 512, 256), (6, 4, 6)]
@@ -104,8 +105,8 @@ def _with_onnxruntime(path):
 
 
 def _with_openvino(path):
-    openvino = pytest.importorskip("openvino", reason="the engine is optional")
-    model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    pytest.importorskip("openvino", reason="the engine is optional")
+    model = openvino_core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda wavs: model([wavs])[0]
 
 

@@ -3,6 +3,7 @@
 Needs numpy and the engine's own package (onnxruntime, or openvino); no torch.
 """
 
+import functools
 import importlib.util
 from pathlib import Path
 
@@ -111,8 +112,7 @@ class OpenVinoSession:
     """
 
     def __init__(self, path, precision, n_threads, front_end=None):
-        openvino = _engine("openvino", "openvino")
-        core = openvino.Core()
+        openvino, core = _engine("openvino", "openvino"), openvino_core()
         if precision == "bf16" and not _computes_bf16(core):
             raise ConfigError("this processor has no bf16 arithmetic; take precision 'fp32' or 'int8'")
         options = {
@@ -210,9 +210,19 @@ def _fixed_axis(sizes):
 def has_bf16():
     """Whether OpenVINO is installed here, on a processor with bf16 arithmetic."""
     try:
-        return _computes_bf16(_engine("openvino", "openvino").Core())
+        return _computes_bf16(openvino_core())
     except ConfigError:
         return False
+
+
+@functools.cache
+def openvino_core():
+    """The one ``openvino.Core`` of this process.
+
+    Each new one sets the stack of the process's signal handlers, and sets back what it found when it goes: of two that
+    do not go in the reverse order, the second leaves a stack that is no more, and the next signal ends the process.
+    """
+    return _engine("openvino", "openvino").Core()
 
 
 def _computes_bf16(core):
