@@ -32,7 +32,8 @@ def read_records(folder):
                 sys.exit(
                     f"{path}, line {number}: not JSON ({error}); a benchmark was stopped while it wrote: delete it"
                 )
-            newest[tuple(record[key] for key in _KEY)] = record
+            if "group" in record:  # others measure what is not a time
+                newest[tuple(record[key] for key in _KEY)] = record
     if not newest:
         sys.exit(f"{folder}: no records (*.jsonl); run a benchmark first, such as python benchmarks/front_end.py")
     return list(newest.values())
@@ -107,6 +108,13 @@ def _notes(records):
         whose = "" if len(set(cases)) == n_cases else f" ({', '.join(dict.fromkeys(cases))})"
         lines.append(f"* {key}{whose}: {value}")
     return ["", *lines] if lines else []
+
+
+def facts(path):
+    """The Markdown of the last record of a script that measures what is not a time."""
+    record = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
+    rows = [f"| {key.replace('_', ' ')} | {value} |" for key, value in record.items() if key != "benchmark"]
+    return "\n".join(["| | |", "|---|---|", *rows])
 
 
 def where(records):

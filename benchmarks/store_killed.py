@@ -123,6 +123,8 @@ def main():
         left_over = [name for name in got if name.endswith(".part")]
         rows = [line.split() for line in whole.with_suffix(".memory").read_text(encoding="utf-8").splitlines()]
         memory = [float(mb) for shards, mb in rows if int(shards) >= n_shards / 10]
+        from tinyclap.experiment import git_state
+
         record = {
             "benchmark": "store_killed",
             "n_clips": n_clips,
@@ -137,6 +139,7 @@ def main():
             "resident_mb_most": round(max(memory), 1),
             **flipped(killed, audio, n_clips),
             "n_threads": os.environ.get("OMP_NUM_THREADS", "default"),
+            "commit": git_state(Path(__file__).parent)["commit"],
         }
     print(json.dumps(record, indent=1))
     Path(options.output).parent.mkdir(parents=True, exist_ok=True)

@@ -39,6 +39,7 @@ CAPTIONERS = {
     "mn04": "student: mn04, begins as the tagger",
     "phinet": "student: PhiNet, from scratch",
 }
+FACTS = ("store_killed",)
 CAPTION_CORPORA = ("audiocaps", "clotho")
 FOLDS = ("esc50_fold5", "urbansound8k_fold2")
 # The block's name → its rows: label in the table, folder of the model, its scores.
@@ -97,6 +98,9 @@ def keep_benchmarks(output):
     for name in dict.fromkeys(record["benchmark"] for record in records):
         lines = [json.dumps(record, ensure_ascii=False) for record in records if record["benchmark"] == name]
         (BENCHMARKS / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name in FACTS:
+        if (output / f"{name}.jsonl").exists():
+            shutil.copy(output / f"{name}.jsonl", BENCHMARKS)
     bench_report.plot(bench_report.read_records(BENCHMARKS), BENCHMARKS / "ratios.png")
 
 
@@ -161,6 +165,10 @@ PAGES = {
     **{
         f"bench_{name}": ("benchmarks/README.md", lambda name=name: benchmark(name))
         for name in ("front_end", "audio_input", "student", "training_step", "teacher", "store", "captioner")
+    },
+    **{
+        f"bench_{name}": ("benchmarks/README.md", lambda name=name: bench_report.facts(BENCHMARKS / f"{name}.jsonl"))
+        for name in FACTS
     },
 }
 KEEPERS = {

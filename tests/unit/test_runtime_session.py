@@ -1,5 +1,8 @@
 """OpenVINO compiles a graph once more for shapes that keep coming, and the numbers do not show it."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -39,3 +42,18 @@ def test_what_is_counted_stays_bounded(graph):
     for n_samples in range(20, 40):
         session.run({"wavs": np.zeros((1, 1, n_samples), np.float32)})
     assert len(shaped._n_calls) <= 6 and not shaped._of_shape
+
+
+def test_sessions_that_go_in_the_order_they_came_leave_the_signal_stack_whole(graph):
+    # OpenVINO's cores each set a signal stack; a torch loader's workers bring a handler for a child's end
+    code = (
+        "import signal, subprocess, sys\n"
+        "from tinyclap.runtime.session import open_session\n"
+        "signal.signal(signal.SIGCHLD, lambda *_: None)\n"
+        "first, second = (open_session(sys.argv[1], 'openvino', 'fp32', 1) for _ in range(2))\n"
+        "del first\n"
+        "del second\n"
+        "subprocess.run([sys.executable, '-c', ''], check=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(graph)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
