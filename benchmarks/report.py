@@ -134,62 +134,68 @@ def where(records):
     return " ".join([*lines, f"torch {last['versions']['torch']}, commit {commits}, {last['date'][:10]}."])
 
 
-def summary(records, benchmarks=None):
-    """The Markdown of the claims of ``claims.csv``: one row each, of some benchmarks or of all."""
+def claimed(records, benchmarks=None):
+    """The rows of ``claims.csv`` of some benchmarks, or of all: list of (claim, threads, records by allocator)."""
     with open(CLAIMS, newline="", encoding="utf-8") as file:
         claims = [row for row in csv.DictReader(file) if benchmarks is None or row["benchmark"] in benchmarks]
+    rows = []
+    for claim in claims:
+        for threads in map(int, claim["threads"].split()):
+            wanted = {key: claim[key] for key in ("benchmark", "group", "shape", "case")} | {"threads": threads}
+            found = {
+                record["allocator"]: record
+                for record in records
+                if all(record[key] == value for key, value in wanted.items())
+            }
+            if not found:
+                sys.exit(f"no record of {wanted}; run benchmarks/{claim['benchmark']}.py")
+            rows.append((claim, threads, found))
+    return rows
+
+
+def summary(records, benchmarks=None):
+    """The Markdown of the claims: one row each."""
     lines = [
         "| what | against | threads | ms a clip | times as fast, malloc default | malloc tuned |",
         "|---|---|---|---|---|---|",
     ]
-    for claim in claims:
-        wanted = {key: claim[key] for key in ("benchmark", "group", "shape", "case")}
-        for threads in map(int, claim["threads"].split()):
-            found = {
-                record["allocator"]: record
-                for record in records
-                if all(record[key] == value for key, value in {**wanted, "threads": threads}.items())
-            }
-            if not found:
-                sys.exit(f"no record of {wanted} with {threads} thread(s); run benchmarks/{claim['benchmark']}.py")
-            best = found.get("tuned") or found["default"]
-            ratios = [f"{found[name]['ratio'][claim['peer']]:.1f}" if name in found else "" for name in ALLOCATORS]
-            cells = [claim["what"], claim["against"], str(threads), _ms(best["ms_per_clip"]), *ratios]
-            lines.append(f"| {' | '.join(cells)} |")
-    shown = [r for r in records if any(r["benchmark"] == claim["benchmark"] for claim in claims)]
+    shown = []
+    for claim, threads, found in claimed(records, benchmarks):
+        best = found.get("tuned") or found["default"]
+        ratios = [f"{found[name]['ratio'][claim['peer']]:.1f}" if name in found else "" for name in ALLOCATORS]
+        cells = [claim["what"], claim["against"], str(threads), _ms(best["ms_per_clip"]), *ratios]
+        lines.append(f"| {' | '.join(cells)} |")
+        shown += found.values()
     return "\n".join([*lines, "", where(shown)])
 
 
 def plot(records, path):
-    """Draw each case's ratio to its peer, tuned allocator, one thread and two."""
+    """Draw the claims' ratios to their peers, with both allocators."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    tuned = [r for r in records if r["allocator"] == "tuned" and not r["is_peer"] and r["ratio"]]
-    names = _unique(tuned, "benchmark")
-    sizes = [max(1, len({(r["group"], r["shape"], r["case"]) for r in tuned if r["benchmark"] == n})) for n in names]
-    figure, axes = pyplot.subplots(
-        len(names), 1, figsize=(9, 1.2 * len(names) + 0.24 * sum(sizes)), squeeze=False, height_ratios=sizes
-    )
-    for axis, name in zip(axes[:, 0], names, strict=True):
-        mine = [record for record in tuned if record["benchmark"] == name]
-        labels = list(dict.fromkeys(f"{r['group']}, {r['shape']}: {r['case']}" for r in mine))
-        for threads, colour, shift in ((1, "#1f77b4", -0.18), (2, "#ff7f0e", 0.18)):
-            rows = [r for r in mine if r["threads"] == threads]
-            places = [labels.index(f"{r['group']}, {r['shape']}: {r['case']}") + shift for r in rows]
-            ratios = [max(r["ratio"].values()) for r in rows]
-            axis.barh(places, ratios, height=0.34, color=colour, label=f"{threads} thread{'s' * (threads > 1)}")
-            for place, ratio in zip(places, ratios, strict=True):
-                axis.text(ratio, place, f" {ratio:.1f}", va="center", fontsize=7)
-        axis.axvline(1.0, color="grey", linewidth=0.8)
-        axis.set_yticks(range(len(labels)), labels, fontsize=7)
-        axis.set_ylim(len(labels) - 0.5, -0.5)
-        axis.set_title(f"{name}: times as fast as the peer", fontsize=9, loc="left")
-        axis.tick_params(axis="x", labelsize=7)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].legend(fontsize=7, loc="lower right")
+    rows = claimed(records)
+    figure, axis = pyplot.subplots(figsize=(10, 0.36 * len(rows) + 1.2))
+    labels = [f"{claim['what']}, {threads} thread{'s' * (threads > 1)}" for claim, threads, _ in rows]
+    for allocator, colour, shift in (("default", "#9ecae1", -0.2), ("tuned", "#1f77b4", 0.2)):
+        places = [place for place, (_, _, found) in enumerate(rows) if allocator in found]
+        ratios = [rows[place][2][allocator]["ratio"][rows[place][0]["peer"]] for place in places]
+        name = f"both with glibc's allocator {'as it comes' if allocator == 'default' else 'keeping freed memory'}"
+        axis.barh([place + shift for place in places], ratios, height=0.38, color=colour, label=name)
+        for place, ratio in zip(places, ratios, strict=True):
+            axis.text(ratio * 1.03, place + shift, f"{ratio:.1f}", va="center", fontsize=8)
+    axis.set_xscale("log")
+    axis.set_xlim(1, 100)
+    axis.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
+    axis.set_yticks(range(len(labels)), labels, fontsize=9)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+    axis.set_xlabel("times as fast as the peer (see the README's table)")
+    axis.grid(axis="x", linewidth=0.4)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.3, 1.07), ncols=2, frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=150, facecolor="white")
 

@@ -20,7 +20,7 @@ def measure_latencies(
     clip_s,
     threads=(1, 2),
     n_repeats=9,
-    n_warmup=2,
+    n_warmup=5,
     front_end=None,
 ):
     """Time graphs from waveform to outputs, batch 1; the ways to run them take turns.
