@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +40,9 @@ class DecodedCache:
         return self.folder / name[:2] / f"{name}.npy"
 
     def _write(self, file, samples):
-        """Write whole or not at all: workers may decode the same clip at once."""
+        """Write whole or not at all: workers and threads may decode the same clip at once."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{file.name}.{os.getpid()}.part")
+        part = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}.part")
         with open(part, "wb") as stream:
             np.save(stream, samples)
         os.replace(part, file)

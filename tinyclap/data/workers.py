@@ -1,10 +1,10 @@
-"""Making shards: reading ahead in a thread while the teacher works, and several processes with a maker each."""
+"""Making shards: reading ahead while a device works, or in threads between its batches; processes with a maker each."""
 
 import itertools
 import multiprocessing
 import queue
 import threading
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 
 import torch
 
@@ -129,7 +129,15 @@ class ShardMaker:
     def read(self, part, keys):
         """What is heard in some views: list of (numpy.ndarray of shape (T,), note)."""
         views, _ = self.parts[part]
-        return [views.hear(*key) for key in keys]
+        n_readers = min(torch.get_num_threads(), len(keys))
+        if self._reads_ahead() or n_readers < 2:
+            return [views.hear(*key) for key in keys]
+        with ThreadPoolExecutor(n_readers) as pool:
+            return list(pool.map(lambda key: views.hear(*key), keys))
+
+    def _reads_ahead(self):
+        """Whether a thread reads while the teacher works: on the CPU it would only take a core from the teacher."""
+        return self.device is not None
 
     def hear(self, part, first, n_views):
         """What is heard in the views of a shard; see :meth:`read`."""
@@ -179,7 +187,8 @@ class ShardMaker:
 
     @torch.no_grad()
     def _made(self, stream):
-        for shard, batches in itertools.groupby(read_ahead(stream), key=lambda row: row[0]):
+        stream = read_ahead(stream) if self._reads_ahead() else stream
+        for shard, batches in itertools.groupby(stream, key=lambda row: row[0]):
             part, first, n_views = shard
             path = shard_path(self.folder, part, first)
             rows = ((keys, heard) for _, keys, heard in batches if keys is not None)
