@@ -12,6 +12,7 @@ from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, registe
 from tinyclap.errors import ConfigError
 
 
+@register_checkpoint_hooks
 class _WarmUp:
     """A linear rise from zero to a peak; what comes after it is a subclass' ``_after(share of the rest)``."""
 
@@ -28,6 +29,16 @@ class _WarmUp:
 
     def on_epoch_end(self, valid_loss):
         """Nothing depends on the validation loss."""
+
+    @mark_as_saver
+    def _save(self, path):
+        """The rate is a function of progress; the file says so to a checkpoint that wants one of every part."""
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({}, file)
+
+    @mark_as_loader
+    def _recover(self, path, end_of_epoch):
+        """Nothing was kept."""
 
 
 class CosineSchedule(_WarmUp):
@@ -131,3 +142,31 @@ class PlateauSchedule:
         with open(path, encoding="utf-8") as file:
             state = json.load(file)
         self.lr, self.best, self.n_bad = state["lr"], state["best"], state["n_bad"]
+
+
+def make_schedule(kind, lr, patience, warmup_fraction=0.0, reference_dead_lr_schedule=False):
+    """The learning rates of a recipe, by its keys.
+
+    Arguments
+    ---------
+    kind : {"plateau", "cosine"}
+        "plateau" is the paper's, :class:`PlateauSchedule`; "cosine" ends at zero, :class:`CosineSchedule`.
+    lr : float
+        At the start, or after the warm-up.
+    patience : int
+        Of the plateau.
+    warmup_fraction : float
+        Of the cosine.
+    reference_dead_lr_schedule : bool
+        Of the plateau.
+
+    Raises
+    ------
+    ConfigError
+        The kind is unknown.
+    """
+    if kind == "plateau":
+        return PlateauSchedule(lr, patience=patience, reference_dead_lr_schedule=reference_dead_lr_schedule)
+    if kind == "cosine":
+        return CosineSchedule(lr, warmup_fraction=warmup_fraction)
+    raise ConfigError(f"lr_decay {kind!r} is unknown; choose 'plateau' or 'cosine'")

@@ -6,7 +6,7 @@ import pytest
 from speechbrain.utils.checkpoints import Checkpointer
 
 from tinyclap.errors import ConfigError
-from tinyclap.schedules import CosineSchedule, ExponentialSchedule, PlateauSchedule
+from tinyclap.schedules import CosineSchedule, ExponentialSchedule, PlateauSchedule, make_schedule
 
 
 def test_the_cosine_rises_linearly_and_falls_to_its_end():
@@ -68,3 +68,17 @@ def test_the_plateau_goes_on_from_a_checkpoint(tmp_path):
     Checkpointer(tmp_path, {"lr_schedule": resumed}).recover_if_possible()
     assert resumed.lr == 0.5 and resumed.n_bad == 1
     assert rates(resumed, [2.0, 1.0, 1.5, 1.5]) == rates(unbroken, [2.0, 1.0, 1.5, 1.5]) == [0.25, 0.25, 0.25, 0.125]
+
+
+def test_a_recipe_names_its_schedule_and_an_unknown_one_is_refused():
+    assert isinstance(make_schedule("plateau", 0.1, patience=3), PlateauSchedule)
+    cosine = make_schedule("cosine", 0.1, patience=3, warmup_fraction=0.5)
+    assert [round(cosine.lr_at(at), 6) for at in (0.25, 0.5, 1.0)] == [0.05, 0.1, 0.0]
+    with pytest.raises(ConfigError, match="'plateau' or 'cosine'"):
+        make_schedule("step", 0.1, patience=3)
+
+
+def test_a_schedule_of_progress_alone_can_be_part_of_a_checkpoint(tmp_path):
+    checkpointer = Checkpointer(tmp_path, {"lr_schedule": make_schedule("cosine", 0.1, patience=3)})
+    checkpointer.save_checkpoint()
+    assert checkpointer.recover_if_possible() is not None

@@ -9,7 +9,7 @@ from tinyclap.brains.base import RecipeBrain
 class PooledDistillBrain(RecipeBrain):
     """Distils a student on :mod:`tinyclap.data.pool`: neither waveforms nor the teacher are touched in training.
 
-    ``modules``: ``student``, ``teacher`` (only described, not run), ``distill_loss`` on embeddings, and the hints'
+    ``modules``: ``student``, ``teacher`` (not run; it turns the tags that were kept into the targets of its space), ``distill_loss`` on embeddings, and the hints'
     losses: ``frame_hint`` on frames, ``pooled_hint`` on their mean over time, ``middle_hint`` on inner feature maps. A
     hint with weight 0 in ``loss_weights`` is not computed.
     """
@@ -29,9 +29,10 @@ class PooledDistillBrain(RecipeBrain):
     def loss_terms(self, predictions, batch, stage):
         """Four terms: ``distill`` and three hints."""
         encoding, batch = predictions
+        target = self.modules.teacher.target_of(batch.target)
         if stage.name == "VALID":
-            self.cosines.append(F.cosine_similarity(encoding.clip.float(), batch.target, dim=-1))
-        terms = {"distill": self.modules.distill_loss(encoding.clip, batch.target)}
+            self.cosines.append(F.cosine_similarity(encoding.clip.float(), target, dim=-1))
+        terms = {"distill": self.modules.distill_loss(encoding.clip, target)}
         sides = {
             "frame_hint": (encoding.frames, batch.frames),
             "pooled_hint": (encoding.frames.mean(dim=1, keepdim=True), batch.frames.mean(dim=1, keepdim=True)),

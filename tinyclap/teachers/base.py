@@ -186,6 +186,14 @@ class FrozenTeacher(nn.Module):
         precision = {} if self.precision == "fp32" else {"precision": self.precision}
         return {"kind": self.kind, **self._decides(), **precision}
 
+    def taught_identity(self):
+        """What decides the outputs that are kept in a pool; as :meth:`identity` unless a teacher says otherwise."""
+        return self.identity()
+
+    def target_of(self, kept):
+        """The embeddings (B, D) that a student is drawn to, of outputs that a pool kept; here they are the outputs."""
+        return kept
+
     def _decides(self):
         raise ConfigError(f"the {self.kind} teacher cannot say what its outputs depend on, so they cannot be stored")
 

@@ -16,6 +16,8 @@ from tinyclap.errors import CheckpointError, ConfigError
 class TagCalibration:
     """Mean probability, and mean and spread of the logit, of every tag over unlabelled training clips.
 
+    A teacher's sentence space has no use for them: there they are worked out and kept, and handed to nobody.
+
     Arguments
     ---------
     teacher : tinyclap.teachers.TaggerTeacher
@@ -43,6 +45,8 @@ class TagCalibration:
                 "n_clips": len(manifest.items),
             }
         note = self._kept(made_of) or self._fitted(clips, made_of)
+        if self.teacher.space != "tag":
+            return
         self.teacher.set_prior(note["prior"])
         if self.loss is not None:
             self.loss.set_prior(note["prior"])

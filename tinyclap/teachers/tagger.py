@@ -179,7 +179,22 @@ class TaggerTeacher(FrozenTeacher):
     @torch.no_grad()
     def embed_audio(self, wavs, sample_rate_hz):
         """Clips of any length → (B, D): tag probabilities, or a unit vector in the sentence space."""
-        probabilities = self.probabilities(wavs, sample_rate_hz)
+        return self.target_of(self.probabilities(wavs, sample_rate_hz))
+
+    @torch.no_grad()
+    def target_of(self, probabilities):
+        """Embeddings of clips whose tags are known.
+
+        Arguments
+        ---------
+        probabilities : torch.Tensor, shape (B, K)
+            As `probabilities` and `teach` give them.
+
+        Returns
+        -------
+        torch.Tensor, shape (B, D)
+            Themselves in the tag space; unit rows in the sentence space.
+        """
         if self.space == "tag":
             return probabilities
         likeliest, index = probabilities.topk(min(self.n_likeliest, probabilities.shape[-1]), dim=-1)
@@ -216,6 +231,10 @@ class TaggerTeacher(FrozenTeacher):
 
     def _to_bf16(self):
         self.model.audio = in_bf16(self.model.audio)
+
+    def taught_identity(self):
+        """What decides the outputs of `teach`: as :meth:`identity`, but both spaces are taught alike."""
+        return {**self.identity(), "space": "tag"}
 
     def _decides(self):
         return {"space": self.space, "width": self.width, "weights_sha256": sha256_of(self.weights)}

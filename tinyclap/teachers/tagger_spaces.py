@@ -1,0 +1,46 @@
+"""What a student of a tagger looks like in each of its teacher's two spaces, for the recipe's one key ``space``."""
+
+from tinyclap.errors import ConfigError
+
+_SPACES = {"tag": ("tag", "sigmoid", "tag_profile"), "sentence": ("clap", "none", "cosine")}
+
+
+class StudentSpace:
+    """The parts of a recipe that follow its space.
+
+    Arguments
+    ---------
+    space : {"tag", "sentence"}
+        See :class:`tinyclap.teachers.tagger.TaggerTeacher`.
+    n_tags, sentence_dim : int
+        Widths of the two spaces.
+    head : str, optional
+        Another head than the space's own; see :func:`tinyclap.models.projection.make_head`.
+
+    Attributes
+    ----------
+    head : str
+        ``"tag"``, or in the sentence space ``"clap"``, the published one.
+    output : str
+        Of :class:`tinyclap.models.student.AudioStudent`.
+    loss : str
+        See :func:`tinyclap.distill_losses.make_distill_loss`.
+    embed_dim : int
+
+    Raises
+    ------
+    ConfigError
+        The space is unknown.
+
+    Example
+    -------
+    >>> StudentSpace("sentence", n_tags=527, sentence_dim=384).embed_dim
+    384
+    """
+
+    def __init__(self, space, n_tags, sentence_dim, head=None):
+        if space not in _SPACES:
+            raise ConfigError(f"space {space!r} is unknown; choose one of {', '.join(_SPACES)}")
+        own_head, self.output, self.loss = _SPACES[space]
+        self.head = own_head if head is None else head
+        self.embed_dim = n_tags if space == "tag" else sentence_dim
