@@ -6,6 +6,7 @@
         --precisions fp32 int8 --calibration_audio recordings/ --check_audio manifests/esc50_test.json@ESC-50-master
     python export.py efficientat-mn --path mn04_as_mAP_432.pt --target exported/tagger
     python export.py tinyclap-student --path student_model.ckpt --text_weights CLAP_weights_2022.pth --target exported/s
+    python export.py ordered --dim 256 --target exported/d256          (of a folder in which prune.py stored the order)
 
 The folder gets the ONNX graphs from waveform to output (any length, any batch; the front end inside, norms folded),
 config.json, labels with their vectors, golden clips with torch's outputs, parity.json (differences from the network,
@@ -33,6 +34,7 @@ def parser():
     made.add_argument("--path", help="weights file of a published network")
     made.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="size of a published network")
     made.add_argument("--text_weights", help="weights of the text side, where they are not with the model")
+    made.add_argument("--dim", type=int, help="the most important dimensions alone, of a folder that prune.py wrote")
     made.add_argument("--labels", help="'dog,rain', a .txt file with a name a line, or a .csv file")
     made.add_argument("--templates", nargs="+", help="prompts with {} for the name (default: those of the text side)")
     made.add_argument("--precisions", nargs="+", choices=("fp32", "int8"), default=default.precisions)
@@ -53,7 +55,7 @@ def main(arguments=None):
     given = vars(parser().parse_args(arguments))
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("tinyclap").setLevel(logging.INFO)
-    where = {key: given.pop(key) for key in ("model", "path", "text_weights")}
+    where = {key: given.pop(key) for key in ("model", "path", "text_weights", "dim")}
     target, options = given.pop("target"), parse_options(given.pop("option"))
     labels = given.pop("labels")
     source = open_source(**where, options=options)

@@ -10,6 +10,8 @@
                                                --keep_cached_views results/real_audio/cached_views and
                                                --keep_benchmarks results/benchmarks
 
+The rows of recipes/tables are taken over by recipes/tables/make_tables.py --keep, which also runs this script.
+
 The numbers come from files under recipes/<recipe>/results/, which programs wrote; none is typed.
 """
 
@@ -22,10 +24,13 @@ from pathlib import Path
 import caption_report
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parent / "tables"))
 
+import table_pages
 from captioning import ladder_report
 from real_audio import cached_views_report
 from report import read_row, table_rows
+from rows import TABLES, read_table
 
 from benchmarks import report as bench_report
 
@@ -41,6 +46,7 @@ CAPTIONERS = {
 }
 FACTS = ("store_killed",)
 CAPTION_CORPORA = ("audiocaps", "clotho")
+TABLES_PAGE = "recipes/tables/README.md"
 FOLDS = ("esc50_fold5", "urbansound8k_fold2")
 # The block's name → its rows: label in the table, folder of the model, its scores.
 BLOCKS = {
@@ -141,6 +147,11 @@ def ladder():
     return ladder_report.markdown(ladder_report.read_table(LADDER / "ladder.csv"))
 
 
+def tables_status():
+    """How far every table of the papers is."""
+    return table_pages.counts({name: read_table(name) for name in TABLES})
+
+
 def table(name):
     """The Markdown of one block."""
     rows = [
@@ -162,6 +173,8 @@ PAGES = {
     "captioner_speed": ("recipes/captioning/README.md", ladder_speed),
     "cached_views": ("README.md", cached_views),
     "speed": ("README.md", speed),
+    "tables_status": (TABLES_PAGE, tables_status),
+    **{f"tables_{name}": (TABLES_PAGE, lambda name=name: table_pages.table(read_table(name))) for name in TABLES},
     **{
         f"bench_{name}": ("benchmarks/README.md", lambda name=name: benchmark(name))
         for name in ("front_end", "audio_input", "student", "training_step", "teacher", "store", "captioner")
@@ -191,9 +204,8 @@ def updated(page, text):
     return text
 
 
-def main():
+def main(words):
     """Rewrite or check; returns the exit status."""
-    words = sys.argv[1:]
     for option, keeper in KEEPERS.items():
         if option in words:
             keeper(Path(words[words.index(option) + 1]))
@@ -212,4 +224,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -121,14 +121,7 @@ def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None, resample
         rate = file.samplerate
         samples = _decode(file, path, start_s, duration_s)
     wav = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
-    finite = np.isfinite(wav)
-    if not finite.all():
-        first = int(np.argmin(finite))
-        raise AudioError(
-            path,
-            f"{wav.size - int(finite.sum())} samples are NaN or infinite, the first at {start_s + first / rate:.3f} s; "
-            "write the file again from its source, or leave it out",
-        )
+    _require_finite(path, wav, rate, start_s)
     if sample_rate_hz is not None and sample_rate_hz != rate:
         if sample_rate_hz < 1:
             raise AudioError(path, f"cannot be resampled to {sample_rate_hz} Hz; ask for a rate above zero")
@@ -138,6 +131,52 @@ def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None, resample
             wav = soxr.resample(wav, rate, sample_rate_hz, quality="HQ")
         rate = int(sample_rate_hz)
     return np.ascontiguousarray(wav, dtype=np.float32), rate
+
+
+def read_channels(path):
+    """Read a recording at its own rate, its channels apart.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    channels : numpy.ndarray, shape (channels, T), float32
+        In [-1, 1] for integer codings.
+    sample_rate_hz : int
+
+    Raises
+    ------
+    AudioError
+        The file cannot be used (see :func:`probe`), ends early, or has NaN or infinite samples.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     soundfile.write(f"{folder}/stereo.wav", np.tile([0.5, -0.25], (800, 1)), 8000)
+    ...     channels, rate = read_channels(f"{folder}/stereo.wav")
+    >>> channels.shape, rate, channels[:, 0].tolist()
+    ((2, 800), 8000, [0.5, -0.25])
+    """
+    with _opened(path) as file:
+        rate = file.samplerate
+        samples = _decode(file, path, 0.0, None)
+    for channel in samples.T:
+        _require_finite(path, channel, rate, 0.0)
+    return np.ascontiguousarray(samples.T), rate
+
+
+def _require_finite(path, wav, rate, start_s):
+    finite = np.isfinite(wav)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise AudioError(
+            path,
+            f"{wav.size - int(finite.sum())} samples are NaN or infinite, the first at {start_s + first / rate:.3f} s; "
+            "write the file again from its source, or leave it out",
+        )
 
 
 def _info(file):

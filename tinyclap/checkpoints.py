@@ -16,6 +16,7 @@ import torch
 
 from tinyclap.configurable import build
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.kept_dims import at_dim
 
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -271,30 +272,35 @@ def load_folder(folder):
     return module.eval(), config
 
 
-def load_student(run_or_folder):
+def load_student(run_or_folder, dim=None):
     """Load the student of a run.
 
     Arguments
     ---------
     run_or_folder : str or os.PathLike
         A run's folder (the model is in its ``student``), or the folder of a saved model itself.
+    dim : int, optional
+        Load its `dim` most important dimensions alone, of a folder that ``prune.py`` wrote; see
+        :func:`tinyclap.kept_dims.at_dim`. None loads it as it is.
 
     Returns
     -------
     nn.Module
         In eval mode, on the CPU.
     dict
-        The config of its folder.
+        The config of its folder; with `dim`, that of the model as returned.
 
     Raises
     ------
     CheckpointError
-        Neither is there, or :func:`load_folder` refuses it.
+        Neither is there, :func:`load_folder` refuses it, or no order of its dimensions is stored.
+    ConfigError
+        It has no `dim` dimensions.
     """
     folder = Path(run_or_folder)
     for candidate in (folder, folder / "student"):
         if (candidate / CONFIG).is_file():
-            return load_folder(candidate)
+            return at_dim(*load_folder(candidate), dim, candidate)
     raise CheckpointError(
         f"{folder}: no student there (neither {CONFIG} nor student/{CONFIG}); give the folder of a finished run, "
         "or of a saved model"
@@ -326,10 +332,20 @@ def fold_folder(run_or_folder, target):
         raise CheckpointError(f"{run_or_folder}: {type(student).__name__} is no audio student, so it does not fold")
     if Path(target).resolve() in (Path(run_or_folder).resolve(), (Path(run_or_folder) / "student").resolve()):
         raise CheckpointError(f"{target} holds the student that is to be folded; give another folder")
-    extra = {key: value for key, value in config.items() if key not in _RESERVED}
     folded = student.fold()
-    save_folder(folded, target, {**extra, "folded_from_sha256": config["weights_sha256"]})
+    save_folder(folded, target, {**extra_of(config), "folded_from_sha256": config["weights_sha256"]})
     return folded
+
+
+def extra_of(config):
+    """What :func:`save_folder` was given as `extra`, by the config that it wrote.
+
+    Example
+    -------
+    >>> extra_of({"format": 1, "model": {}, "weights_sha256": "", "seed": 7})
+    {'seed': 7}
+    """
+    return {key: value for key, value in config.items() if key not in _RESERVED}
 
 
 def load_frozen_encoder(run_or_folder, reference_frozen_drift=False):

@@ -56,7 +56,7 @@ def relational_distill(student, teacher, wanted=None, logit_scale=CLAP_LOGIT_SCA
 
 
 class ContrastiveDistillLoss(nn.Module):
-    """CLAP's contrastive loss between student and teacher: a clip's own teacher embedding against the batch's others."""
+    """CLAP's contrastive loss between both sides: a clip's own teacher embedding against those of the batch."""
 
     def forward(self, student, teacher):
         """The loss of a batch: (B, D) and (B, D) → (), ≥ 0."""

@@ -1,7 +1,8 @@
 """Where an encoder's first weights come from: a published tagger, or a run of ours.
 
 Source: github.com/fschmid56/EfficientAT (``mn04_as_mAP_432.pt`` …); github.com/richermans/HEAR2021_EfficientLatent
-(``effb2.pt``, with which the captioning paper's student begins).
+(``effb2.pt``, with which the captioning paper's student begins); github.com/XinhaoMei/WavCaps (HTSAT-BART, its
+teacher).
 """
 
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from tinyclap.checkpoints import load_student, read_state_dict, strict_load
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.published import EfficientAtMn
+from tinyclap.published_wavcaps import WavcapsHtsatBart
 
 _PREFIX = "audio.encoder."
 
@@ -22,8 +24,8 @@ class EncoderWeights:
         An encoder of ours.
     weights : str or os.PathLike, optional
         A run's or released folder of ours, whose encoder is of the same kind and size, or a published file: of
-        EfficientAT's "mn" for a MobileNet, of HEAR2021's EfficientLatent for an EfficientNet-B2. None leaves the
-        encoder as it is.
+        EfficientAT's "mn" for a MobileNet, of HEAR2021's EfficientLatent for an EfficientNet-B2, WavCaps' HTSAT-BART
+        for an Htsat. None leaves the encoder as it is.
 
     Example
     -------
@@ -65,9 +67,16 @@ def _effnet_name(name):
     return name.removeprefix("backbone.eff_net.").removeprefix("eff_net.")
 
 
+def _htsat_name(name):
+    return WavcapsHtsatBart.published_name(f"encoder.{name}")
+
+
+# Of HTSAT-BART: what writes, and the tags that HTS-AT itself was trained on.
+_WRITER = (r"^decoder\.", r"^enc_to_dec_proj\.", r"^encoder\.audio_enc\.(tscam_conv|head)\.")
 # A captioner has no classifier, and its front end is its own.
 _CLASSIFIERS = (r"^classifier\.", r"^fc_audioset\.")
 _PUBLISHED_NAMES = {
     "MobileNet": (_mobilenet_name, _CLASSIFIERS),
     "EfficientNetB2": (_effnet_name, (r"^front_end\.", r"^_fc\.", r"^classifier\.")),
+    "Htsat": (_htsat_name, (*WavcapsHtsatBart.allowed_extra, *_WRITER)),
 }

@@ -1,18 +1,15 @@
 """What every run does around its training: read its YAML, make its folder, record where its numbers come from."""
 
-import datetime
 import io
 import json
 import logging
 import os
-import platform
 import random
 import re
 import shutil
 import subprocess
 import sys
 from difflib import get_close_matches
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +21,9 @@ from speechbrain.core import create_experiment_directory
 from speechbrain.utils.distributed import ddp_barrier, if_main_process, infer_device
 from speechbrain.utils.run_opts import RunOptions
 
-import tinyclap
 from tinyclap.errors import ConfigError
+from tinyclap.provenance import git_state as git_state  # known from here too
+from tinyclap.provenance import provenance
 
 logger = logging.getLogger(__name__)
 
@@ -205,60 +203,6 @@ def _open_for(hparams_file, overrides):
         if isinstance(value, dict):
             text = re.sub(rf"^{re.escape(key)}:[ ]*(null|~)[ ]*(#.*)?$", f"{key}: {{}}", text, count=1, flags=re.M)
     return _NamedText(text, hparams_file)
-
-
-def git_state(folder):
-    """Commit and cleanliness of the checkout that holds `folder`.
-
-    Returns
-    -------
-    dict
-        ``commit`` (40 hex digits or None) and ``dirty`` (bool or None outside a checkout).
-    """
-
-    def ask(*words):
-        answer = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
-        return answer.stdout.strip() if answer.returncode == 0 else None
-
-    try:
-        commit, status = ask("rev-parse", "HEAD"), ask("status", "--porcelain", "--untracked-files=no")
-    except OSError:  # no git on this machine
-        return {"commit": None, "dirty": None}
-    return {"commit": commit or None, "dirty": None if status is None else bool(status)}
-
-
-def _versions():
-    packages = "torch torchaudio speechbrain transformers hyperpyyaml numpy soundfile soxr aac-metrics".split()
-    found = {"python": platform.python_version(), "tinyclap": tinyclap.__version__}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
-
-
-def provenance(device):
-    """Where the numbers of a run come from.
-
-    Arguments
-    ---------
-    device : str
-        What it runs on.
-
-    Returns
-    -------
-    dict
-        Commit, dirty flag, versions, device, number of threads, date (UTC).
-    """
-    return {
-        **git_state(Path(tinyclap.__file__).parent),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": str(device),
-        "n_threads": torch.get_num_threads(),
-        "machine": platform.machine(),
-        "versions": _versions(),
-    }
 
 
 def write_json(path, content):

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates (MACs) in two conventions, latency.
+"""What a network costs: parameters, multiply-accumulates (MACs) in two conventions, memory of activations, latency.
 
 Never called inside a model. One MAC is one multiplication and one addition.
 """
@@ -9,6 +9,9 @@ import time
 
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -115,6 +118,72 @@ def _observed():
         yield seen
     finally:
         hook.remove()
+
+
+def peak_activation_memory(module, *inputs):
+    """Count the most bytes of activations that are alive at once in one forward pass.
+
+    Arguments
+    ---------
+    module : nn.Module or callable
+        Runs as ``module(*inputs)``, without gradient, in the mode it is in.
+    *inputs : torch.Tensor
+        They stay alive, and count, for the whole pass.
+
+    Returns
+    -------
+    dict
+        ``peak_bytes``; ``operation``, the one that has just made its result at that moment; and ``input_bytes``, the
+        part that `inputs` take.
+
+    Notes
+    -----
+    Exact for what PyTorch runs, tensor by tensor and independent of the machine: every storage that an operation makes
+    counts from then until nobody holds it. Weights do not count, views count once. What a kernel takes for itself and
+    returns before it ends is not seen: on x86 CPUs, whose convolutions reorder maps inside, PyTorch's allocator peaked
+    at 1.1 to 1.7 times this for the students here. Neither is the quick front end of the CPU, which works block by
+    block: while somebody watches, :class:`tinyclap.features.LogMel` runs its plain operations.
+
+    Example
+    -------
+    >>> peak_activation_memory(nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2)), torch.zeros(1, 3))["peak_bytes"]
+    40
+    """
+    with torch.no_grad(), _LiveStorages(inputs) as live:
+        module(*inputs)
+    return {"peak_bytes": live.peak_bytes, "operation": live.operation, "input_bytes": live.input_bytes}
+
+
+class _LiveStorages(TorchDispatchMode):
+    """Sees every operation, and adds up the storages that operations made and that are still held."""
+
+    def __init__(self, inputs):
+        super().__init__()
+        self.live, self.foreign = {}, {}
+        self._note(inputs, self.live)
+        self.peak_bytes = self.input_bytes = sum(n_bytes for _, n_bytes in self.live.values())
+        self.operation = "input"
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        # What comes in without having been made here is a weight or a constant.
+        self._note(tree_leaves((args, kwargs)), self.foreign)
+        out = func(*args, **(kwargs or {}))
+        self.live = {key: entry for key, entry in self.live.items() if not entry[0].expired()}
+        self._note(tree_leaves(out), self.live)
+        n_bytes = sum(n_bytes for _, n_bytes in self.live.values())
+        if n_bytes > self.peak_bytes:
+            self.peak_bytes, self.operation = n_bytes, str(func)
+        return out
+
+    def _note(self, leaves, table):
+        """Put the storages of tensors into a table, unless one of the tables has them."""
+        for tensor in leaves:
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                # The weak reference keeps the address from being given to another storage.
+                reference = StorageWeakRef(storage)
+                if reference.cdata not in self.live and reference.cdata not in self.foreign:
+                    table[reference.cdata] = reference, storage.nbytes()
 
 
 def measure_latency(module, *inputs, n_repeats=20, n_warmup=3, n_threads=None):

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ("train.py", "evaluate.py", "precompute.py", "export.py")
+SCRIPTS = ("train.py", "evaluate.py", "precompute.py", "export.py", "prune.py")
 
 
 @cache

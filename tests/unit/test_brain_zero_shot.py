@@ -79,6 +79,9 @@ def score(corpus, folder, model=None, order=None, **changes):
         "prompt_underscores": "space",
         "prompt_slashes": "space",
         "bootstrap_seed": 3,
+        "ranking": None,
+        "kept_dims": None,
+        "save_embeddings": False,
         **changes,
     }
     brain = ZeroShotBrain({"model": model}, hparams, {**QUIET})
@@ -139,5 +142,60 @@ def test_prompts_of_the_recipe_replace_the_model_s(corpus, tmp_path):
 
 
 def test_missing_keys_are_named():
-    with pytest.raises(ConfigError, match="prompt_templates, prompt_underscores, prompt_slashes, bootstrap_seed"):
+    with pytest.raises(ConfigError, match="prompt_slashes, bootstrap_seed, ranking, kept_dims, save_embeddings"):
         ZeroShotBrain({"model": torch.nn.Identity()}, {"output_folder": "x"}, {**QUIET})
+
+
+def test_with_fewer_dimensions_the_classes_that_lose_theirs_are_no_longer_heard(corpus, tmp_path):
+    ranking = tmp_path / "ranking.json"
+    order = [list(corpus[2]).index(name) for name in ("dog", "pig", "rooster")]
+    ranking.write_text(json.dumps({"order": order}))
+    whole = score(corpus, tmp_path / "a", ranking=str(ranking), kept_dims=3).results
+    assert whole["value"] == 1.0 and (whole["n_dims"], whole["kept_dims"]) == (3, 3)
+    fewer = score(corpus, tmp_path / "b", ranking=str(ranking), kept_dims=2).results
+    accuracies = {name: entry["accuracy"] for name, entry in fewer["per_class"].items()}
+    assert accuracies == {"dog": 1.0, "pig": 1.0, "rooster": 0.0} and fewer["kept_dims"] == 2
+
+
+def test_what_is_left_of_both_sides_is_normalised_again(corpus, tmp_path):
+    ranking = tmp_path / "ranking.json"
+    ranking.write_text(json.dumps({"order": [1, 0, 2]}))
+    brain = score(corpus, tmp_path / "a", ranking=str(ranking), kept_dims=1)
+    scores = torch.cat(brain.scores)
+    # one dimension is left: a cosine is 1 or, where the class has nothing in it, 0
+    assert set(scores.flatten().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kept_dims": 2}, "ranking and kept_dims go together"),
+        ({"ranking": "{ranking}"}, "ranking and kept_dims go together"),
+        ({"ranking": "{ranking}", "kept_dims": 0}, "keep from 1 to 3"),
+        ({"ranking": "{ranking}", "kept_dims": 4}, "keep from 1 to 3"),
+        ({"ranking": "{other}", "kept_dims": 2}, "a ranking of 4 dimensions for embeddings of 3"),
+    ],
+)
+def test_an_order_that_cannot_be_applied_is_refused(corpus, tmp_path, changes, message):
+    files = {"ranking": [0, 1, 2], "other": [0, 1, 2, 3]}
+    for name, order in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({"order": order}))
+    paths = {name: str(tmp_path / f"{name}.json") for name in files}
+    changes = {key: value.format(**paths) if isinstance(value, str) else value for key, value in changes.items()}
+    with pytest.raises(ConfigError, match=message):
+        score(corpus, tmp_path / "out", **changes)
+
+
+def test_saved_embeddings_give_the_same_scores_again(corpus, tmp_path):
+    brain = score(corpus, tmp_path / "a", save_embeddings=True)
+    with np.load(tmp_path / "a" / "embeddings.npz") as archive:
+        saved = dict(archive)
+    again = brain.modules.model.score(torch.from_numpy(saved["audio"]), torch.from_numpy(saved["text"]))
+    torch.testing.assert_close(again, torch.cat(brain.scores))
+    assert saved["audio"].shape == (24, 3) and saved["audio"].dtype == saved["text"].dtype == np.float32
+    assert [brain.classes[index] for index in saved["labels"]] == [item["label"] for item in brain.items]
+    assert saved["ids"].tolist() == [item["id"] for item in brain.items]
+    assert set(saved["folds"].tolist()) == {"1", "5"} and len(saved["groups"]) == 24
+    assert str(saved["score_kind"]) == "cosine"
+    score(corpus, tmp_path / "b")
+    assert not (tmp_path / "b" / "embeddings.npz").exists()

@@ -248,7 +248,9 @@ def test_provenance_without_a_checkout_says_that_nothing_is_known(tmp_path, monk
 
 def test_provenance_names_versions_device_and_date():
     made_by = experiment.provenance("cpu")
-    assert {"commit", "dirty", "date", "device", "n_threads", "machine", "versions"} == set(made_by)
+    where = {"device", "n_threads", "machine", "processor", "n_cpus"}
+    assert {"commit", "dirty", "date", "versions", *where} == set(made_by)
+    assert made_by["processor"] and made_by["n_cpus"] >= 1
     assert made_by["date"].endswith("+00:00")
     assert {"python", "tinyclap", "torch", "speechbrain", "transformers"} <= set(made_by["versions"])
 

@@ -50,7 +50,7 @@ def test_a_batch_has_what_its_examples_have_in_float32():
     assert isinstance(batch, ExampleBatch) and batch.wav is None
     assert batch.target.dtype == batch.log_mel.dtype == torch.float32
     assert batch.target.tolist() == [[0.0, 0.0], [3.0, 3.0]] and batch.log_mel.shape == (2, 4, 3)
-    assert collate_examples([{"id": "a", "wav": torch.zeros(3)}])[1:] == (None, None)
+    assert collate_examples([{"id": "a", "wav": torch.zeros(3)}])[1:] == (None, None, None)
 
 
 def test_validation_takes_the_first_view_whatever_the_epoch():

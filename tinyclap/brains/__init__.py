@@ -6,6 +6,7 @@ from tinyclap.brains.captioning import CaptionDistillBrain
 from tinyclap.brains.clap import ClapBrain
 from tinyclap.brains.distill import EmbeddingDistillBrain
 from tinyclap.brains.evaluation import EvaluationBrain
+from tinyclap.brains.latent_ranking import LatentRankingBrain
 from tinyclap.brains.pooled import PooledDistillBrain
 from tinyclap.brains.text_captioning import TextCaptioningBrain
 from tinyclap.brains.zero_shot import ZeroShotBrain
@@ -16,6 +17,7 @@ __all__ = [
     "ClapBrain",
     "EmbeddingDistillBrain",
     "EvaluationBrain",
+    "LatentRankingBrain",
     "PooledDistillBrain",
     "RecipeBrain",
     "TextCaptioningBrain",

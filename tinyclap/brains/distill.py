@@ -8,11 +8,13 @@ from tinyclap.errors import ConfigError
 
 
 class EmbeddingDistillBrain(RecipeBrain):
-    """Distils an audio encoder. The teacher's text tower never runs: the loss needs no text.
+    """Distils an audio encoder. The teacher's text tower does not run: the loss needs no text.
 
-    ``modules``: ``student``, ``teacher`` and ``distill_loss``. Works for any student of ours and any teacher of
-    ``tinyclap.teachers``; which space and which loss is the YAML's business. Batches are those of
-    ``tinyclap.data.stored_sets.collate_examples``: with the teacher's embeddings, or with audio to ask it about.
+    ``modules``: ``student``, ``teacher``, ``distill_loss`` and, where ``loss_weights`` has a term ``text`` above 0,
+    ``text_loss``, which contrasts the student with the teacher's embeddings of the clips' captions. Works for any
+    student of ours and any teacher of ``tinyclap.teachers``; which space and which loss is the YAML's business. Batches
+    are those of ``tinyclap.data.stored_sets.collate_examples``: with the teacher's embeddings, or with audio to ask it
+    about.
     """
 
     required_hparams = (*RecipeBrain.required_hparams, "sample_rate_hz")
@@ -34,6 +36,12 @@ class EmbeddingDistillBrain(RecipeBrain):
                 f"the {teacher.kind} teacher's space is that of tag probabilities, and this student gives none: use "
                 "hparams/distill_real_audio.yaml, or the teacher's sentence space"
             )
+        self.reads_text = hparams["loss_weights"].get("text", 0.0) > 0
+        if self.reads_text and not hasattr(teacher, "embed_text"):
+            raise ConfigError(
+                "loss_weights has a term 'text', and a store holds no text: give --store_folder null, so that the "
+                "teacher is asked in every step"
+            )
         self.cosines = []
 
     def compute_forward(self, batch, stage):
@@ -48,11 +56,18 @@ class EmbeddingDistillBrain(RecipeBrain):
         return student(batch.wav, log_mel=batch.log_mel).clip, teacher_clip
 
     def loss_terms(self, predictions, batch, stage):
-        """One term, ``distill``; in validation the mean cosine between student and teacher is kept too."""
+        """The terms ``distill`` and, where it has a weight, ``text``; validation keeps the mean cosine too."""
         student_clip, teacher_clip = predictions
         if stage.name == "VALID":
             self.cosines.append(F.cosine_similarity(student_clip.float(), teacher_clip.float(), dim=-1))
-        return {"distill": self.modules.distill_loss(student_clip, teacher_clip)}
+        terms = {"distill": self.modules.distill_loss(student_clip, teacher_clip)}
+        return {**terms, "text": self._text_term(student_clip, batch.caption)} if self.reads_text else terms
+
+    def _text_term(self, student_clip, captions):
+        if captions is None:
+            raise ConfigError("loss_weights has a term 'text', which needs a caption of every clip; some have none")
+        rows = self.modules.teacher.embed_text(captions).to(student_clip.device)
+        return self.modules.text_loss(student_clip, rows)
 
     def validation_stats(self):
         """Mean cosine between student and teacher over the validation clips, in [−1, 1]."""

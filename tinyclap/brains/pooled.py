@@ -9,9 +9,9 @@ from tinyclap.brains.base import RecipeBrain
 class PooledDistillBrain(RecipeBrain):
     """Distils a student on :mod:`tinyclap.data.pool`: neither waveforms nor the teacher are touched in training.
 
-    ``modules``: ``student``, ``teacher`` (not run; it turns the tags that were kept into the targets of its space), ``distill_loss`` on embeddings, and the hints'
-    losses: ``frame_hint`` on frames, ``pooled_hint`` on their mean over time, ``middle_hint`` on inner feature maps. A
-    hint with weight 0 in ``loss_weights`` is not computed.
+    ``modules``: ``student``, ``teacher`` (not run; it turns the tags that were kept into the targets of its space),
+    ``distill_loss`` on embeddings, and the hints' losses: ``frame_hint`` on frames, ``pooled_hint`` on their mean over
+    time, ``middle_hint`` on inner feature maps. A hint with weight 0 in ``loss_weights`` is not computed.
     """
 
     def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):

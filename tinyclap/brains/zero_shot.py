@@ -1,9 +1,13 @@
 """Zero-shot classification: which class name's embedding is nearest to a clip's."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
+from tinyclap import latent
 from tinyclap.brains.evaluation import EvaluationBrain
+from tinyclap.errors import ConfigError
 from tinyclap.metrics import accuracy, accuracy_by, bootstrap_interval
 from tinyclap.prompts import make_prompts
 
@@ -12,10 +16,21 @@ class ZeroShotBrain(EvaluationBrain):
     """Scores a model on labelled clips; trains nothing.
 
     ``modules``: ``model``, anything with the interface of ``tinyclap.teachers``. Class embeddings are computed once.
-    After ``evaluate``, ``results`` holds what ``metrics.json`` gets, and ``predictions.csv`` is written.
+    After ``evaluate``, ``results`` holds what ``metrics.json`` gets, and ``predictions.csv`` is written. With
+    ``ranking`` and ``kept_dims`` both sides lose all but that many dimensions before they are scored; cosines are then
+    normalised again. With ``save_embeddings`` both sides are written too, as the model's ``score`` takes them.
     """
 
-    required_hparams = ("output_folder", "prompt_templates", "prompt_underscores", "prompt_slashes", "bootstrap_seed")
+    required_hparams = (
+        "output_folder",
+        "prompt_templates",
+        "prompt_underscores",
+        "prompt_slashes",
+        "bootstrap_seed",
+        "ranking",
+        "kept_dims",
+        "save_embeddings",
+    )
 
     def start(self, meta):
         """Fix the classes, in evaluation order: ``classes`` of `meta`."""
@@ -33,15 +48,27 @@ class ZeroShotBrain(EvaluationBrain):
             self.hparams.prompt_underscores,
             self.hparams.prompt_slashes,
         )
-        self.class_rows = model.embed_classes(self.prompts).to(self.device)
-        self.items, self.scores = [], []
+        class_rows = model.embed_classes(self.prompts).to(self.device)
+        self.n_dims, self.kept = class_rows.shape[-1], self._kept_dims(class_rows.shape[-1])
+        self.class_rows = class_rows[:, self.kept]
+        self.items, self.scores, self.clip_rows = [], [], []
+
+    def _kept_dims(self, n_dims):
+        """What is scored of D dimensions: their indices, or all of them as a slice."""
+        ranking, n_kept = self.hparams.ranking, self.hparams.kept_dims
+        if (ranking is None) != (n_kept is None):
+            raise ConfigError("ranking and kept_dims go together: whose order, and how many of its first dimensions")
+        return slice(None) if ranking is None else latent.check_kept(latent.read_order(ranking), n_kept, n_dims)
 
     def compute_forward(self, batch, stage):
         """Scores of a batch of whole clips: (B, N)."""
         model = self.modules.model
-        rows = torch.empty(len(batch["wav"]), self.class_rows.shape[-1], device=self.device)
+        rows = torch.empty(len(batch["wav"]), self.n_dims, device=self.device)
         for members, clips, rate in self.clips_by_rate(batch):
             rows[members] = model.embed_audio(clips, rate).to(rows.dtype)
+        rows = rows[:, self.kept]
+        if self.hparams.save_embeddings:
+            self.clip_rows.append(rows.float().cpu())
         return model.score(rows, self.class_rows)
 
     def compute_objectives(self, predictions, batch, stage):
@@ -73,9 +100,26 @@ class ZeroShotBrain(EvaluationBrain):
             "classes": self.classes,
             "prompts": self.prompts,
             "score": self.modules.model.score_kind,
+            "n_dims": self.n_dims,
+            "kept_dims": self.class_rows.shape[-1],
         }
         head = ["id", "fold", "label", "prediction", "correct", *(f"score:{name}" for name in self.classes)]
         self.write_table("predictions.csv", [head, *map(self._row, self.items, scores, predictions)])
+        if self.hparams.save_embeddings:
+            self._save_embeddings(labels, groups)
+
+    def _save_embeddings(self, labels, groups):
+        """Write ``embeddings.npz``: what was scored, so that fewer dimensions or other prompts need no audio again."""
+        latent.write_arrays(
+            Path(self.hparams.output_folder) / latent.EMBEDDINGS,
+            audio=torch.cat(self.clip_rows).numpy(),
+            text=self.class_rows.float().cpu().numpy(),
+            labels=labels,
+            ids=np.array([str(item["id"]) for item in self.items]),
+            folds=np.array([str(item.get("fold", "")) for item in self.items]),
+            groups=np.array([str(group) for group in groups]),
+            score_kind=np.array(self.modules.model.score_kind),
+        )
 
     def _row(self, item, scores, best):
         name = self.classes[best]

@@ -4,7 +4,6 @@ What is random in a crop is a function of (seed, epoch, clip): a run that was ki
 as one that was not, whatever the number of workers.
 """
 
-import time
 import zlib
 
 import numpy as np
@@ -12,10 +11,10 @@ import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from tinyclap.audio import read_audio
-from tinyclap.data.decoded_cache import DecodedCache, to_int16
+from tinyclap.data.clip_reader import ClipReader
 from tinyclap.data.item_table import ItemTable
 from tinyclap.data.manifest import read_manifest
-from tinyclap.errors import ConfigError, ManifestError
+from tinyclap.errors import ManifestError
 
 
 def read_items(manifests):
@@ -95,76 +94,6 @@ def split_items(corpora, valid_fraction):
     return ItemTable(train), ItemTable(valid)
 
 
-class ClipReader:
-    """Reads parts of clips as mono waveforms, from disk or from memory.
-
-    Arguments
-    ---------
-    sample_rate_hz : int
-        Rate of what comes out.
-    in_memory : bool
-        Keep every decoded clip as 16-bit samples at that rate (5 s at 32 kHz take 0.3 MB): training on a small corpus
-        then decodes and resamples each clip once, not once an epoch.
-    decoded_cache : str or os.PathLike, optional
-        Keep them in this folder instead, for corpora that do not fit into memory; see
-        :class:`tinyclap.data.decoded_cache.DecodedCache`.
-    resampler : {"soxr", "banded"}
-        See :func:`tinyclap.audio.read_audio`.
-
-    Attributes
-    ----------
-    seconds : float
-        How long reading has taken in this process.
-
-    Raises
-    ------
-    ConfigError
-        Both kinds of keeping are asked for.
-    """
-
-    def __init__(self, sample_rate_hz, in_memory=False, decoded_cache=None, resampler="soxr"):
-        if in_memory and decoded_cache is not None:
-            raise ConfigError("decoded clips are kept in memory or in a folder, not in both; leave one out")
-        self.sample_rate_hz, self.in_memory, self.resampler = sample_rate_hz, in_memory, resampler
-        self.seconds = 0.0
-        self._kept = {}
-        self._cache = None if decoded_cache is None else DecodedCache(decoded_cache, sample_rate_hz, resampler)
-
-    def __call__(self, path, start_s=0.0, duration_s=None):
-        """Read a part of a clip.
-
-        Arguments
-        ---------
-        path : os.PathLike
-        start_s : float
-        duration_s : float, optional
-            To the end by default.
-
-        Returns
-        -------
-        numpy.ndarray, shape (T,), float32
-        """
-        started = time.perf_counter()
-        waveform = self._read(path, start_s, duration_s)
-        self.seconds += time.perf_counter() - started
-        return waveform
-
-    def _read(self, path, start_s, duration_s):
-        if not self.in_memory and self._cache is None:
-            return read_audio(path, self.sample_rate_hz, start_s, duration_s, self.resampler)[0]
-        samples = self._samples(path)
-        first = round(start_s * self.sample_rate_hz)
-        last = None if duration_s is None else first + round(duration_s * self.sample_rate_hz)
-        return samples[first:last].astype(np.float32) / 32767
-
-    def _samples(self, path):
-        if self._cache is not None:
-            return self._cache.samples(path)
-        if path not in self._kept:
-            self._kept[path] = to_int16(read_audio(path, self.sample_rate_hz, resampler=self.resampler)[0])
-        return self._kept[path]
-
-
 def fit_length(waveform, n_samples, short="tile"):
     """Exactly `n_samples` of a waveform: cut at the end, or tiled or zero-padded as the student's windows are.
 
@@ -187,6 +116,37 @@ def fit_length(waveform, n_samples, short="tile"):
     if short == "pad":
         return np.pad(waveform[:n_samples], (0, max(0, n_samples - len(waveform))))
     return np.resize(waveform, n_samples) if len(waveform) < n_samples else waveform[:n_samples]
+
+
+def by_caption(items):
+    """Training items in which a clip stands once for each of its captions, as the official code counts them.
+
+    Arguments
+    ---------
+    items : mapping of str to dict
+        With ``captions``, a list or None; a clip without any stays as it is.
+
+    Returns
+    -------
+    ItemTable
+        ``name``, ``name#1``, ``name#2`` …, each with one caption: their crops differ, being a function of the name.
+
+    Notes
+    -----
+    One of Clotho's clips then weighs five times as much as one of AudioCaps', although the loss reads no caption.
+
+    Example
+    -------
+    >>> repeated = by_caption({"a": {"captions": ["rain", "water"]}, "b": {"captions": None}})
+    >>> {name: repeated[name]["captions"] for name in repeated}
+    {'a': ['rain'], 'a#1': ['water'], 'b': None}
+    """
+    repeated = {}
+    for name, item in items.items():
+        for index, caption in enumerate(item["captions"] or [None]):
+            own = {} if caption is None else {"captions": [caption]}
+            repeated[f"{name}#{index}" if index else name] = {**item, **own}
+    return ItemTable(repeated)
 
 
 class CropReader:
@@ -309,6 +269,7 @@ def make_training_sets(
     augment=None,
     valid_fraction=0.0,
     reader=None,
+    repeat_by_captions=False,
 ):
     """Training and validation sets of a run.
 
@@ -328,6 +289,8 @@ def make_training_sets(
         Share of the training recordings held out for validation, beside the corpora's own validation parts.
     reader : ClipReader, optional
         One that keeps what it has decoded, say.
+    repeat_by_captions : bool
+        See :func:`by_caption`; training only.
 
     Returns
     -------
@@ -335,18 +298,21 @@ def make_training_sets(
         ``train`` and ``valid``: DynamicItemDataset.
     """
     train, valid = split_items(corpora, valid_fraction)
+    train = by_caption(train) if repeat_by_captions else train
     reader = reader or ClipReader(sample_rate_hz)
     crops = CropReader(train, reader, clip_duration_s, short, seed, epoch_counter, augment)
     fixed_crops = CropReader(valid, reader, clip_duration_s, short, seed)
     return {"train": crop_dataset(train, crops), "valid": crop_dataset(valid, fixed_crops)}
 
 
-def make_test_set(corpora):
+def make_test_set(corpora, loader=None):
     """Whole clips to score, as they are on disk: the test parts of a run's corpora.
 
     Arguments
     ---------
     corpora : tinyclap.data.corpora.Corpora
+    loader : tinyclap.data.reference_loader.ReferenceLoader, optional
+        Reads them in another way; its options then stand among those of the dict.
 
     Returns
     -------
@@ -371,14 +337,15 @@ def make_test_set(corpora):
         )
 
     def read(item):
-        waveform, rate = read_audio(item["wav"])
+        waveform, rate = read_audio(item["wav"]) if loader is None else loader(item["wav"], item["id"])
         yield torch.from_numpy(waveform)
         yield rate
 
     dataset = DynamicItemDataset(items)
     dataset.add_dynamic_item(read, takes="item", provides=["wav", "rate"])
     dataset.set_output_keys(["id", "wav", "rate", "item"])
-    return dataset, _joined_meta([manifest.meta for manifest in manifests])
+    meta = _joined_meta([manifest.meta for manifest in manifests])
+    return dataset, meta if loader is None else {**meta, "options": {**meta["options"], **loader.options}}
 
 
 def _joined_meta(metas):

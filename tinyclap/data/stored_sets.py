@@ -1,6 +1,7 @@
 """Training examples whose teacher has spoken already, or that a teacher is asked about in each step: one interface."""
 
 import zlib
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -20,25 +21,29 @@ class ExampleBatch(NamedTuple):
         The student's own, in place of ``wav``.
     target : torch.Tensor or None, shape (B, D)
         The teacher's embeddings; None where the teacher is asked.
+    caption : list of str or None, length B
+        One of each clip's captions, where all clips have some; no store has them.
     """
 
     wav: torch.Tensor | None
     log_mel: torch.Tensor | None
     target: torch.Tensor | None
+    caption: list | None = None
 
     def to(self, device):
         """The batch on a device, in float32."""
-        return ExampleBatch(
-            *(None if part is None else part.to(device, torch.float32, non_blocking=True) for part in self)
-        )
+        return self._mapped(lambda part: part.to(device, torch.float32, non_blocking=True))
 
     def pin_memory(self):
         """The batch in memory that goes to a GPU faster."""
-        return ExampleBatch(*(None if part is None else part.pin_memory() for part in self))
+        return self._mapped(torch.Tensor.pin_memory)
+
+    def _mapped(self, change):
+        return ExampleBatch(*(change(part) if isinstance(part, torch.Tensor) else part for part in self))
 
 
 def collate_examples(examples):
-    """Stack examples: list of dict with some of ``wav``, ``log_mel`` and ``target`` → ExampleBatch.
+    """Stack examples: list of dict with some of the parts of a batch → ExampleBatch.
 
     Example
     -------
@@ -46,12 +51,9 @@ def collate_examples(examples):
     >>> batch.wav.shape, batch.target
     (torch.Size([2, 8]), None)
     """
-    return ExampleBatch(
-        *(
-            torch.stack([example[part] for example in examples]) if part in examples[0] else None
-            for part in ExampleBatch._fields
-        )
-    )
+    columns = {part: [example[part] for example in examples] for part in ExampleBatch._fields if part in examples[0]}
+    stacked = {part: column if part == "caption" else torch.stack(column) for part, column in columns.items()}
+    return ExampleBatch(**{**dict.fromkeys(ExampleBatch._fields), **stacked})
 
 
 class StoredExamples(torch.utils.data.Dataset):
@@ -60,6 +62,8 @@ class StoredExamples(torch.utils.data.Dataset):
     Arguments
     ---------
     names : list of str
+        A clip may stand there several times: it is then taken as often in an epoch, each time in another view while
+        there are enough of them.
     taught : tinyclap.data.teacher_store.TaughtEmbeddings
     seed : int
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter, optional
@@ -69,7 +73,8 @@ class StoredExamples(torch.utils.data.Dataset):
 
     Notes
     -----
-    Of K views, K epochs in a row take each once, in an order that is a function of (seed, clip, which K epochs).
+    Of K views, K visits in a row take each once, in an order that is a function of (seed, clip, which K visits); a clip
+    is visited once an epoch, or as often as its name stands there.
     """
 
     def __init__(self, names, taught, seed, epoch_counter=None, views=None):
@@ -77,6 +82,7 @@ class StoredExamples(torch.utils.data.Dataset):
         # Arrays, not lists: workers share their memory, whereas counting references to objects copies it.
         places = [taught.place(name) for name in names]
         self.first_rows, self.n_views = (np.array(column, dtype=np.int64) for column in zip(*places, strict=True))
+        self.visits, self.n_visits = _visits(names)
         self.hashes = np.array([zlib.crc32(name.encode()) for name in names], dtype=np.uint32)
         self.names = None if views is None else np.array(names, dtype=np.bytes_ if _is_ascii(names) else None)
 
@@ -88,7 +94,8 @@ class StoredExamples(torch.utils.data.Dataset):
         n_views = int(self.n_views[index])
         if self.epoch_counter is None or n_views == 1:
             return 0
-        turn, place = divmod(epoch - 1, n_views)
+        visit = (epoch - 1) * int(self.n_visits[index]) + int(self.visits[index])
+        turn, place = divmod(visit, n_views)
         order = np.random.default_rng([self.seed, int(self.hashes[index]), turn]).permutation(n_views)
         return int(order[place])
 
@@ -111,7 +118,8 @@ def make_distillation_sets(teacher, **options):
     teacher : tinyclap.data.teacher_store.StoredTeacher or tinyclap.teachers.FrozenTeacher
         The first has what it said of each crop.
     options
-        See :func:`tinyclap.data.pipeline.make_training_sets`; a store decides all but ``seed`` and ``epoch_counter``.
+        See :func:`tinyclap.data.pipeline.make_training_sets`; a store decides all but ``seed``, ``epoch_counter`` and
+        ``repeat_by_captions``.
 
     Returns
     -------
@@ -128,11 +136,23 @@ def make_distillation_sets(teacher, **options):
     (views,) = store.views
     audio = None if store.features is not None else views
     train, valid = views.sides
+    names = list(train)
+    if options.get("repeat_by_captions"):
+        names = [name for name in train for _ in train[name]["captions"] or [None]]
     return {
-        "train": StoredExamples(list(train), store.taught, seed, options["epoch_counter"], audio),
+        "train": StoredExamples(names, store.taught, seed, options["epoch_counter"], audio),
         "valid": StoredExamples(list(valid), store.taught, seed, None, audio),
     }
 
 
 def _is_ascii(names):
     return all(name.isascii() for name in names)
+
+
+def _visits(names):
+    """For each place in `names`: which visit of its clip it is, from 0 on, and how many there are."""
+    counts, visits = Counter(), []
+    for name in names:
+        visits.append(counts[name])
+        counts[name] += 1
+    return np.array(visits, dtype=np.int64), np.array([counts[name] for name in names], dtype=np.int64)

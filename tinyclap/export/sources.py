@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tinyclap.checkpoints import load_student, sha256_of
 from tinyclap.errors import ConfigError
+from tinyclap.kept_dims import kept_dims
 from tinyclap.models.student import AudioStudent, Clap
 from tinyclap.prompts import make_prompts
 from tinyclap.published import EfficientAtMn, load_published
@@ -78,7 +79,7 @@ def parse_options(words):
     return options
 
 
-def open_source(model, path=None, text_weights=None, options=None):
+def open_source(model, path=None, text_weights=None, options=None, dim=None):
     """Load what the command line names.
 
     Arguments
@@ -92,6 +93,8 @@ def open_source(model, path=None, text_weights=None, options=None):
         runs, where their teacher's text side is now, if it has moved.
     options : dict, optional
         Keywords of the published network (``alpha``, ``width``, ``tokenizer``, …).
+    dim : int, optional
+        See :func:`tinyclap.checkpoints.load_student`.
 
     Returns
     -------
@@ -102,36 +105,35 @@ def open_source(model, path=None, text_weights=None, options=None):
     CheckpointError
         Nothing usable is there.
     ConfigError
-        A published network without its file, or keywords that it does not take.
+        A published network without its file, keywords that it does not take, or a `dim` that there is not.
     """
     if path is None and str(model) in PUBLISHED:
         raise ConfigError(f"{model} needs its weights; give their file by --path")
     if path is None:
-        return _of_run(model, text_weights)
+        return _of_run(model, text_weights, dim)
+    if dim is not None:
+        raise ConfigError("--dim is for a folder in which python prune.py stored an order, not for a published network")
     if str(model) not in PUBLISHED:
         raise ConfigError(f"--path belongs to a published network ({', '.join(PUBLISHED)}), not to {model}")
     return _of_published(str(model), path, text_weights, options or {})
 
 
-def _of_run(run, text_weights):
-    network, config = load_student(run)
+def _of_run(run, text_weights, dim):
+    network, config = load_student(run, dim)
     note = {
         "source": Path(run).resolve().name,
         "model": config["model"],
         "weights_sha256": config["weights_sha256"],
     }
-    note |= {key: config[key] for key in ("seed", "teacher", "starts") if key in config}
+    note |= {key: config[key] for key in ("seed", "teacher", "starts", "latent") if key in config}
     if not isinstance(network, (AudioStudent, Clap)):
         return Source("captioner", network, note)
     side = config.get("text_side", {})
-    tags = side.get("labels") if side.get("kind") == "tag_space" else None
-    return Source(
-        "audio_encoder",
-        network,
-        note,
-        _later("checkpoint", run, text_weights),
-        tags or [],
-    )
+    tags = side["labels"] if side.get("kind") == "tag_space" else []
+    kept = kept_dims(config)
+    if tags and kept is not None:
+        tags = [tags[index] for index in kept]
+    return Source("audio_encoder", network, note, _later("checkpoint", run, text_weights, {"dim": dim}), tags)
 
 
 def _of_published(name, path, text_weights, options):

@@ -56,6 +56,8 @@ class Captioner(nn.Module):
         A shorter clip is repeated up to this length.
     resampler : {"sinc", "soxr", "banded"}
         How sample rates are changed.
+    freeze_encoder : bool
+        The encoder gets no gradient and stays in eval mode: a decoder is trained on what another network hears.
 
     Raises
     ------
@@ -63,7 +65,9 @@ class Captioner(nn.Module):
         Parts that do not fit each other.
     """
 
-    def __init__(self, features, encoder, decoder, tokenizer, max_s=30.0, min_s=1.0, resampler="sinc"):
+    def __init__(
+        self, features, encoder, decoder, tokenizer, max_s=30.0, min_s=1.0, resampler="sinc", freeze_encoder=False
+    ):
         super().__init__()
         if encoder.n_mels != features.n_mels:
             raise ConfigError(f"the front end gives {features.n_mels} mel bands, the encoder wants {encoder.n_mels}")
@@ -77,6 +81,17 @@ class Captioner(nn.Module):
         self.policy = WindowPolicy(window_s=max_s, short="native", min_s=min_s)
         self.resampler = resampler
         self.sample_rate_hz, self.caption_dim = features.sample_rate_hz, encoder.frame_dim
+        self.freeze_encoder = freeze_encoder
+        if freeze_encoder:
+            encoder.requires_grad_(False)
+            self.train(self.training)
+
+    def train(self, mode=True):
+        """Set the mode of all parts; a frozen encoder stays in eval mode."""
+        super().train(mode)
+        if self.freeze_encoder:
+            self.encoder.eval()
+        return self
 
     def encode(self, wavs=None, n_samples=None, log_mel=None, batch_dynamic_range=False):
         """Encode clips of one padded length.

@@ -3,12 +3,18 @@
 from tinyclap.errors import ConfigError
 from tinyclap.models.cnn14 import Cnn14
 from tinyclap.models.efficientnet import EfficientNetB2
+from tinyclap.models.htsat import Htsat
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.phinet import PhiNet
 
-ENCODERS = {"effb2": EfficientNetB2, "phinet": PhiNet, "mn": MobileNet, "cnn14": Cnn14}
+ENCODERS = {"effb2": EfficientNetB2, "phinet": PhiNet, "mn": MobileNet, "cnn14": Cnn14, "htsat": Htsat}
 # Without tags: a captioner has no use for a tagger's classifier.
-_DEFAULTS = {"phinet": {"embed_width": 256, "embed_stride": 1}, "mn": {"n_tags": 0}, "cnn14": {"n_tags": 0}}
+_DEFAULTS = {
+    "phinet": {"embed_width": 256, "embed_stride": 1},
+    **{kind: {"n_tags": 0} for kind in ("mn", "cnn14", "htsat")},
+}
+# What the published weights of a kind were trained on; a kind without any hears what CLAP 2022 does.
+_FRONT_ENDS = {"mn": "efficientat", "effb2": "efficientnet_captioner", "htsat": "wavcaps_htsat"}
 
 
 def make_encoder(kind, n_mels, more=None, sizes=None):
@@ -16,7 +22,7 @@ def make_encoder(kind, n_mels, more=None, sizes=None):
 
     Arguments
     ---------
-    kind : {"effb2", "phinet", "mn", "cnn14"}
+    kind : {"effb2", "phinet", "mn", "cnn14", "htsat"}
     n_mels : int
         Mel bands M of the front end.
     more : dict, optional
@@ -46,3 +52,22 @@ def make_encoder(kind, n_mels, more=None, sizes=None):
         return ENCODERS[kind](n_mels=n_mels, **arguments)
     except TypeError as error:
         raise ConfigError(f"encoder {kind!r}: {error}") from error
+
+
+def front_end_of(kind):
+    """The front end that a kind of encoder comes with, a preset of :func:`tinyclap.features.log_mel`.
+
+    Arguments
+    ---------
+    kind : {"effb2", "phinet", "mn", "cnn14", "htsat"}
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> front_end_of("phinet"), front_end_of("mn")
+    ('clap2022', 'efficientat')
+    """
+    return _FRONT_ENDS.get(kind, "clap2022")

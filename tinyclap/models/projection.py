@@ -3,11 +3,15 @@
 Source: Elizalde et al., "CLAP: Learning Audio Concepts from Natural Language Supervision", ICASSP 2023 (projection).
 """
 
+import copy
+
 import torch.nn.functional as F
 from torch import nn
 
 from tinyclap.configurable import configurable
 from tinyclap.errors import ConfigError
+from tinyclap.models.clap_pruning import pruned_clap_head
+from tinyclap.models.pruned_head import chosen_dims, rows_of
 from tinyclap.models.tag_head import TagHead
 
 _ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "hardswish": nn.Hardswish}
@@ -52,6 +56,20 @@ class ClapProjection(nn.Module):
         first = self.linear1(features)
         return self.layer_norm(first + self.dropout(self.linear2(F.gelu(first))))
 
+    def keep_dims(self, indices, moments=None, n_statistic_rows=None, hidden_fraction=None):
+        """Keep some of the outputs, in the order of `indices`, and remove the rows of weights that only others need.
+
+        Arguments
+        ---------
+        indices, moments, n_statistic_rows, hidden_fraction
+            See :func:`tinyclap.models.clap_pruning.pruned_clap_head`.
+
+        Returns
+        -------
+        tinyclap.models.pruned_head.PrunedClapProjection
+        """
+        return pruned_clap_head(self, indices, moments, n_statistic_rows, hidden_fraction)
+
 
 @configurable
 class LinearHead(nn.Module):
@@ -79,6 +97,13 @@ class LinearHead(nn.Module):
     def forward(self, features):
         """Map `features` (…, d_in) to (…, d_out), not normalised."""
         return self.linear(features)
+
+    def keep_dims(self, indices):
+        """Keep some of the outputs, in the order of `indices`: a head with those rows, exactly."""
+        kept = chosen_dims(indices, self.d_out)
+        head = type(self)(**{**self.__dict__["_arguments"], "d_out": len(kept)})
+        head.linear = rows_of(self.linear, kept)
+        return head.train(self.training)
 
 
 @configurable
@@ -119,6 +144,14 @@ class MlpHead(nn.Module):
     def forward(self, features):
         """Map `features` (…, d_in) to (…, d_out), not normalised."""
         return self.linear2(self.dropout(self.activation(self.linear1(features))))
+
+    def keep_dims(self, indices):
+        """Keep some of the outputs, in the order of `indices`: a head with those rows, exactly."""
+        kept = chosen_dims(indices, self.d_out)
+        head = type(self)(**{**self.__dict__["_arguments"], "d_out": len(kept)})
+        head.linear1 = copy.deepcopy(self.linear1)
+        head.linear2 = rows_of(self.linear2, kept)
+        return head.train(self.training)
 
 
 def make_head(encoder, kind, embed_dim, hidden_dim=512, dropout=0.5):

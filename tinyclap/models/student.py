@@ -15,6 +15,8 @@ from torch import nn
 from tinyclap.configurable import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.models.folding import compose_head, fold_norms
+from tinyclap.models.projection import ClapProjection
+from tinyclap.models.pruned_head import chosen_dims
 from tinyclap.resample import RESAMPLERS, resample
 from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
 
@@ -135,6 +137,54 @@ class AudioStudent(nn.Module):
         self.folded = True
         self.requires_grad_(False).eval()
 
+    def keep_dims(self, indices, moments=None, n_statistic_rows=None, hidden_fraction=None):
+        """A student that gives some of the embedding's dimensions, without the weights that only the others need.
+
+        Arguments
+        ---------
+        indices : sequence of int
+            Dimensions to keep, in the order in which they are wanted: best the most important first.
+        moments : dict of str to array, optional
+            Of a ranking, for what is approximated in CLAP's head; other heads need none, their rows go exactly.
+        n_statistic_rows, hidden_fraction
+            Of CLAP's head; see :func:`tinyclap.models.clap_pruning.pruned_clap_head`.
+
+        Returns
+        -------
+        AudioStudent
+            A copy; its config rebuilds it, so it is saved and loaded as any other. Folding it and pruning a folded
+            student come to the same.
+
+        Raises
+        ------
+        ConfigError
+            The student has no projection, `hidden_fraction` is given for a head that is not CLAP's, or the head
+            refuses.
+
+        Example
+        -------
+        >>> from tinyclap.features import log_mel
+        >>> from tinyclap.models.phinet import PhiNet
+        >>> student = AudioStudent(log_mel("clap2022"), PhiNet(alpha=0.5), ClapProjection(2048, 1024)).eval()
+        >>> student.keep_dims(range(256)).embed_dim
+        256
+        """
+        if self.projection is None:
+            raise ConfigError(
+                f"this student has no projection: its embedding is the encoder's own {self.embed_dim} features, which "
+                "no rows can be taken from; distil one with a head (head: linear), or mask the embedding"
+            )
+        if isinstance(self.projection, ClapProjection):
+            head = self.projection.keep_dims(indices, moments, n_statistic_rows, hidden_fraction)
+        elif hidden_fraction is not None:
+            raise ConfigError(f"hidden_fraction is for CLAP's whole head, not for {type(self.projection).__name__}")
+        else:
+            head = self.projection.keep_dims(indices)
+        head.d_in = self.projection.d_in  # of a folded one: not what its config says
+        student = copy.deepcopy(self, {id(self.projection): head})
+        student.embed_dim = head.d_out
+        return student
+
     def train(self, mode=True):
         """Set the mode of all parts; a frozen encoder stays in eval mode, and so does a folded student."""
         super().train(mode and not getattr(self, "folded", False))
@@ -247,6 +297,8 @@ class Clap(nn.Module):
         Text tower: ``encode(list[str])`` to (ids, mask), forward (ids, mask) to (N, D), attribute ``embed_dim``.
     logit_scale_init : float
         Logarithm of the first factor (one over the temperature).
+    text_dims : list of int, optional
+        Dimensions of the text tower that are used, where the audio tower gives no others; see :meth:`keep_dims`.
 
     Raises
     ------
@@ -266,12 +318,12 @@ class Clap(nn.Module):
 
     max_scale = 100.0
 
-    def __init__(self, audio, text, logit_scale_init=math.log(1 / 0.07)):
+    def __init__(self, audio, text, logit_scale_init=math.log(1 / 0.07), text_dims=None):
         super().__init__()
-        if audio.embed_dim != text.embed_dim:
-            raise ConfigError(
-                f"the audio tower ends in {audio.embed_dim} dimensions, the text tower in {text.embed_dim}"
-            )
+        self.text_dims = None if text_dims is None else chosen_dims(text_dims, text.embed_dim)
+        n_text = text.embed_dim if text_dims is None else len(text_dims)
+        if audio.embed_dim != n_text:
+            raise ConfigError(f"the audio tower ends in {audio.embed_dim} dimensions, the text tower in {n_text}")
         self.audio, self.text = audio, text
         self.logit_scale = nn.Parameter(torch.tensor(float(logit_scale_init)))
         self.sample_rate_hz, self.embed_dim = audio.sample_rate_hz, audio.embed_dim
@@ -285,19 +337,40 @@ class Clap(nn.Module):
         """exp(logit_scale), at most 100: the factor of the cosines, with gradient."""
         return self.logit_scale.exp().clamp(max=self.max_scale)
 
-    def encode_text(self, texts):
-        """Encode a list of N strings to (N, D), with gradient, not normalised."""
+    def encode_text(self, texts, whole=False):
+        """Encode a list of N strings to (N, D), with gradient, not normalised; `whole`: of all its dimensions."""
         ids, mask = self.text.encode(list(texts))
         device = self.logit_scale.device
-        return self.text(ids.to(device), mask.to(device))
+        rows = self.text(ids.to(device), mask.to(device))
+        return rows if whole or self.text_dims is None else rows[:, self.text_dims]
 
-    def embed_text(self, texts):
-        """Embed a list of N strings: unit rows (N, D), in eval mode, without gradient."""
+    def keep_dims(self, indices, moments=None, n_statistic_rows=None, hidden_fraction=None):
+        """A CLAP of some of its dimensions: rows go from the audio tower, and columns from what the text tower gives.
+
+        Arguments
+        ---------
+        indices, moments, n_statistic_rows, hidden_fraction
+            See :meth:`AudioStudent.keep_dims`.
+
+        Returns
+        -------
+        Clap
+            A copy.
+        """
+        audio = self.audio.keep_dims(indices, moments, n_statistic_rows, hidden_fraction)
+        before = range(self.text.embed_dim) if self.text_dims is None else self.text_dims
+        text_dims = [before[index] for index in chosen_dims(indices, self.embed_dim)]
+        clap = Clap(audio, copy.deepcopy(self.text), text_dims=text_dims)
+        clap.logit_scale = copy.deepcopy(self.logit_scale)
+        return clap.train(self.training)
+
+    def embed_text(self, texts, whole=False):
+        """Embed a list of N strings: unit rows (N, D), in eval mode, without gradient; `whole` as in encode_text."""
         was_training = self.training
         self.eval()
         try:
             with torch.no_grad():
-                return F.normalize(self.encode_text(texts), dim=-1)
+                return F.normalize(self.encode_text(texts, whole), dim=-1)
         finally:
             self.train(was_training)
 

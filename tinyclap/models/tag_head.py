@@ -5,6 +5,7 @@ from torch import nn
 
 from tinyclap.configurable import configurable
 from tinyclap.errors import ConfigError
+from tinyclap.models.pruned_head import chosen_dims, rows_of
 
 
 @configurable
@@ -44,3 +45,11 @@ class TagHead(nn.Module):
     def forward(self, features):
         """Map `features` (…, d_in) to logits (…, d_out)."""
         return self.logit_mean + self.logit_std * self.linear(features)
+
+    def keep_dims(self, indices):
+        """Keep some of the outputs, in the order of `indices`: a head with those rows, exactly."""
+        kept = chosen_dims(indices, self.d_out)
+        head = type(self)(**{**self.__dict__["_arguments"], "d_out": len(kept)})
+        head.linear = rows_of(self.linear, kept)
+        head.calibrate(self.logit_mean[kept], self.logit_std[kept])
+        return head.train(self.training)

@@ -16,7 +16,7 @@ from tinyclap.errors import CheckpointError, ConfigError
 class TagCalibration:
     """Mean probability, and mean and spread of the logit, of every tag over unlabelled training clips.
 
-    A teacher's sentence space has no use for them: there they are worked out and kept, and handed to nobody.
+    A teacher's sentence space has no use for them: there nothing is done.
 
     Arguments
     ---------
@@ -36,6 +36,8 @@ class TagCalibration:
 
     def load(self):
         """Work the statistics out, or read them, and hand them to teacher, loss and head."""
+        if self.teacher.space != "tag":
+            return
         clips, made_of = [], {}
         for manifest_path, folder in self.corpora.manifests("train"):
             manifest = read_manifest(manifest_path, folder)
@@ -45,8 +47,6 @@ class TagCalibration:
                 "n_clips": len(manifest.items),
             }
         note = self._kept(made_of) or self._fitted(clips, made_of)
-        if self.teacher.space != "tag":
-            return
         self.teacher.set_prior(note["prior"])
         if self.loss is not None:
             self.loss.set_prior(note["prior"])

@@ -264,6 +264,7 @@ _KINDS = {
     "wavcaps_htsat_bart": (__name__, "WavcapsTeacher"),
     "captioner": (__name__, "CaptionerTeacher"),
     "text_captioner": ("tinyclap.teachers.text_captioner", "TextCaptionerTeacher"),
+    "effb2_trm": ("tinyclap.teachers.effb2_trm", "Effb2TrmTeacher"),
 }
 
 
@@ -272,7 +273,7 @@ def make_captioning_teacher(kind, weights=None, more=None, **options):
 
     Arguments
     ---------
-    kind : {"wavcaps_htsat_bart", "captioner", "text_captioner"}
+    kind : {"wavcaps_htsat_bart", "captioner", "text_captioner", "effb2_trm"}
     weights : str or os.PathLike, optional
         None where a caption store is there already: the teacher then only stands for it.
     more : dict, optional

@@ -1,10 +1,14 @@
 """A run of ours as teacher: a CLAP trained from scratch, or a student that teaches a smaller one."""
 
+import functools
+
 import torch
+import torch.nn.functional as F
 
 from tinyclap.checkpoints import load_student
 from tinyclap.errors import CheckpointError
-from tinyclap.teachers.base import FrozenTeacher
+from tinyclap.kept_dims import kept_dims
+from tinyclap.teachers.base import FrozenTeacher, class_embeddings
 from tinyclap.teachers.precision import in_bf16
 
 
@@ -18,15 +22,23 @@ class CheckpointTeacher(FrozenTeacher):
     text_weights : str or os.PathLike, optional
         Where the weights of its teacher's text tower (in a tag space: its sentence encoder) are now, if they have
         moved since the run.
+    dim : int, optional
+        Its `dim` most important dimensions alone, on both sides, of a folder that ``prune.py`` wrote.
+
+    Notes
+    -----
+    Of a model with fewer dimensions than its text side has, the text rows lose the same columns; where scores are
+    cosines they are made unit vectors again, class by class.
     """
 
-    def __init__(self, weights, text_weights=None):
+    def __init__(self, weights, text_weights=None, dim=None):
         super().__init__("checkpoint")
-        self.weights, self.text_weights = weights, text_weights
+        self.weights, self.text_weights, self.dim = weights, text_weights, dim
         self._text = None
 
     def _load(self):
-        self.model, self.folder_config = load_student(self.weights)
+        self.model, self.folder_config = load_student(self.weights, self.dim)
+        self._kept = kept_dims(self.folder_config)
         self.sample_rate_hz, self.embed_dim = self.model.sample_rate_hz, self.model.embed_dim
         if not hasattr(self.model, "embed_text"):
             if "text_side" not in self.folder_config:
@@ -44,7 +56,8 @@ class CheckpointTeacher(FrozenTeacher):
 
     def _decides(self):
         self._require_loaded()
-        return {"weights_sha256": self.folder_config["weights_sha256"]}
+        dim = {} if self.dim is None else {"dim": self.dim}
+        return {"weights_sha256": self.folder_config["weights_sha256"], **dim}
 
     @torch.no_grad()
     def embed_audio(self, wavs, sample_rate_hz):
@@ -56,16 +69,30 @@ class CheckpointTeacher(FrozenTeacher):
     def embed_text(self, texts):
         """Sentences → (N, D)."""
         self._require_loaded()
-        return (self._text or self.model).embed_text(texts)
+        return self.model.embed_text(texts) if self._text is None else self._columns(self._text.embed_text(texts))
 
     def embed_classes(self, prompts):
         """One embedding a class: list of list of str, N × K → (N, D)."""
         self._require_loaded()
-        return super().embed_classes(prompts) if self._text is None else self._text.embed_classes(prompts)
+        if self._text is not None:
+            return self._columns(self._text.embed_classes(prompts))
+        if self._kept is None:
+            return super().embed_classes(prompts)
+        # A class's prompts are averaged in the whole space, as where dimensions are masked.
+        whole = functools.partial(self.model.embed_text, whole=True)
+        return self._columns(class_embeddings(whole, prompts, self.score_kind))
+
+    def _columns(self, rows):
+        """The kept columns of text rows (N, D) of the whole space, unit vectors again where scores are cosines."""
+        if self._kept is None:
+            return rows
+        rows = rows[:, self._kept]
+        return F.normalize(rows, dim=-1) if self.score_kind == "cosine" else rows
 
     def text_side(self):
         """What a student of this teacher writes into its own config, to be scored later."""
         self._require_loaded()
-        if self._text is not None:
+        if self._text is not None and self._kept is None:
             return self.folder_config["text_side"]
-        return {"kind": "checkpoint", "weights": str(self.weights)}
+        dim = {} if self.dim is None else {"dim": self.dim}
+        return {"kind": "checkpoint", "weights": str(self.weights), **dim}

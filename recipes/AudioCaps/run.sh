@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# AudioCaps: its manifest, the captions of a model on its test part, and the rows of the papers' tables on it.
+#
+#   bash recipes/AudioCaps/run.sh DATA MODEL [OPTION …]
+#
+#   DATA    the folder of clips and tables
+#   MODEL   a run's or a released folder; or published weights, with --model and what else evaluate.py takes
+#
+# The result is in results/audiocaps. STAGES="prepare score" by default; the stage rows runs all rows of
+# recipes/tables/captioning.sh on this corpus that can run here; its --dry-run says for how long.
+# Of a part of the corpus only the stage score: give evaluate.py's --subset listed after MODEL.
+set -euo pipefail
+if [ $# -lt 2 ] || [ "$1" = --help ]; then sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; fi
+data=$(realpath "$1") model=$2
+shift 2
+[ -e "$model" ] && model=$(realpath "$model")
+cd "$(dirname "$0")/../.."
+stages=${STAGES:-prepare score}
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY-passive} GOMP_SPINCOUNT=${GOMP_SPINCOUNT-0}  # wait without spinning
+
+wanted() { case " $stages " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
+
+if wanted prepare; then
+    python data_prep/audiocaps_prepare.py --data_folder "$data" --manifest_folder results/audiocaps/manifests \
+        --split test
+fi
+if wanted score; then
+    python evaluate.py hparams/audiocaps.yaml --data_folder "$data" --weights "$model" \
+        --output_folder results/audiocaps/scores "$@"
+fi
+if wanted rows; then
+    AUDIOCAPS_FOLDER=$data bash recipes/tables/captioning.sh --rows "*_audiocaps"
+fi

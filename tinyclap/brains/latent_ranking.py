@@ -1,0 +1,135 @@
+"""How much each dimension of a model's clip embedding contributes over its training clips."""
+
+import contextlib
+from pathlib import Path
+
+import torch
+
+from tinyclap import latent
+from tinyclap.brains.evaluation import EvaluationBrain
+from tinyclap.errors import ConfigError
+from tinyclap.experiment import write_json
+
+
+class LatentRankingBrain(EvaluationBrain):
+    """Embeds whole training clips and ranks the dimensions; trains nothing.
+
+    ``modules``: ``model``, anything with the interface of ``tinyclap.teachers``. After ``evaluate`` the output folder
+    holds ``ranking.json`` (the order, the most important dimension first) and ``moments.npz``.
+
+    Notes
+    -----
+    Moments are of clip embeddings in the form in which they are scored (:func:`tinyclap.latent.scored_side`). Where the
+    audio tower ends in ``projection_class``, moments inside that head are kept beside them, over the windows of the
+    clips: ``pre_norm_mean`` (D,) and ``pre_norm_second_moment`` (D, D) of the LayerNorm's input, ``hidden_mean`` and
+    ``hidden_std`` of its GELU units. Rows of the head can be removed with their help; see ``tinyclap.models``.
+    """
+
+    required_hparams = ("output_folder", "statistic", "projection_class", "bootstrap_seed")
+
+    def on_evaluate_start(self, max_key=None, min_key=None):
+        """Refuse a model without weights or an unknown statistic; begin to watch the head."""
+        super().on_evaluate_start(max_key, min_key)
+        if self.hparams.statistic not in latent.STATISTICS:
+            raise ConfigError(
+                f"statistic {self.hparams.statistic!r} is unknown; choose one of {', '.join(latent.STATISTICS)}"
+            )
+        self.moments, self.inside = latent.Moments(), {}
+        self._watching = contextlib.ExitStack()
+        for module in self.modules.model.modules():
+            if isinstance(module, self.hparams.projection_class):
+                self._watch(module)
+
+    def _watch(self, head):
+        """Gather what goes through a head; a text tower's is never run, so it gathers nothing."""
+        found = {"hidden": latent.Moments(), "pre_norm": latent.Moments()}
+        self.inside[id(head)] = found
+
+        def note_hidden(module, inputs, first):
+            found["hidden"].add(torch.nn.functional.gelu(first).detach().double().cpu().numpy())
+
+        def note_input(module, inputs):
+            found["pre_norm"].add(inputs[0].detach().double().cpu().numpy())
+
+        self._watching.enter_context(_removed(head.linear1.register_forward_hook(note_hidden)))
+        self._watching.enter_context(_removed(head.layer_norm.register_forward_pre_hook(note_input)))
+
+    def compute_forward(self, batch, stage):
+        """Embeddings of a batch of whole clips, as scored: (B, D)."""
+        model = self.modules.model
+        rows = torch.empty(len(batch["wav"]), model.embed_dim, dtype=torch.float64)
+        for members, clips, rate in self.clips_by_rate(batch):
+            rows[members] = model.embed_audio(clips, rate).double().cpu()
+        return torch.from_numpy(latent.scored_side(rows.numpy(), model.score_kind))
+
+    def compute_objectives(self, predictions, batch, stage):
+        """Take the rows up; there is nothing to lose."""
+        self.moments.add(predictions.numpy())
+        return torch.zeros(())
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Rank, and write the ranking and the moments."""
+        self._watching.close()
+        model, statistic, moments = self.modules.model, self.hparams.statistic, self.moments.result()
+        importance = moments[latent.STATISTICS[statistic]]
+        order = latent.order_of(importance)
+        folder = Path(self.hparams.output_folder)
+        latent.write_arrays(folder / latent.MOMENTS, **moments, **self._inside_moments())
+        record = {
+            "format": latent.FORMAT,
+            "ranking": statistic,
+            "order": order,
+            "importance": importance.tolist(),
+            "n_clips": self.moments.n,
+            "corpora": self.meta["corpora"],
+            "model": {"kind": model.kind, "weights": str(model.weights), "weights_sha256": self._weights_sha256()},
+            "normalised": model.score_kind == "cosine",
+            "score": model.score_kind,
+        }
+        write_json(folder / latent.RANKING, record)
+        quarter = max(1, len(order) // 4)
+        self.results = {
+            "metric": f"share of the {statistic} activation in the first quarter of the dimensions",
+            "value": float(importance[order[:quarter]].sum() / max(importance.sum(), 1e-12)),
+            "n_items": self.moments.n,
+            "n_dims": len(order),
+            "statistic": statistic,
+            "score": model.score_kind,
+        }
+
+    def _inside_moments(self):
+        """Moments of the head that ran, by the names of ``moments.npz``; empty where there is none."""
+        ran = [found for found in self.inside.values() if found["pre_norm"].n]
+        if len(ran) != 1:  # no such head, or an ensemble of them, of which none alone is the model's
+            return {}
+        pre_norm, hidden = ran[0]["pre_norm"].result(), ran[0]["hidden"].result()
+        return {
+            "pre_norm_mean": pre_norm["mean"],
+            "pre_norm_second_moment": pre_norm["second_moment"],
+            "hidden_mean": hidden["mean"],
+            "hidden_std": hidden["std"],
+        }
+
+    def _weights_sha256(self):
+        """Digest of the model's weights, or None for a model that cannot tell."""
+        try:
+            return self.modules.model.identity().get("weights_sha256")
+        except ConfigError:
+            return None
+
+    def summary(self):
+        """How uneven the dimensions are, in words."""
+        results = self.results
+        return (
+            f"{results['n_dims']} dimensions ranked over {results['n_items']} clips; the first quarter holds "
+            f"{100 * results['value']:.1f} % of the {results['statistic']} activation"
+        )
+
+
+@contextlib.contextmanager
+def _removed(hook):
+    """A hook that is taken away at the end."""
+    try:
+        yield hook
+    finally:
+        hook.remove()

@@ -1,0 +1,79 @@
+"""Parts of recordings as mono waveforms, from disk, from memory or from a folder of decoded clips."""
+
+import time
+
+import numpy as np
+
+from tinyclap.audio import read_audio
+from tinyclap.data.decoded_cache import DecodedCache, to_int16
+from tinyclap.errors import ConfigError
+
+
+class ClipReader:
+    """Reads parts of clips as mono waveforms, from disk or from memory.
+
+    Arguments
+    ---------
+    sample_rate_hz : int
+        Rate of what comes out.
+    in_memory : bool
+        Keep every decoded clip as 16-bit samples at that rate (5 s at 32 kHz take 0.3 MB): training on a small corpus
+        then decodes and resamples each clip once, not once an epoch.
+    decoded_cache : str or os.PathLike, optional
+        Keep them in this folder instead, for corpora that do not fit into memory; see
+        :class:`tinyclap.data.decoded_cache.DecodedCache`.
+    resampler : {"soxr", "banded"}
+        See :func:`tinyclap.audio.read_audio`.
+
+    Attributes
+    ----------
+    seconds : float
+        How long reading has taken in this process.
+
+    Raises
+    ------
+    ConfigError
+        Both kinds of keeping are asked for.
+    """
+
+    def __init__(self, sample_rate_hz, in_memory=False, decoded_cache=None, resampler="soxr"):
+        if in_memory and decoded_cache is not None:
+            raise ConfigError("decoded clips are kept in memory or in a folder, not in both; leave one out")
+        self.sample_rate_hz, self.in_memory, self.resampler = sample_rate_hz, in_memory, resampler
+        self.seconds = 0.0
+        self._kept = {}
+        self._cache = None if decoded_cache is None else DecodedCache(decoded_cache, sample_rate_hz, resampler)
+
+    def __call__(self, path, start_s=0.0, duration_s=None):
+        """Read a part of a clip.
+
+        Arguments
+        ---------
+        path : os.PathLike
+        start_s : float
+        duration_s : float, optional
+            To the end by default.
+
+        Returns
+        -------
+        numpy.ndarray, shape (T,), float32
+        """
+        started = time.perf_counter()
+        waveform = self._read(path, start_s, duration_s)
+        self.seconds += time.perf_counter() - started
+        return waveform
+
+    def _read(self, path, start_s, duration_s):
+        if not self.in_memory and self._cache is None:
+            return read_audio(path, self.sample_rate_hz, start_s, duration_s, self.resampler)[0]
+        samples = self._samples(path)
+        first = round(start_s * self.sample_rate_hz)
+        last = None if duration_s is None else first + round(duration_s * self.sample_rate_hz)
+        return samples[first:last].astype(np.float32) / 32767
+
+    def _samples(self, path):
+        if self._cache is not None:
+            return self._cache.samples(path)
+        if path not in self._kept:
+            self._kept[path] = to_int16(read_audio(path, self.sample_rate_hz, resampler=self.resampler)[0])
+        return self._kept[path]

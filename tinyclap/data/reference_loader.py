@@ -1,0 +1,112 @@
+"""How the public codes read a clip to be scored, to measure what their choices do to a teacher's accuracy.
+
+Our own way is to average the channels and to average over fixed windows of the whole clip
+(:mod:`tinyclap.window_policy`). The two here keep five seconds, at a random place of longer clips (defect D10: the
+official result depends on the random state and the number of workers; here on the seed and the clip's id alone):
+
+* ``official`` (tinyCLAP's own code): channels are summed, which adds 6 dB to what they share, and short clips end in
+  zeros (defect D11);
+* ``msclap`` (the wrapper of Microsoft's CLAP): channels stand one after the other, so that a stereo clip of 4 s is one
+  of 8 s, and short clips are repeated.
+
+Source: github.com/fpaissan/tinyCLAP (clap_datasets.py); github.com/microsoft/CLAP (CLAPWrapper.py).
+"""
+
+import zlib
+
+import numpy as np
+
+from tinyclap.audio import read_channels
+from tinyclap.errors import ConfigError
+
+LOADERS = ("ours", "official", "msclap")
+CLIP_S = 5.0  # of both codes
+
+
+class ReferenceLoader:
+    """Reads a recording as a public code does.
+
+    Arguments
+    ---------
+    kind : {"official", "msclap"}
+    seed : int
+        Of the places at which longer clips are cut.
+
+    Raises
+    ------
+    ConfigError
+        There is no such loader.
+
+    Notes
+    -----
+    The clip is cut at the recording's own rate and resampled by the model afterwards; the official code resamples
+    first, which moves the random place by less than a sample.
+
+    Example
+    -------
+    >>> ReferenceLoader("official", seed=0).fit(np.array([[0.25, 0.5], [0.25, -0.5]]), 1, "a").tolist()
+    [0.5, 0.0, 0.0, 0.0, 0.0]
+    >>> ReferenceLoader("msclap", seed=0).fit(np.array([[0.25, 0.5], [0.25, -0.5]]), 1, "a").tolist()
+    [0.25, 0.5, 0.25, -0.5, 0.25]
+    """
+
+    def __init__(self, kind, seed):
+        if kind not in LOADERS[1:]:
+            raise ConfigError(f"loader {kind!r} is unknown; choose one of {', '.join(LOADERS)}")
+        self.kind, self.seed = kind, seed
+
+    @property
+    def options(self):
+        """What decides the samples, JSON-able."""
+        return {"loader": self.kind, "loader_seed": self.seed}
+
+    def __call__(self, path, name):
+        """Read a recording: (samples (T,), float32, of five seconds; rate in Hz)."""
+        channels, rate = read_channels(path)
+        return self.fit(channels, rate, name), rate
+
+    def fit(self, channels, sample_rate_hz, name):
+        """Five seconds of a clip.
+
+        Arguments
+        ---------
+        channels : numpy.ndarray, shape (channels, T)
+        sample_rate_hz : int
+        name : str
+            The clip's id.
+
+        Returns
+        -------
+        numpy.ndarray, shape (5·sample_rate_hz,)
+            Summed channels may leave [−1, 1].
+        """
+        waveform = channels.sum(axis=0) if self.kind == "official" else channels.reshape(-1)
+        n_samples = round(CLIP_S * sample_rate_hz)
+        if len(waveform) > n_samples:
+            random = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+            start = int(random.integers(len(waveform) - n_samples + 1))
+            return waveform[start : start + n_samples]
+        if self.kind == "official":
+            return np.pad(waveform, (0, n_samples - len(waveform)))
+        return np.resize(waveform, n_samples)
+
+
+def make_loader(kind, seed):
+    """The loader of a recipe by its name: None for ``ours``, else a :class:`ReferenceLoader`.
+
+    Arguments
+    ---------
+    kind : {"ours", "official", "msclap"}
+    seed : int
+
+    Raises
+    ------
+    ConfigError
+        There is no such loader.
+
+    Example
+    -------
+    >>> make_loader("ours", 1234), make_loader("msclap", 1234).options
+    (None, {'loader': 'msclap', 'loader_seed': 1234})
+    """
+    return None if kind == "ours" else ReferenceLoader(kind, seed)

@@ -1,0 +1,79 @@
+"""What a saved model's config says of its dimensions: the order of their importance, and which ones are left.
+
+``prune.py`` writes ``latent`` into ``config.json``: ``order`` (all D dimensions, most important first), where the order
+comes from, and, once dimensions were removed, ``kept`` (the original dimension of each output) and ``n_dims`` (D).
+"""
+
+from tinyclap.errors import CheckpointError, ConfigError
+
+
+def kept_dims(config):
+    """The original dimension of each output of a model, most important first.
+
+    Arguments
+    ---------
+    config : dict
+        Of its folder.
+
+    Returns
+    -------
+    list of int or None
+        None where none was removed.
+
+    Example
+    -------
+    >>> kept_dims({"latent": {"order": [2, 0, 1], "kept": [2, 0], "n_dims": 3}}), kept_dims({"model": {}})
+    ([2, 0], None)
+    """
+    return config.get("latent", {}).get("kept")
+
+
+def at_dim(model, config, dim, source):
+    """A model's `dim` most important dimensions.
+
+    Arguments
+    ---------
+    model : AudioStudent or Clap
+        As its folder has it.
+    config : dict
+        Of its folder.
+    dim : int or None
+        How many; None leaves the model as it is.
+    source : str or os.PathLike
+        What to call the folder in messages.
+
+    Returns
+    -------
+    nn.Module
+        Its outputs stand in the order of their importance.
+    dict
+        The config of that model.
+
+    Raises
+    ------
+    CheckpointError
+        No order is stored, it is none of this model's, or a model of this kind has no dimensions to remove.
+    ConfigError
+        `dim` is out of range.
+
+    Notes
+    -----
+    Nothing is approximated here. A CLAP head whose kept bias is not zero computes all rows of the scale it needs, so
+    it gives fewer numbers and hardly costs less; ``prune.py --dim`` approximates the scale and says by how much.
+    """
+    if dim is None:
+        return model, config
+    latent = config.get("latent", {})
+    order = latent.get("kept") or latent.get("order")
+    if not order:
+        raise CheckpointError(
+            f"{source}: no order of its dimensions is stored, so there is no dim={dim} of it; run python prune.py "
+            f"{source} --ranking FOLDER --target FOLDER first"
+        )
+    if not hasattr(model, "keep_dims") or sorted(latent["order"]) != list(range(latent.get("n_dims", model.embed_dim))):
+        raise CheckpointError(f"{source}: the order in its config is none of its {type(model).__name__}'s dimensions")
+    if not 1 <= dim <= len(order):
+        raise ConfigError(f"{source}: dim is 1 to {len(order)}, not {dim}")
+    pruned = model.keep_dims(range(dim) if "kept" in latent else order[:dim])
+    latent = {**latent, "kept": order[:dim], "n_dims": len(latent["order"])}
+    return pruned, {**config, "model": pruned.config, "latent": latent}

@@ -1,0 +1,256 @@
+"""Accuracy with fewer dimensions of the shared space: masking, PCA and whitening, and where it begins to fall.
+
+Everything works on what ``evaluate.py … --save_embeddings True`` wrote: no audio is heard again. See
+:mod:`tinyclap.latent` for what is masked and what is normalised.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyclap.errors import ConfigError
+from tinyclap.latent import RIDGE, STATISTICS, order_of, principal_basis, read_arrays, scored_side
+from tinyclap.metrics import bootstrap_interval
+
+METHODS = ("plain", "variance", "random", "pca", "whitening", "nested")
+N_RANDOM_ORDERS = 5
+_DUMPED = ("audio", "text", "labels", "groups", "score_kind")
+
+
+class Scored(NamedTuple):
+    """What was scored of one benchmark.
+
+    Attributes
+    ----------
+    audio : numpy.ndarray, shape (B, D)
+        In the form in which it enters the dot product.
+    text : numpy.ndarray, shape (N, D)
+    labels : numpy.ndarray of int, shape (B,)
+    groups : numpy.ndarray of str, shape (B,)
+        Recordings: clips of one are not independent.
+    score_kind : str
+    """
+
+    audio: np.ndarray
+    text: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    score_kind: str
+
+
+def read_scored(path):
+    """Read an ``embeddings.npz``.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    Scored
+
+    Raises
+    ------
+    CheckpointError
+        It is missing, unreadable, or lacks something.
+    """
+    arrays = read_arrays(path, _DUMPED)
+    kind = str(arrays["score_kind"])
+    text = np.asarray(arrays["text"], dtype=np.float64)
+    return Scored(scored_side(arrays["audio"], kind), text, arrays["labels"], arrays["groups"], kind)
+
+
+def hits_by_kept(audio, text, labels, cosine=True):
+    """Which clips are right with the first dimension alone, with the first two, … with all.
+
+    Arguments
+    ---------
+    audio : array, shape (B, D)
+        Its columns in the order in which they are kept.
+    text : array, shape (N, D)
+        The same columns.
+    labels : array of int, shape (B,)
+    cosine : bool
+        Divide by the length of what is kept of each text. That of the audio changes no decision.
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (B, D)
+        Column k − 1: with k dimensions.
+
+    Example
+    -------
+    >>> audio, text = [[0.6, 0.8], [0.9, -0.1]], [[1.0, 0.0], [0.1, 1.0]]
+    >>> hits_by_kept(audio, text, [1, 0]).tolist(), hits_by_kept(audio, text, [1, 0], cosine=False).tolist()
+    ([[False, True], [True, True]], [[False, True], [True, True]])
+    """
+    audio, text = np.asarray(audio, dtype=np.float64), np.asarray(text, dtype=np.float64)
+    labels, hits = np.asarray(labels), np.empty(audio.shape, dtype=bool)
+    dots, squares = np.zeros((len(audio), len(text))), np.zeros(len(text))
+    for index in range(audio.shape[1]):
+        dots += np.outer(audio[:, index], text[:, index])
+        squares += text[:, index] ** 2
+        # the root of a tiny number for a text that has nothing yet: it scores 0, and no warning is given
+        scores = dots / np.sqrt(np.maximum(squares, 1e-24)) if cosine else dots
+        hits[:, index] = scores.argmax(axis=1) == labels
+    return hits
+
+
+def method_hits(scored, moments, method, order=None, ridge=RIDGE, n_random=N_RANDOM_ORDERS):
+    """Which clips are right with each number of dimensions, by one way of choosing them.
+
+    Arguments
+    ---------
+    scored : Scored
+    moments : dict
+        Of the model's training clips: ``moments.npz`` of its ranking.
+    method : str
+        ``"plain"``: ranked by mean absolute activation, the paper's; ``"variance"``: by standard deviation;
+        ``"random"``: the mean of several random orders; ``"pca"``, ``"whitening"``: see
+        :func:`tinyclap.latent.principal_basis`; ``"nested"``: as they come, for a model that was trained for it.
+    order : sequence of int, optional
+        Of ``"nested"``: the order that the model was trained with, where it is not 0, 1, 2 …
+    ridge : float
+        Of ``"whitening"``.
+    n_random : int
+        Random orders, drawn with the seeds 0, 1, …
+
+    Returns
+    -------
+    numpy.ndarray of float, shape (B, D)
+        Shares in [0, 1]: whether the clip is right, for random orders how often.
+
+    Raises
+    ------
+    ConfigError
+        The method is unknown, or the moments or the order are of another model.
+    """
+    n_dims = scored.audio.shape[1]
+    if len(moments["mean_abs"]) != n_dims:
+        raise ConfigError(
+            f"moments of {len(moments['mean_abs'])} dimensions for embeddings of {n_dims}: they are another model's"
+        )
+    if method == "plain":
+        orders = [order_of(moments[STATISTICS["mean_abs"]])]
+    elif method == "variance":
+        orders = [order_of(moments[STATISTICS["variance"]])]
+    elif method == "random":
+        orders = [np.random.default_rng(seed).permutation(n_dims) for seed in range(n_random)]
+    elif method == "nested":
+        orders = [list(range(n_dims)) if order is None else list(order)]
+        if sorted(orders[0]) != list(range(n_dims)):
+            raise ConfigError(f"an order of {len(orders[0])} dimensions for embeddings of {n_dims}: another model's")
+    elif method in ("pca", "whitening"):
+        basis = principal_basis(moments["second_moment"], method == "whitening", ridge)
+        turned = scored._replace(audio=scored.audio @ basis, text=scored.text @ basis)
+        return _hits(turned, slice(None)).astype(float)
+    else:
+        raise ConfigError(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
+    return np.mean([_hits(scored, chosen) for chosen in orders], axis=0)
+
+
+def _hits(scored, columns):
+    cosine = scored.score_kind == "cosine"
+    return hits_by_kept(scored.audio[:, columns], scored.text[:, columns], scored.labels, cosine)
+
+
+def curve_points(hits, fractions, groups=None, seed=0):
+    """Accuracy with its interval at some kept fractions.
+
+    Arguments
+    ---------
+    hits : array, shape (B, D)
+        Of :func:`method_hits`.
+    fractions : iterable of float
+        In (0, 1]; at least one dimension is kept.
+    groups : sequence, length B, optional
+        See :func:`tinyclap.metrics.bootstrap_interval`.
+    seed : int
+        Of the bootstrap: the same clips are drawn at every fraction.
+
+    Returns
+    -------
+    list of dict
+        ``kept``, ``kept_fraction`` (of what is really kept), ``accuracy``, ``low``, ``high``; the most kept first.
+
+    Example
+    -------
+    >>> points = curve_points([[0, 1], [1, 1], [0, 0], [0, 1]], [0.5, 1.0])
+    >>> [(point["kept"], point["accuracy"]) for point in points]
+    [(2, 0.75), (1, 0.25)]
+    """
+    hits = np.asarray(hits, dtype=float)
+    n_dims = hits.shape[1]
+    wrong = [fraction for fraction in fractions if not 0 < fraction <= 1]
+    if wrong:
+        raise ConfigError(f"kept fractions {wrong} are outside (0, 1]")
+    points = []
+    for kept in sorted({max(1, round(fraction * n_dims)) for fraction in fractions}, reverse=True):
+        right = hits[:, kept - 1]
+        low, high = bootstrap_interval(right, groups, seed=seed)
+        points.append({"kept": kept, "kept_fraction": kept / n_dims, "accuracy": float(right.mean()),
+                       "low": low, "high": high})  # fmt: skip
+    return points
+
+
+def kept_at_fall(accuracies, full, points):
+    """The fewest dimensions with which accuracy has not yet fallen by so many points, however many more are kept.
+
+    Arguments
+    ---------
+    accuracies : array, shape (…, D)
+        In [0, 1]; entry k − 1 is with k dimensions.
+    full : float or array, shape (…)
+        Accuracy of the whole model.
+    points : float
+        Percentage points that may be lost.
+
+    Returns
+    -------
+    numpy.ndarray of int, shape (…)
+        From 1 to D; D + 1 where all dimensions together have fallen further already, as whitened ones can.
+
+    Example
+    -------
+    >>> int(kept_at_fall([0.2, 0.81, 0.7, 0.8], 0.8, 5)), int(kept_at_fall([0.2, 0.81, 0.78, 0.8], 0.8, 5))
+    (4, 2)
+    """
+    accuracies, full = np.asarray(accuracies, dtype=float), np.asarray(full, dtype=float)
+    fallen = accuracies < full[..., None] - points / 100 - 1e-9
+    n_dims = accuracies.shape[-1]
+    last_fallen = np.where(fallen.any(axis=-1), n_dims - fallen[..., ::-1].argmax(axis=-1), 0)
+    return last_fallen + 1
+
+
+def fall_interval(hits, full_hits, points, groups=None, n_resamples=1000, level=0.95, seed=0):
+    """Percentile bootstrap interval of :func:`kept_at_fall`: the same clips are drawn for the curve and the whole.
+
+    Arguments
+    ---------
+    hits : array, shape (B, D)
+    full_hits : array, shape (B,)
+        Of the whole model.
+    points : float
+    groups : sequence, length B, optional
+        Whole groups are drawn.
+    n_resamples : int
+    level : float
+    seed : int
+
+    Returns
+    -------
+    (int, int)
+        Numbers of dimensions; D + 1 as in :func:`kept_at_fall`.
+    """
+    hits, full_hits = np.asarray(hits, dtype=float), np.asarray(full_hits, dtype=float)
+    owners = np.arange(len(hits)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    n_groups = owners.max() + 1
+    random = np.random.default_rng(seed)
+    drawn = random.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
+    weights = drawn[:, owners].astype(float)
+    weights /= weights.sum(axis=1, keepdims=True)
+    kept = kept_at_fall(weights @ hits, weights @ full_hits, points)
+    tail = (1 - level) / 2
+    # whole dimensions: the nearest ones that were drawn
+    low, high = np.quantile(kept, [tail, 1 - tail], method="nearest")
+    return int(low), int(high)

@@ -1,0 +1,240 @@
+"""Write a student with fewer dimensions, or with their order alone, and say what that saved and what it changed.
+
+The order comes from a ranking (``hparams/rank_latent.yaml``), the removal from ``keep_dims`` of the model; what of it
+is exact, :mod:`tinyclap.models.pruned_head` says.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyclap.checkpoints import CONFIG, extra_of, load_student, save_folder, sha256_of
+from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.export.folder import write_json
+from tinyclap.kept_dims import kept_dims
+from tinyclap.latent import MOMENTS, RANKING, check_kept, read_arrays, read_order
+from tinyclap.masking import clips_to_compare_on, difference, how_exact
+from tinyclap.profiling import complexity
+from tinyclap.published import load_published
+from tinyclap.teachers import make_teacher
+
+REPORT = "pruning.json"
+
+
+@dataclass
+class PruneOptions:
+    """What the command line says of a pruning.
+
+    Arguments
+    ---------
+    dim : int or None
+        Dimensions to keep.
+    kept_fraction : float or None
+        Or their share, in (0, 1]. With neither, only the order is stored.
+    statistic_rows : int or None
+        See ``n_statistic_rows`` of :func:`tinyclap.models.clap_pruning.pruned_clap_head`; None: all rows.
+    hidden_fraction : float or None
+        See there.
+    fold : bool
+        Also fold the student.
+    check_audio : str or None
+        Recordings on which both are compared, see :func:`tinyclap.export.recordings.find_recordings`; None: noise.
+    n_check : int
+        Recordings at most, chosen at random with `seed`.
+    seed : int
+    """
+
+    dim: int | None = None
+    kept_fraction: float | None = None
+    statistic_rows: int | None = 32
+    hidden_fraction: float | None = None
+    fold: bool = False
+    check_audio: str | None = None
+    n_check: int = 64
+    seed: int = 0
+
+
+def open_model(model, path=None, text_weights=None, options=None):
+    """Load what is to be pruned.
+
+    Arguments
+    ---------
+    model : str or os.PathLike
+        A run's folder, or that of a saved model; with `path`, the name of a published network.
+    path : str or os.PathLike, optional
+        The published file.
+    text_weights : str or os.PathLike, optional
+        Of a published student: the weights of its text side.
+    options : dict, optional
+        Sizes of a published network, such as ``{"alpha": 0.75}``.
+
+    Returns
+    -------
+    AudioStudent or Clap
+    dict
+        What its folder says beside the model; ``weights_sha256`` and ``text_side`` among it.
+
+    Raises
+    ------
+    CheckpointError
+        Nothing usable is there.
+    """
+    if path is None:
+        module, config = load_student(model)
+        return module, {**extra_of(config), "weights_sha256": config["weights_sha256"]}
+    options = options or {}
+    network = load_published(str(model), path=path, **options)
+    text = {} if text_weights is None else {"text_weights": str(text_weights)}
+    side = make_teacher(str(model), weights=str(path), **text, **options).text_side()
+    return network.audio, {"teacher": str(model), "text_side": side, "weights_sha256": sha256_of(path)}
+
+
+def read_ranking(folder, model, note):
+    """A ranking's order for this very model.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+        Holds ``ranking.json`` and, where the scale of a CLAP head is approximated, ``moments.npz``.
+    model : AudioStudent or Clap
+    note : dict
+        Of :func:`open_model`.
+
+    Returns
+    -------
+    list of int
+        All dimensions, most important first.
+    dict
+        ``latent`` for the model's config.
+    dict or None
+        The moments.
+
+    Raises
+    ------
+    CheckpointError
+        There is no ranking, or it is damaged.
+    ConfigError
+        It is of another model, or the model has lost dimensions already.
+    """
+    folder = Path(folder)
+    if kept_dims(note) is not None:
+        raise ConfigError(
+            f"this model has {model.embed_dim} of {note['latent']['n_dims']} dimensions left already; prune the whole "
+            "one, or load this one with a smaller dim"
+        )
+    if not (folder / RANKING).is_file():
+        raise CheckpointError(f"{folder}: no {RANKING}; write one with python evaluate.py hparams/rank_latent.yaml")
+    order = check_kept(read_order(folder), model.embed_dim, model.embed_dim)
+    found = json.loads((folder / RANKING).read_text(encoding="utf-8"))
+    ranked, ours = found["model"].get("weights_sha256"), (note["weights_sha256"], note.get("folded_from_sha256"))
+    if ranked is not None and ranked not in ours:
+        raise ConfigError(f"{folder} ranks other weights ({ranked[:12]}…, these are {ours[0][:12]}…); rank this model")
+    moments = read_arrays(folder / MOMENTS, ()) if (folder / MOMENTS).is_file() else None
+    return order, {"order": order, **{key: found[key] for key in ("ranking", "n_clips", "corpora")}}, moments
+
+
+def prune(model, note, ranking, target, options):
+    """Write the pruned model, or the model with its order, as a folder.
+
+    Arguments
+    ---------
+    model : AudioStudent or Clap
+    note : dict
+        Both from :func:`open_model`.
+    ranking : str or os.PathLike
+        The ranking's folder.
+    target : str or os.PathLike
+        Gets ``config.json``, ``model.safetensors`` and ``pruning.json``; files of an earlier pruning are replaced.
+    options : PruneOptions
+
+    Returns
+    -------
+    dict
+        What ``pruning.json`` holds.
+
+    Raises
+    ------
+    ConfigError
+        Options that do not fit each other or the model; see also :func:`read_ranking`.
+    CheckpointError
+        See :func:`read_ranking`.
+    """
+    _spare_the_model(target, note)
+    order, latent, moments = read_ranking(ranking, model, note)
+    dim = _dim(options, len(order))
+    made = model
+    if dim is not None:
+        made = model.keep_dims(order[:dim], moments, options.statistic_rows, options.hidden_fraction)
+        latent = {**latent, "kept": order[:dim], "n_dims": len(order)}
+    if options.fold and not hasattr(made, "fold"):
+        raise ConfigError(f"a {type(model).__name__} does not fold; leave out --fold, or export it, which folds")
+    made = made.fold() if options.fold else made
+    clips = clips_to_compare_on(model, options.check_audio, options.n_check, options.seed)
+    report = {
+        "format": 1,
+        "n_dims": len(order),
+        "kept_dims": made.embed_dim,
+        "ranking": latent["ranking"],
+        "n_clips_ranked": latent["n_clips"],
+        **how_exact(made, dim is not None),
+        "folded": options.fold or getattr(model, "folded", False),
+        "before": complexity(model),
+        "after": complexity(made),
+        "difference": difference(model, made, latent.get("kept", range(len(order))), *clips),
+    }
+    extra = {key: value for key, value in note.items() if key != "weights_sha256"}
+    save_folder(made, target, {**extra, "latent": latent, "pruned_from_sha256": note["weights_sha256"]})
+    part = Path(target) / f"{REPORT}.part"
+    write_json(part, report)
+    os.replace(part, Path(target) / REPORT)
+    return report
+
+
+def _spare_the_model(target, note):
+    """Refuse to write over the model itself: a folder with its weights that no pruning wrote."""
+    for config in (Path(target) / CONFIG, Path(target) / "student" / CONFIG):
+        if config.is_file():
+            found = json.loads(config.read_text(encoding="utf-8"))
+            if found.get("weights_sha256") == note["weights_sha256"] and "pruned_from_sha256" not in found:
+                raise ConfigError(f"{target} holds the model that is to be pruned; give another --target")
+
+
+def _dim(options, n_dims):
+    """How many dimensions to keep; None: all, as they are."""
+    if options.dim is not None and options.kept_fraction is not None:
+        raise ConfigError("give --dim or --kept_fraction, not both")
+    if options.kept_fraction is not None:
+        if not 0 < options.kept_fraction <= 1:
+            raise ConfigError(f"--kept_fraction is in (0, 1], not {options.kept_fraction}")
+        return max(1, round(options.kept_fraction * n_dims))
+    if options.dim is None and options.hidden_fraction is not None:
+        raise ConfigError("--hidden_fraction goes with --dim or --kept_fraction")
+    if options.dim is not None and not 1 <= options.dim <= n_dims:
+        raise ConfigError(f"--dim is from 1 to {n_dims}, not {options.dim}")
+    return options.dim
+
+
+def summary(target, report):
+    """What was done, for a person.
+
+    Arguments
+    ---------
+    target : str or os.PathLike
+    report : dict
+        Of :func:`prune`.
+
+    Returns
+    -------
+    str
+    """
+    before, after, found = report["before"], report["after"], report["difference"]
+    rows = [("dimensions", report["n_dims"], report["kept_dims"])]
+    rows += [(name, before[key], after[key]) for name, key in (("parameters", "n_parameters"), ("MACs", "n_macs"))]
+    lines = [f"{target}: {report['how']}", f"{'':12}{'before':>16}{'after':>16}{'saved':>9}"]
+    lines += [f"{name:12}{old:>16,}{new:>16,}{100 * (1 - new / old):>7.1f} %" for name, old, new in rows]
+    lines.append(
+        f"against masking, on {found['n_windows']} windows of {found['clips']}: greatest difference of an entry "
+        f"{found['max_abs']:.2g}, cosine {found['cosine_mean']:.6f} (least {found['cosine_min']:.6f})"
+    )
+    return "\n".join(lines)

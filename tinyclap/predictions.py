@@ -1,0 +1,121 @@
+"""``predictions.csv`` of a classification, read back: what a model said of each clip, and which recording that is."""
+
+import csv
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyclap.clip_lists import recording_of
+from tinyclap.data.manifest import read_manifest
+from tinyclap.errors import ConfigError
+
+NEEDED = ("id", "label", "prediction")
+SCORE = "score:"
+
+
+class Predictions(NamedTuple):
+    """One row a clip: ``ids``, ``folds``, ``labels``, ``answers``, ``recordings`` (arrays of str) and ``classes``.
+
+    ``classes`` is the tuple of classes in the order of the scores, empty where the file has none; ``grouped_by`` says
+    where the recordings come from.
+    """
+
+    ids: np.ndarray
+    folds: np.ndarray
+    labels: np.ndarray
+    answers: np.ndarray
+    recordings: np.ndarray
+    classes: tuple
+    grouped_by: str
+
+    @property
+    def correct(self):
+        """Which answers are right: array of bool, (B,)."""
+        return self.labels == self.answers
+
+    def at(self, places):
+        """The clips at some places, in that order."""
+        arrays = (self.ids, self.folds, self.labels, self.answers, self.recordings)
+        return Predictions(*(array[places] for array in arrays), self.classes, self.grouped_by)
+
+
+def read_predictions(path):
+    """Read what ``evaluate.py`` wrote of a classification.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        ``predictions.csv``, or the folder that has it.
+
+    Returns
+    -------
+    Predictions
+        Recordings are the groups of the test manifest that lies beside the file; else what the clip's published file
+        name tells; else each clip is its own.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file, it holds no classification, or it names a clip twice.
+    """
+    path = Path(path)
+    path = path / "predictions.csv" if path.is_dir() else path
+    if not path.is_file():
+        raise ConfigError(f"no {path}; score a model first (evaluate.py), and give its output folder")
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        missing = [name for name in NEEDED if name not in columns]
+        if missing:
+            raise ConfigError(f"{path} lacks {', '.join(missing)}: it holds no classification of clips")
+        rows = list(reader)
+    ids = [row["id"] for row in rows]
+    if not rows or len(set(ids)) != len(ids):
+        raise ConfigError(f"{path} names {'a clip twice' if rows else 'no clip'}; score the model again")
+    groups, grouped_by = _recordings(path.parent, ids)
+    texts = [[row.get(name) or "" for row in rows] for name in ("id", "fold", "label", "prediction")]
+    classes = tuple(name.removeprefix(SCORE) for name in columns if name.startswith(SCORE))
+    return Predictions(*map(np.array, texts), np.array(groups), classes, grouped_by)
+
+
+def _recordings(folder, ids):
+    """The recording of each clip, and where that is known from."""
+    for path in sorted(folder.glob("*_test.json")):
+        items = {item["id"]: item for item in read_manifest(path, ".").items}
+        if set(ids) <= set(items):
+            return [str(items[clip].get("group") or items[clip].get("freesound_id") or clip) for clip in ids], path.name
+    told = [recording_of(clip) for clip in ids]
+    if all(told):
+        return told, "file names"
+    return ids, "clips: no recordings are known"
+
+
+def write_table(path, rows):
+    """Write a CSV whole or not at all.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        Its folder is made.
+    rows : iterable of list
+        The head first.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    with open(part, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    os.replace(part, path)
+
+
+def percent_interval(ends):
+    """Ends of an interval in [0, 1] as a person reads them.
+
+    Example
+    -------
+    >>> percent_interval([0.5, 0.6251])
+    '50.00 to 62.51'
+    """
+    return f"{100 * ends[0]:.2f} to {100 * ends[1]:.2f}"
