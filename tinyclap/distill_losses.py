@@ -116,6 +116,22 @@ class NestedLoss(nn.Module):
         self.loss, self.dims, self.relational_weight = loss, dims, relational_weight
         self.register_buffer("order", None if order is None else torch.tensor(list(order), dtype=torch.long))
 
+    def stored_order(self, n_dims):
+        """What a student trained by this loss keeps in its config, so that fewer dimensions can be loaded.
+
+        Arguments
+        ---------
+        n_dims : int
+            D.
+
+        Returns
+        -------
+        dict
+            ``order`` (D entries), ``ranking`` ("nested") and the lengths ``dims`` that were trained.
+        """
+        order = list(range(n_dims)) if self.order is None else self.order.tolist()
+        return {"order": order, "ranking": "nested", "dims": self.dims}
+
     def forward(self, student, teacher):
         """The loss of a batch: (B, D) and (B, D) → ().
 

@@ -283,6 +283,9 @@ def release_note(hparams):
     teacher = hparams["modules"].get("teacher")
     if teacher is not None:
         note["teacher"], note["text_side"] = teacher.kind, teacher.text_side()
+    loss = hparams["modules"].get("distill_loss")
+    if hasattr(loss, "stored_order"):  # a nested loss: the student's first dimensions serve alone
+        note["latent"] = loss.stored_order(hparams["modules"]["student"].embed_dim)
     return note
 
 

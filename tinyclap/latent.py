@@ -25,7 +25,8 @@ from tinyclap.errors import CheckpointError, ConfigError
 
 FORMAT = 1
 RANKING, MOMENTS, EMBEDDINGS = "ranking.json", "moments.npz", "embeddings.npz"
-STATISTICS = {"mean_abs": "mean_abs", "variance": "std"}
+# The recipe's name of a ranking → the moment that it looks at; "stored" keeps the order that the model came with.
+STATISTICS = {"mean_abs": "mean_abs", "variance": "std", "stored": "mean_abs"}
 RIDGE = 1.0
 _TINY = 1e-12
 

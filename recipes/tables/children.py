@@ -77,7 +77,7 @@ def _run(words, log):
         traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # threads of libraries may not hold it
+    sys.exit(status)
 
 
 def _status_of(code):

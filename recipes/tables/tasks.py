@@ -29,9 +29,9 @@ VARIABLES = {
 OWN = ("run", "ranking", "pruned")
 # Only these names count, so that YAML maps such as {space: sentence} pass through. {run:ROW} is another row's run with
 # the same seed, {run:ROW@1234} the one with seed 1234.
-PLACEHOLDER = re.compile(
-    rf"\{{(?:({'|'.join((*OWN, *VARIABLES, 'seed', 'soundscapes'))})|({'|'.join(OWN)}|score|store):([\w.+-]+)(?:@(\d+))?)\}}"
-)
+_ALONE = "|".join((*OWN, *VARIABLES, "seed", "soundscapes"))
+_OF_ANOTHER = "|".join((*OWN, "score", "store"))
+PLACEHOLDER = re.compile(rf"\{{(?:({_ALONE})|({_OF_ANOTHER}):([\w.+-]+)(?:@(\d+))?)\}}")
 KINDS = {"run": "train", "ranking": "rank", "pruned": "prune", "score": "score"}
 RANKER = "hparams/rank_latent.yaml"
 

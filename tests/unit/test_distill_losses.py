@@ -87,3 +87,9 @@ def test_the_order_of_a_ranking_is_used(tmp_path):
 def test_what_cannot_be_is_refused(make, says):
     with pytest.raises(ConfigError, match=says):
         make()
+
+
+def test_a_nested_student_keeps_its_order():
+    nested = make_distill_loss("cosine", 4, nested_dims=[2])
+    assert nested.stored_order(4) == {"order": [0, 1, 2, 3], "ranking": "nested", "dims": [2]}
+    assert NestedLoss(CosineDistillLoss(), [1], order=[2, 0, 1]).stored_order(3)["order"] == [2, 0, 1]

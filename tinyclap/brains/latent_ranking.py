@@ -28,12 +28,13 @@ class LatentRankingBrain(EvaluationBrain):
     required_hparams = ("output_folder", "statistic", "projection_class", "bootstrap_seed")
 
     def on_evaluate_start(self, max_key=None, min_key=None):
-        """Refuse a model without weights or an unknown statistic; begin to watch the head."""
+        """Refuse a model without weights, or without the order that is asked for; begin to watch the head."""
         super().on_evaluate_start(max_key, min_key)
         if self.hparams.statistic not in latent.STATISTICS:
             raise ConfigError(
                 f"statistic {self.hparams.statistic!r} is unknown; choose one of {', '.join(latent.STATISTICS)}"
             )
+        self.stored = latent.read_order(self.modules.model.weights) if self.hparams.statistic == "stored" else None
         self.moments, self.inside = latent.Moments(), {}
         self._watching = contextlib.ExitStack()
         for module in self.modules.model.modules():
@@ -72,7 +73,7 @@ class LatentRankingBrain(EvaluationBrain):
         self._watching.close()
         model, statistic, moments = self.modules.model, self.hparams.statistic, self.moments.result()
         importance = moments[latent.STATISTICS[statistic]]
-        order = latent.order_of(importance)
+        order = latent.order_of(importance) if self.stored is None else self.stored
         folder = Path(self.hparams.output_folder)
         latent.write_arrays(folder / latent.MOMENTS, **moments, **self._inside_moments())
         record = {
