@@ -3,14 +3,15 @@
 
     python evaluate.py hparams/rank_latent.yaml --weights RUN --clotho_folder … --output_folder RUN_ranking
     python evaluate.py hparams/esc50.yaml --weights RUN --data_folder … --save_embeddings True --output_folder RUN_esc50
-    python recipes/pruning_curve.py --ranking RUN_ranking --scores RUN_esc50 --model "PhiNet M" --output results/pruning
+    python recipes/pruning_curve.py --ranking RUN_ranking --scores RUN_esc50 --model "PhiNet M" --output_folder OUT
 
 Ways of choosing dimensions: plain (mean absolute activation over the training clips, the paper's), variance, random
 (mean of five orders), pca and whitening (both towers turned by the training clips' second moment, not centred), nested
 (as they come: for a student that was trained for it). What is masked and normalised: tinyclap/latent.py.
 
-Writes curve.csv (a row a point, with its bootstrap interval over clips) and pruning_summary.json (the fewest dimensions
-with which accuracy has not fallen by 1 and by 5 points), and prints the latter. With --merge the rows replace those of
+Writes curve.csv (a row a point, with its bootstrap interval over clips), pruning_summary.json (the fewest dimensions
+with which accuracy has not fallen by 1 and by 5 points) and metrics.json (the same for recipes/tables), and prints the
+summary. With --merge the rows replace those of
 the same model, benchmark, method and seed in a kept table.
 """
 
@@ -28,6 +29,7 @@ from tinyclap.errors import TinyclapError
 from tinyclap.experiment import write_json
 from tinyclap.latent import EMBEDDINGS, MOMENTS, RANKING, RIDGE, read_arrays, read_order
 from tinyclap.latent_curves import METHODS, curve_points, fall_interval, kept_at_fall, method_hits, read_scored
+from tinyclap.provenance import provenance
 
 COLUMNS = ("model", "benchmark", "method", "seed", "kept", "kept_fraction", "accuracy", "low", "high", "n_items",
            "full_accuracy")  # fmt: skip
@@ -44,7 +46,7 @@ def read_options(arguments):
     parser.add_argument("--ranking", required=True, type=Path, help="folder of hparams/rank_latent.yaml for this model")
     parser.add_argument("--scores", required=True, type=Path, nargs="+", metavar="FOLDER",
                         help="folders of evaluate.py … --save_embeddings True, one a benchmark")  # fmt: skip
-    parser.add_argument("--output", required=True, type=Path, help="folder of curve.csv and pruning_summary.json")
+    parser.add_argument("--output_folder", required=True, type=Path, help="folder of what is written")
     parser.add_argument("--model", required=True, help="what the model is called in the table")
     parser.add_argument("--seed", default="-", help="of its training, for the table; - where nothing was trained")
     parser.add_argument("--methods", nargs="+", default=list(METHODS[:-1]), choices=METHODS, metavar="METHOD",
@@ -175,6 +177,21 @@ def shown(summary):
     return "\n".join(lines)
 
 
+def table_record(summary):
+    """What recipes/tables keeps: ``falls``, benchmark → method → points → the share of dimensions that is left."""
+    falls = {
+        name: {
+            method: {
+                points: {"value": fall["kept_fraction"], "kept": fall["kept"]} for points, fall in of["falls"].items()
+            }
+            for method, of in found["methods"].items()
+        }
+        for name, found in summary["benchmarks"].items()
+    }
+    n_items = sum(found["n_items"] for found in summary["benchmarks"].values())
+    return {"dataset": ", ".join(falls), "split": "test", "options": {}, "n_items": n_items, "falls": falls}
+
+
 def main(arguments):
     """Read the ranking and the scores, write the curves."""
     options = read_options(arguments)
@@ -185,7 +202,7 @@ def main(arguments):
         read_order(options.ranking)
         record = json.loads((options.ranking / RANKING).read_text(encoding="utf-8"))
         rows, benchmarks = [], {}
-        for folder in options.scores:
+        for folder in dict.fromkeys(options.scores):
             of_folder, name, found = score_folder(folder, moments, record["model"], options)
             if name in benchmarks:
                 sys.exit(f"{folder}: {name} was given twice")
@@ -200,14 +217,14 @@ def main(arguments):
         "ranking": {key: record[key] for key in ("ranking", "n_clips", "corpora", "model")},
         "benchmarks": benchmarks,
     }
-    write_rows(options.output / "curve.csv", rows)
-    write_json(options.output / "pruning_summary.json", summary)
+    write_rows(options.output_folder / "curve.csv", rows)
+    write_json(options.output_folder / "pruning_summary.json", summary)
+    write_json(options.output_folder / "metrics.json", {**table_record(summary), **provenance("cpu")})
     if options.merge is not None:
         merge(options.merge, rows)
     print(shown(summary))
-    print(
-        f"Written: {options.output}/curve.csv, pruning_summary.json" + (f"; {options.merge}" if options.merge else "")
-    )
+    more = f"; {options.merge}" if options.merge else ""
+    print(f"Written: {options.output_folder}/curve.csv, pruning_summary.json, metrics.json{more}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from speechbrain.utils.run_opts import RunOptions
 
 from tinyclap.errors import ConfigError
 from tinyclap.provenance import git_state as git_state  # known from here too
-from tinyclap.provenance import provenance
+from tinyclap.provenance import installed_packages, provenance
 
 logger = logging.getLogger(__name__)
 
@@ -245,8 +245,12 @@ def start_run(hparams, hparams_file, overrides, run_opts):
                 f"{folder} holds a run with other options: {json.dumps(before['overrides'])}, now "
                 f"{json.dumps(note['overrides'])}. Give the same options to resume it, or another --output_folder"
             )
-    create_experiment_directory(experiment_directory=str(folder))
+    # Its own list of packages comes from a pip in another process, which takes longer than a small run.
+    create_experiment_directory(experiment_directory=str(folder), save_env_desc=False)
     if if_main_process():
+        (folder / "env.log").write_text(
+            "\n".join([f"Python {sys.version}", *installed_packages(), ""]), encoding="utf-8"
+        )
         resolved = resolve_references(_open_for(hparams_file, overrides), overrides).getvalue()
         (folder / "hyperparams.yaml").write_text(f"# Resolved from {hparams_file}\n{resolved}", encoding="utf-8")
         # SpeechBrain copies its caller, which is this file; the script that runs is what a reader looks for.

@@ -44,6 +44,22 @@ def _versions():
     return found
 
 
+def installed_packages():
+    """What is installed, as ``name==version``, sorted by name.
+
+    Returns
+    -------
+    list of str
+
+    Example
+    -------
+    >>> any(line.startswith("torch==") for line in installed_packages())
+    True
+    """
+    found = {(each.metadata["Name"] or "").lower(): each.version for each in metadata.distributions()}
+    return [f"{name}=={version}" for name, version in sorted(found.items()) if name]
+
+
 def processor_name(device="cpu"):
     """The name of what computes, for people.
 

@@ -24,10 +24,14 @@ from tasks import Planner
 sys.path.insert(1, str(ROOT / "recipes"))
 
 from captioning.ladder_report import half_width  # noqa: E402 - of this folder's neighbour
+from pruning_curve import merge, read_kept  # noqa: E402
 
 from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
 
+# Costs that are kept of a scored model; see tinyclap.profiling.
+SIZES = ("n_parameters", "n_macs_paper", "n_macs")
 KEPT = HERE / "results"
+CURVE, KEPT_CURVES = "curve.csv", "pruning_curves.csv"  # of recipes/pruning_curve.py
 ROUNDING = 1e-9
 
 
@@ -78,6 +82,7 @@ def kept_record(metrics, metric, seed, digest):
     where, _, last = metric.rpartition(".")
     around = at_path(metrics, where) if where else metrics
     folds = metrics["options"].get("folds")
+    model = metrics.get("model") or {}
     return {
         "metric": metric,
         "value": at_path(metrics, metric),
@@ -86,6 +91,7 @@ def kept_record(metrics, metric, seed, digest):
         "seed": seed,
         "dataset": f"{metrics['dataset']} {metrics['split']}",
         "folds": list(metrics["per_fold"]) if metrics.get("per_fold") else folds,
+        "model": {name: model.get(name) for name in SIZES},
         "hardware": f"{metrics.get('processor', metrics['machine'])}, {metrics['n_threads']} threads",
         **{name: metrics[name] for name in ("commit", "dirty", "date")},
         "hash": digest,
@@ -109,6 +115,8 @@ def keep(output, tables, kept=KEPT):
                     continue
                 record = kept_record(_read(metrics), row["metric"], seed, digest)
                 _write(kept / name / row["row_id"] / f"{seed}.json", record)
+                if (folder / CURVE).is_file():
+                    merge(kept / KEPT_CURVES, read_kept(folder / CURVE))
                 n_kept += 1
     return n_kept
 

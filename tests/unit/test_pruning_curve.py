@@ -44,7 +44,7 @@ def saved_model(folder, seed=0, n=60):
 
 
 def words_for(folder, *words):
-    places = {"--ranking": folder / "ranking", "--scores": folder / "scores", "--output": folder / "out"}
+    places = {"--ranking": folder / "ranking", "--scores": folder / "scores", "--output_folder": folder / "out"}
     return [*(str(word) for pair in places.items() for word in pair), "--model", "small", *words]
 
 
