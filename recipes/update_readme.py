@@ -16,6 +16,7 @@ The numbers come from files under recipes/<recipe>/results/, which programs wrot
 """
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -26,6 +27,8 @@ import caption_report
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parent / "tables"))
 
+import leaks
+import pruning_exactness
 import table_pages
 from captioning import ladder_report
 from real_audio import cached_views_report
@@ -47,6 +50,8 @@ CAPTIONERS = {
 FACTS = ("store_killed",)
 CAPTION_CORPORA = ("audiocaps", "clotho")
 TABLES_PAGE = "recipes/tables/README.md"
+TABLE_RESULTS = ROOT / "recipes" / "tables" / "results"
+FIGURES = ROOT / "recipes" / "tables" / "figures"
 FOLDS = ("esc50_fold5", "urbansound8k_fold2")
 # The block's name → its rows: label in the table, folder of the model, its scores.
 BLOCKS = {
@@ -152,6 +157,30 @@ def tables_status():
     return table_pages.counts({name: read_table(name) for name in TABLES})
 
 
+def real_rows():
+    """The rows of the papers' tables that have run on real audio."""
+    return table_pages.only_run(read_table("zero_shot"), "real")
+
+
+def figure(name, page):
+    """A figure of the papers' tables with what it says under it; a word where it has not been drawn."""
+    caption = FIGURES / f"{name}.md"
+    if not caption.is_file():
+        return "Not drawn yet: `python recipes/figures.py`."
+    place = os.path.relpath(FIGURES / f"{name}.png", (ROOT / page).parent)
+    return f"![{name}]({Path(place).as_posix()})\n\n{caption.read_text(encoding='utf-8').strip()}"
+
+
+def leaked():
+    """Recordings that corpora share, as their official tables say."""
+    return leaks.report_table(json.loads((TABLE_RESULTS / "leaks.json").read_text(encoding="utf-8")))
+
+
+def exactness():
+    """How exact the removal of dimensions is."""
+    return pruning_exactness.markdown(pruning_exactness.read(TABLE_RESULTS / "pruning_exactness.csv"))
+
+
 def table(name):
     """The Markdown of one block."""
     rows = [
@@ -173,7 +202,13 @@ PAGES = {
     "captioner_speed": ("recipes/captioning/README.md", ladder_speed),
     "cached_views": ("README.md", cached_views),
     "speed": ("README.md", speed),
-    "tables_status": (TABLES_PAGE, tables_status),
+    "tables_status": ("README.md", tables_status),
+    "tables_real": ("README.md", real_rows),
+    "figure_fig2a_pruning": ("README.md", lambda: figure("fig2a_pruning", "README.md")),
+    "figure_fig2b_complexity": ("README.md", lambda: figure("fig2b_complexity", "README.md")),
+    "figure_captioning_size_quality": (TABLES_PAGE, lambda: figure("captioning_size_quality", TABLES_PAGE)),
+    "leaks": ("README.md", leaked),
+    "pruning_exactness": (TABLES_PAGE, exactness),
     **{f"tables_{name}": (TABLES_PAGE, lambda name=name: table_pages.table(read_table(name))) for name in TABLES},
     **{
         f"bench_{name}": ("benchmarks/README.md", lambda name=name: benchmark(name))
