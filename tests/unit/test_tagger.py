@@ -233,3 +233,12 @@ def _first_rows(path, n_rows):
     with open(path, newline="") as file:
         rows = list(csv.reader(file))[: n_rows + 1]
     return "".join(",".join(row) + "\n" for row in rows)
+
+
+def test_what_a_pool_keeps_becomes_the_target_of_either_space(real_weights):
+    tags, sentences = (TaggerTeacher(real_weights, space=space).load() for space in ("tag", "sentence"))
+    wavs = torch.randn(2, 64000, generator=torch.Generator().manual_seed(0)) / 10
+    kept = tags.embed_audio(wavs, 32000)
+    assert torch.equal(tags.target_of(kept), kept)
+    torch.testing.assert_close(sentences.target_of(kept), sentences.embed_audio(wavs, 32000))
+    assert tags.taught_identity() == sentences.taught_identity() and tags.identity() != sentences.identity()
