@@ -49,7 +49,6 @@ CAPTIONERS = {
 }
 FACTS = ("store_killed",)
 CAPTION_CORPORA = ("audiocaps", "clotho")
-TABLES_PAGE = "recipes/tables/README.md"
 TABLE_RESULTS = ROOT / "recipes" / "tables" / "results"
 FIGURES = ROOT / "recipes" / "tables" / "figures"
 FOLDS = ("esc50_fold5", "urbansound8k_fold2")
@@ -157,6 +156,11 @@ def tables_status():
     return table_pages.counts({name: read_table(name) for name in TABLES})
 
 
+def table_page(name):
+    """Where one of the papers' tables stands."""
+    return f"recipes/tables/{name}.md"
+
+
 def real_rows():
     """The rows of the papers' tables that have run on real audio."""
     return table_pages.only_run(read_table("zero_shot"), "real")
@@ -206,10 +210,13 @@ PAGES = {
     "tables_real": ("README.md", real_rows),
     "figure_fig2a_pruning": ("README.md", lambda: figure("fig2a_pruning", "README.md")),
     "figure_fig2b_complexity": ("README.md", lambda: figure("fig2b_complexity", "README.md")),
-    "figure_captioning_size_quality": (TABLES_PAGE, lambda: figure("captioning_size_quality", TABLES_PAGE)),
+    "figure_captioning_size_quality": (
+        table_page("captioning"),
+        lambda: figure("captioning_size_quality", table_page("captioning")),
+    ),
     "leaks": ("README.md", leaked),
-    "pruning_exactness": (TABLES_PAGE, exactness),
-    **{f"tables_{name}": (TABLES_PAGE, lambda name=name: table_pages.table(read_table(name))) for name in TABLES},
+    "pruning_exactness": (table_page("pruning"), exactness),
+    **{f"tables_{name}": (table_page(name), lambda name=name: table_pages.table(read_table(name))) for name in TABLES},
     **{
         f"bench_{name}": ("benchmarks/README.md", lambda name=name: benchmark(name))
         for name in ("front_end", "audio_input", "student", "training_step", "teacher", "store", "captioner")
