@@ -7,7 +7,8 @@
                                                first take over the scores and the plot of a finished recipe;
                                                so --keep_captions results/captioner/real_audio,
                                                --keep_ladder results/captioner/ladder,
-                                               --keep_cached_views results/real_audio/cached_views and
+                                               --keep_cached_views results/real_audio/cached_views,
+                                               --keep_protocol results/protocol and
                                                --keep_benchmarks results/benchmarks
 
 The rows of recipes/tables are taken over by recipes/tables/make_tables.py --keep, which also runs this script.
@@ -23,6 +24,8 @@ import sys
 from pathlib import Path
 
 import caption_report
+import compare
+import prompt_study
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parent / "tables"))
@@ -50,6 +53,14 @@ CAPTIONERS = {
 FACTS = ("store_killed",)
 CAPTION_CORPORA = ("audiocaps", "clotho")
 TABLE_RESULTS = ROOT / "recipes" / "tables" / "results"
+PROTOCOL_PAGE = "recipes/tables/protocol.md"
+# What recipes/tables/protocol.sh writes → what is kept of it.
+PROTOCOL = {
+    "leaks/leaks.json": "leaks_real_audio.json",
+    "leaks/exclusion.json": "leaks_score.json",
+    "prompts/prompt_study.json": "prompt_study.json",
+    "compare/compare.json": "compare.json",
+}
 FIGURES = ROOT / "recipes" / "tables" / "figures"
 FOLDS = ("esc50_fold5", "urbansound8k_fold2")
 # The block's name → its rows: label in the table, folder of the model, its scores.
@@ -119,6 +130,12 @@ def keep_cached_views(output):
     shutil.copy(output / "cached_views.csv", RESULTS / "cached_views.csv")
 
 
+def keep_protocol(output):
+    """Copy what recipes/tables/protocol.sh found."""
+    for place, name in PROTOCOL.items():
+        shutil.copy(output / place, TABLE_RESULTS / name)
+
+
 def cached_views():
     """The Markdown of the runs with stored views."""
     return cached_views_report.markdown(cached_views_report.read_table(RESULTS / "cached_views.csv"))
@@ -175,9 +192,15 @@ def figure(name, page):
     return f"![{name}]({Path(place).as_posix()})\n\n{caption.read_text(encoding='utf-8').strip()}"
 
 
-def leaked():
-    """Recordings that corpora share, as their official tables say."""
-    return leaks.report_table(json.loads((TABLE_RESULTS / "leaks.json").read_text(encoding="utf-8")))
+def kept_of(name):
+    """A kept result of the protocol."""
+    return json.loads((TABLE_RESULTS / name).read_text(encoding="utf-8"))
+
+
+def compared():
+    """The comparison of two students."""
+    content = kept_of("compare.json")
+    return compare.page(content, content["labels"])
 
 
 def exactness():
@@ -214,7 +237,11 @@ PAGES = {
         table_page("captioning"),
         lambda: figure("captioning_size_quality", table_page("captioning")),
     ),
-    "leaks": ("README.md", leaked),
+    "leaks": ("README.md", lambda: leaks.report_table(kept_of("leaks.json"))),
+    "leaks_real": (PROTOCOL_PAGE, lambda: leaks.report_table(kept_of("leaks_real_audio.json"))),
+    "leaks_score": (PROTOCOL_PAGE, lambda: leaks.exclusion_table(kept_of("leaks_score.json"))),
+    "prompt_study": (PROTOCOL_PAGE, lambda: prompt_study.page(kept_of("prompt_study.json")["rows"]).strip()),
+    "compare": (PROTOCOL_PAGE, compared),
     "pruning_exactness": (table_page("pruning"), exactness),
     **{f"tables_{name}": (table_page(name), lambda name=name: table_pages.table(read_table(name))) for name in TABLES},
     **{
@@ -232,6 +259,7 @@ KEEPERS = {
     "--keep_ladder": keep_ladder,
     "--keep_benchmarks": keep_benchmarks,
     "--keep_cached_views": keep_cached_views,
+    "--keep_protocol": keep_protocol,
 }
 
 
