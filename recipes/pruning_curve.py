@@ -125,10 +125,10 @@ def score_folder(folder, moments, ranked, options):
     return rows, name, {**summary, "methods": methods}
 
 
-def write_rows(path, rows):
-    """Write the table, whole or not at all."""
+def write_rows(path, rows, columns=COLUMNS):
+    """Write a table, whole or not at all."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,14 +12,13 @@ parameters and multiply-accumulates, of the student as it is and folded. --keep 
 import argparse
 import copy
 import csv
-import io
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
+from pruning_curve import write_rows  # noqa: E402
 
 from tinyclap.errors import TinyclapError  # noqa: E402
 from tinyclap.latent_pruning import open_model, read_ranking  # noqa: E402
@@ -72,18 +71,6 @@ def compared(student, order, moments, clips, removed, rows, commit):
     return {name: str(value) for name, value in values.items()}
 
 
-def write(path, rows):
-    """Write the table, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text.getvalue(), encoding="utf-8")
-    os.replace(part, path)
-
-
 def read(path):
     """Rows of a kept table."""
     with open(path, newline="", encoding="utf-8") as file:
@@ -130,7 +117,7 @@ def main():
     except TinyclapError as error:
         sys.exit(f"{type(error).__name__}: {error}")
     for path in filter(None, (options.output_folder / "exactness.csv", options.keep)):
-        write(path, table)
+        write_rows(path, table, COLUMNS)
     print(markdown(table))
 
 

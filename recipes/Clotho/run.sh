@@ -10,24 +10,5 @@
 # recipes/tables/captioning.sh on this corpus that can run here; its --dry-run says for how long.
 # Of a part of the corpus only the stage score: give evaluate.py's --subset listed after MODEL.
 set -euo pipefail
-if [ $# -lt 2 ] || [ "$1" = --help ]; then sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; fi
-data=$(realpath "$1") model=$2
-shift 2
-[ -e "$model" ] && model=$(realpath "$model")
-cd "$(dirname "$0")/../.."
-stages=${STAGES:-prepare score}
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY-passive} GOMP_SPINCOUNT=${GOMP_SPINCOUNT-0}  # wait without spinning
-
-wanted() { case " $stages " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
-
-if wanted prepare; then
-    python data_prep/clotho_prepare.py --data_folder "$data" --manifest_folder results/clotho/manifests \
-        --split evaluation
-fi
-if wanted score; then
-    python evaluate.py hparams/clotho.yaml --data_folder "$data" --weights "$model" \
-        --output_folder results/clotho/scores "$@"
-fi
-if wanted rows; then
-    CLOTHO_FOLDER=$data bash recipes/tables/captioning.sh --rows "*_clotho"
-fi
+. "$(dirname "$0")/../corpus.sh"
+corpus clotho captioning "evaluation" "$0" "$@"

@@ -10,23 +10,5 @@
 # recipes/tables/zero_shot.sh on this corpus that can run here; its --dry-run says for how long.
 # Of a part of the corpus only the stage score: give evaluate.py's --subset listed after MODEL.
 set -euo pipefail
-if [ $# -lt 2 ] || [ "$1" = --help ]; then sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; fi
-data=$(realpath "$1") model=$2
-shift 2
-[ -e "$model" ] && model=$(realpath "$model")
-cd "$(dirname "$0")/../.."
-stages=${STAGES:-prepare score}
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY-passive} GOMP_SPINCOUNT=${GOMP_SPINCOUNT-0}  # wait without spinning
-
-wanted() { case " $stages " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
-
-if wanted prepare; then
-    python data_prep/esc50_prepare.py --data_folder "$data" --manifest_folder results/esc50/manifests
-fi
-if wanted score; then
-    python evaluate.py hparams/esc50.yaml --data_folder "$data" --weights "$model" \
-        --output_folder results/esc50/scores "$@"
-fi
-if wanted rows; then
-    ESC50_FOLDER=$data bash recipes/tables/zero_shot.sh --rows "*_esc50"
-fi
+. "$(dirname "$0")/../corpus.sh"
+corpus esc50 zero_shot "" "$0" "$@"
