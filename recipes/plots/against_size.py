@@ -12,7 +12,7 @@ PUBLISHED = "#333333"
 SOFT = "#555555"
 # points of nearly one size stand this factor apart
 SIDE_STEP = 1.13
-BELOW = {"loc": "upper center", "bbox_to_anchor": (0.45, -0.13)}
+BELOW = {"loc": "upper center", "bbox_to_anchor": (0.45, -0.19)}
 
 
 def in_words(value, _=None):
@@ -271,14 +271,9 @@ def draw_their_captions(axes, published, unknown):
     axes.margins(x=0.14, y=0.1)
     for name, size in unknown.items():
         axes.axvline(size, color=SOFT, linestyle=":", linewidth=1.2)
-        axes.text(
-            size,
-            axes.get_ylim()[0] + 0.005,
-            f" {name}, {in_words(size)}:\n score not public",
-            fontsize=8,
-            color=SOFT,
-            va="bottom",
-        )
+        # Along its line, on the empty side.
+        says = f"{name}, {in_words(size)}: not public "
+        axes.text(size, sum(axes.get_ylim()) / 2, says, fontsize=8, color=SOFT, rotation=90, va="center", ha="right")
     axes.plot([], [], "D", markersize=6, color=SOFT, markerfacecolor="white", label="the paper's teacher")
     colours = dict(zip(corpora, PALETTE, strict=False))
     return [(one.n_parameters, one.mean, fill(one.model, 14), colours[one.benchmark]) for one in published]

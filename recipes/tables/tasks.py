@@ -159,7 +159,9 @@ class Planner:
             raise ConfigError(f"the row {row_id} needs itself: {' → '.join(name for _, name in self._open)} → {row_id}")
         self._open.append((kind, row_id))
         words = self._words(kind, row)
-        if kind != "score" and row["seeds"] != NO_SEED and seed == NO_SEED:
+        if row["seeds"] == NO_SEED:  # nothing of it is trained: it is one for all seeds
+            seed = NO_SEED
+        elif kind != "score" and seed == NO_SEED:
             seed = row["seeds"].split()[0]
         needs = self._needs(words, row_id, seed)
         self._open.pop()

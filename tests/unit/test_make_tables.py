@@ -249,3 +249,12 @@ def test_a_cell_shows_seeds_and_clips_apart_and_the_verdict():
     ) | {"group": "paper"})  # fmt: skip
     assert table_pages.shown(row) == "0.550 ± 0.071 (2) [0.400, 0.600] reproduced"
     assert table_pages.shown(row_of()) == ""
+
+
+def test_what_trains_nothing_is_one_task_for_all_seeds_of_the_rows_that_ask_for_it():
+    teacher = row_of(row_id="T", seeds="-", rank="--weights x", score_overrides="--weights x")
+    student = trained(overrides="--nested_order {ranking:T}")
+    planner = tasks.Planner({"T": teacher, "R": student})
+    first, second = (planner.in_order([planner.score("R", seed)]) for seed in ("1", "2"))
+    ranks = {task.hash for task in (*first, *second) if task.kind == "rank"}
+    assert len(ranks) == 1 and first[-1].hash != second[-1].hash
