@@ -8,6 +8,7 @@ import csv
 import fnmatch
 import os
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -118,9 +119,12 @@ def select(rows, patterns):
 
     strangers = [pattern for pattern in patterns if not any(fits(row, pattern) for row in rows)]
     if strangers:
+        names = [row["row_id"] for row in rows]
+        near = [name for pattern in strangers for name in get_close_matches(pattern, names, cutoff=0.5)]
         raise ConfigError(
-            f"--rows {' '.join(strangers)}: no such row. Groups: {', '.join(GROUPS)}, smoke, all; rows: "
-            + ", ".join(row["row_id"] for row in rows)
+            f"--rows {' '.join(strangers)}: no such row. "
+            + (f"Did you mean {' or '.join(near)}? " if near else "")
+            + f"Groups are {', '.join(GROUPS)}, smoke and all; --dry-run lists the {len(names)} rows"
         )
     return [row for row in rows if any(fits(row, pattern) for pattern in patterns)]
 
