@@ -53,6 +53,14 @@ CAPTIONERS = {
 FACTS = ("store_killed",)
 CAPTION_CORPORA = ("audiocaps", "clotho")
 TABLE_RESULTS = ROOT / "recipes" / "tables" / "results"
+# The folder of a corpus → its name in rows, and the table that has them.
+CORPORA = {
+    "ESC50": ("esc50", "zero_shot"),
+    "UrbanSound8k": ("urbansound8k", "zero_shot"),
+    "TUT17": ("tut17", "zero_shot"),
+    "Clotho": ("clotho", "captioning"),
+    "AudioCaps": ("audiocaps", "captioning"),
+}
 PROTOCOL_PAGE = "recipes/tables/protocol.md"
 # What recipes/tables/protocol.sh writes → what is kept of it.
 PROTOCOL = {
@@ -237,6 +245,13 @@ PAGES = {
         table_page("captioning"),
         lambda: figure("captioning_size_quality", table_page("captioning")),
     ),
+    **{
+        f"corpus_{corpus}": (
+            f"recipes/{folder}/README.md",
+            lambda corpus=corpus, name=name: table_pages.of_corpus(read_table(name), corpus),
+        )
+        for folder, (corpus, name) in CORPORA.items()
+    },
     "leaks": ("README.md", lambda: leaks.report_table(kept_of("leaks.json"))),
     "leaks_real": (PROTOCOL_PAGE, lambda: leaks.report_table(kept_of("leaks_real_audio.json"))),
     "leaks_score": (PROTOCOL_PAGE, lambda: leaks.exclusion_table(kept_of("leaks_score.json"))),

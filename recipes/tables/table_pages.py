@@ -44,6 +44,26 @@ def only_run(rows, group):
     return _marked(pivot(some)) if some else "No row of this group has run yet."
 
 
+def of_corpus(rows, corpus):
+    """The rows on one corpus that have run or have a published value: what, ours, published, cost, verdict.
+
+    Example
+    -------
+    >>> row = {"row_id": "A3_esc50", "title": "student: ESC-50", "paper_value": "0.763", "status": "not run"}
+    >>> print(of_corpus([{**row, "hours": "2", "note": ""}], "esc50"))
+    | row | what | ours | published | hours a seed | |
+    |---|---|---|---|---|---|
+    | A3_esc50 | student |  | 0.763 | 2 | not run |
+    """
+    lines = [["row", "what", "ours", "published", "hours a seed", ""]]
+    for row in rows:
+        is_of = row["row_id"].endswith(f"_{corpus}")
+        if is_of and (row["paper_value"] or row["status"] not in ("", "not run")):
+            what, cost = split(row)[0], row["hours"]
+            lines.append([row["row_id"], what, shown(row), row["paper_value"], cost, row["status"]])
+    return _marked(lines)
+
+
 def pivot(rows):
     """Lines of cells, the head first.
 
