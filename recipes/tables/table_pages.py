@@ -5,6 +5,7 @@ A row's title ends in ": BENCHMARK"; rows that share what stands before it share
 
 from rows import GROUPS
 
+WIDEST = 6  # benchmarks or measures beside one another
 STATUSES = ("reproduced", "differs", "ours", "not run")
 
 
@@ -34,8 +35,29 @@ def table(rows):
     for group in GROUPS:
         some = [row for row in rows if row["group"] == group]
         if some:
-            parts.append(f"**{titles[group]}**\n\n{_marked(pivot(some))}")
+            parts += [f"**{titles[group]}**", *(_marked(pivot(part)) for part in readable(some))]
     return "\n\n".join(parts)
+
+
+def readable(rows):
+    """Rows in parts that make tables of at most `WIDEST` columns; rows that share no column are parted first.
+
+    Example
+    -------
+    >>> rows = [{"title": f"model: column {index}"} for index in range(8)]
+    >>> [len(part) for part in readable(rows)]
+    [6, 2]
+    """
+    columns_of = {}
+    for row in rows:
+        columns_of.setdefault(split(row)[0], []).append(split(row)[1])
+    blocks = []
+    for columns in columns_of.values():
+        joined = [block for block in blocks if set(block) & set(columns)]
+        merged = list(dict.fromkeys(column for block in [*joined, columns] for column in block))
+        blocks = [block for block in blocks if block not in joined] + [merged]
+    parts = [block[start : start + WIDEST] for block in blocks for start in range(0, len(block), WIDEST)]
+    return [[row for row in rows if split(row)[1] in part] for part in parts]
 
 
 def only_run(rows, group):
