@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -133,9 +134,15 @@ def test_scores_that_do_not_fit_are_refused_and_nothing_is_written(tmp_path, cha
 
 def test_one_benchmark_twice_and_another_table_are_refused(tmp_path):
     saved_model(tmp_path)
-    scores = str(tmp_path / "scores")
+    scores, copied = str(tmp_path / "scores"), str(tmp_path / "scores again")
+    shutil.copytree(scores, copied)
     with pytest.raises(SystemExit, match="esc50 fold 5 was given twice"):
-        run(tmp_path, "--methods", "plain", "--scores", scores, scores)
+        run(tmp_path, "--methods", "plain", "--scores", scores, copied)
+    # the same folder twice is one benchmark: rows of the tables that share a score give it so
+    run(tmp_path, "--methods", "plain", "--scores", scores, scores)
+    once = (tmp_path / "out" / "curve.csv").read_bytes()
+    run(tmp_path, "--methods", "plain", "--scores", scores)
+    assert (tmp_path / "out" / "curve.csv").read_bytes() == once
     (tmp_path / "kept.csv").write_text("a,b\n1,2\n")
     with pytest.raises(SystemExit, match="is another table: its columns are a, b"):
         run(tmp_path, "--methods", "plain", "--merge", str(tmp_path / "kept.csv"))
