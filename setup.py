@@ -49,6 +49,7 @@ setup(
     python_requires=">=3.11",
     install_requires=["numpy>=1.26", "soundfile>=0.12.1", "soxr>=0.5", "tqdm>=4.66"],
     extras_require=EXTRAS,
+    entry_points={"console_scripts": ["tinyclap = tinyclap.cli.main:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Intended Audience :: Science/Research",

@@ -12,10 +12,14 @@ batch first, time second. Units stand in names: ``_s``, ``_hz``, ``_ms``, ``_db`
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "load_published"]
+__all__ = ["__version__", "from_pretrained", "load_published"]
 
 
 def __getattr__(name):
+    if name == "from_pretrained":
+        from tinyclap.pretrained import from_pretrained
+
+        return from_pretrained
     if name == "load_published":
         from tinyclap.published import load_published
 

@@ -6,7 +6,7 @@ PLAIN = ["tinyclap.errors", "tinyclap.configurable"]
 PREPARATION = ["tinyclap.errors", "tinyclap.audio", "tinyclap.data.manifest", "data_prep.common", "data_prep.cli"]
 SHARDS = ["tinyclap.data.shards", "tinyclap.data.workers", "tinyclap.data.ray_shards"]
 MAY_IMPORT = {
-    "tinyclap": ["tinyclap.published"],
+    "tinyclap": ["tinyclap.published", "tinyclap.pretrained"],
     "tinyclap.errors": [],
     "tinyclap.configurable": ["tinyclap.errors"],
     "tinyclap.audio": ["tinyclap.errors", "tinyclap.banded_resample"],
@@ -277,6 +277,32 @@ MAY_IMPORT = {
         "tinyclap.teachers",
     ],
     "prune": ["tinyclap.errors", "tinyclap.export.sources", "tinyclap.latent_pruning"],
+    "tinyclap.shipped": [],
+    "tinyclap.pretrained": [
+        "tinyclap.errors",
+        "tinyclap.hub",
+        "tinyclap.runtime",
+        "tinyclap.shipped",
+        "tinyclap.sound_model",
+        "tinyclap.torch_model",
+    ],
+    "tinyclap.label_vectors": ["tinyclap.errors", "tinyclap.prompts"],
+    "tinyclap.sound_model": [
+        "tinyclap.errors",
+        "tinyclap.hub",
+        "tinyclap.label_vectors",
+        "tinyclap.runtime.audio_model",
+        "tinyclap.search_index",
+    ],
+    "tinyclap.torch_model": [
+        "tinyclap.checkpoints",
+        "tinyclap.errors",
+        "tinyclap.kept_dims",
+        "tinyclap.models.student",
+        "tinyclap.runtime.clips",
+        "tinyclap.teachers",
+    ],
+    "tinyclap.cli": ["tinyclap", "tinyclap.cli", "tinyclap.errors", "tinyclap.pretrained", "tinyclap.shipped"],
     "data_prep": PREPARATION,
     "data_prep.soundscapes_synthesis": ["data_prep.signals"],
     "data_prep.soundscapes_prepare": [
@@ -332,6 +358,7 @@ OUTSIDE = {
         "tinyclap.checkpoints",
         "tinyclap.latent_pruning",
         "tinyclap.masking",
+        "tinyclap.torch_model",
         "tinyclap.published",
         "tinyclap.published_captioners",
         "tinyclap.published_wavcaps",

@@ -4,6 +4,7 @@ Windows, channels, resampling and scores are those of :mod:`tinyclap.models.stud
 the results are the same up to the rounding that ``parity.json`` of the folder states. No torch.
 """
 
+import functools
 import json
 from pathlib import Path
 
@@ -42,6 +43,8 @@ class AudioModel:
     tags : list of str
         Names of the entries of a tagger's output; empty for other models.
     sample_rate_hz, embed_dim : int
+    label_rows : numpy.ndarray, shape (N, D), or None
+        Vectors of ``labels``.
     precision : str
         "fp32", "int8" or "bf16": what "auto" came to.
     """
@@ -53,7 +56,7 @@ class AudioModel:
             config["embed_dim"],
         )
         self.policy = WindowPolicy(**config["window"])
-        self.precision = resolved_precision(config, engine, precision)
+        self.precision, self._n_threads = resolved_precision(config, engine, precision), n_threads
         graph = checked_file(
             folder,
             config,
@@ -65,10 +68,19 @@ class AudioModel:
         self._session = open_session(graph, engine, self.precision, n_threads, front_end)
         names = json.loads(checked_file(folder, config, LABELS).read_text(encoding="utf-8"))
         self.labels, self.tags = names["labels"], names["tags"]
-        self._label_rows = None
+        self.label_rows = None
         if self.labels:
             with np.load(checked_file(folder, config, VECTORS)) as content:
-                self._label_rows = content["vectors"].astype(np.float32)
+                self.label_rows = content["vectors"].astype(np.float32)
+
+    @functools.cached_property
+    def text(self):
+        """The text side, opened when it is first used; None where the folder has none."""
+        if "text" not in self.config:
+            return None
+        from tinyclap.runtime.text_side import open_text_side
+
+        return open_text_side(self.folder, self.config, self._n_threads)
 
     def embed(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
         """Embed clips.
@@ -92,6 +104,18 @@ class AudioModel:
         """
         return self.outputs(audio, sample_rate_hz, batch_size)["embedding"]
 
+    def embed_many(self, audio, sample_rate_hz=None, progress=None):
+        """What is compared with labels, of clips: (B, D), float32; see :meth:`tinyclap.sound_model.SoundModel.embed`."""
+        return self._sounds(audio, sample_rate_hz, _BATCH_SIZE)
+
+    def embed_windows(self, windows):
+        """The same of windows (n, T) at ``sample_rate_hz``, each as it is: (n, D), float32."""
+        found = dict(zip(self._session.output_names, self._session.run({"wavs": windows}), strict=True))
+        if "logits" in found:
+            return _sigmoid(found["logits"])
+        rows = found["embedding"]
+        return unit_rows(rows) if self.config["outputs"]["embedding"]["normalise"] else rows
+
     def tag(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
         """Probabilities of a tagger's tags, which are named in ``tags``: (B, K), float32, each in [0, 1].
 
@@ -113,11 +137,11 @@ class AudioModel:
         ConfigError
             The folder was exported without labels.
         """
-        if self._label_rows is None:
+        if self.label_rows is None:
             raise ConfigError(f"{self.folder}: exported without labels; export again with --labels 'dog,rain,…'")
         return score(
             self._sounds(audio, sample_rate_hz, batch_size),
-            self._label_rows,
+            self.label_rows,
             self.config["score"],
         )
 

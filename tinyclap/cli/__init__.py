@@ -1,0 +1,1 @@
+"""The command line ``tinyclap``: one module a command, imported when it is asked for."""

@@ -1,0 +1,37 @@
+"""What commands share: the options that say which model, and its opening."""
+
+from tinyclap.shipped import DEFAULT_MODEL
+
+ENGINES = ("onnxruntime", "openvino")
+PRECISIONS = ("auto", "fp32", "int8", "bf16")
+
+
+def add_model_arguments(parser, default=DEFAULT_MODEL):
+    """Add --model, --engine, --precision, --threads, --dim and --offline to a command's parser."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model",
+        default=default,
+        help=f"shipped name, folder, or owner/name on the hub (default: {default})",
+    )
+    group.add_argument("--revision", help="branch, tag or commit on the hub")
+    group.add_argument("--dim", type=int, help="the most important dimensions alone, where an order is stored")
+    group.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="who computes an exported model")
+    group.add_argument("--precision", choices=PRECISIONS, default="auto")
+    group.add_argument("--threads", type=int, help="threads of one pass (default: all cores)")
+    group.add_argument("--offline", action="store_true", help="never ask the network")
+
+
+def open_model(options):
+    """Open the model that the options of :func:`add_model_arguments` name: a SoundModel."""
+    from tinyclap.pretrained import from_pretrained
+
+    return from_pretrained(
+        options.model,
+        dim=options.dim,
+        revision=options.revision,
+        local_files_only=options.offline,
+        engine=options.engine,
+        precision=options.precision,
+        n_threads=options.threads,
+    )

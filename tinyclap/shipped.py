@@ -1,0 +1,28 @@
+"""The models that come with the package: exported folders under ``tinyclap/shipped_models``, each by its name."""
+
+from pathlib import Path
+
+DEFAULT_MODEL = "tinyclap-phinet-m"
+DEFAULT_CAPTIONER = "tinyclap-captioner-mn04"
+_FOLDER = Path(__file__).resolve().parent / "shipped_models"
+
+
+def shipped_names():
+    """Names of the models that come with the package, sorted: list of str."""
+    return sorted(path.parent.name for path in _FOLDER.glob("*/config.json"))
+
+
+def shipped_folder(name):
+    """Where a shipped model lies.
+
+    Arguments
+    ---------
+    name : str
+
+    Returns
+    -------
+    pathlib.Path or None
+        None where no shipped model has this name.
+    """
+    folder = _FOLDER / str(name)
+    return folder if str(name) in shipped_names() else None

@@ -1,0 +1,125 @@
+"""Runs and saved models behind :class:`tinyclap.sound_model.SoundModel`: torch computes, numpy goes in and out."""
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tinyclap.checkpoints import CONFIG, load_student
+from tinyclap.errors import ConfigError
+from tinyclap.kept_dims import kept_dims
+from tinyclap.models.student import AudioStudent, Clap
+from tinyclap.runtime.clips import as_clips
+from tinyclap.teachers import make_teacher
+
+
+def open_checkpoint(folder, dim=None):
+    """Open the folder of a run or of a saved model; `dim` as in :func:`tinyclap.checkpoints.load_student`.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+    dim : int, optional
+
+    Returns
+    -------
+    CheckpointModel
+
+    Raises
+    ------
+    CheckpointError
+        Nothing usable is there.
+    """
+    folder = Path(folder)
+    place = folder if (folder / CONFIG).is_file() else folder / "student"
+    is_sound = json.loads((place / CONFIG).read_text("utf-8"))["model"]["type"] in ("AudioStudent", "Clap")
+    if not is_sound:
+        if dim is not None:
+            raise ConfigError(f"{folder}: dim belongs to models with a space that texts share, not to captioners")
+        return CheckpointCaptioner(folder)
+    return CheckpointModel(folder, dim)
+
+
+class CheckpointModel:
+    """A student or CLAP computed by torch; attributes and methods as :class:`tinyclap.runtime.audio_model.AudioModel`.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+    dim : int, optional
+    """
+
+    def __init__(self, folder, dim=None):
+        self.folder, self._dim = Path(folder), dim
+        self.network, saved = load_student(folder, dim)
+        audio = self.network if isinstance(self.network, AudioStudent) else self.network.audio
+        self.audio, self.sample_rate_hz, self.embed_dim = audio, audio.sample_rate_hz, audio.embed_dim
+        side = saved.get("text_side", {})
+        self.policy, self.labels, self.tags = audio.policy, [], []
+        if side.get("kind") == "tag_space":
+            kept = kept_dims(saved)
+            self.tags = side["labels"] if kept is None else [side["labels"][index] for index in kept]
+        self.config = {
+            "kind": "audio_encoder",
+            "score": "sqrt_dot" if side.get("kind") == "tag_space" else "cosine",
+            "resampler": audio.resampler,
+            "window": audio.policy.config,
+            "saved": saved,
+        }
+        self._has_text = bool(side) or isinstance(self.network, Clap)
+
+    @functools.cached_property
+    def text(self):
+        """The text side, or None; it may read a text tower, so it is opened when it is first used."""
+        if not self._has_text:
+            return None
+        return _NumpyText(make_teacher("checkpoint", weights=self.folder, dim=self._dim).load())
+
+    @torch.inference_mode()
+    def embed_many(self, audio, sample_rate_hz=None, progress=None):
+        """Embed clips: (B, D), float32; see :meth:`tinyclap.sound_model.SoundModel.embed`."""
+        clips = as_clips(audio, self.sample_rate_hz, self.config["resampler"], sample_rate_hz)
+        return self.audio.embed_audio(clips, self.sample_rate_hz).float().numpy()
+
+    @torch.inference_mode()
+    def embed_windows(self, windows):
+        """Embed windows (n, T) at ``sample_rate_hz``, each as it is: (n, D), float32."""
+        rows = self.audio(torch.from_numpy(windows)).clip
+        if self.audio.output == "none":
+            rows = torch.nn.functional.normalize(rows, dim=-1)
+        return rows.float().numpy()
+
+
+class CheckpointCaptioner:
+    """A captioner computed by torch.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.network, saved = load_student(folder)
+        self.sample_rate_hz, self.embed_dim = self.network.sample_rate_hz, getattr(self.network, "embed_dim", 0)
+        self.config = {"kind": "captioner", "saved": saved}
+
+    def caption(self, audio, sample_rate_hz=None, **options):
+        """Describe clips: list of str."""
+        clips = as_clips(audio, self.sample_rate_hz, getattr(self.network, "resampler", "sinc"), sample_rate_hz)
+        return self.network.caption(clips, self.sample_rate_hz, **options)
+
+
+class _NumpyText:
+    """A teacher's text side with numpy arrays coming out."""
+
+    def __init__(self, teacher):
+        self._teacher = teacher
+        self.default_templates, self.score_kind = tuple(teacher.default_templates), teacher.score_kind
+
+    def embed_classes(self, prompts):
+        """One row a class: list of list of str, N × K → (N, D), float32."""
+        with torch.inference_mode():
+            return self._teacher.embed_classes(prompts).numpy().astype(np.float32)
