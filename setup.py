@@ -32,6 +32,8 @@ EXTRAS = {
     "openvino": ["openvino>=2025.0", "onnxruntime>=1.20"],
     # stores of teachers' answers made on many machines
     "scale": ["ray[data]>=2.60"],
+    # 2.26 ends the process when onnxruntime is imported after it
+    "search": ["usearch>=2.25,<2.26"],
     # the peers that benchmarks/ compares with
     "benchmarks": ["torchlibrosa>=0.1.0"],
     "dev": ["pytest>=8", "ruff>=0.12", "pre-commit>=4", "codespell>=2.3"],

@@ -62,6 +62,9 @@ CORPORA = {
     "AudioCaps": ("audiocaps", "captioning"),
 }
 PROTOCOL_PAGE = "recipes/tables/protocol.md"
+RESULTS_PAGE, RECIPES_PAGE = "docs/results.md", "docs/recipes.md"
+DIMENSIONS_PAGE, COMPARISONS_PAGE = "docs/dimensions.md", "docs/comparisons.md"
+LATENCY = ROOT / "tinyclap" / "shipped_models" / "tinyclap-phinet-m" / "latency.json"
 # What recipes/tables/protocol.sh writes → what is kept of it.
 PROTOCOL = {
     "leaks/leaks.json": "leaks_real_audio.json",
@@ -74,6 +77,10 @@ FOLDS = ("esc50_fold5", "urbansound8k_fold2")
 # The block's name → its rows: label in the table, folder of the model, its scores.
 BLOCKS = {
     "real_audio_teacher": [("tagger teacher (mn04 + MiniLM)", "teacher", ("esc50", "urbansound8k"))],
+    "headline": [
+        ("the teacher: mn04 tagger + MiniLM", "teacher", FOLDS),
+        ("`tinyclap-phinet-m`, its student, shipped here", "phinet_m", FOLDS),
+    ],
     "real_audio": [
         ("teacher: mn04 tagger", "teacher", FOLDS),
         ("PhiNet L, from scratch", "phinet_l", FOLDS),
@@ -229,18 +236,28 @@ def table(name):
     )
 
 
+def headline():
+    """Teacher and shipped student, and how long a clip takes."""
+    measured = json.loads(LATENCY.read_text(encoding="utf-8"))
+    wanted = {"engine": "onnxruntime", "precision": "fp32", "n_threads": 1}
+    took = next(row["median_ms"] for row in measured["rows"] if wanted.items() <= row.items())
+    of = f"{measured['clip_s']:g} s from waveform to embedding"
+    return f"{table('headline')}\n\nThe student on one thread of {measured['machine']}: {took:.1f} ms for {of}."
+
+
 # The block's name → the page that it stands in, and what writes it.
 PAGES = {
-    **{name: ("README.md", lambda name=name: table(name)) for name in BLOCKS},
-    "captions": ("README.md", captions),
+    **{name: (RESULTS_PAGE, lambda name=name: table(name)) for name in BLOCKS if name != "headline"},
+    "headline": ("README.md", headline),
+    "captions": (RESULTS_PAGE, captions),
     "ladder": ("recipes/captioning/README.md", ladder),
     "captioner_speed": ("recipes/captioning/README.md", ladder_speed),
-    "cached_views": ("README.md", cached_views),
-    "speed": ("README.md", speed),
-    "tables_status": ("README.md", tables_status),
-    "tables_real": ("README.md", real_rows),
-    "figure_fig2a_pruning": ("README.md", lambda: figure("fig2a_pruning", "README.md")),
-    "figure_fig2b_complexity": ("README.md", lambda: figure("fig2b_complexity", "README.md")),
+    "cached_views": (RECIPES_PAGE, cached_views),
+    "speed": (RESULTS_PAGE, speed),
+    "tables_status": (RESULTS_PAGE, tables_status),
+    "tables_real": (RESULTS_PAGE, real_rows),
+    "figure_fig2a_pruning": (DIMENSIONS_PAGE, lambda: figure("fig2a_pruning", DIMENSIONS_PAGE)),
+    "figure_fig2b_complexity": (RESULTS_PAGE, lambda: figure("fig2b_complexity", RESULTS_PAGE)),
     "figure_captioning_size_quality": (
         table_page("captioning"),
         lambda: figure("captioning_size_quality", table_page("captioning")),
@@ -252,7 +269,7 @@ PAGES = {
         )
         for folder, (corpus, name) in CORPORA.items()
     },
-    "leaks": ("README.md", lambda: leaks.report_table(kept_of("leaks.json"))),
+    "leaks": (COMPARISONS_PAGE, lambda: leaks.report_table(kept_of("leaks.json"))),
     "leaks_real": (PROTOCOL_PAGE, lambda: leaks.report_table(kept_of("leaks_real_audio.json"))),
     "leaks_score": (PROTOCOL_PAGE, lambda: leaks.exclusion_table(kept_of("leaks_score.json"))),
     "prompt_study": (PROTOCOL_PAGE, lambda: prompt_study.page(kept_of("prompt_study.json")["rows"]).strip()),

@@ -194,7 +194,8 @@ def _opened(path):
     if n_bytes == 0:
         raise AudioError(path, "the file is empty (0 bytes); fetch it again, or leave it out")
     try:
-        file = soundfile.SoundFile(path)
+        # as bytes: a name need not be UTF-8, and soundfile encodes strings strictly
+        file = soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path))
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioError(path, _why_undecodable(path, error)) from error
     try:

@@ -10,8 +10,9 @@ import torch
 from tinyclap.checkpoints import CONFIG, load_student
 from tinyclap.errors import ConfigError
 from tinyclap.kept_dims import kept_dims
+from tinyclap.many_clips import embed_together
 from tinyclap.models.student import AudioStudent, Clap
-from tinyclap.runtime.clips import as_clips
+from tinyclap.runtime.clips import as_clips, as_sources
 from tinyclap.teachers import make_teacher
 
 
@@ -77,11 +78,20 @@ class CheckpointModel:
             return None
         return _NumpyText(make_teacher("checkpoint", weights=self.folder, dim=self._dim).load())
 
+    usual_workers = 1  # torch gives every pass all cores
+
     @torch.inference_mode()
     def embed_many(self, audio, sample_rate_hz=None, progress=None):
         """Embed clips: (B, D), float32; see :meth:`tinyclap.sound_model.SoundModel.embed`."""
-        clips = as_clips(audio, self.sample_rate_hz, self.config["resampler"], sample_rate_hz)
+        sources = as_sources(audio)
+        if len(sources) != 1:
+            return embed_together(self, sources, sample_rate_hz, progress)
+        clips = as_clips(sources, self.sample_rate_hz, self.config["resampler"], sample_rate_hz)
         return self.audio.embed_audio(clips, self.sample_rate_hz).float().numpy()
+
+    def for_worker(self):
+        """The model as one of many threads uses it (see :mod:`tinyclap.many_clips`): itself."""
+        return self
 
     @torch.inference_mode()
     def embed_windows(self, windows):

@@ -302,6 +302,15 @@ MAY_IMPORT = {
         "tinyclap.runtime.clips",
         "tinyclap.teachers",
     ],
+    "tinyclap.search": ["tinyclap.errors", "tinyclap.data.shards", "tinyclap.many_clips", "tinyclap.search"],
+    "tinyclap.search_index": ["tinyclap.cli.inputs", "tinyclap.errors", "tinyclap.search"],
+    "tinyclap.cli.search_command": [
+        "tinyclap.cli",
+        "tinyclap.errors",
+        "tinyclap.search",
+        "tinyclap.search_index",
+        "tinyclap.shipped",
+    ],
     "tinyclap.cli": ["tinyclap", "tinyclap.cli", "tinyclap.errors", "tinyclap.pretrained", "tinyclap.shipped"],
     "data_prep": PREPARATION,
     "data_prep.soundscapes_synthesis": ["data_prep.signals"],
@@ -390,6 +399,7 @@ OUTSIDE = {
     # the engines, by name: opened in one place
     "onnxruntime": ["tinyclap.runtime.session", "tinyclap.export.quantise"],
     "openvino": ["tinyclap.runtime.session"],
+    "usearch": ["tinyclap.search.nearest"],
     # loading a pickle runs whatever is in it
     "pickle": [],
     "dill": [],

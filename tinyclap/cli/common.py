@@ -35,3 +35,42 @@ def open_model(options):
         precision=options.precision,
         n_threads=options.threads,
     )
+
+
+def open_for_clips(options):
+    """Open the model for many recordings, each computed by one thread of the engine unless --threads says otherwise.
+
+    Arguments
+    ---------
+    options : argparse.Namespace
+        Of :func:`add_model_arguments`.
+
+    Returns
+    -------
+    tinyclap.sound_model.SoundModel
+    """
+    options.threads = options.threads or 1
+    return open_model(options)
+
+
+def model_identity(model, options):
+    """What results of a model depend on, JSON-able, to be compared by a later run.
+
+    Arguments
+    ---------
+    model : tinyclap.sound_model.SoundModel
+    options : argparse.Namespace
+        Of :func:`add_model_arguments`.
+
+    Returns
+    -------
+    dict
+        SHA-256 of what it computes with, and the options that change its numbers.
+    """
+    from tinyclap.runtime.folder import file_sha256
+
+    files = dict(model.config.get("files", {}))
+    if not files:
+        places = (model.backend.folder, model.backend.folder / "student")
+        files = {path.name: file_sha256(path) for place in places for path in sorted(place.glob("*.safetensors"))}
+    return {"files": files, "dim": options.dim, "engine": options.engine, "precision": options.precision}

@@ -13,7 +13,7 @@ from tinyclap.export.latency import best_precisions, measure_latencies, table
 from tinyclap.export.onnx_graphs import export_graph
 from tinyclap.export.parity import MAX_RELATIVE_ERROR, compare, refuse
 from tinyclap.export.quantise import quantise
-from tinyclap.export.write import chosen_recordings, first_window
+from tinyclap.export.recordings import chosen_recordings, first_window
 from tinyclap.models.captioner import Captioner
 from tinyclap.models.folding import folded
 from tinyclap.runtime.audio_model import GOLDEN

@@ -7,28 +7,21 @@ from pathlib import Path
 import numpy as np
 
 from tinyclap import __version__
-from tinyclap.audio import read_audio
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.export.audio_model import export_audio_graph
+from tinyclap.export.background import add_background, add_temperature
 from tinyclap.export.folder import new_folder, write_config, write_json
 from tinyclap.export.front_end import write_front_end
 from tinyclap.export.golden import write_golden
 from tinyclap.export.latency import best_precisions, measure_latencies, table
-from tinyclap.export.parity import (
-    MAX_RELATIVE_ERROR,
-    compare,
-    decisions,
-    reference_outputs,
-    refuse,
-    runtime_outputs,
-)
+from tinyclap.export.parity import MAX_RELATIVE_ERROR, compare, decisions, reference_outputs, refuse, runtime_outputs
 from tinyclap.export.quantise import quantise
-from tinyclap.export.recordings import find_recordings, sample
+from tinyclap.export.recordings import chosen_recordings, first_window
 from tinyclap.export.sources import class_vectors
+from tinyclap.export.text_side import write_text_side
 from tinyclap.runtime.audio_model import GOLDEN, LABELS, VECTORS, AudioModel
 from tinyclap.runtime.folder import read_config
 from tinyclap.runtime.session import has_bf16
-from tinyclap.sinc import resample_array
 
 _logger = logging.getLogger(__name__)
 FRONT_END = "front_end.onnx"
@@ -59,6 +52,14 @@ class ExportOptions:
         See :func:`tinyclap.export.parity.refuse`.
     force : bool
         Keep int8 whatever it loses.
+    text_side : {"auto", "yes", "no"}
+        Whether the folder takes new names; "auto": where its text tower is at hand and can be exported.
+    temperature_audio : list of str
+        Labelled training recordings, for shares among labels; see :func:`tinyclap.export.background.add_temperature`.
+    background_audio : list of str
+        Training recordings, for rates of false alarms; see :func:`tinyclap.export.background.add_background`.
+    compact : bool
+        Of a captioner: store its weights as int8; see :func:`tinyclap.export.compact.compact_graph`.
     seed : int
     """
 
@@ -73,6 +74,10 @@ class ExportOptions:
     max_accuracy_drop: float = 1.0
     min_cosine: float = 0.95
     force: bool = False
+    text_side: str = "auto"
+    temperature_audio: list = field(default_factory=list)
+    background_audio: list = field(default_factory=list)
+    compact: bool = False
     seed: int = 0
 
 
@@ -108,12 +113,7 @@ def export_audio_model(source, target, options):
         write_front_end(graphs["fp32"], folder / FRONT_END)
         if "int8" in options.precisions:
             windows = [first_window(network, path) for path in calibration.paths]
-            graphs["int8"] = quantise(
-                graphs["fp32"],
-                folder / GRAPHS["int8"],
-                windows,
-                options.calibration_method,
-            )
+            graphs["int8"] = quantise(graphs["fp32"], folder / GRAPHS["int8"], windows, options.calibration_method)
         score = _write_labels(folder, source, options)
         write_golden(folder / GOLDEN, source, network.policy.window_s)
         latency = measure_latencies(
@@ -124,7 +124,12 @@ def export_audio_model(source, target, options):
         )
         write_json(folder / "latency.json", latency)
         (folder / "latency.md").write_text(table(latency), encoding="utf-8")
-        _write_config(folder, source, options, score, best_precisions(latency, list(graphs)))
+        text = _write_text(folder, source, options)
+        _write_config(folder, source, options, score, best_precisions(latency, list(graphs)), text)
+        if options.temperature_audio:
+            add_temperature(folder, options.temperature_audio, lambda names: class_vectors(source, names)[0].numpy())
+        if options.background_audio:
+            add_background(folder, options.background_audio, seed=options.seed)
         references = {found.name: reference_outputs(source, found.paths) for found in checks}
         parity = {}
         for engine, precision in _ways(graphs):
@@ -135,29 +140,6 @@ def export_audio_model(source, target, options):
     return {"parity": parity, "latency": latency}
 
 
-def chosen_recordings(options):
-    """Recordings to calibrate on (or None), and the sets to check on, as an :class:`ExportOptions` says."""
-    if options.calibration_audio is None:
-        calibration, rest = None, None
-    else:
-        found = find_recordings(options.calibration_audio)
-        calibration, rest = sample(found, options.n_calibration, options.seed)
-    sets = [find_recordings(given) for given in options.check_audio] or ([rest] if rest and rest.paths else [])
-    if "int8" in options.precisions and not sets:
-        raise ConfigError(
-            f"all {len(calibration.paths)} recordings of --calibration_audio are used up; give others by "
-            "--check_audio, or a smaller --n_calibration"
-        )
-    return calibration, [sample(found, options.n_check, options.seed)[0] for found in sets]
-
-
-def first_window(student, path):
-    """The first window (T_window,) that a student, or a captioner, hears of a recording."""
-    wav, rate_hz = read_audio(path, duration_s=2 * student.policy.window_s)
-    wav = resample_array(wav, rate_hz, student.sample_rate_hz, student.resampler)
-    return student.policy.cut(wav, student.sample_rate_hz)[0]
-
-
 def _write_labels(folder, source, options):
     """Write names and vectors; returns the kind of score."""
     vectors, score = np.zeros((0, source.student.embed_dim), np.float32), None
@@ -166,26 +148,44 @@ def _write_labels(folder, source, options):
         vectors = rows.cpu().numpy().astype(np.float32)
     elif source.tags:
         score = "sqrt_dot"
-    write_json(
-        folder / LABELS,
-        {"labels": options.labels, "templates": options.templates, "tags": source.tags},
-    )
+    write_json(folder / LABELS, {"labels": options.labels, "templates": options.templates, "tags": source.tags})
     np.savez_compressed(folder / VECTORS, vectors=vectors)
     return score or "cosine"
 
 
-def _write_config(folder, source, options, score, best):
-    network, graphs = (
-        source.student,
-        {name: GRAPHS[name] for name in GRAPHS if name in options.precisions},
-    )
+def _write_text(folder, source, options):
+    """Write the text side as the options have it: (what the config says of it, its files); (None, []) without one."""
+    if options.text_side not in ("auto", "yes", "no"):
+        raise ConfigError(f"--text_side {options.text_side}: choose auto, yes or no")
+    if options.text_side == "no" or source.text is None:
+        if options.text_side == "yes":
+            raise ConfigError(
+                f"{source.provenance['source']} has no text side here; give its weights by --text_weights"
+            )
+        return None, []
+    try:
+        return write_text_side(folder, source.text(), options.labels)
+    except (CheckpointError, ConfigError) as error:
+        if options.text_side == "yes":
+            raise
+        _logger.warning("exported without a text side, so it takes compiled labels alone: %s", error)
+        return None, []
+
+
+def _write_config(folder, source, options, score, best, text):
+    network, graphs = source.student, {name: GRAPHS[name] for name in GRAPHS if name in options.precisions}
+    about_text, text_files = text
+    more = {} if about_text is None else {"text": about_text}
+    latent = source.provenance.get("latent", {})
+    if "order" in latent:  # a model that was cut to its first dimensions has them in their order
+        more["latent"] = {"order": list(range(len(latent["kept"]))) if "kept" in latent else latent["order"]}
     outputs = {"embedding": {"normalise": source.kind == "audio_encoder" and network.output == "none"}}
     if source.kind == "tagger":
         outputs["logits"] = {"normalise": False}
     write_config(
         folder,
         source.kind,
-        [*graphs.values(), FRONT_END, LABELS, VECTORS, GOLDEN],
+        [*graphs.values(), FRONT_END, LABELS, VECTORS, GOLDEN, *text_files],
         sample_rate_hz=network.sample_rate_hz,
         embed_dim=network.embed_dim,
         window=network.policy.config,
@@ -194,6 +194,7 @@ def _write_config(folder, source, options, score, best):
         score=score,
         graphs={**graphs, "front_end": FRONT_END},
         best_precision=best,
+        **more,
         provenance={"tinyclap": __version__, **source.provenance},
     )
 
@@ -273,19 +274,11 @@ def summary(target, done):
 
 def _judge(parity, options):
     """Raise where a precision is not what it should be."""
-    for name, reports in {
-        "golden": parity["fp32"]["golden"],
-        **parity["fp32"]["recordings"],
-    }.items():
+    for name, reports in {"golden": parity["fp32"]["golden"], **parity["fp32"]["recordings"]}.items():
         error = max(
             report["relative"] for report in reports.values() if isinstance(report, dict) and "relative" in report
         )
         if error > MAX_RELATIVE_ERROR:
             raise CheckpointError(f"{name}: the fp32 graph is {error:.2g} away from the network; report this")
     if "int8" in parity and not options.force:
-        refuse(
-            "int8",
-            parity["int8"]["recordings"],
-            options.max_accuracy_drop,
-            options.min_cosine,
-        )
+        refuse("int8", parity["int8"]["recordings"], options.max_accuracy_drop, options.min_cosine)

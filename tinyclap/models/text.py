@@ -3,8 +3,6 @@
 Source: Devlin et al., "BERT", NAACL 2019, by ``transformers``; Elizalde et al., "CLAP", ICASSP 2023.
 """
 
-import re
-import zlib
 from collections import Counter
 
 import torch
@@ -13,8 +11,7 @@ from torch import nn
 from tinyclap.configurable import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.models.projection import ClapProjection
-
-PAD, UNKNOWN = "<pad>", "<unk>"
+from tinyclap.word_ids import WordIds, words_of
 
 
 @configurable
@@ -72,17 +69,6 @@ class BertTextTower(nn.Module):
         """Map token ids (N, L) and their mask (N, L; 1 for tokens, 0 for padding) to (N, D), not normalised."""
         hidden = self.base(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return self.projection(hidden[:, 0])
-
-
-def words_of(text):
-    """Split `text` into its words: lower case, runs of letters.
-
-    Example
-    -------
-    >>> words_of("A dog's bark - twice!")
-    ['a', 'dog', 's', 'bark', 'twice']
-    """
-    return re.findall(r"[^\W\d_]+", text.lower())
 
 
 def vocabulary_of(texts, min_count=1):
@@ -143,9 +129,8 @@ class WordTextTower(nn.Module):
         if width % n_heads:
             raise ConfigError(f"{n_heads} heads do not divide the width {width}")
         self.embed_dim, self.max_words = embed_dim, max_words
-        self.n_buckets = n_buckets if vocabulary is None else None
-        self._ids = {word: index for index, word in enumerate([PAD, UNKNOWN, *(vocabulary or ())])}
-        self.words = nn.Embedding(len(self._ids) + (self.n_buckets or 0), width, padding_idx=0)
+        self.word_ids = WordIds(vocabulary, max_words, n_buckets)
+        self.words = nn.Embedding(self.word_ids.n_ids, width, padding_idx=WordIds.pad_id)
         self.positions = nn.Embedding(max_words, width)
         nn.init.normal_(self.words.weight, std=0.02)
         nn.init.normal_(self.positions.weight, std=0.02)
@@ -162,17 +147,10 @@ class WordTextTower(nn.Module):
 
         Words that are not in the vocabulary, and a text without any word, become ``<unk>``.
         """
-        unknown = self._ids[UNKNOWN]
-        rows = [[self._id_of(word) for word in words_of(text)][: self.max_words] for text in texts]
-        rows = [row or [unknown] for row in rows]
+        rows = self.word_ids(texts)
         length = max(map(len, rows), default=1)
         ids = torch.tensor([row + [0] * (length - len(row)) for row in rows], dtype=torch.int64).reshape(-1, length)
         return ids, (ids != 0).long()
-
-    def _id_of(self, word):
-        if self.n_buckets is None:
-            return self._ids.get(word, self._ids[UNKNOWN])
-        return len(self._ids) + zlib.crc32(word.encode()) % self.n_buckets
 
     def forward(self, input_ids, attention_mask):
         """Map word ids (N, L) and their mask (N, L; 1 for words) to (N, D), not normalised."""

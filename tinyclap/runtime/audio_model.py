@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from tinyclap.errors import ConfigError
-from tinyclap.runtime.clips import as_clips
+from tinyclap.many_clips import embed_together, n_cores
+from tinyclap.runtime.clips import as_clips, as_sources
 from tinyclap.runtime.folder import checked_file
 from tinyclap.runtime.session import open_session
 from tinyclap.window_policy import WindowPolicy, window_batches
@@ -56,7 +57,8 @@ class AudioModel:
             config["embed_dim"],
         )
         self.policy = WindowPolicy(**config["window"])
-        self.precision, self._n_threads = resolved_precision(config, engine, precision), n_threads
+        self.precision = resolved_precision(config, engine, precision)
+        self._engine, self._n_threads = engine, n_threads
         graph = checked_file(
             folder,
             config,
@@ -106,7 +108,29 @@ class AudioModel:
 
     def embed_many(self, audio, sample_rate_hz=None, progress=None):
         """What is compared with labels, of clips: (B, D), float32; see :meth:`tinyclap.sound_model.SoundModel.embed`."""
-        return self._sounds(audio, sample_rate_hz, _BATCH_SIZE)
+        sources = as_sources(audio)
+        if len(sources) == 1:
+            return self._steady._sounds(sources, sample_rate_hz, _BATCH_SIZE)
+        return embed_together(self, sources, sample_rate_hz, progress)
+
+    def for_worker(self):
+        """The model as one of many threads uses it; see :mod:`tinyclap.many_clips`."""
+        if self._engine == "openvino":  # its requests are not for two threads at once
+            return AudioModel(self.folder, self.config, self._engine, self.precision, self._n_threads or 1)
+        return self._steady
+
+    @property
+    def usual_workers(self):
+        """How many clips at a time keep all cores at work: int."""
+        return max(1, n_cores() // (self._n_threads or 1))
+
+    @functools.cached_property
+    def _steady(self):
+        """Itself; with one thread of the engine where no number is asked for: the last bits depend on the number, and
+        a clip alone is to give those that it gives among many."""
+        if self._n_threads is not None:
+            return self
+        return AudioModel(self.folder, self.config, self._engine, self.precision, 1)
 
     def embed_windows(self, windows):
         """The same of windows (n, T) at ``sample_rate_hz``, each as it is: (n, D), float32."""

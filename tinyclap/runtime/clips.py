@@ -40,14 +40,35 @@ def as_clips(audio, to_hz, resampler, sample_rate_hz=None):
     >>> [clip.shape for clip in as_clips([np.zeros(800), np.zeros((2, 400), np.int16)], 8000, "sinc", 16000)]
     [(400,), (200,)]
     """
-    if isinstance(audio, (str, os.PathLike)):
-        audio = [audio]
-    elif hasattr(audio, "__array__"):
-        audio = np.asarray(audio)
-        audio = [audio] if audio.ndim == 1 else list(audio)
     return [
-        _clip(item, f"clip {index} of the batch", to_hz, resampler, sample_rate_hz) for index, item in enumerate(audio)
+        _clip(item, f"clip {index} of the batch", to_hz, resampler, sample_rate_hz)
+        for index, item in enumerate(as_sources(audio))
     ]
+
+
+def as_sources(audio):
+    """One recording or clip, or a batch or sequence of them, as a list of its paths and arrays.
+
+    Arguments
+    ---------
+    audio : str, os.PathLike, numpy.ndarray, or an iterable of them
+        See :func:`as_clips`.
+
+    Returns
+    -------
+    list
+
+    Example
+    -------
+    >>> as_sources("dog.wav"), len(as_sources(np.zeros((3, 800))))
+    (['dog.wav'], 3)
+    """
+    if isinstance(audio, (str, os.PathLike)):
+        return [audio]
+    if hasattr(audio, "__array__"):
+        audio = np.asarray(audio)
+        return [audio] if audio.ndim == 1 else list(audio)
+    return list(audio)
 
 
 def _clip(item, source, to_hz, resampler, sample_rate_hz):

@@ -1,0 +1,93 @@
+/** The model's thread: every call comes as {id, task, args} and is answered by {id, result} or {id, error}. */
+import { AudioModel } from "./audio_model.js";
+import { readBank } from "./bank.js";
+import { Captioner } from "./captioner.js";
+import { engineName, fetchBytes, fetchJson } from "./engine.js";
+import { PageError } from "./errors.js";
+import { softmax } from "./maths.js";
+import { TextSide } from "./text_side.js";
+
+const base = new URL("../", import.meta.url).href;
+const kept = { clip: null, row: null, labels: [], vectors: [] };
+let contents;
+let model;
+let text;
+let captioner;
+
+const tasks = {
+  /** Open the model; what the page may offer. */
+  async open() {
+    contents = await fetchJson(`${base}contents.json`);
+    model = await AudioModel.open(base + contents.model);
+    const { labels, config } = model;
+    const hasText = "text" in config;
+    return {
+      banks: contents.banks, examples: contents.examples, labels, hasText, hasCaptioner: Boolean(contents.captioner), name: contents.name,
+      engine: engineName, embedDim: config.embed_dim, hasShares: Boolean(config.calibration?.temperature),
+    };
+  },
+
+  /** Take a clip {samples, rateHz}, mono: embed it and draw it. */
+  async analyse(clip, progress) {
+    kept.clip = clip;
+    const wav = model.atOwnRate(clip);
+    kept.row = await model.embed(wav, progress);
+    return { picture: await model.picture(wav), ...named() };
+  },
+
+  /** Take the last seconds of a stream: embedded alone, and not kept. */
+  async hear(clip) {
+    return named(await model.embed(model.atOwnRate(clip)));
+  },
+
+  /** Choose labels: {kind: "compiled"}, {kind: "ready", file}, {kind: "file", name, bytes} or {kind: "own", names}. */
+  async choose(choice) {
+    [kept.labels, kept.vectors] = await labelVectors(choice);
+    return { nLabels: kept.labels.length, ...named() };
+  },
+
+  /** Describe the kept clip in words. */
+  async caption() {
+    captioner ??= await Captioner.open(base + contents.captioner);
+    return captioner.caption(kept.clip);
+  },
+};
+
+async function labelVectors(choice) {
+  if (choice.kind === "compiled") return [model.labels, model.labelRows];
+  if (choice.kind === "ready") return readBank(choice.file, await fetchBytes(base + choice.file), model);
+  if (choice.kind === "file") return readBank(choice.name, choice.bytes, model);
+  if (choice.names.length === 0) throw new PageError("give at least one word");
+  const places = choice.names.map((name) => model.labels.indexOf(name));
+  if (places.every((place) => place >= 0)) return [choice.names, places.map((place) => model.labelRows[place])];
+  if (!("text" in model.config)) {
+    throw new PageError(`this model has no text side, so it takes its own words alone: ${model.labels.join(", ")}`);
+  }
+  text ??= await TextSide.open(model.folder, model.config.text);
+  return [choice.names, await text.embedNames(choice.names)];
+}
+
+/** Labels with scores, and with shares that add up to 1 where the model has a temperature; best first. */
+function named(row = kept.row) {
+  if (row === null || kept.labels.length === 0) return { best: null };
+  const scores = model.scores(row, kept.vectors);
+  const temperature = model.config.calibration?.temperature;
+  const shares = temperature ? softmax(scores, temperature) : scores.map(() => null);
+  const best = kept.labels.map((label, index) => ({ label, score: scores[index], share: shares[index] }));
+  return { best: best.sort((a, b) => b.score - a.score) };
+}
+
+let last = Promise.resolve(); // one task at a time: a graph cannot be run twice at once
+
+self.onmessage = ({ data: { id, task, args } }) => {
+  last = last.then(() => answer(id, task, args));
+};
+
+async function answer(id, task, args) {
+  const progress = (share) => self.postMessage({ id, progress: share });
+  try {
+    self.postMessage({ id, result: await tasks[task](args, progress) });
+  } catch (error) {
+    self.postMessage({ id, error: error instanceof PageError ? error.message : `${task}: ${error.message ?? error}` });
+  }
+}

@@ -1,0 +1,1 @@
+"""tinyclap in the manner of other libraries: :mod:`tinyclap.adapters.speechbrain`, :mod:`tinyclap.adapters.sklearn`."""

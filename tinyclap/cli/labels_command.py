@@ -1,0 +1,101 @@
+"""``tinyclap labels``: compile a list of names into a label bank, and look into banks."""
+
+import json
+import sys
+
+from tinyclap.cli.common import add_model_arguments, open_model
+from tinyclap.cli.exit_status import DONE
+from tinyclap.errors import ConfigError
+
+DESCRIPTION = """\
+Compile names into a label bank: their vectors, computed once. Classifying with a bank needs no text tower, and a C
+header (.h) needs no Python. A bank belongs to the model that it was compiled with.
+"""
+EXAMPLES = """\
+examples:
+  tinyclap labels "dog barking,rain,siren" --out mine.npz
+  tinyclap labels names.txt --out mine.h --int8              a name a line; C arrays of 8 bits
+  tinyclap labels "dog,rain" --template "the sound of {}" --template "{}" --out mine.json
+  tinyclap labels --list                                     the banks that come with the model
+  tinyclap labels --show mine.npz
+  tinyclap classify dog.wav --labels mine.npz
+"""
+
+
+def add_arguments(parser):
+    """Add the options of the command to its parser."""
+    parser.add_argument("names", nargs="?", help='"dog barking,rain", a .txt file with a name a line, or a .csv file')
+    parser.add_argument("--out", metavar="FILE", help="the bank to write: .npz, .json or .h (C)")
+    parser.add_argument("--template", action="append", help="prompt with {} for the name; several are averaged")
+    parser.add_argument("--int8", action="store_true", help="of a C header: numbers of 8 bits, a scale for each label")
+    parser.add_argument("--list", action="store_true", help="name the banks that come with the model")
+    parser.add_argument("--show", metavar="BANK", help="say what a bank (.npz, .json, or a ready one's name) holds")
+    parser.add_argument("--json", action="store_true", help="of --list and --show: as JSON")
+    add_model_arguments(parser)
+
+
+def run(options):
+    """Do what the options say; returns the exit status."""
+    asked = [name for name in ("names", "list", "show") if getattr(options, name)]
+    if len(asked) != 1:
+        raise ConfigError("give one of: names to compile, --list, or --show BANK")
+    if options.list:
+        return _list(options)
+    if options.show:
+        return _show(options)
+    if options.out is None:
+        raise ConfigError("say where the bank goes: --out mine.npz (or .json, .h)")
+    from tinyclap.label_bank import checked_target, compile_bank
+    from tinyclap.label_names import read_names
+
+    checked_target(options.out, options.int8)
+    bank = compile_bank(open_model(options), read_names(options.names, "names", least=1), options.template)
+    bank.save(options.out, options.int8)
+    sys.stderr.write(f"{options.out}: {bank!r}\n")
+    return DONE
+
+
+def _list(options):
+    """One line a bank: its name, how many labels, and the first of them."""
+    from tinyclap.label_bank import ready_bank, ready_names
+
+    banks = {name: ready_bank(name, options.model) for name in ready_names(options.model)}
+    if options.json:
+        return _write(json.dumps({name: list(bank.labels) for name, bank in banks.items()}, ensure_ascii=False))
+    width = max(map(len, banks), default=0)
+    return _write(
+        "\n".join(f"{name:{width}}  {len(bank.labels):4}  {_few(bank.labels)}" for name, bank in banks.items())
+        or f"no bank comes with {options.model}"
+    )
+
+
+def _show(options):
+    """A bank's facts and names."""
+    from tinyclap.label_bank import LabelBank, ready_bank
+
+    is_file = options.show.endswith((".npz", ".json"))
+    bank = LabelBank.load(options.show) if is_file else ready_bank(options.show, options.model)
+    facts = bank.facts()
+    if options.json:
+        return _write(
+            json.dumps({**facts, "embed_dim": bank.embed_dim, "labels": list(bank.labels)}, ensure_ascii=False)
+        )
+    tower = bank.text_identity
+    lines = [
+        f"model       {bank.model}  sha256 {bank.model_sha256}",
+        f"text tower  {tower.get('name', 'unknown')}  sha256 {tower.get('sha256', 'unknown')}",
+        f"prompts     {'  '.join(map(repr, bank.templates))}",
+        f"vectors     {len(bank.labels)} of {bank.embed_dim} dimensions, score: {bank.score_kind}",
+        "labels",
+        *(f"  {name}" for name in bank.labels),
+    ]
+    return _write("\n".join(lines))
+
+
+def _few(names, n_shown=4):
+    return ", ".join(names[:n_shown]) + (", …" if len(names) > n_shown else "")
+
+
+def _write(text):
+    sys.stdout.write(text + "\n")
+    return DONE

@@ -1,0 +1,120 @@
+"""The scores of every window of a stream, kept for a file or a picture: some bytes a window, a few MB an hour."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from tinyclap.errors import ConfigError
+
+_SCORES = (".csv", ".npz")
+_PICTURES = (".png", ".svg", ".pdf")
+_MOST_CURVES = 12
+
+
+def check_names(scores, plot):
+    """Raise ConfigError, before hours have passed, where a suffix means no format or matplotlib is missing."""
+    if scores is not None and Path(scores).suffix.lower() not in _SCORES:
+        raise ConfigError(f"{scores}: scores are written as {' or '.join(_SCORES)}")
+    if plot is not None:
+        if Path(plot).suffix.lower() not in _PICTURES:
+            raise ConfigError(f"{plot}: pictures are written as {', '.join(_PICTURES)}")
+        _figure()
+
+
+class Curves:
+    """Scores, levels and events of a stream.
+
+    Arguments
+    ---------
+    labels : list of str, N of them
+    thresholds : tinyclap.detection.thresholds.Thresholds
+
+    Attributes
+    ----------
+    events : list of tinyclap.detection.events.Event
+        To be appended to.
+    """
+
+    def __init__(self, labels, thresholds):
+        self.labels, self.thresholds, self.events = list(labels), thresholds, []
+        self._middles_s, self._levels_db, self._scores = [], [], []
+
+    def add(self, heard):
+        """Keep what a window came to (:class:`tinyclap.detection.detector.Heard`)."""
+        self._middles_s.append(heard.middle_s)
+        self._levels_db.append(heard.level_db)
+        self._scores.append(heard.scores.astype(np.float32))
+
+    def write(self, scores, plot, duration_s):
+        """Write the files that are wanted.
+
+        Arguments
+        ---------
+        scores : str or None
+            A ``.csv`` file: a row a window, a column a label. Or ``.npz``: ``middles_s`` (n,), ``levels_db`` (n,),
+            ``scores`` (n, N), ``labels`` (N,), ``on`` (N,), ``off`` (N,).
+        plot : str or None
+            A picture.
+        duration_s : float
+            Of the stream.
+        """
+        if scores is not None and Path(scores).suffix.lower() == ".csv":
+            self._write_csv(scores)
+        elif scores is not None:
+            np.savez_compressed(
+                scores,
+                middles_s=np.array(self._middles_s),
+                levels_db=np.array(self._levels_db, np.float32),
+                scores=np.array(self._scores),
+                labels=np.array(self.labels),
+                on=self.thresholds.on,
+                off=self.thresholds.off,
+            )
+        if plot is not None:
+            self._draw(plot, duration_s)
+
+    def _write_csv(self, path):
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(["middle_s", "level_db", *self.labels])
+            for middle_s, level_db, scores in zip(self._middles_s, self._levels_db, self._scores, strict=True):
+                rows.writerow([f"{middle_s:.3f}", f"{level_db:.2f}", *(f"{score:.6f}" for score in scores)])
+
+    def _draw(self, path, duration_s):
+        """Level above, events in the middle, scores against thresholds below."""
+        shown = self._shown()
+        figure = _figure()(figsize=(11, 3.4 + 0.3 * len(shown)), layout="constrained")
+        level, events, curves = figure.subplots(
+            3, 1, sharex=True, gridspec_kw={"height_ratios": [1, 0.3 + 0.25 * len(shown), 1.6]}
+        )
+        level.fill_between(self._middles_s, self._levels_db, -100, color="0.6", linewidth=0)
+        level.set(ylabel="dB", ylim=(-100, 0), xlim=(0, max(duration_s, 1e-3)))
+        scores = np.array(self._scores)
+        for row, index in enumerate(shown):
+            colour = f"C{row % 10}"
+            bars = [(e.onset_s, e.offset_s - e.onset_s) for e in self.events if e.label == self.labels[index]]
+            events.broken_barh(bars, (row - 0.4, 0.8), color=colour)
+            curves.plot(self._middles_s, scores[:, index] - self.thresholds.on[index], color=colour, linewidth=0.9)
+        events.set(yticks=range(len(shown)), yticklabels=[self.labels[index] for index in shown])
+        events.set_ylim(len(shown) - 0.4, -0.6)
+        events.grid(axis="x", alpha=0.3)
+        curves.axhline(0, color="black", linewidth=0.8)
+        curves.set(xlabel="seconds", ylabel=f"{'share' if self.thresholds.of_shares else 'score'} − threshold")
+        figure.savefig(path, dpi=120)
+
+    def _shown(self):
+        """Numbers of the labels that are drawn: those with events first, then those that came nearest."""
+        counts = [sum(event.label == label for event in self.events) for label in self.labels]
+        nearest = (np.array(self._scores) - self.thresholds.on).max(axis=0)
+        order = sorted(range(len(self.labels)), key=lambda index: (-(counts[index] > 0), -nearest[index]))
+        return sorted(order[:_MOST_CURVES])
+
+
+def _figure():
+    """matplotlib's Figure, which draws without a screen."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("pictures need matplotlib: pip install 'tinyclap[plots]'") from error
+    return Figure

@@ -1,0 +1,188 @@
+"""From what score on a label counts as heard: a fixed one, a share among the labels, or a rate of false alarms."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.runtime.folder import checked_file
+
+DEFAULT_FALSE_ALARMS = 0.01
+DEFAULT_SHARE = 0.5
+_RELEASE_RATE = 3.0  # times as many windows of ordinary sound are above the release
+_RELEASE_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where labels begin and cease to be heard.
+
+    Arguments
+    ---------
+    on, off : numpy.ndarray, shape (N,)
+        An event begins above ``on`` and goes on above ``off``.
+    of_shares : bool
+        They are of shares among the labels, in [0, 1], and not of scores.
+    kind : str
+        How they came about, in a line.
+    """
+
+    on: np.ndarray
+    off: np.ndarray
+    of_shares: bool
+    kind: str
+
+    def __post_init__(self):
+        if (self.off > self.on).any():
+            raise ConfigError("release: an event ends at a lower score than it begins with; give a milder release")
+
+
+def fixed_thresholds(n_labels, threshold, release=None, of_shares=False):
+    """One threshold for all labels.
+
+    Arguments
+    ---------
+    n_labels : int
+    threshold : float
+        An event begins above it.
+    release : float or None
+        It goes on above this; None takes `threshold`, of shares 0.6 of it.
+    of_shares : bool
+        Of shares among the labels.
+
+    Returns
+    -------
+    Thresholds
+
+    Raises
+    ------
+    ConfigError
+        The release is the higher one, or a share is not in [0, 1].
+
+    Example
+    -------
+    >>> fixed_thresholds(2, 0.5, 0.25).off.tolist()
+    [0.25, 0.25]
+    """
+    if of_shares and not 0 <= threshold <= 1:
+        raise ConfigError(f"share {threshold}: a share among the labels is between 0 and 1")
+    if release is None:
+        release = _RELEASE_SHARE * threshold if of_shares else threshold
+    rows = np.full(n_labels, threshold, np.float64), np.full(n_labels, release, np.float64)
+    return Thresholds(*rows, of_shares, f"{'share' if of_shares else 'score'} above {threshold:g}, then {release:g}")
+
+
+def false_alarm_thresholds(ordinary_scores, rate, release_rate=None):
+    """Thresholds that at most a given part of ordinary sound is above, for each label by itself.
+
+    Arguments
+    ---------
+    ordinary_scores : numpy.ndarray, shape (n, N)
+        Scores of windows of ordinary sound; see :func:`ordinary_rows`.
+    rate : float
+        Part of them that may be above, in (0, 1): 0.01 is one window in a hundred.
+    release_rate : float or None
+        The same for going on; None takes three times `rate`.
+
+    Returns
+    -------
+    Thresholds
+
+    Raises
+    ------
+    ConfigError
+        There are too few windows for so low a rate, or the rates are not 0 < rate <= release_rate < 1.
+
+    Notes
+    -----
+    The threshold is the (⌊rate·n⌋ + 1)-th highest of the n scores. It says nothing of other places: where it is noisier
+    than in that audio, or where the sound itself is usual, more windows are above.
+
+    Example
+    -------
+    >>> false_alarm_thresholds(np.arange(10.0)[:, None], 0.2).on.tolist()
+    [7.0]
+    """
+    release_rate = min(_RELEASE_RATE * rate, 0.5) if release_rate is None else release_rate
+    if not 0 < rate <= release_rate < 1:
+        raise ConfigError(
+            f"false alarms {rate:g}, release {release_rate:g}: they are parts of 1, the release the larger"
+        )
+    n = len(ordinary_scores)
+    if rate * n < 1 - 1e-9:
+        raise ConfigError(
+            f"false alarms {rate:g}: the model's background has {n} windows, so {1 / n:.2g} is the least that can be "
+            "told; ask for that, or give a threshold"
+        )
+    falling = -np.sort(-np.asarray(ordinary_scores, np.float64), axis=0)
+    on, off = (falling[min(n - 1, int(part * n + 1e-9))] for part in (rate, release_rate))
+    return Thresholds(on, off, False, f"higher than {1 - rate:.4g} of ordinary sound, then {1 - release_rate:.4g}")
+
+
+def ordinary_rows(model):
+    """Embeddings of ordinary sound that are stored with a model.
+
+    Arguments
+    ---------
+    model : tinyclap.sound_model.SoundModel
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, D), float32, or None
+        None where the model has none, or was opened with fewer dimensions than they have.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, or is not the one that was exported.
+    """
+    name = model.config.get("background")
+    if name is None:
+        return None
+    with np.load(checked_file(model.backend.folder, model.config, name)) as content:
+        if "rows" not in content:
+            raise CheckpointError(f"{name}: holds no array 'rows'; export the model again")
+        rows = content["rows"].astype(np.float32)
+    return rows if rows.shape[1] == model.embed_dim else None
+
+
+def choose_thresholds(model, vectors, false_alarms=None, threshold=None, share=None, release=None):
+    """The thresholds that are asked for, or what the model offers: false alarms, else shares.
+
+    Arguments
+    ---------
+    model : tinyclap.sound_model.SoundModel
+    vectors : numpy.ndarray, shape (N, D)
+        Of the labels.
+    false_alarms, threshold, share : float or None
+        At most one: see :func:`false_alarm_thresholds` and :func:`fixed_thresholds`.
+    release : float or None
+        In the same unit.
+
+    Returns
+    -------
+    Thresholds
+
+    Raises
+    ------
+    ConfigError
+        More than one is given; or the model has not what it takes.
+    """
+    if sum(value is not None for value in (false_alarms, threshold, share)) > 1:
+        raise ConfigError("give one of false alarms, threshold and share")
+    if threshold is not None:
+        return fixed_thresholds(len(vectors), threshold, release)
+    rows = ordinary_rows(model) if share is None else None
+    if rows is not None:
+        scores = model.score_rows(rows, vectors)
+        return false_alarm_thresholds(scores, DEFAULT_FALSE_ALARMS if false_alarms is None else false_alarms, release)
+    if false_alarms is not None:
+        raise ConfigError(
+            f"{model.name} has no stored background of ordinary sound to count false alarms in; give a threshold"
+        )
+    if "temperature" not in model.config.get("calibration", {}):
+        raise ConfigError(
+            f"{model.name} has neither a background of ordinary sound nor a temperature for shares; give a threshold "
+            f"of its scores, which are of the kind {model.score_kind!r}"
+        )
+    return fixed_thresholds(len(vectors), DEFAULT_SHARE if share is None else share, release, of_shares=True)

@@ -1,0 +1,66 @@
+"""Cut a stream into windows at fixed places, those of :class:`tinyclap.window_policy.WindowPolicy`."""
+
+import numpy as np
+
+from tinyclap.errors import ConfigError
+
+
+class WindowStream:
+    """Windows of samples that come in pieces of any length.
+
+    Arguments
+    ---------
+    policy : tinyclap.window_policy.WindowPolicy
+        Its ``window_s`` and ``hop_s``.
+    sample_rate_hz : int
+
+    Raises
+    ------
+    ConfigError
+        The hop is less than a sample, or longer than the window: then audio between windows would go unheard.
+
+    Notes
+    -----
+    Windows begin at 0, hop, 2·hop, …; a last one is moved back to end with the stream where more than a twentieth of
+    a window would go unheard. A stream that is shorter than a window is one clip. No more than a window and the last
+    piece are kept.
+
+    Example
+    -------
+    >>> from tinyclap.window_policy import WindowPolicy
+    >>> stream = WindowStream(WindowPolicy(window_s=4.0, hop_s=2.0), 1)
+    >>> [(start, window.tolist()) for start, window in stream.push(np.arange(7.0))]
+    [(0, [0.0, 1.0, 2.0, 3.0]), (2, [2.0, 3.0, 4.0, 5.0])]
+    >>> [(start, window.tolist()) for start, window in stream.end()]
+    [(3, [3.0, 4.0, 5.0, 6.0])]
+    """
+
+    def __init__(self, policy, sample_rate_hz):
+        self._policy, self._rate = policy, sample_rate_hz
+        self._window = round(policy.window_s * sample_rate_hz)
+        self._hop = self._window if policy.hop_s is None else round(policy.hop_s * sample_rate_hz)
+        if not 1 <= self._hop <= self._window:
+            raise ConfigError(
+                f"hop {policy.hop_s} s: choose more than 0 and at most the window, which is {policy.window_s:g} s"
+            )
+        self._kept, self._n_pushed, self._next = np.zeros(0, np.float32), 0, 0
+
+    def push(self, samples):
+        """Give the next samples (n,); yields (first sample, window of shape (T,)) for each window that is now whole."""
+        self._kept = np.concatenate([self._kept, samples])
+        self._n_pushed += len(samples)
+        first = self._n_pushed - len(self._kept)
+        while self._next + self._window <= self._n_pushed:
+            place = self._next - first
+            self._next += self._hop
+            yield self._next - self._hop, self._kept[place : place + self._window]
+        self._kept = self._kept[-self._window :].copy()
+
+    def end(self):
+        """Yields (first sample, samples) of the last window, or of all there was where that is less; or nothing."""
+        if self._n_pushed and not self._next:
+            yield 0, self._kept
+        elif self._n_pushed:
+            before = self._next - self._hop
+            for start in self._policy.starts(self._n_pushed - before, self._rate)[1:]:
+                yield before + start, self._kept

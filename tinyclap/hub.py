@@ -1,0 +1,213 @@
+"""Models on the Hugging Face hub: fetched, found in the cache, published. No torch is needed.
+
+Only files that execute nothing are fetched; the hub is asked once, and what is in the cache works without a network.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import tinyclap
+from tinyclap.errors import CheckpointError, ConfigError, DownloadError
+from tinyclap.runtime.folder import CONFIG
+from tinyclap.saved_folders import config_of, save_pretrained
+
+__all__ = ["cached_models", "fetch", "push_to_hub", "save_pretrained"]
+
+logger = logging.getLogger(__name__)
+
+# What is fetched from the hub: nothing that executes.
+ALLOWED = ("*.json", "*.safetensors", "*.onnx", "*.npz", "*.txt", "README.md", "MODEL_CARD.md")
+_COMMIT, _TIMEOUT_S = re.compile("[0-9a-f]{40}"), 10
+
+
+def fetch(repo_id, revision=None, local_files_only=False, cache_dir=None, force=()):
+    """Fetch a model from the hub, or find it in the cache.
+
+    Arguments
+    ---------
+    repo_id : str
+        ``owner/name``.
+    revision : str or None
+        Branch, tag or commit; None takes the main branch.
+    local_files_only : bool
+        Never ask the network; the environment's ``HF_HUB_OFFLINE=1`` says the same.
+    cache_dir : str or os.PathLike, optional
+        None takes the hub's own place (``HF_HUB_CACHE``, ``HF_HOME``).
+    force : sequence of str
+        Names of files to fetch again although they are there.
+
+    Returns
+    -------
+    pathlib.Path
+        A folder of the cache; nothing may be written there.
+
+    Raises
+    ------
+    DownloadError
+        The hub does not answer and the cache has no whole copy; there is no such model or revision; or it is no model
+        of this library.
+    ConfigError
+        huggingface_hub is not installed.
+
+    Notes
+    -----
+    The hub is asked once, for ten seconds at most, before anything else: its client would try each file five times. A
+    commit that is in the cache whole is not asked for. When the hub cannot be reached, an older copy in the cache does,
+    and a warning says so.
+    """
+    hub = _library()
+    options = {"repo_id": repo_id, "revision": revision, "cache_dir": cache_dir, "allow_patterns": list(ALLOWED)}
+    if _is_offline(local_files_only):
+        return _cached(hub, options, "no network is to be used (local_files_only, --offline or HF_HUB_OFFLINE)")
+    if _COMMIT.fullmatch(revision or "") and not force:
+        with contextlib.suppress(DownloadError):
+            return _cached(hub, options, "")
+    problem, names = _ask(hub, repo_id, revision)
+    if problem is not None:
+        folder = _cached(hub, options, problem)
+        logger.warning("%s: %s; the copy in the cache is used", repo_id, problem)
+        return folder
+    if CONFIG not in names:
+        raise DownloadError(f"{repo_id} on the hub has no {CONFIG}: it is no model of tinyclap")
+    try:
+        common = {"revision": revision, "cache_dir": cache_dir, "endpoint": _endpoint()}
+        config = hub.hf_hub_download(repo_id, CONFIG, force_download=CONFIG in force, **common)
+        config_of(Path(config), repo_id, DownloadError)
+        for name in set(force) - {CONFIG}:
+            hub.hf_hub_download(repo_id, name, force_download=True, **common)
+        return Path(hub.snapshot_download(**options, endpoint=_endpoint()))
+    except DownloadError:
+        raise
+    except Exception as error:  # the client's transport errors have no base that its versions share
+        raise DownloadError(
+            f"{repo_id}: the download broke off ({_first_line(error)}); run the same again, it goes on where it was"
+        ) from error
+
+
+def cached_models(cache_dir=None):
+    """The models of this library that the cache has.
+
+    Arguments
+    ---------
+    cache_dir : str or os.PathLike, optional
+        As in :func:`fetch`.
+
+    Returns
+    -------
+    list of (str, str, pathlib.Path)
+        ``owner/name``, commit and folder, sorted.
+    """
+    hub, found = _library(), []
+    try:
+        repos = hub.scan_cache_dir(cache_dir).repos
+    except hub.errors.CacheNotFound:
+        return []
+    for repo in repos:
+        for revision in repo.revisions:
+            with contextlib.suppress(CheckpointError):
+                config_of(revision.snapshot_path / CONFIG, repo.repo_id)
+                found.append((repo.repo_id, revision.commit_hash, revision.snapshot_path))
+    return sorted(found)
+
+
+def push_to_hub(model, repo_id, private=False, token=None, commit_message=None, metrics=()):
+    """Publish a model on the hub, with its card.
+
+    Arguments
+    ---------
+    model : tinyclap.sound_model.SoundModel
+    repo_id : str
+        ``owner/name``; made if it is missing.
+    private : bool
+        Of a repository that is made.
+    token : str or None
+        None takes ``HF_TOKEN``, or that of ``hf auth login``.
+    commit_message : str or None
+    metrics : sequence of str, os.PathLike or dict
+        As in :func:`save_pretrained`.
+
+    Returns
+    -------
+    str
+        The address of the commit.
+
+    Raises
+    ------
+    DownloadError
+        The hub does not answer or refuses: no token, no right, no such owner; or no network is to be used.
+    ConfigError
+        As in :func:`save_pretrained`, or huggingface_hub is not installed.
+    """
+    hub = _library()
+    if _is_offline(False):
+        raise DownloadError(f"{repo_id} cannot be published: HF_HUB_OFFLINE is set")
+    api = hub.HfApi(endpoint=_endpoint(), token=token, library_name="tinyclap", library_version=tinyclap.__version__)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = save_pretrained(model, Path(scratch) / "model", metrics, name=repo_id)
+        try:
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            done = api.upload_folder(
+                repo_id=repo_id, folder_path=folder, commit_message=commit_message or f"tinyclap {tinyclap.__version__}"
+            )
+        except Exception as error:  # as in fetch
+            raise DownloadError(
+                f"{repo_id} was not published ({_first_line(error)}); look at the name, the network, and the token: "
+                "hf auth login, or HF_TOKEN"
+            ) from error
+    return str(done)
+
+
+def _ask(hub, repo_id, revision):
+    """One question to the hub: (None, file names), or (why it cannot be reached, ())."""
+    api = hub.HfApi(endpoint=_endpoint(), library_name="tinyclap", library_version=tinyclap.__version__)
+    where = f"{repo_id} at revision {revision!r}" if revision else repo_id
+    try:
+        info = api.model_info(repo_id, revision=revision, timeout=_TIMEOUT_S)
+    except hub.errors.RevisionNotFoundError as error:
+        raise DownloadError(f"no {where} on the hub; look at the branches and tags on its page") from error
+    except hub.errors.RepositoryNotFoundError as error:
+        raise DownloadError(
+            f"no model {where} on the hub, or it is private or gated: look at the name, or log in (hf auth login)"
+        ) from error
+    except Exception as error:  # as in fetch
+        return f"the hub does not answer ({_first_line(error)})", ()
+    return None, [file.rfilename for file in info.siblings or ()]
+
+
+def _cached(hub, options, problem):
+    """The copy in the cache, if it is whole."""
+    try:
+        return Path(hub.snapshot_download(**options, local_files_only=True))
+    except (OSError, ValueError) as error:
+        revision = options["revision"] or "main"
+        raise DownloadError(
+            f"{options['repo_id']}: {problem}, and the cache has no whole copy of revision {revision!r}; while there "
+            f"is a network, run: tinyclap download {options['repo_id']}"
+        ) from error
+
+
+def _library():
+    try:
+        import huggingface_hub
+        import huggingface_hub.errors
+    except ImportError as error:
+        raise ConfigError(f"huggingface_hub is not installed ({error}); run: pip install 'tinyclap[hub]'") from error
+    return huggingface_hub
+
+
+def _is_offline(local_files_only):
+    words = ("1", "ON", "YES", "TRUE")
+    return local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in words
+
+
+def _endpoint():
+    """The hub's address where the environment names another than the public one, now."""
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

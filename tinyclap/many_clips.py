@@ -1,0 +1,249 @@
+"""Any number of recordings by one model: decoded, resampled and computed in threads, in order, in bounded memory.
+
+A clip is computed alone, whatever stands before and after it, so its result is that of the clip by itself. Needs numpy;
+no torch.
+"""
+
+import collections
+import copy
+import itertools
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from tinyclap.audio import probe
+from tinyclap.errors import AudioError, ConfigError
+
+_AHEAD = 2  # recordings begun for each worker: one in hand, one ready, so that a long one does not stop the others
+_FEW = 20  # recordings that are done before a bar is read
+_LOWEST_HZ, _HIGHEST_HZ = 1000, 1_000_000  # beyond these a header is damaged, and resampling would fill the memory
+
+
+def embed_many(model, sources, n_workers=None, on_error="raise", sample_rate_hz=None, longest_s=None):
+    """Embed recordings one by one, in threads.
+
+    Arguments
+    ---------
+    model : tinyclap.sound_model.SoundModel, or what computes behind one
+    sources : iterable of str, os.PathLike or numpy.ndarray
+        Paths, or clips of shape (T,) or (channels, T); taken as they are needed, so it may be endless.
+    n_workers : int or None
+        Threads, each with one clip, and one thread of the engine where the model was opened without a number of
+        them; None takes as many as there are cores for.
+    on_error : {"raise", "skip"}
+        At a recording that cannot be used: raise its AudioError, or give it in place of the row.
+    sample_rate_hz : int or None
+        Of arrays.
+    longest_s : float or None
+        Refuse recordings that are longer, in seconds, because a clip is held in memory whole.
+
+    Yields
+    ------
+    str, os.PathLike or numpy.ndarray
+        The source, in the order of `sources`.
+    numpy.ndarray, shape (D,), float32, or AudioError
+        The same as of the clip alone.
+
+    Raises
+    ------
+    AudioError
+        With ``on_error="raise"``: the first recording, in order, that cannot be used; all before it were given.
+    ConfigError
+        `n_workers` or `on_error` is none of these; or arrays without a rate.
+
+    Notes
+    -----
+    At most two clips a worker are in memory, and no more rows than these.
+    """
+    workers = _Workers(model)
+
+    def embed(source):
+        require_sane(source, longest_s)
+        return workers.mine()([source], sample_rate_hz, False)[0]
+
+    n_workers = workers.backend.usual_workers if n_workers is None else n_workers
+    return each_clip(embed, sources, n_workers, on_error)
+
+
+def embed_together(model, sources, sample_rate_hz=None, progress=None):
+    """The rows of recordings that fit into memory together.
+
+    Arguments
+    ---------
+    model, sample_rate_hz
+        As for :func:`embed_many`.
+    sources : sequence
+        As for :func:`embed_many`.
+    progress : bool or None
+        Show a bar; None shows one at a terminal, where there are more than a few.
+
+    Returns
+    -------
+    numpy.ndarray, shape (B, D), float32
+
+    Raises
+    ------
+    AudioError
+        There is no clip, or one cannot be used.
+    """
+    if not len(sources):
+        raise AudioError("the batch", "holds no clip; give at least one")
+    rows = embed_many(model, sources, sample_rate_hz=sample_rate_hz)
+    return np.stack([row for _, row in with_bar(rows, len(sources), progress)])
+
+
+def with_bar(results, total=None, progress=None):
+    """The same results, with a bar on standard error that counts them.
+
+    Arguments
+    ---------
+    results : iterable
+    total : int or None
+        How many there will be, where that is known.
+    progress : bool or None
+        Show it; None shows it at a terminal, where there are more than a few.
+
+    Returns
+    -------
+    iterable
+
+    Example
+    -------
+    >>> list(with_bar([1, 2], progress=False))
+    [1, 2]
+    """
+    if progress is None:
+        progress = sys.stderr is not None and sys.stderr.isatty() and (total is None or total > _FEW)
+    if not progress:
+        return results
+    from tqdm import tqdm
+
+    return tqdm(results, total=total, unit="clip", file=sys.stderr, mininterval=0.5)
+
+
+def each_clip(work, sources, n_workers=None, on_error="raise"):
+    """Do some work on each recording, in threads; results come in order.
+
+    Arguments
+    ---------
+    work : callable
+        ``work(source)`` → result; an AudioError that it raises belongs to its source alone.
+    sources : iterable
+    n_workers, on_error
+        As for :func:`embed_many`.
+
+    Yields
+    ------
+    object
+        The source.
+    object
+        Its result, or its AudioError.
+
+    Raises
+    ------
+    AudioError, ConfigError
+        As for :func:`embed_many`.
+
+    Example
+    -------
+    >>> list(each_clip(len, ["rain", "dog"], n_workers=2))
+    [('rain', 4), ('dog', 3)]
+    """
+    if on_error not in ("raise", "skip"):
+        raise ConfigError(f"on_error={on_error!r}; choose 'raise' or 'skip'")
+    n_workers = n_cores() if n_workers is None else n_workers
+    if int(n_workers) != n_workers or n_workers < 1:
+        raise ConfigError(f"the number of workers is a whole one above zero, not {n_workers!r}")
+    return _in_order(work, sources, int(n_workers), on_error)
+
+
+def _in_order(work, sources, n_workers, on_error):
+    sources, pending = enumerate(sources), collections.deque()
+    pool = ThreadPoolExecutor(n_workers, thread_name_prefix="clip")
+    try:
+        while True:
+            for index, source in itertools.islice(sources, _AHEAD * n_workers - len(pending)):
+                pending.append((source, pool.submit(_guarded, work, source, index)))
+            if not pending:
+                return
+            source, future = pending.popleft()
+            result = future.result()
+            if isinstance(result, AudioError) and on_error == "raise":
+                raise result
+            yield source, result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _guarded(work, source, index):
+    """The result of one source, or what is wrong with it; what is wrong with the program is raised."""
+    name = source if isinstance(source, (str, os.PathLike)) else f"clip {index} of the batch"
+    try:
+        return work(source)
+    except AudioError as error:
+        return AudioError(name, error.problem)
+    except MemoryError:
+        return AudioError(name, "needs more memory than there is; its header may be damaged, else cut it in parts")
+    except OSError as error:
+        return AudioError(name, f"cannot be read ({error.strerror or error}); look at the file's permissions and disk")
+
+
+def require_sane(source, longest_s=None):
+    """Refuse a recording whose header promises what no memory holds, before it is decoded.
+
+    Arguments
+    ---------
+    source : str, os.PathLike or numpy.ndarray
+        Arrays pass.
+    longest_s : float or None
+        The longest that is taken, in seconds.
+
+    Raises
+    ------
+    AudioError
+        It cannot be read, its sample rate is none, or it is longer than `longest_s`.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        return
+    info = probe(source)
+    if not _LOWEST_HZ <= info.sample_rate_hz <= _HIGHEST_HZ:
+        raise AudioError(
+            source, f"has a sample rate of {info.sample_rate_hz} Hz in its header, which is damaged; fetch it again"
+        )
+    if longest_s is not None and info.duration_s > longest_s:
+        raise AudioError(
+            source,
+            f"is {info.duration_s / 60:.0f} minutes long, more than {longest_s / 60:g}, and a clip is held in memory "
+            "whole; use tinyclap listen, or cut it in parts",
+        )
+
+
+def n_cores():
+    """How many cores this process may use: int."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Workers:
+    """The model as each thread uses it: with one thread of the engine, and by itself where the engine wants that."""
+
+    def __init__(self, model):
+        self.model, self.backend = model, getattr(model, "backend", model)
+        self._of_thread, self._lock = threading.local(), threading.Lock()
+
+    def mine(self):
+        """The calling thread's own ``embed(sources, sample_rate_hz, progress)`` → rows (B, D)."""
+        if not hasattr(self._of_thread, "embed"):
+            with self._lock:  # engines compile one graph at a time
+                self._of_thread.embed = self._made()
+        return self._of_thread.embed
+
+    def _made(self):
+        backend = self.backend.for_worker()
+        if self.model is self.backend:
+            return backend.embed_many
+        twin = copy.copy(self.model)
+        twin.backend = backend
+        return twin.embed

@@ -1,0 +1,221 @@
+"""The text side of an exported folder: class names and sentences to vectors that sounds are compared with. No torch.
+
+Two kinds: ``"embedding"``, a text tower that shares a space with the sounds, and ``"tag_space"``, a sentence encoder
+whose sentences are soft choices among a tagger's labels, as :mod:`tinyclap.teachers.tag_text` has it.
+"""
+
+import numpy as np
+
+from tinyclap.errors import CheckpointError
+from tinyclap.runtime.audio_model import unit_rows
+from tinyclap.runtime.folder import checked_file
+from tinyclap.runtime.session import OnnxRuntimeSession
+from tinyclap.runtime.word_pieces import WordPieces
+from tinyclap.word_ids import WordIds
+
+TEXT_GRAPH, VOCABULARY, TAG_SPACE = "text.onnx", "text_vocabulary.txt", "tag_space.npz"
+_BATCH_SIZE = 64
+
+
+def open_text_side(folder, config, n_threads=None):
+    """Open the text side of an exported folder.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+    config : dict
+        Its ``config.json``; ``config["text"]`` says what there is.
+    n_threads : int or None
+        Threads of one pass; None takes all cores.
+
+    Returns
+    -------
+    TextSide
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or changed, or the kind is one of a later version.
+    """
+    about = config["text"]
+    if about["kind"] not in ("embedding", "tag_space"):
+        raise CheckpointError(f"{folder}: a text side of the kind {about['kind']!r}; install a later tinyclap")
+    tower = TextTower(
+        OnnxRuntimeSession(checked_file(folder, config, about["graph"]), "fp32", n_threads, level="basic"),
+        tokenizer_of(about, checked_file(folder, config, about["vocabulary"]) if "vocabulary" in about else None),
+    )
+    space = None
+    if about["kind"] == "tag_space":
+        with np.load(checked_file(folder, config, about["tag_space"])) as content:
+            space = TagSpace(**content, temperature=about["temperature"], prior_floor=about["prior_floor"])
+    return TextSide(tower, about, space)
+
+
+class TextSide:
+    """Class names → the vectors that sounds are compared with; made by :func:`open_text_side`.
+
+    Arguments
+    ---------
+    tower : TextTower
+    about : dict
+        ``config["text"]``.
+    space : TagSpace or None
+        None where sentences and sounds share the tower's own space.
+
+    Attributes
+    ----------
+    default_templates : tuple of str
+    score_kind : {"cosine", "sqrt_dot"}
+    identity : dict
+        ``name`` and ``sha256`` of the weights that it was made of.
+    """
+
+    def __init__(self, tower, about, space=None):
+        self.tower, self._space, self._kept = tower, space, about.get("kept")
+        self.default_templates, self.identity = tuple(about["templates"]), about["identity"]
+        self.score_kind = "cosine" if space is None else "sqrt_dot"
+
+    def embed_classes(self, prompts):
+        """One vector a class; a class's prompts are averaged as sentences.
+
+        Arguments
+        ---------
+        prompts : list of list of str, N × K
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, D), float32
+            Unit rows where scores are cosines; in a tag space ≥ 0, see :class:`TagSpace`.
+        """
+        rows = self.tower([prompt for of_class in prompts for prompt in of_class])
+        ends = np.cumsum([len(of_class) for of_class in prompts])[:-1]
+        rows = unit_rows(np.stack([part.mean(axis=0) for part in np.split(rows, ends)]))
+        if self._space is not None:
+            rows = self._space(rows)
+        if self._kept is not None:
+            rows = rows[:, self._kept] if self._space is not None else unit_rows(rows[:, self._kept])
+        return rows
+
+    def embed_text(self, texts):
+        """Sentences, each as it stands → (N, D), float32."""
+        return self.embed_classes([[text] for text in texts])
+
+
+class TagSpace:
+    """Sentences' vectors as soft choices among a tagger's labels.
+
+    Arguments
+    ---------
+    readings : numpy.ndarray, shape (R, E)
+        Unit vectors of the labels and of their parts.
+    owners : numpy.ndarray, shape (R,), int
+        The label of each reading, ascending; every label has one at least.
+    prior : numpy.ndarray, shape (K,)
+        Mean probability of each label over unlabelled clips; of length 0 if there is none.
+    temperature, prior_floor : float
+        See :class:`tinyclap.teachers.tag_text.TagSpaceText`.
+
+    Example
+    -------
+    >>> space = TagSpace(np.eye(2), np.array([0, 1]), np.array([0.0, 0.24]), temperature=1.0, prior_floor=0.01)
+    >>> space(np.array([[1.0, 1.0]], np.float32)).tolist()
+    [[5.0, 1.0]]
+    """
+
+    def __init__(self, readings, owners, prior, temperature, prior_floor):
+        self._readings, self._temperature = readings.astype(np.float32), temperature
+        self._starts = np.searchsorted(owners, np.arange(owners[-1] + 1))
+        self._weights = 1 / np.sqrt(prior + prior_floor) if len(prior) else np.ones(len(self._starts))
+
+    def __call__(self, rows):
+        """Unit vectors of sentences (N, E) → (N, K), float32, ≥ 0: probabilities of labels over √(prior + floor)."""
+        best = np.maximum.reduceat(rows @ self._readings.T, self._starts, axis=1)
+        powers = np.exp((best - best.max(axis=1, keepdims=True)) / self._temperature)
+        return (powers / powers.sum(axis=1, keepdims=True) * self._weights).astype(np.float32)
+
+
+class TextTower:
+    """Texts → vectors.
+
+    Arguments
+    ---------
+    session : tinyclap.runtime.session.OnnxRuntimeSession
+        ``input_ids`` and ``attention_mask`` (N, L) to ``embedding`` (N, E).
+    tokenizer : callable
+        list of str → list of list of int; has ``pad_id``.
+    """
+
+    def __init__(self, session, tokenizer):
+        self._session, self._tokenizer = session, tokenizer
+
+    def __call__(self, texts):
+        """Embed texts.
+
+        Arguments
+        ---------
+        texts : list of str, N of them
+            What occurs twice is computed once.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, E), float32
+            Unit rows.
+        """
+        different = list(dict.fromkeys(texts))
+        tokens = self._tokenizer(different)
+        # those of about one length go together, without each other's padding
+        order = sorted(range(len(different)), key=lambda index: len(tokens[index]))
+        rows = {}
+        for first in range(0, len(order), _BATCH_SIZE):
+            part = order[first : first + _BATCH_SIZE]
+            found = self._session.run(padded([tokens[index] for index in part], self._tokenizer.pad_id))[0]
+            rows.update(zip((different[index] for index in part), found, strict=True))
+        return np.stack([rows[text] for text in texts])
+
+
+def padded(tokens, pad_id):
+    """What a text graph takes: dict of ``input_ids`` and ``attention_mask``, both (N, L) int64.
+
+    Arguments
+    ---------
+    tokens : list of list of int, N of them
+    pad_id : int
+
+    Example
+    -------
+    >>> {name: array.tolist() for name, array in padded([[7], [8, 9]], 0).items()}
+    {'input_ids': [[7, 0], [8, 9]], 'attention_mask': [[1, 0], [1, 1]]}
+    """
+    ids = np.full((len(tokens), max(map(len, tokens))), pad_id, np.int64)
+    mask = np.zeros_like(ids)
+    for row, numbers in enumerate(tokens):
+        ids[row, : len(numbers)], mask[row, : len(numbers)] = numbers, 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def tokenizer_of(about, vocabulary):
+    """The tokenizer of a text graph.
+
+    Arguments
+    ---------
+    about : dict
+        ``config["text"]``.
+    vocabulary : pathlib.Path or None
+        The file of its vocabulary; None where words are known by their hash.
+
+    Returns
+    -------
+    WordIds or WordPieces
+
+    Raises
+    ------
+    CheckpointError
+        A kind of a later version, or a file that is no vocabulary.
+    """
+    if about["tokenizer"] == "hashed words":
+        return WordIds(None, about["max_tokens"], about["n_buckets"])
+    if about["tokenizer"] == "words":
+        return WordIds(vocabulary.read_text(encoding="utf-8").splitlines(), about["max_tokens"])
+    if about["tokenizer"] != "wordpiece":
+        raise CheckpointError(f"a tokenizer of the kind {about['tokenizer']!r}; install a later tinyclap")
+    return WordPieces(vocabulary, about["max_tokens"])

@@ -1,0 +1,131 @@
+"""What a file of weights holds, by the names and shapes of its tensors: whose it is, how many numbers, what it weighs.
+
+A safetensors file is known by its header, without torch; other files are read by :mod:`tinyclap.checkpoints`, which
+executes nothing in them.
+"""
+
+import json
+import math
+from pathlib import Path
+
+from tinyclap.errors import CheckpointError
+
+# Published networks by how the names of their tensors begin, all of them; those that say more come first.
+_KNOWN = (
+    ("msclap2022", ("audio_encoder.base.conv_block1.", "caption_encoder.base."), "Microsoft CLAP 2022", "MS-PL"),
+    (
+        "effb2-trm",
+        ("model.model.encoder.backbone.eff_net.",),
+        "EfficientNet-B2 captioner (wsntxxn/AudioCaption)",
+        "not stated",
+    ),
+    ("wavcaps-htsat-bart", ("encoder.audio_enc.", "decoder.model."), "WavCaps HTSAT-BART captioner", "not stated"),
+    ("tinyclap-student", ("base._layers.1._layers.0.", "projection."), "a tinyCLAP student", "not stated"),
+    ("efficientat-mn", ("features.0.0.", "classifier.2."), "EfficientAT mn, a tagger of AudioSet's 527 labels", "MIT"),
+)
+_WRAPPER = "module."  # what torch's parallel wrapper puts before every name
+_HEADER_LIMIT = 100 << 20
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids")
+
+
+def read_shapes(path):
+    """Names, shapes and types of the tensors of a file of weights.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        ``.safetensors``, or what ``torch.save`` wrote.
+
+    Returns
+    -------
+    dict of str to (list of int, str)
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, cut short, or holds no weights alone.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return _read_header(path)
+    from tinyclap.checkpoints import read_state_dict
+
+    state = read_state_dict(path)
+    return {name: (list(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for name, tensor in state.items()}
+
+
+def _read_header(path):
+    """The header of a safetensors file: its length in 8 bytes, then JSON (the format's own description, 2023)."""
+    try:
+        with open(path, "rb") as stream:
+            n_bytes = int.from_bytes(stream.read(8), "little")
+            if not 0 < n_bytes <= min(_HEADER_LIMIT, path.stat().st_size - 8):
+                raise ValueError(f"its header would have {n_bytes:,} bytes")
+            header = json.loads(stream.read(n_bytes))
+        header.pop("__metadata__", None)
+        ends = [entry["data_offsets"][1] for entry in header.values()]
+        lacking = 8 + n_bytes + max(ends, default=0) - path.stat().st_size
+        if lacking > 0:
+            raise ValueError(f"{lacking:,} bytes are lacking at its end")
+        return {name: (entry["shape"], entry["dtype"]) for name, entry in header.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: cut short, or no safetensors file ({error}); fetch it again") from error
+
+
+def recognise(names):
+    """Which published network tensors of these names belong to.
+
+    Arguments
+    ---------
+    names : sequence of str
+
+    Returns
+    -------
+    dict or None
+        ``name`` (for :func:`tinyclap.load_published`), ``what``, ``licence``; None where it is none of them.
+
+    Example
+    -------
+    >>> recognise(["features.0.0.weight", "classifier.2.weight"])["name"]
+    'efficientat-mn'
+    """
+    names = [name.removeprefix(_WRAPPER) for name in names]
+    for known, beginnings, what, licence in _KNOWN:
+        if all(any(name.startswith(beginning) for name in names) for beginning in beginnings):
+            return {"name": known, "what": what, "licence": licence}
+    return None
+
+
+def summary(shapes):
+    """How many tensors and numbers a file holds, by type and by the first word of their names.
+
+    Arguments
+    ---------
+    shapes : dict of str to (list of int, str)
+        From :func:`read_shapes`.
+
+    Returns
+    -------
+    dict
+        ``n_tensors``, ``n_numbers``, ``n_parameters`` (without buffers, which training does not move), ``types`` and
+        ``parts``: numbers by type, and by the first word of the name.
+
+    Example
+    -------
+    >>> summary({"head.weight": ([2, 3], "F32"), "norm.running_mean": ([3], "F32")})
+    {'n_tensors': 2, 'n_numbers': 9, 'n_parameters': 6, 'types': {'F32': 9}, 'parts': {'head': 6, 'norm': 3}}
+    """
+    types, parts, n_parameters = {}, {}, 0
+    for name, (shape, kind) in shapes.items():
+        n_numbers = math.prod(shape)
+        first = name.removeprefix(_WRAPPER).split(".")[0]
+        types[kind] = types.get(kind, 0) + n_numbers
+        parts[first] = parts.get(first, 0) + n_numbers
+        n_parameters += n_numbers * (name.split(".")[-1] not in _BUFFERS)
+    return {
+        "n_tensors": len(shapes),
+        "n_numbers": sum(types.values()),
+        "n_parameters": n_parameters,
+        "types": types,
+        "parts": parts,
+    }
