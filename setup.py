@@ -34,6 +34,13 @@ EXTRAS = {
     "scale": ["ray[data]>=2.60"],
     # 2.26 ends the process when onnxruntime is imported after it
     "search": ["usearch>=2.25,<2.26"],
+    # models on the Hugging Face hub: fetched, cached, published
+    "hub": ["huggingface_hub>=1"],
+    # tinyclap.adapters.sklearn, and the training of probes
+    "sklearn": ["scikit-learn>=1.4"],
+    "microphone": ["sounddevice>=0.4"],
+    # tests and pictures of the browser page, with the Chromium that the system has
+    "browser": ["playwright>=1.50"],
     # the peers that benchmarks/ compares with
     "benchmarks": ["torchlibrosa>=0.1.0"],
     "dev": ["pytest>=8", "ruff>=0.12", "pre-commit>=4", "codespell>=2.3"],
@@ -48,6 +55,8 @@ setup(
     author="The tinyclap authors",
     license="Apache-2.0",
     packages=find_packages(include=["tinyclap", "tinyclap.*"]),
+    # the models that come with the package: no code, so no package of their own
+    package_data={"tinyclap": ["shipped_models/*/*", "shipped_models/*/banks/*"]},
     python_requires=">=3.11",
     install_requires=["numpy>=1.26", "soundfile>=0.12.1", "soxr>=0.5", "tqdm>=4.66"],
     extras_require=EXTRAS,

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""An hour of audio heard by `tinyclap listen`: the same timeline whatever the pieces, memory, speed, and how good it is.
+"""An hour heard by `tinyclap listen`: the same timeline whatever the pieces, memory, speed, and how good it is.
 
     python benchmarks/listen_hour.py --esc50 /data/ESC-50-master [--urbansound8k /data/UrbanSound8K] [--model NAME]
 
-The hour is a bed of soft pink noise with clips at known places: of ESC-50's fold 5 (heard by no training of the shipped
-model), and between them clips of UrbanSound8K's fold 2 whose classes nobody listens for. Without --esc50 the sounds are
-synthesised. The command hears it as a file in pieces of 0.1, 1 and 60 s, and through a pipe that is written in pieces of
-odd sizes; the CSV files are compared byte for byte. Then the stored scores are read with other thresholds, and events
-are compared with the known places. The record is written to --output.
+The hour is a bed of soft pink noise with clips at known places: of ESC-50's fold 5, of which the shipped model's
+background of ordinary sound has none, and between them clips of UrbanSound8K's fold 2 whose classes nobody listens for.
+Without --esc50 the sounds are synthesised. The command hears it as a file in pieces of 0.1, 1 and 60 s, and through a
+pipe that is written in pieces of odd sizes; the CSV files are compared byte for byte. Then the stored scores are read
+with other thresholds, and events are compared with the known places. The record is written to --output.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from data_prep.signals import colored_noise
 RATE = 44100
 COLLAR_S = 1.0
 DISTRACTORS = ("air_conditioner", "children_playing", "drilling", "engine_idling", "jackhammer", "street_music")
-RATES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+RATES = (0.001, 0.002, 0.005, 0.01, 0.02)
 SHARES = (0.3, 0.5, 0.7, 0.9)
 
 
@@ -96,7 +96,9 @@ def heard(command, out, stdin_file=None):
     began, memory = time.perf_counter(), []
     with open(out, "w", encoding="utf-8") as file:
         pipe = subprocess.PIPE if stdin_file else subprocess.DEVNULL
-        process = subprocess.Popen(command, stdin=pipe, stdout=file, stderr=subprocess.PIPE)
+        path = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": path}
+        process = subprocess.Popen(command, stdin=pipe, stdout=file, stderr=subprocess.PIPE, env=environment)
         if stdin_file:
             threading.Thread(target=_feed, args=(stdin_file, process.stdin), daemon=True).start()
         while process.poll() is None:
@@ -182,11 +184,10 @@ def qualities(model, content, places, duration_s):
     if rows is not None:
         ordinary = model.score_rows(rows, model.label_vectors(names)[1])
         for rate in RATES:
-            if rate * len(rows) >= 1:
-                limits = false_alarm_thresholds(ordinary, rate)
-                for exclusive in (False, True):
-                    found = events_of(content, limits, duration_s, exclusive=exclusive, **smooth)
-                    result[f"false alarms {rate}{', exclusive' * exclusive}"] = quality(found, places, duration_s)
+            limits = false_alarm_thresholds(ordinary, rate, positive=model.score_kind == "sqrt_dot")
+            for exclusive in (False, True):
+                found = events_of(content, limits, duration_s, exclusive=exclusive, **smooth)
+                result[f"false alarms {rate}{', exclusive' * exclusive}"] = quality(found, places, duration_s)
     if "temperature" in model.config.get("calibration", {}):
         shares = dict(content, scores=model.probabilities(content["scores"]))
         for share in SHARES:
@@ -204,6 +205,7 @@ def main():
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/listen_hour.json"))
     parser.add_argument("--folder", help="keep recording and timelines here (default: a folder that is removed)")
+    parser.add_argument("--page", type=Path, help="rewrite the block table:listen_hour of this page")
     options = parser.parse_args()
     if options.esc50:
         clips = real_clips(options.esc50, options.urbansound8k)
@@ -215,8 +217,40 @@ def main():
         record = measure(Path(options.folder or scratch), clips, options)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if options.page:
+        write_page(options.page, record)
     print(json.dumps(record, indent=1))
     return 0 if record["all_equal"] else 1
+
+
+def page_table(record):
+    """The record as the tables of a page."""
+    lines = ["| heard as | timeline | real-time factor | resident MB at 25, 50, 75, 95 % |", "|---|---|---|---|"]
+    for name, run in record["runs"].items():
+        memory = ", ".join(f"{mb:.0f}" for mb in run["resident_mb"].values())
+        lines.append(f"| {name} | sha256 {run['sha256'][:8]}… | {record['real_time_factor'][name]:.4f} | {memory} |")
+    lines += ["", "| heard is | events | F1 of seconds | precision | recall | F1 of beginnings | false s an hour |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for name, row in record["quality"].items():
+        lines.append(
+            f"| {name} | {row['n_events']} | {row['second_f1']:.3f} | {row['second_precision']:.3f} | "
+            f"{row['second_recall']:.3f} | {row['onset_f1']:.3f} | {row['false_seconds_per_hour']} |"
+        )
+    lines += [
+        "",
+        f"{record['n_places']} clips of {record['n_labels']} labels in {record['hours']:g} h; {record['model']}.",
+    ]
+    return "\n".join(lines)
+
+
+def write_page(page, record):
+    """Rewrite the block of a page that has this table."""
+    begin, end = "<!-- table:listen_hour -->\n", "<!-- end -->"
+    before, found, rest = page.read_text("utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"{page} has no block {begin.strip()} … {end}")
+    page.write_text(f"{before}{begin}{page_table(record)}\n{end}{after}", encoding="utf-8")
 
 
 def measure(folder, clips, options):

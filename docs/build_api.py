@@ -57,6 +57,11 @@ Every public function and class, from its docstring. Shape letters: B clips, T s
 dimensions of the shared embedding, C channels or features, L tokens, N classes.
 """
 SECTIONS = ("Arguments", "Attributes", "Returns", "Yields", "Raises", "Notes", "Example", "Source", "Shape")
+# names under which the package itself gives what is defined elsewhere
+ALSO = {
+    "tinyclap.from_pretrained": "tinyclap.pretrained.from_pretrained",
+    "tinyclap.load_published": "tinyclap.published.load_published",
+}
 NAMED = ("Arguments", "Attributes")
 ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):`~?([\w.]+)`")
 
@@ -121,6 +126,7 @@ def prose(lines, index, page):
 def link(name, index, page):
     """A name of the package as a link to where it is described, or as code."""
     shown = f"`{name}`"
+    name = ALSO.get(name, name)
     if name not in index:
         return shown
     place = "" if index[name] == page else f"{index[name]}.md"

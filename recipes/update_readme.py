@@ -167,7 +167,7 @@ def ladder_speed():
 
 
 def speed():
-    """The ratios that the README shows."""
+    """The ratios that the page of results shows."""
     return bench_report.summary(bench_report.read_records(BENCHMARKS))
 
 

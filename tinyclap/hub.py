@@ -84,7 +84,7 @@ def fetch(repo_id, revision=None, local_files_only=False, cache_dir=None, force=
         raise
     except Exception as error:  # the client's transport errors have no base that its versions share
         raise DownloadError(
-            f"{repo_id}: the download broke off ({_first_line(error)}); run the same again, it goes on where it was"
+            f"{repo_id}: the download broke off ({_first_line(error)}); run the same again: what is finished stays"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What a model, a file of weights, a label bank or a search index is: what it costs, where it comes from, what it scored.
+"""What a model, a file of weights, a label bank or a search index is: what it costs, whence it comes, what it scored.
 
 Torch is imported only to count a checkpoint's MACs and to read what ``torch.save`` wrote.
 """

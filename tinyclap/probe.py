@@ -49,7 +49,7 @@ class Probe:
     def __init__(self, model, classes, weights, bias, note=None):
         self.model, self.classes, self.note = model, [str(name) for name in classes], dict(note or {})
         self.weights, self.bias = np.asarray(weights, np.float32), np.asarray(bias, np.float32)
-        expected = (len(self.classes), model.embed_dim)
+        expected = (len(self.classes), n_columns(model))
         if self.weights.shape != expected or self.bias.shape != expected[:1]:
             raise ConfigError(
                 f"the probe's weights are {self.weights.shape}; {expected[0]} classes on {model.name} need {expected}: "
@@ -157,7 +157,21 @@ def train_probe(model, audio, names, sample_rate_hz=None, strength=None, groups=
 
 
 def fit_probe(model, features, names, strength=None, groups=None):
-    """As :func:`train_probe`, of features (B, D) that :func:`probe_features` made."""
+    """As :func:`train_probe`, of embeddings that are there.
+
+    Arguments
+    ---------
+    model : tinyclap.sound_model.SoundModel
+    features : numpy.ndarray, shape (B, D)
+        What :func:`probe_features` made of them.
+    names : numpy.ndarray of str, shape (B,)
+    strength, groups
+        As in :func:`train_probe`.
+
+    Returns
+    -------
+    Probe
+    """
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
@@ -208,6 +222,11 @@ def load_probe(source, **options):
     with np.load(path) as content:
         kept = {key: value for key, value in note.items() if key not in ("file", "sha256", "classes")}
         return Probe(model, content["classes"].tolist(), content["weights"], content["bias"], kept)
+
+
+def n_columns(model):
+    """Columns of a model's embeddings: a tagger's are the probabilities of its tags."""
+    return len(model.backend.tags) if model.kind == "tagger" else model.embed_dim
 
 
 def probe_features(rows, score_kind):

@@ -145,7 +145,7 @@ class SearchIndex:
         ConfigError, AudioError
             As for `search`.
         """
-        self._files.require_model(model_identity(model))
+        self._files.require_model(index_identity(model))
         is_path = isinstance(query, os.PathLike) or (isinstance(query, str) and _names_recording(query))
         if isinstance(query, str) and not is_path:
             # a model without a text side knows its own labels
@@ -232,7 +232,7 @@ def opened_for_update(folder, model, dtype="float16"):
     CheckpointError
         The index is damaged.
     """
-    folder, identity = Path(folder), model_identity(model)
+    folder, identity = Path(folder), index_identity(model)
     if (folder / INDEX).is_file():
         files = IndexFolder.open(folder)
         files.require_model(identity)
@@ -248,7 +248,7 @@ def folders_of(words):
     return [word for word in words if os.path.isdir(word)]
 
 
-def model_identity(model):
+def index_identity(model):
     """What says that two models give the same embeddings: dict of ``name``, ``sha256``, ``score``, ``embed_dim``.
 
     Arguments

@@ -129,6 +129,16 @@ class _NumpyText:
         self._teacher = teacher
         self.default_templates, self.score_kind = tuple(teacher.default_templates), teacher.score_kind
 
+    @functools.cached_property
+    def identity(self):
+        """``name`` and ``sha256`` of the text tower's weights; empty where they cannot be told."""
+        from tinyclap.export.text_side import text_identity
+
+        try:
+            return text_identity(self._teacher)
+        except ConfigError:
+            return {}
+
     def embed_classes(self, prompts):
         """One row a class: list of list of str, N × K → (N, D), float32."""
         with torch.inference_mode():

@@ -18,7 +18,11 @@ export class AudioModel {
     model.graph = await openGraph(folder + config.graphs.fp32);
     const { labels, tags } = await fetchJson(`${folder}labels.json`);
     [model.labels, model.tags] = [labels, tags];
-    model.labelRows = labels.length ? rowsOf((await readNpz(await fetchBytes(`${folder}label_vectors.npz`))).vectors) : [];
+    model.labelRows = [];
+    if (labels.length) {
+      const arrays = await readNpz(await fetchBytes(`${folder}label_vectors.npz`));
+      model.labelRows = rowsOf(arrays.vectors);
+    }
     return model;
   }
 
@@ -26,9 +30,9 @@ export class AudioModel {
     [this.folder, this.config, this.rateHz] = [folder, config, config.sample_rate_hz];
   }
 
-  /** SHA-256 of the graph: what a label bank names as the model that it was compiled for. */
-  get sha256() {
-    return this.config.files[this.config.graphs.fp32];
+  /** By what label banks know the model: SHA-256 of its graph, and of the weights that it was made of. */
+  get sha256s() {
+    return [this.config.files[this.config.graphs.fp32], this.config.provenance.weights_sha256].filter(Boolean);
   }
 
   /** The clip at the model's own rate: Float32Array. */
@@ -51,7 +55,8 @@ export class AudioModel {
       }
       onProgress((index + 1) / windows.length);
     }
-    return this.compared(Object.fromEntries(Object.entries(found).map(([name, rows]) => [name, this.mean(name, rows)])));
+    const means = Object.entries(found).map(([name, rows]) => [name, this.mean(name, rows)]);
+    return this.compared(Object.fromEntries(means));
   }
 
   /** Every output of one window: rows by name. */
@@ -78,7 +83,7 @@ export class AudioModel {
     return scores(row, vectors, this.config.score);
   }
 
-  /** Log-mel columns of a clip, thinned to a picture: {columns: Float32Array[], nBands}, or null without a front end. */
+  /** Log-mel of a clip, thinned to a picture: {columns: Float32Array[], nBands}, or null without a front end. */
   async picture(wav) {
     if (!this.config.graphs.front_end) return null;
     this.frontEnd ??= await openGraph(this.folder + this.config.graphs.front_end);

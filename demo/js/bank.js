@@ -3,6 +3,8 @@ import { PageError } from "./errors.js";
 import { rowsOf } from "./maths.js";
 import { readNpz } from "./npz.js";
 
+const FORMAT = 1;
+
 /**
  * Read a bank.
  * @param {string} name - of the file: its ending says how it is written
@@ -12,28 +14,28 @@ import { readNpz } from "./npz.js";
  * @throws {PageError} no bank, or one of another model
  */
 export async function readBank(name, bytes, model) {
-  const bank = name.endsWith(".json") ? fromJson(name, bytes) : await fromNpz(name, bytes);
-  if (bank.modelSha256 !== model.sha256) {
-    throw new PageError(`${name} was compiled for ${bank.model || "another model"}, and this page runs ${model.sha256.slice(0, 12)}…`);
+  const { facts, labels, vectors } = name.endsWith(".json") ? fromJson(name, bytes) : await fromNpz(name, bytes);
+  if (facts.format !== FORMAT) throw new PageError(`${name} is a bank of another format; compile it again`);
+  const known = [facts.model_sha256, facts.weights_sha256].filter((sha256) => sha256 && model.sha256s.includes(sha256));
+  if (known.length === 0) {
+    throw new PageError(`${name} was compiled for ${facts.model}, and this page runs another model; compile it again`);
   }
-  return [bank.labels, bank.vectors];
+  return [labels, vectors];
 }
 
 function fromJson(name, bytes) {
-  let content;
+  let facts;
   try {
-    content = JSON.parse(new TextDecoder().decode(bytes));
+    facts = JSON.parse(new TextDecoder().decode(bytes));
   } catch (error) {
     throw new PageError(`${name} is not readable as JSON (${error.message})`);
   }
-  const { labels, vectors, model, model_sha256: modelSha256 } = content;
-  if (!labels || !vectors) throw new PageError(`${name} is no label bank: it has no labels or no vectors`);
-  return { labels, vectors: vectors.map((row) => Float32Array.from(row)), model, modelSha256 };
+  if (!facts.labels || !facts.vectors) throw new PageError(`${name} is no label bank`);
+  return { facts, labels: facts.labels, vectors: facts.vectors.map((row) => Float32Array.from(row)) };
 }
 
 async function fromNpz(name, bytes) {
-  const arrays = await readNpz(bytes);
-  if (!arrays.labels || !arrays.vectors) throw new PageError(`${name} is no label bank: it has no labels or no vectors`);
-  const [model, modelSha256] = ["model", "model_sha256"].map((key) => arrays[key]?.data[0]);
-  return { labels: arrays.labels.data, vectors: rowsOf(arrays.vectors), model, modelSha256 };
+  const { about, labels, vectors } = await readNpz(bytes);
+  if (!about || !labels || !vectors) throw new PageError(`${name} is no label bank`);
+  return { facts: JSON.parse(about.data[0]), labels: labels.data, vectors: rowsOf(vectors) };
 }

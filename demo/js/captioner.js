@@ -40,7 +40,8 @@ export class Captioner {
     const frames = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
     parts.reduce((at, part) => (frames.set(part, at), at + part.length), 0);
     const nFrames = frames.length / width;
-    const results = await this.memory.run({ frames: floats(frames, [1, nFrames, width]), n_frames: wholes([nFrames], [1]) });
+    const given = { frames: floats(frames, [1, nFrames, width]), n_frames: wholes([nFrames], [1]) };
+    const results = await this.memory.run(given);
     return this.memory.outputNames.slice(1).map((name) => results[name]);
   }
 
@@ -49,7 +50,8 @@ export class Captioner {
     const { n_words: nWords, n_layers: nLayers, n_heads: nHeads, width, pad_id: padId } = this.config.decoder;
     const names = this.step.inputNames.filter((name) => /^(said_|asked_|told_|bias_)/.test(name));
     const rule = new BeamRule(this.config.decoder.end_id, beam, maxWords);
-    const fixed = { banned: floats(new Float32Array(nWords), [nWords]), ranks: wholes([...Array(beam).keys()], [beam]) };
+    const ranks = wholes([...Array(beam).keys()], [beam]);
+    const fixed = { banned: floats(new Float32Array(nWords), [nWords]), ranks };
     let [rows, lastIds, running, masks] = [[0], [this.config.decoder.start_id], [0], [[0]]];
     let said = Array.from({ length: 2 * nLayers }, () => floats([], [1, nHeads, 0, width / nHeads]));
     for (;;) {

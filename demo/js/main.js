@@ -91,7 +91,8 @@ async function take(clip, name) {
   at("caption").textContent = "";
   drawWaveform(at("waveform"), clip.samples);
   const seconds = clip.samples.length / clip.rateHz;
-  at("about").textContent = `${name}: ${seconds.toFixed(2)} s, ${clip.rateHz} Hz, ${clip.nChannels} channel(s), ${clip.coding}`;
+  const shape = `${seconds.toFixed(2)} s, ${clip.rateHz} Hz, ${clip.nChannels} channel(s)`;
+  at("about").textContent = `${name}: ${shape}, ${clip.coding}`;
   const begin = performance.now();
   const result = await thread.call("analyse", clip, (share) => say(`Listening … ${percent(share)}`));
   at("mel").hidden = !result.picture;
@@ -156,6 +157,13 @@ async function stopMicrophone() {
   return take(clip, "Microphone");
 }
 
+/** The file of an input, which then forgets it: the same file chosen again is a choice, too. */
+function chosenFile(input) {
+  const [file] = input.files;
+  input.value = "";
+  return file;
+}
+
 function onDrop(event) {
   event.preventDefault();
   at("drop").classList.remove("over");
@@ -168,12 +176,12 @@ document.addEventListener("dragover", (event) => {
 });
 document.addEventListener("dragleave", () => at("drop").classList.remove("over"));
 document.addEventListener("drop", onDrop);
-at("file").addEventListener("change", ({ target }) => takeFile(target.files[0]));
+at("file").addEventListener("change", ({ target }) => takeFile(chosenFile(target)));
 at("microphone").addEventListener("click", () => tried(toggleMicrophone));
 at("bank").addEventListener("change", () => choose());
 at("apply").addEventListener("click", () => choose());
 at("bank-file").addEventListener("change", async ({ target }) => {
-  const [file] = target.files;
+  const file = chosenFile(target);
   if (file) await choose({ kind: "file", name: file.name, bytes: await file.arrayBuffer() });
 });
 at("describe").addEventListener("click", () => tried(async () => {

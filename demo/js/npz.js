@@ -73,7 +73,7 @@ function texts(codes, width, size) {
   return Array.from({ length: size }, (_, index) => {
     const row = Array.from(codes.subarray(index * width, (index + 1) * width));
     while (row.length && row[row.length - 1] === 0) row.pop();
-    return String.fromCodePoint(...row);
+    return row.map((code) => String.fromCodePoint(code)).join("");
   });
 }
 

@@ -9,7 +9,7 @@ export class Recorder {
 
   /** Ask for the microphone and begin; onBlock is told the level of each block, in [0, 1]. */
   async start(onBlock) {
-    if (!navigator.mediaDevices?.getUserMedia) throw new PageError("no microphone: open the page by https or localhost");
+    if (!navigator.mediaDevices?.getUserMedia) throw new PageError("no microphone here: open the page by https");
     const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     this.stream = await navigator.mediaDevices.getUserMedia({ audio: plain }).catch((error) => {
       throw new PageError(`the microphone is not available (${error.message})`);

@@ -1,6 +1,6 @@
 /**
- * The sample rate that the header of a FLAC, Ogg, MP3 or MPEG-4 file states. The browser's decoder changes every file to
- * one rate; asked for the file's own, it changes nothing, and the model hears what it hears in Python.
+ * The sample rate that the header of a FLAC, Ogg, MP3 or MPEG-4 file states. The browser's decoder changes every file
+ * to one rate; asked for the file's own, it changes nothing, and the model hears what it hears in Python.
  */
 const MP3_RATES = { 3: [44100, 48000, 32000], 2: [22050, 24000, 16000], 0: [11025, 12000, 8000] };
 const OPUS_HZ = 48000; // Opus is always decoded at this rate
@@ -20,7 +20,9 @@ function text(bytes, from, length) {
 }
 
 function find(bytes, word, from, to) {
-  for (let at = from; at < Math.min(to, bytes.length - word.length); at++) if (text(bytes, at, word.length) === word) return at;
+  for (let at = from; at <= Math.min(to, bytes.length) - word.length; at++) {
+    if (text(bytes, at, word.length) === word) return at;
+  }
   return -1;
 }
 

@@ -55,7 +55,8 @@ class TagSpace {
     [this.readings, this.owners, this.temperature] = [rowsOf(readings), Array.from(owners.data, Number), temperature];
     this.nTags = this.owners[this.owners.length - 1] + 1;
     const priors = Array.from(prior.data, Number);
-    this.weights = Array.from({ length: this.nTags }, (_, tag) => (priors.length ? 1 / Math.sqrt(priors[tag] + floor) : 1));
+    const weight = (tag) => (priors.length ? 1 / Math.sqrt(priors[tag] + floor) : 1);
+    this.weights = Array.from({ length: this.nTags }, (_, tag) => weight(tag));
   }
 
   /** Unit vector of a sentence (E,) → (K,): probabilities of tags over √(prior + floor). */

@@ -19,12 +19,10 @@ const tasks = {
   async open() {
     contents = await fetchJson(`${base}contents.json`);
     model = await AudioModel.open(base + contents.model);
+    const { banks, examples, name } = contents;
     const { labels, config } = model;
-    const hasText = "text" in config;
-    return {
-      banks: contents.banks, examples: contents.examples, labels, hasText, hasCaptioner: Boolean(contents.captioner), name: contents.name,
-      engine: engineName, embedDim: config.embed_dim, hasShares: Boolean(config.calibration?.temperature),
-    };
+    const has = { hasText: "text" in config, hasCaptioner: Boolean(contents.captioner) };
+    return { name, banks, examples, labels, ...has, engine: engineName, embedDim: config.embed_dim };
   },
 
   /** Take a clip {samples, rateHz}, mono: embed it and draw it. */

@@ -2,7 +2,7 @@
 """Make the folders under tinyclap/shipped_models again, and the figures of their page.
 
     python recipes/shipped/build_shipped.py --esc50 ESC-50-master --urbansound8k UrbanSound8K \\
-        --captioner results/captioner/real_audio/mn04/1234 --caption_audio clotho/evaluation
+        --captioner results/captioner/real_audio/mn04/1234 --caption_audio AudioCaps
 
 Needs the recordings of ESC-50 and UrbanSound8K that are named in README.md of this folder, the sentence encoder's files
 and about ten minutes. What is left out (--captioner) keeps the folder that is there.
@@ -10,21 +10,25 @@ and about ten minutes. What is left out (--captioner) keeps the folder that is t
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
+
+from shipped_banks import build_banks
+from shipped_figures import measure, table
+
+from data_prep import esc50_prepare, tut17_prepare, urbansound8k_prepare
+from tinyclap.export.captioner import export_captioner
+from tinyclap.export.folder import amend
+from tinyclap.export.sources import open_source
+from tinyclap.export.write import ExportOptions, export_audio_model, summary
+from tinyclap.prompts import readable
+from tinyclap.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from data_prep import esc50_prepare, tut17_prepare, urbansound8k_prepare  # noqa: E402
-from recipes.shipped import figures  # noqa: E402
-from tinyclap.export.captioner import export_captioner  # noqa: E402
-from tinyclap.export.sources import open_source  # noqa: E402
-from tinyclap.export.write import ExportOptions, export_audio_model, summary  # noqa: E402
-from tinyclap.prompts import readable  # noqa: E402
-from tinyclap.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL  # noqa: E402
-
 SHIPPED = ROOT / "tinyclap" / "shipped_models"
 SOURCE = ROOT / "weights" / DEFAULT_MODEL
 TRAINING = {"esc50": [1, 2, 3], "urbansound8k": [1]}  # folds that the student was trained on
@@ -33,6 +37,42 @@ CLASSES = {
     "esc50": esc50_prepare.CLASSES,
     "urbansound8k": urbansound8k_prepare.CLASSES,
     "tut17": tut17_prepare.CLASSES,
+}
+
+
+_CHAIN = [["network and code", "Apache-2.0"], ["teacher: EfficientAT's AudioSet tagger, none of it in here", "MIT"]]
+_AUDIO = [
+    ["training audio: ESC-50", "CC BY-NC 3.0 (clips marked esc10: CC BY)"],
+    ["training audio: UrbanSound8K", "CC BY-NC 3.0"],
+    ["training audio: AudioCaps", "excerpts of YouTube videos, of their owners"],
+]
+CARDS = {
+    DEFAULT_MODEL: {
+        "summary": "A PhiNet of 0.3 million parameters that names sounds by any list of words; it runs without torch.",
+        "limits": [
+            "The training audio is two hours long; sounds far from it are recognised worse than by the teacher.",
+            "Only what AudioSet's labels can say can be named. Shares are among the labels asked for, and no others.",
+            "Not meant for surveillance, or where a missed sound does harm.",
+        ],
+        "datasets": ["esc50", "urbansound8k", "audiocaps"],
+        "licences": [
+            *_CHAIN,
+            ["text tower: sentence encoder all-MiniLM-L6-v2, weights as int8", "Apache-2.0"],
+            *_AUDIO,
+        ],
+    },
+    DEFAULT_CAPTIONER: {
+        "summary": "A captioner that hears with a small MobileNet and says what it hears in a sentence, without torch.",
+        "limits": ["Trained on few hours of audio: captions are plain, and may name what is not there."],
+        "datasets": ["esc50", "urbansound8k", "audiocaps", "clotho"],
+        "licences": [
+            *_CHAIN[:1],
+            ["encoder: began as EfficientAT's mn04", "MIT"],
+            *_AUDIO[:2],
+            ["its teacher's words: captions of AudioCaps", "MIT"],
+            ["its teacher's words: captions of Clotho", "Tampere University, non-commercial"],
+        ],
+    },
 }
 
 
@@ -57,14 +97,26 @@ def build_model(training, held_out):
         check_audio=held_out,
         n_check=144,
     )
-    print(summary(SHIPPED / DEFAULT_MODEL, export_audio_model(open_source(SOURCE), SHIPPED / DEFAULT_MODEL, options)))
+    target = SHIPPED / DEFAULT_MODEL
+    print(summary(target, export_audio_model(open_source(SOURCE), target, options)))
+    amend(target, card=CARDS[DEFAULT_MODEL])
 
 
 def build_captioner(run, caption_audio):
     """Export the captioner with its weights as int8."""
-    options = ExportOptions(compact=True, check_audio=[caption_audio], n_check=60)
-    done = export_captioner(open_source(run), SHIPPED / DEFAULT_CAPTIONER, options)
-    print(summary(SHIPPED / DEFAULT_CAPTIONER, done))
+    target = SHIPPED / DEFAULT_CAPTIONER
+    options = ExportOptions(compact=True, check_audio=caption_audio, n_check=30)
+    print(summary(target, export_captioner(open_source(run), target, options)))
+    amend(target, card=CARDS[DEFAULT_CAPTIONER])
+
+
+def write_page(found):
+    """Keep the figures, and write them into this folder's page."""
+    folder = Path(__file__).parent
+    (folder / "figures.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    block = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end -->)", re.DOTALL)
+    (folder / "README.md").write_text(block.sub(lambda _: f"\n{table(found)}\n", page), encoding="utf-8")
 
 
 def main(arguments=None):
@@ -73,7 +125,7 @@ def main(arguments=None):
     parser.add_argument("--esc50", type=Path, required=True)
     parser.add_argument("--urbansound8k", type=Path, required=True)
     parser.add_argument("--captioner", type=Path, help="folder of the captioner's run")
-    parser.add_argument("--caption_audio", help="clips that it is compared on, a folder")
+    parser.add_argument("--caption_audio", nargs="*", default=[], help="further clips that it is compared on: folders")
     parser.add_argument("--only", choices=("model", "banks", "captioner", "figures"), help="one step alone")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
@@ -81,15 +133,13 @@ def main(arguments=None):
         if given.only in (None, "model"):
             build_model(training, held_out)
         if given.only in (None, "model", "banks"):
-            from recipes.shipped.banks import build_banks
-
             build_banks(SOURCE, SHIPPED / DEFAULT_MODEL, CLASSES)
         if given.only in (None, "captioner") and given.captioner is not None:
-            build_captioner(given.captioner, given.caption_audio)
+            build_captioner(given.captioner, [held_out[0], *given.caption_audio])
         if given.only in (None, "figures"):
-            found = figures.measure(SOURCE, SHIPPED / DEFAULT_MODEL, held_out)
-            (Path(__file__).parent / "figures.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            print(figures.table(found))
+            found = measure(SOURCE, SHIPPED / DEFAULT_MODEL, held_out, SHIPPED / DEFAULT_CAPTIONER)
+            write_page(found)
+            print(table(found))
     return 0
 
 

@@ -17,10 +17,11 @@ from data_prep.soundscapes_synthesis import SYNTHESIZERS, synthesize
 ROOT = Path(__file__).resolve().parents[2]
 RATE = 44100
 FENCE = re.compile(r"^```(?P<language>[\w+-]*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
-NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.+?) -->\s*\Z", re.DOTALL)
+NOT_RUN = re.compile(r"<!-- not run: (?P<reason>(?:(?!-->).)+) -->\s*\Z", re.DOTALL)
 IN_A_CHECKOUT = "<!-- runs in: a copy of the repository -->"
 # What a checkout is, without what its runs leave in it.
 CHECKOUT = ("tinyclap", "data_prep", "hparams", "recipes", "tests", "benchmarks", "weights")
+SHIPPED = Path("tinyclap") / "shipped_models"
 # A block that hangs is stopped; how long a block takes is not judged.
 LIMIT_S = 600
 # Runs Python blocks of one page in one namespace; a line of JSON comes in for each and goes out for each.
@@ -163,7 +164,9 @@ class PageRun:
 
 def copy_checkout(folder):
     """A working copy of the repository's code, so that a page may add files to it."""
+    left_out = shutil.ignore_patterns("__pycache__", "results", SHIPPED.name)
     for name in CHECKOUT:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
+        shutil.copytree(ROOT / name, folder / name, ignore=left_out)
+    (folder / SHIPPED).symlink_to(ROOT / SHIPPED)  # large, and nobody writes there
     for path in (*ROOT.glob("*.py"), *ROOT.glob("*.toml"), ROOT / "Makefile"):
         shutil.copy(path, folder)

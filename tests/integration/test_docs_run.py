@@ -95,7 +95,8 @@ def test_an_error_in_python_tells_the_line_of_the_page(tmp_path):
 
 
 def test_a_block_is_left_out_for_the_reason_before_it(tmp_path):
-    first, second = blocks_of("<!-- not run: needs\na GPU -->\n```bash\nfalse\n```\n\n```bash\ntrue\n```\n")
-    assert (first.not_run, second.not_run) == ("needs a GPU", "")
+    left_out = "<!-- not run: needs\na {} -->\n```bash\nfalse\n```\n\n```bash\ntrue\n```\n"
+    blocks = blocks_of(left_out.format("GPU") + left_out.format("microphone"))
+    assert [block.not_run for block in blocks] == ["needs a GPU", "", "needs a microphone", ""]
     run = page_with(tmp_path, "<!-- not run: needs a GPU -->\n\n```bash\nfalse\n```\n")
     run.run_up_to(0)

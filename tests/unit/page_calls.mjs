@@ -1,4 +1,4 @@
-// Calls functions of the page for test_page_modules.py: a list of {module, name, args} in, a list of results out, as JSON.
+// Calls functions of the page for test_page_modules.py: {module, name, args} in, their results out, as lists in JSON.
 // {"bytes": base64} is an ArrayBuffer, {"floats": [...]} a Float32Array; a result's typed arrays become lists.
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";

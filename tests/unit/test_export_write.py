@@ -40,6 +40,7 @@ def test_the_folder_says_what_it_is_and_where_it_is_from():
         "labels.json",
         "label_vectors.npz",
         "golden.npz",
+        "text.onnx",
     }
     assert json.loads((folder / "labels.json").read_text())["labels"] == LABELS
     with np.load(folder / "label_vectors.npz") as content:

@@ -201,12 +201,8 @@ def test_whole_words_become_pythons_numbers(call):
     known = ["a", "dog", "barks", "café", "东京"]
     calls = [(known, 32, None), (None, 8, 64)]
     texts = [[text] for text in TEXTS]
-    answers = call(
-        *(
-            ("word_ids.js", "WordIds", [words and "\n".join(words), n, size, texts], "encode")
-            for words, n, size in calls
-        )
-    )
+    given = [[words and "\n".join(words), n, size, texts] for words, n, size in calls]
+    answers = call(*(("word_ids.js", "WordIds", arguments, "encode") for arguments in given))
     assert answers[0]["result"] == WordIds(known, 32)(TEXTS)
     assert answers[1]["result"] == WordIds(None, 8, 64)(TEXTS)
 

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 
 from tinyclap.errors import ConfigError
 from tinyclap.pretrained import from_pretrained
-from tinyclap.probe import softmax_rows
+from tinyclap.probe import n_columns, softmax_rows
 from tinyclap.shipped import DEFAULT_MODEL, shipped_folder
 
 _N_KEPT = 4  # models that stay open
@@ -102,9 +102,8 @@ class TinyclapTransformer(TransformerMixin, _SoundEstimator):
         return self.embed(X)
 
     def get_feature_names_out(self, input_features=None):
-        """Names of the columns: ``tinyclap0`` …, or of a tagger's space its tags."""
-        model = self.open_model()
-        return np.asarray([f"tinyclap{index}" for index in range(model.embed_dim)], dtype=object)
+        """Names of the columns: ``tinyclap0``, ``tinyclap1`` …"""
+        return np.asarray([f"tinyclap{index}" for index in range(n_columns(self.open_model()))], dtype=object)
 
 
 class ZeroShotClassifier(ClassifierMixin, _SoundEstimator):

@@ -7,9 +7,10 @@ from tinyclap.cli.common import ENGINES, PRECISIONS
 from tinyclap.cli.exit_status import DONE
 from tinyclap.shipped import DEFAULT_MODEL
 
-DESCRIPTION = """Time a model on this machine: one pass of the network for clips of several lengths, in each engine, precision and
-number of threads; a recording from the disk to its result; many clips; and a new process to its first answer, with its
-peak memory. The real-time factor is time by duration: 0.01 is a hundred times quicker than the sound."""
+DESCRIPTION = """Time a model on this machine: one pass of the network for clips of several lengths, in each engine,
+precision and number of threads; a recording from the disk to its result; many clips; and a new
+process to its first answer, with its peak memory. The real-time factor is time by duration: 0.01 is
+a hundred times quicker than the sound."""
 EXAMPLES = """examples:
   tinyclap bench
   tinyclap bench --model exported/student --lengths 2 10 --threads 1 4 --precisions fp32 int8
@@ -28,9 +29,8 @@ _COLUMNS = {
 
 def add_arguments(parser):
     """Add the options of the command."""
-    parser.add_argument(
-        "--model", default=DEFAULT_MODEL, help=f"shipped name, folder, or owner/name on the hub (default: {DEFAULT_MODEL})"
-    )
+    what = f"shipped name, folder, or owner/name on the hub (default: {DEFAULT_MODEL})"
+    parser.add_argument("--model", default=DEFAULT_MODEL, help=what)
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
     parser.add_argument("--offline", action="store_true", help="never ask the network")
     parser.add_argument(
@@ -84,9 +84,9 @@ def as_text(report):
     if "cold_start" in report:
         cold = report["cold_start"]
         lines.append(
-            f"cold start ({cold['what']}): {cold['whole_ms']:.0f} ms for a new process (least {cold['least_whole_ms']:.0f}); "
-            f"{cold['open_ms']:.0f} to open the model, {cold['answer_ms']:.0f} to answer; "
-            f"peak memory {cold['peak_mb']:.0f} MB"
+            f"cold start ({cold['what']}): {cold['whole_ms']:.0f} ms for a new process (least "
+            f"{cold['least_whole_ms']:.0f}); {cold['open_ms']:.0f} to open the model, {cold['answer_ms']:.0f} to "
+            f"answer; peak memory {cold['peak_mb']:.0f} MB"
         )
     return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 
 import os
 
-from tinyclap.cli.common import add_model_arguments, model_identity, open_for_clips
+from tinyclap.cli.common import ONE_THREAD, add_model_arguments, model_identity, open_for_clips
 from tinyclap.cli.outputs import FILE, Form
 from tinyclap.cli.run_clips import LONGEST_S, ClipRun, add_clip_arguments
 from tinyclap.errors import ConfigError
@@ -28,9 +28,9 @@ def add_arguments(parser):
     group.add_argument(
         "--beam", type=int, metavar="N", help="sentences kept while searching (default: the model's own)"
     )
-    group.add_argument("--max-words", "--max_words", type=int, metavar="N", help="longest caption, in words")
+    group.add_argument("--max-words", type=int, metavar="N", help="longest caption, in words")
     group.add_argument("--dcase", action="store_true", help="the columns of DCASE, and names without their folders")
-    add_model_arguments(parser, DEFAULT_CAPTIONER)
+    add_model_arguments(parser, DEFAULT_CAPTIONER, threads=ONE_THREAD)
 
 
 def run(options):

@@ -2,7 +2,7 @@
 
 import argparse
 
-from tinyclap.cli.common import add_model_arguments, model_identity, open_for_clips
+from tinyclap.cli.common import ONE_THREAD, add_model_arguments, model_identity, open_for_clips
 from tinyclap.cli.label_words import read_labels
 from tinyclap.cli.outputs import FILE, Form
 from tinyclap.cli.run_clips import LONGEST_S, ClipRun, add_clip_arguments
@@ -42,7 +42,7 @@ def add_arguments(parser):
         action=argparse.BooleanOptionalAction,
         help="shares that add up to 1, or scores as they are (default: shares, where the model can tell them)",
     )
-    add_model_arguments(parser)
+    add_model_arguments(parser, threads=ONE_THREAD)
 
 
 def run(options):

@@ -6,8 +6,17 @@ ENGINES = ("onnxruntime", "openvino")
 PRECISIONS = ("auto", "fp32", "int8", "bf16")
 
 
-def add_model_arguments(parser, default=DEFAULT_MODEL):
-    """Add --model, --engine, --precision, --threads, --dim and --offline to a command's parser."""
+def add_model_arguments(parser, default=DEFAULT_MODEL, threads="all cores"):
+    """Add --model, --engine, --precision, --threads, --dim and --offline to a command's parser.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+    default : str
+        The model that is taken where none is named.
+    threads : str
+        What is said of the threads that are taken where no number is given.
+    """
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
@@ -17,8 +26,10 @@ def add_model_arguments(parser, default=DEFAULT_MODEL):
     group.add_argument("--revision", help="branch, tag or commit on the hub")
     group.add_argument("--dim", type=int, help="the most important dimensions alone, where an order is stored")
     group.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="who computes an exported model")
-    group.add_argument("--precision", choices=PRECISIONS, default="auto")
-    group.add_argument("--threads", type=int, help="threads of one pass (default: all cores)")
+    group.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="auto: what the folder names as its best"
+    )
+    group.add_argument("--threads", type=int, help=f"threads of one pass (default: {threads})")
     group.add_argument("--offline", action="store_true", help="never ask the network")
 
 
@@ -35,6 +46,9 @@ def open_model(options):
         precision=options.precision,
         n_threads=options.threads,
     )
+
+
+ONE_THREAD = "one, with as many recordings at a time as there are cores"
 
 
 def open_for_clips(options):

@@ -24,17 +24,13 @@ def add_arguments(parser):
 
 def run(options):
     """Print the script; returns the exit status."""
-    from tinyclap.cli.main import COMMANDS, parser
+    from tinyclap.cli.main import COMMANDS, parser, part_of
 
-    commands = {name: _options_of(part) for name, part in _parts(parser(None)).items()}
+    made = parser(None)
+    commands = {name: _options_of(part_of(made, name)) for name in COMMANDS}
     script = {"bash": bash_script, "zsh": zsh_script, "fish": fish_script}[options.shell]
     sys.stdout.write(script(commands, COMMANDS))
     return DONE
-
-
-def _parts(made):
-    """Each command's own parser, by its name."""
-    return next(action.choices for action in made._actions if isinstance(action, argparse._SubParsersAction))
 
 
 def _options_of(parser):
@@ -47,10 +43,8 @@ def _options_of(parser):
     for action in parser._actions:
         takes_nothing = action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction)
         choices = () if takes_nothing else None if action.choices is None else tuple(map(str, action.choices))
-        hyphened = [name for name in action.option_strings if "_" not in name]
-        names = hyphened or action.option_strings  # of two spellings the one with hyphens
-        if names or choices:
-            options.append((names, choices, _first_words(action.help)))
+        if action.option_strings or choices:
+            options.append((action.option_strings, choices, _first_words(action.help)))
     return options
 
 

@@ -5,9 +5,10 @@ import sys
 
 from tinyclap.cli.exit_status import DONE, FAILED
 
-DESCRIPTION = """Look at everything that tinyclap stands on: Python, the libraries and whether they can be imported, the
-pair of torch and torchaudio, Java, the caches, the disks, the processor. For each fault it says what is there, why it
-matters, and the command that mends it. Nothing is changed, and nothing is asked of the network without --network."""
+DESCRIPTION = """Look at everything that tinyclap stands on: Python, the libraries and whether they can be imported,
+the pair of torch and torchaudio, Java, the caches, the disks, the processor. For each fault it says
+what is there, why it matters, and the command that mends it. Nothing is changed, and nothing is
+asked of the network without --network."""
 EXAMPLES = """examples:
   tinyclap doctor
   tinyclap doctor --for runtime              faults of other purposes are warnings, and torch is not looked at

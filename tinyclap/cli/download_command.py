@@ -11,8 +11,9 @@ from tinyclap.shipped import shipped_folder, shipped_names
 
 DESCRIPTION = """\
 Fetch models ahead. Every file is compared with the SHA-256 that the model's config states, and one that is broken is
-fetched again; a download that breaks off goes on where it was when the command is run again. What was fetched works
-without a network from then on: --offline, or HF_HUB_OFFLINE=1, makes sure that none is asked."""
+fetched again. A dropped connection is taken up where it was; after a break the same command fetches what is missing.
+What was fetched works without a network from then on: --offline of the other commands, or HF_HUB_OFFLINE=1, makes sure
+that none is asked."""
 
 EXAMPLES = """\
 examples:

@@ -1,6 +1,6 @@
 """``tinyclap embed``: recordings as vectors."""
 
-from tinyclap.cli.common import add_model_arguments, model_identity, open_for_clips
+from tinyclap.cli.common import ONE_THREAD, add_model_arguments, model_identity, open_for_clips
 from tinyclap.cli.outputs import FILE, Form
 from tinyclap.cli.run_clips import LONGEST_S, ClipRun, add_clip_arguments
 
@@ -25,7 +25,7 @@ _N_SHOWN = 4
 def add_arguments(parser):
     """Add the command's options to its parser."""
     add_clip_arguments(parser, (".npy", ".npz", ".csv", ".jsonl"))
-    add_model_arguments(parser)
+    add_model_arguments(parser, threads=ONE_THREAD)
 
 
 def run(options):

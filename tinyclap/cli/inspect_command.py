@@ -6,10 +6,11 @@ import sys
 from tinyclap.cli.exit_status import DONE
 from tinyclap.shipped import DEFAULT_MODEL
 
-DESCRIPTION = """Say what something is: size, parameters, MACs of a clip of 5 s, rate and window, teacher, data, licences of all parts,
-scores, and how exact and how quick an export is. Takes the folder of a run, of a saved model, of an export or of a
-search index; a file of weights (.safetensors, .pth, .ckpt), a graph (.onnx) or a label bank (.npz, .json); the name of
-a shipped model, or owner/name on the hub. Nothing in the files is executed; checksums are verified."""
+DESCRIPTION = """Say what something is: size, parameters, MACs of a clip of 5 s, rate and window, teacher, data,
+licences of all parts, scores, and how exact and how quick an export is. Takes the folder of a run,
+of a saved model, of an export or of a search index; a file of weights (.safetensors, .pth, .ckpt),
+a graph (.onnx) or a label bank (.npz, .json); the name of a shipped model, or owner/name on the
+hub. Nothing in the files is executed; checksums are verified."""
 EXAMPLES = """examples:
   tinyclap inspect                                   the model that comes with the package
   tinyclap inspect results/my_run --json

@@ -46,10 +46,10 @@ def run(options):
     if options.out is None:
         raise ConfigError("say where the bank goes: --out mine.npz (or .json, .h)")
     from tinyclap.label_bank import checked_target, compile_bank
-    from tinyclap.label_names import read_names
+    from tinyclap.export.labels import read_names
 
     checked_target(options.out, options.int8)
-    bank = compile_bank(open_model(options), read_names(options.names, "names", least=1), options.template)
+    bank = compile_bank(open_model(options), read_names(options.names, least=1), options.template)
     bank.save(options.out, options.int8)
     sys.stderr.write(f"{options.out}: {bank!r}\n")
     return DONE

@@ -2,13 +2,14 @@
 
 import argparse
 import contextlib
+import signal
 import sys
 import time
 
-from tinyclap.cli.common import add_model_arguments, open_model
+from tinyclap.cli.common import add_model_arguments, open_for_clips
 from tinyclap.cli.exit_status import DONE, INTERRUPTED
 from tinyclap.cli.label_words import read_labels
-from tinyclap.errors import ConfigError
+from tinyclap.errors import AudioError, ConfigError
 
 DESCRIPTION = """\
 Listen to a recording of any length, to a pipe or to a microphone, and write when each sound begins and ends. Any words
@@ -71,6 +72,7 @@ def _add_outputs(group):
     group.add_argument("--out", action="append", default=[], help="write here instead, by suffix; may be repeated")
     group.add_argument("--scores", help="every window's scores: a .csv or .npz file")
     group.add_argument("--plot", help="a picture of level, scores and events (needs matplotlib)")
+    group.add_argument("--announce", action="store_true", help="JSON lines also say when a label begins to be heard")
     group.add_argument("--follow", action="store_true", help="show what is heard now, in one line at the terminal")
 
 
@@ -83,43 +85,94 @@ def _above_zero(text):
 
 def run(options):
     """Listen until the stream is over; returns the exit status."""
+    from tinyclap.cli.listen_outputs import ListenOutputs
     from tinyclap.detection.detector import Detector
-    from tinyclap.detection.events import EventRule
 
-    rule = EventRule(options.min_duration, options.merge_gap, options.exclusive)
     with contextlib.ExitStack() as stack:
-        outputs = _Outputs(options, stack)
-        model = open_model(options)
+        outputs = ListenOutputs(options, stack)
+        model = open_for_clips(options)
+        labels = read_labels(options.labels, options.model)
         source = _open_source(options)
-        detector = Detector(
-            model,
-            read_labels(options.labels, options.model),
-            source.sample_rate_hz,
-            options.template,
-            options.window,
-            options.hop,
-            rule,
-            false_alarms=options.false_alarms,
-            threshold=options.threshold,
-            share=options.share,
-            release=options.release,
-        )
+        detector = Detector(model, labels, source.sample_rate_hz, options.template, _listening(options))
         outputs.begin(detector)
         sys.stderr.write(
             f"{source.name}: {source.sample_rate_hz} Hz, {len(detector.labels)} labels, windows of "
             f"{detector.window_s:g} s every {detector.hop_s:g} s; heard: {detector.thresholds.kind}\n"
         )
-        began, status = time.perf_counter(), DONE
+        return _listen(source, detector, outputs, options.duration)
+
+
+def _listen(source, detector, outputs, duration_s):
+    """Hear the stream; whatever ends it, what was heard is written."""
+    n_samples = None if duration_s is None else max(1, round(duration_s * source.sample_rate_hz))
+    began, broken = time.perf_counter(), None
+    with _Stop() as stop:
         try:
-            for samples in _limited(source, options.duration):
+            for samples in _limited(stop.pieces(source), n_samples):
                 for heard in detector.listen(samples):
                     outputs.window(heard, detector)
-        except KeyboardInterrupt:
-            status = INTERRUPTED
-        for heard in detector.end():
-            outputs.window(heard, detector)
-        outputs.end(detector, time.perf_counter() - began)
-    return status
+        except AudioError as error:
+            broken = error
+        if detector.duration_s or not (broken or stop.asked):
+            for heard in detector.end():
+                outputs.window(heard, detector)
+            outputs.end(detector, time.perf_counter() - began)
+    if broken is not None:
+        raise broken
+    return INTERRUPTED if stop.asked else DONE
+
+
+class _Stop:
+    """Ctrl-C, and what ends a service: they end the waiting for sound at once; a window in work is finished."""
+
+    def __init__(self):
+        self.asked, self._waits, self._before = False, False, {}
+
+    def __enter__(self):
+        self._before = {number: signal.signal(number, self._signalled) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _signalled(self, _number, _frame):
+        if self._waits or self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def pieces(self, source):
+        """A source's pieces, up to the signal."""
+        pieces = iter(source.pieces)
+        while not self.asked:
+            self._waits = True
+            try:
+                piece = next(pieces, None)
+            except KeyboardInterrupt:
+                self.asked = True
+                return
+            finally:
+                self._waits = False
+            if piece is None:
+                return
+            yield piece
+
+
+def _listening(options):
+    """The options of hearing and deciding."""
+    from tinyclap.detection.detector import Listening
+
+    return Listening(
+        window_s=options.window,
+        hop_s=options.hop,
+        min_duration_s=options.min_duration,
+        merge_gap_s=options.merge_gap,
+        exclusive=options.exclusive,
+        false_alarms=options.false_alarms,
+        threshold=options.threshold,
+        share=options.share,
+        release=options.release,
+    )
 
 
 def _open_source(options):
@@ -136,99 +189,11 @@ def _open_source(options):
     return file_source(options.source, options.chunk)
 
 
-def _limited(source, duration_s):
-    """The pieces of a stream up to a duration, to the sample."""
-    left = None if duration_s is None else round(duration_s * source.sample_rate_hz)
-    for samples in source.pieces:
-        yield samples[:left]
-        if left is not None:
-            left -= len(samples)
-            if left <= 0:
+def _limited(pieces, n_samples):
+    """Pieces up to a number of samples, or all."""
+    for samples in pieces:
+        yield samples[:n_samples]
+        if n_samples is not None:
+            n_samples -= len(samples)
+            if n_samples <= 0:
                 return
-
-
-class _Outputs:
-    """Everything that is written while listening.
-
-    Arguments
-    ---------
-    options : argparse.Namespace
-    stack : contextlib.ExitStack
-        Closes the files.
-    """
-
-    def __init__(self, options, stack):
-        from tinyclap.detection.curves import check_names
-        from tinyclap.detection.timeline import kind_of
-
-        check_names(options.scores, options.plot)
-        self._options, self._stack = options, stack
-        self._kinds = [kind_of(path) for path in options.out]
-        self._writers, self._curves, self._compute_s = [], None, []
-        self._n_events = 0
-
-    def begin(self, detector):
-        """Open what is written to, now that nothing can go wrong any more."""
-        from tinyclap.detection.curves import Curves
-        from tinyclap.detection.timeline import TimelineWriter
-
-        if self._options.scores or self._options.plot:
-            self._curves = Curves(detector.labels, detector.thresholds)
-        for path, kind in zip(self._options.out, self._kinds, strict=True):
-            file = self._stack.enter_context(open(path, "w", encoding="utf-8", newline=""))
-            self._writers.append(TimelineWriter(file, kind))
-        if not self._writers:
-            self._writers.append(TimelineWriter(sys.stdout, self._options.format))
-
-    def window(self, heard, detector):
-        """A window was heard."""
-        self._compute_s.append(heard.compute_s)
-        self._events(heard.events)
-        if self._curves is not None:
-            self._curves.add(heard)
-        if self._options.follow:
-            _show(heard, detector)
-
-    def end(self, detector, wall_s):
-        """The stream is over: the last events, the files that need all of it, and the figures."""
-        self._events(detector.last_events())
-        if self._curves is not None:
-            self._curves.write(self._options.scores, self._options.plot, detector.duration_s)
-        if self._options.follow:
-            sys.stderr.write("\n")
-        sys.stderr.write(_figures(detector.duration_s, wall_s, self._compute_s, self._n_events))
-
-    def _events(self, events):
-        for event in events:
-            self._n_events += 1
-            for writer in self._writers:
-                writer.write(event)
-            if self._curves is not None:
-                self._curves.events.append(event)
-
-
-def _figures(duration_s, wall_s, compute_s, n_events):
-    """What it took, in a line."""
-    import numpy as np
-
-    middle, slow = (1000 * np.quantile(compute_s, part) for part in (0.5, 0.95))
-    return (
-        f"{duration_s:.1f} s of audio, {n_events} events, in {wall_s:.1f} s (real-time factor "
-        f"{wall_s / duration_s:.4f}); a window took {middle:.1f} ms, 95 % of them at most {slow:.1f} ms\n"
-    )
-
-
-def _show(heard, detector):
-    """Rewrite one line of the terminal: the time, the level, and the labels that score best."""
-    import shutil
-
-    best = sorted(range(len(detector.labels)), key=lambda index: detector.thresholds.on[index] - heard.scores[index])
-    now = set(detector.heard)
-    words = [
-        f"{'●' if detector.labels[index] in now else '○'} {detector.labels[index]} {heard.scores[index]:.2f}"
-        for index in best[:4]
-    ]
-    line = f"{heard.middle_s:8.1f} s  {heard.level_db:5.0f} dB  " + "  ".join(words)
-    width = max(20, shutil.get_terminal_size().columns - 1)
-    sys.stderr.write("\r" + line[:width].ljust(width))
-    sys.stderr.flush()

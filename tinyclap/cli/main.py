@@ -6,7 +6,7 @@ import os
 import sys
 
 from tinyclap import __version__
-from tinyclap.cli.exit_status import FAILED, INTERRUPTED
+from tinyclap.cli.exit_status import DONE, FAILED, INTERRUPTED
 from tinyclap.errors import TinyclapError
 
 # The command → what it does, in a line. Its module is tinyclap.cli.<command>_command, with add_arguments(parser) and
@@ -53,11 +53,48 @@ def parser(command=None):
     return made
 
 
+def part_of(made, name):
+    """The parser of one command, of what :func:`parser` made; `made` itself where there is no such command."""
+    parts = next(action.choices for action in made._actions if isinstance(action, argparse._SubParsersAction))
+    return parts.get(name, made)
+
+
+def respelled(words, command):
+    """Words of a command line with --keep_going where the option is called --keep-going, and the other way round.
+
+    Arguments
+    ---------
+    words : list of str
+    command : argparse.ArgumentParser
+        Whose options are meant.
+
+    Returns
+    -------
+    list of str
+
+    Example
+    -------
+    >>> made = argparse.ArgumentParser()
+    >>> _ = made.add_argument("--keep-going"), made.add_argument("--cache_dir")
+    >>> respelled(["--keep_going", "--cache-dir=a_b-c", "--", "--keep_going"], made)
+    ['--keep-going', '--cache_dir=a_b-c', '--', '--keep_going']
+    """
+    known = {name.replace("_", "-"): name for action in command._actions for name in action.option_strings}
+    end = words.index("--") if "--" in words else len(words)
+    parts = [word.partition("=") for word in words[:end]]
+    named = [
+        known.get(name.replace("_", "-"), name) + sign + value if name.startswith("--") else name + sign + value
+        for name, sign, value in parts
+    ]
+    return named + words[end:]
+
+
 def main(arguments=None):
     """Run the command line; returns the exit status (see :mod:`tinyclap.cli.exit_status`)."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     asked = next((word for word in arguments if not word.startswith("-")), "")
-    options = parser(asked if asked in COMMANDS else "").parse_args(arguments)
+    made = parser(asked if asked in COMMANDS else "")
+    options = made.parse_args(respelled(arguments, part_of(made, asked)))
     try:
         return options.run(options)
     except TinyclapError as error:
@@ -66,10 +103,18 @@ def main(arguments=None):
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped\n")
         return INTERRUPTED
-    except BrokenPipeError:
-        # the reader (head, say) has enough; Python would complain once more when it closes its output
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:  # the reader (head, say) has enough
+        _close_output()
+        return DONE
+    except OSError as error:  # no space, no permission
+        sys.stderr.write(f"tinyclap {options.command}: {error}\n")
+        _close_output()
+        return FAILED
+
+
+def _close_output():
+    """Write what is left of the output to nowhere: Python would complain once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

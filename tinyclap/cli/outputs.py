@@ -200,8 +200,15 @@ def _require_head(path, head):
 
 
 def names_path(path):
-    """Where the names of an array's rows are: ``rows.names.csv``."""
-    return Path(path).with_suffix(".names.csv")
+    """Where the names of an array's rows are: ``rows.names.csv``; of a ``.npz``, until it is put together, another.
+
+    Example
+    -------
+    >>> str(names_path("rows.npy")), str(names_path("rows.npz"))
+    ('rows.names.csv', 'rows.npz.part.names.csv')
+    """
+    path = Path(path)
+    return path.with_suffix(".npz.part.names.csv" if path.suffix == ".npz" else ".names.csv")
 
 
 def open_rows(path, form, kind):

@@ -17,7 +17,6 @@ from tinyclap.errors import AudioError, ConfigError
 
 STANDARD_INPUT = "<stdin>"
 LONGEST_S = 2 * 3600  # of a recording, which is held in memory whole
-_MOST_AT_ONCE = 1  # recordings for which no summary is needed
 
 
 def add_clip_arguments(parser, suffixes=(".csv", ".jsonl")):
@@ -38,16 +37,13 @@ def add_clip_arguments(parser, suffixes=(".csv", ".jsonl")):
     group = parser.add_argument_group("many recordings")
     group.add_argument(
         "--keep-going",
-        "--keep_going",
         action="store_true",
         help="leave out recordings that cannot be used: each is named once, here and in FILE.errors.csv; the exit "
         "status is then 3. Without it the first one ends the command with status 1, and what was done is kept",
     )
     group.add_argument("--retry", action="store_true", help="with --resume: try what was left out earlier again")
     group.add_argument("--workers", type=int, metavar="N", help="recordings at a time (default: one for each core)")
-    group.add_argument(
-        "--stdin-audio", "--stdin_audio", action="store_true", help="standard input is itself a recording (WAV, FLAC …)"
-    )
+    group.add_argument("--stdin-audio", action="store_true", help="standard input is itself a recording (WAV, FLAC …)")
     group.add_argument("--quiet", action="store_true", help="no bar and no summary on standard error")
     parser.set_defaults(suffixes=suffixes)
 
@@ -112,6 +108,7 @@ class ClipRun:
             rows = open_rows(self._out, form, self.kind)
             stack.callback(rows.close)
             errors = stack.enter_context(contextlib.closing(_Errors(self._errors_path(), self._options)))
+            n_before = len(rows.done)
             sources = self._sources(stack, form.shown_name, rows.done | errors.done)
             results = work(sources)
             stack.callback(getattr(results, "close", lambda: None))
@@ -128,7 +125,7 @@ class ClipRun:
                 errors.add(name, result.problem)
             if hasattr(rows, "finish"):
                 rows.finish()
-        self._sum_up(n_done, n_failed, len(errors.done), time.monotonic() - started)
+        self._sum_up(n_done, n_before, n_failed, len(errors.done), time.monotonic() - started)
         return SOME_FAILED if n_failed or errors.done else DONE
 
     def _require_sense(self):
@@ -139,6 +136,8 @@ class ClipRun:
                 if options.stdin_audio
                 else "no recordings; name files, folders, '*.wav', @list.txt, or - for a list on standard input"
             )
+        if options.workers is not None and options.workers < 1:
+            raise ConfigError(f"--workers {options.workers}: give a number above zero")
         if options.resume and options.overwrite:
             raise ConfigError("--resume goes on and --overwrite begins anew; give one of them")
         if self._out is None:
@@ -213,13 +212,14 @@ class ClipRun:
             else:
                 sys.stderr.write(printable(text) + "\n")
 
-    def _sum_up(self, n_done, n_failed, n_named, seconds):
-        if n_done + n_failed <= _MOST_AT_ONCE and not n_named:
+    def _sum_up(self, n_done, n_before, n_failed, n_named, seconds):
+        if n_done + n_failed == 1 and not n_named:
             return
         left_out = f"; {n_named or n_failed} left out" if n_named or n_failed else ""
         where = f", named in {self._errors_path()}" if left_out and self._out is not None else ""
         rate = f" ({n_done / seconds:.0f} a second)" if seconds > 0 and n_done else ""
-        self._note(f"{n_done} recordings in {seconds:.1f} s{rate}{left_out}{where}")
+        before = f", {n_before} were there" if n_before else ""
+        self._note(f"{n_done} recordings in {seconds:.1f} s{rate}{before}{left_out}{where}")
 
 
 class _Errors:

@@ -1,12 +1,12 @@
 """``tinyclap search``: index folders of recordings, and find those that fit a text or a sound."""
 
-import csv
-import json
 import os
 import sys
 
-from tinyclap.cli.common import add_model_arguments, open_model
+from tinyclap.cli.common import add_model_arguments, open_for_clips, open_model
 from tinyclap.cli.exit_status import DONE, SOME_FAILED
+from tinyclap.cli.outputs import FILE, FORMATS, Form, StreamRows, chosen_format, printable
+from tinyclap.cli.run_clips import LONGEST_S
 from tinyclap.errors import ConfigError
 from tinyclap.shipped import DEFAULT_MODEL
 
@@ -26,13 +26,21 @@ EXAMPLES = """examples:
 A text's score is the model's own, as `classify` gives it; a sound's is a cosine, 1 for the same recording.
 With more than a million recordings, --graph makes searches quicker, and approximate; --exact looks at all of them."""
 
+_COLUMNS = ["score", "rank", "query"]
+_FORM = Form(
+    [FILE, *_COLUMNS],
+    lambda found: [f"{found[0]:.6f}", *found[1:]],
+    lambda found: dict(zip(_COLUMNS, (round(found[0], 6), *found[1:]), strict=True)),
+    lambda path, found: f"{found[0]:9.4f}  {path}\n",
+)
+
 
 def add_arguments(parser):
     """Add the options of ``tinyclap search``."""
     parser.add_argument("query", nargs="*", metavar="QUERY", help="a text, or the path of a recording")
     parser.add_argument("--index", required=True, metavar="FOLDER", help="of the index; made by the first --add")
     parser.add_argument("-k", type=int, default=10, help="results of each query (default: 10)")
-    parser.add_argument("--format", choices=("table", "csv", "jsonl"), help="default: table at a terminal, else csv")
+    parser.add_argument("--format", choices=FORMATS, help="default: table at a terminal, else csv")
     parser.add_argument("--exact", action="store_true", help="look at every recording, even if there is a graph")
     upkeep = parser.add_argument_group("upkeep")
     upkeep.add_argument(
@@ -48,7 +56,7 @@ def add_arguments(parser):
     upkeep.add_argument("--graph", action="store_true", help="make the graph of near recordings; needs usearch")
     upkeep.add_argument("--verify", action="store_true", help="compare the index's files with their checksums")
     add_model_arguments(parser)
-    parser.set_defaults(model=None)  # the index's own, else the default that --help shows
+    parser.set_defaults(out=None, model=None)  # the index's own, else the default that --help shows
 
 
 def run(options):
@@ -62,28 +70,28 @@ def run(options):
     model = None
     status = DONE
     if options.add:
-        model = _open(options)
+        model = _open(options, open_for_clips)
         status = _add(options, model)
     index = SearchIndex.open(options.index)
     if options.verify:
         index.verify()
-        sys.stderr.write(f"{options.index}: {len(index)} recordings, all files as they were written\n")
+        _say(f"{options.index}: {len(index)} recordings, all files as they were written")
     if options.graph:
         index.build_graph()
-        sys.stderr.write(f"{options.index}: graph of {len(index)} recordings made\n")
+        _say(f"{options.index}: graph of {len(index)} recordings made")
     if options.query:
-        _ask(options, index, model or _open(options))
+        _ask(options, index, model or _open(options, open_model))
     return status
 
 
-def _open(options):
+def _open(options, opener):
     """The model that is asked for, else the index's, else the default."""
     if options.model is None:
         from tinyclap.search.folder import INDEX, IndexFolder
 
         is_there = os.path.isfile(os.path.join(options.index, INDEX))
         options.model = IndexFolder.open(options.index).state["model"]["name"] if is_there else DEFAULT_MODEL
-    return open_model(options)
+    return opener(options)
 
 
 def _add(options, model):
@@ -102,6 +110,7 @@ def _add(options, model):
             "skip" if options.keep_going else "raise",
             options.workers,
             options.retry,
+            LONGEST_S,
             tell=_say,
         )
     _say(
@@ -117,30 +126,18 @@ def _add(options, model):
 
 def _ask(options, index, model):
     """Answer the queries on standard output."""
-    style = options.format or ("table" if sys.stdout.isatty() else "csv")
-    table = csv.writer(sys.stdout, lineterminator="\n")
-    if style == "csv":
-        table.writerow(["query", "rank", "score", "path"])
+    rows = None
     for query in options.query:
         found = index.search(model, query, options.k, exact=options.exact or None)
-        if style == "table":
-            sys.stdout.write(f"{query}\n" if len(options.query) > 1 else "")
+        rows = rows or StreamRows(_FORM, chosen_format(options, ()))
         for rank, (path, score) in enumerate(found, 1):
-            path = _shown(path)
-            if style == "csv":
-                table.writerow([query, rank, f"{score:.6f}", path])
-            elif style == "jsonl":
-                line = {"query": query, "rank": rank, "score": round(score, 6), "path": path}
-                sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
-            else:
-                sys.stdout.write(f"{score:9.4f}  {path}\n")
+            rows.write(_shown(path), (score, rank, query))
 
 
 def _shown(path):
     """A path, from the working folder on where it lies below it."""
-    here = os.path.join(os.getcwd(), "")
-    return path.removeprefix(here)
+    return path.removeprefix(os.path.join(os.getcwd(), ""))
 
 
 def _say(line):
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(printable(line) + "\n")

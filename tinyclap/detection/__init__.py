@@ -6,3 +6,8 @@ Samples go through :func:`tinyclap.detection.resample_stream.stream_resampler`,
 Each works on pieces that begin at fixed places, so the pieces in which samples arrive make no difference, to the last
 bit. No torch.
 """
+
+from tinyclap.detection.detector import Detector, Listening, detect
+from tinyclap.detection.events import Event
+
+__all__ = ["Detector", "Event", "Listening", "detect"]

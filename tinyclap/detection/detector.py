@@ -12,7 +12,33 @@ from tinyclap.detection.window_stream import WindowStream
 from tinyclap.errors import AudioError, ConfigError
 
 DEFAULT_WINDOW_S = 2.0
-DEFAULT_HOP_S = 0.5
+
+
+@dataclass(frozen=True)
+class Listening:
+    """How to listen.
+
+    Arguments
+    ---------
+    window_s : float or None
+        Length of a window, in seconds; None takes 2 s, or the model's window where it hears no other.
+    hop_s : float
+        Distance between windows, in seconds.
+    min_duration_s, merge_gap_s, exclusive
+        See :class:`tinyclap.detection.events.EventRule`.
+    false_alarms, threshold, share, release : float or None
+        See :func:`tinyclap.detection.thresholds.choose_thresholds`.
+    """
+
+    window_s: float | None = None
+    hop_s: float = 0.5
+    min_duration_s: float = 0.0
+    merge_gap_s: float = 0.0
+    exclusive: bool = False
+    false_alarms: float | None = None
+    threshold: float | None = None
+    share: float | None = None
+    release: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,14 +80,7 @@ class Detector:
         Of the stream.
     template : str, list of str or None
         Prompts with ``{}`` for the name.
-    window_s : float or None
-        Length of a window, in seconds; None takes 2 s, or the model's window where it hears no other.
-    hop_s : float
-        Distance between windows, in seconds.
-    rule : EventRule
-    **decision
-        ``false_alarms``, ``threshold``, ``share`` and ``release`` of
-        :func:`tinyclap.detection.thresholds.choose_thresholds`.
+    options : Listening or None
 
     Attributes
     ----------
@@ -81,27 +100,20 @@ class Detector:
     A window's embedding is that of these samples as a clip of their own, computed alone, so it depends on nothing else.
     """
 
-    def __init__(
-        self,
-        model,
-        labels,
-        sample_rate_hz,
-        template=None,
-        window_s=None,
-        hop_s=DEFAULT_HOP_S,
-        rule=None,
-        **decision,
-    ):
+    def __init__(self, model, labels, sample_rate_hz, template=None, options=None):
         if model.kind == "captioner":
             raise ConfigError(f"{model.name} is a captioner, which has no scores; listen with an encoder")
+        options = options or Listening()
         self._model, self._policy = model, model.backend.policy
-        self.window_s, self.hop_s = _window_s(self._policy, window_s), hop_s
-        self.labels, self._vectors = model.label_vectors(labels, template)
-        self.thresholds = choose_thresholds(model, self._vectors, **decision)
-        self._finder = EventFinder(self.labels, self.thresholds, rule or EventRule())
+        self.window_s, self.hop_s = _window_s(self._policy, options.window_s), options.hop_s
         self._resampler = stream_resampler(sample_rate_hz, model.sample_rate_hz, model.config["resampler"])
-        policy = replace(self._policy, window_s=self.window_s, hop_s=hop_s)
+        policy = replace(self._policy, window_s=self.window_s, hop_s=self.hop_s)
         self._windows = WindowStream(policy, model.sample_rate_hz)
+        self.labels, self._vectors = model.label_vectors(labels, template)
+        decision = (options.false_alarms, options.threshold, options.share, options.release)
+        self.thresholds = choose_thresholds(model, self._vectors, *decision)
+        rule = EventRule(options.min_duration_s, options.merge_gap_s, options.exclusive)
+        self._finder = EventFinder(self.labels, self.thresholds, rule)
         self._n_samples, self._rate = 0, sample_rate_hz
 
     @property
@@ -169,22 +181,23 @@ class Detector:
         return Heard(start / rate, middle_s, scores[0], float(level_db), events, time.perf_counter() - began)
 
 
-def detect(model, source, labels=None, **options):
+def detect(model, source, labels=None, template=None, **options):
     """The events of a stream.
 
     Arguments
     ---------
     model : tinyclap.sound_model.SoundModel
-    source : tinyclap.detection.sources.Source, str or os.PathLike
-        A stream, or a recording's path.
-    labels : list of str, tinyclap.label_bank.LabelBank or None
+    source : str, os.PathLike or tinyclap.detection.sources.Source
+        A recording's path, or a stream.
+    labels, template
+        See :class:`Detector`.
     **options
-        Of :class:`Detector`.
+        Of :class:`Listening`.
 
     Yields
     ------
     Event
-        As soon as it is certain.
+        As soon as it is certain, in the order of the ends.
 
     Raises
     ------
@@ -194,7 +207,7 @@ def detect(model, source, labels=None, **options):
     from tinyclap.detection.sources import Source, file_source
 
     source = source if isinstance(source, Source) else file_source(source)
-    detector = Detector(model, labels, source.sample_rate_hz, **options)
+    detector = Detector(model, labels, source.sample_rate_hz, template, Listening(**options))
     for samples in source.pieces:
         for heard in detector.listen(samples):
             yield from heard.events

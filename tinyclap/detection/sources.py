@@ -1,5 +1,6 @@
 """Where a stream comes from: a recording of any length, a pipe, or a microphone; each as pieces of mono float32."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,8 @@ def file_source(path, piece_s=1.0):
 
 def _decoded(path, info, n_frames):
     n_read = 0
-    with soundfile.SoundFile(path) as file:
+    # as bytes: a name need not be UTF-8
+    with soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path)) as file:
         while True:
             try:
                 samples = file.read(n_frames, dtype="float32", always_2d=True)

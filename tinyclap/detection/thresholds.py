@@ -7,10 +7,13 @@ import numpy as np
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.runtime.folder import checked_file
 
-DEFAULT_FALSE_ALARMS = 0.01
+DEFAULT_FALSE_ALARMS = 0.005
 DEFAULT_SHARE = 0.5
 _RELEASE_RATE = 3.0  # times as many windows of ordinary sound are above the release
 _RELEASE_SHARE = 0.6
+_HIGH = 0.8  # up to this quantile, ordinary scores are those of sound that is not the label's own
+_LEAST_WINDOWS = 50
+_LEAST_SCORE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -72,17 +75,19 @@ def fixed_thresholds(n_labels, threshold, release=None, of_shares=False):
     return Thresholds(*rows, of_shares, f"{'share' if of_shares else 'score'} above {threshold:g}, then {release:g}")
 
 
-def false_alarm_thresholds(ordinary_scores, rate, release_rate=None):
-    """Thresholds that at most a given part of ordinary sound is above, for each label by itself.
+def false_alarm_thresholds(ordinary_scores, rate, release_rate=None, positive=False):
+    """Thresholds that a given part of sound is above that is not the label's own, for each label by itself.
 
     Arguments
     ---------
     ordinary_scores : numpy.ndarray, shape (n, N)
         Scores of windows of ordinary sound; see :func:`ordinary_rows`.
     rate : float
-        Part of them that may be above, in (0, 1): 0.01 is one window in a hundred.
+        Part of them that may be above, in (0, 0.5): 0.01 is one window in a hundred.
     release_rate : float or None
         The same for going on; None takes three times `rate`.
+    positive : bool
+        Scores are above zero and have the long tail of such numbers; it is followed in their logarithms.
 
     Returns
     -------
@@ -91,32 +96,41 @@ def false_alarm_thresholds(ordinary_scores, rate, release_rate=None):
     Raises
     ------
     ConfigError
-        There are too few windows for so low a rate, or the rates are not 0 < rate <= release_rate < 1.
+        The rates are not 0 < rate <= release_rate < 0.5, or there are fewer than 50 windows.
 
     Notes
     -----
-    The threshold is the (⌊rate·n⌋ + 1)-th highest of the n scores. It says nothing of other places: where it is noisier
-    than in that audio, or where the sound itself is usual, more windows are above.
+    Ordinary sound has the label's own sound in it, now and then, and the highest scores are its. So the tail is not
+    counted but continued, from the median m and the 0.8 quantile q of the scores (or of their logarithms), as an
+    exponential that has half of the windows above m and a fifth above q:
+
+        threshold = m + (q − m)·ln(0.5 / rate) / ln(0.5 / 0.2).
+
+    A fifth of the windows may be the label's own and do no harm. The rate is a figure to turn, not a promise: another
+    place has other ordinary sound, and a tail may be longer than its beginning says.
 
     Example
     -------
-    >>> false_alarm_thresholds(np.arange(10.0)[:, None], 0.2).on.tolist()
-    [7.0]
+    >>> fallen = -np.log(1 - (np.arange(1000) + 0.5) / 1000)  # an exponential: one in a hundred is above ln 100
+    >>> false_alarm_thresholds(fallen[:, None], 0.01).on.round(2).tolist(), round(float(np.log(100)), 2)
+    ([4.6], 4.61)
     """
-    release_rate = min(_RELEASE_RATE * rate, 0.5) if release_rate is None else release_rate
-    if not 0 < rate <= release_rate < 1:
+    release_rate = min(_RELEASE_RATE * rate, 0.49) if release_rate is None else release_rate
+    if not 0 < rate <= release_rate < 0.5:
         raise ConfigError(
-            f"false alarms {rate:g}, release {release_rate:g}: they are parts of 1, the release the larger"
+            f"false alarms {rate:g}, release {release_rate:g}: they are parts of 1 below a half, the release the larger"
         )
-    n = len(ordinary_scores)
-    if rate * n < 1 - 1e-9:
+    if len(ordinary_scores) < _LEAST_WINDOWS:
         raise ConfigError(
-            f"false alarms {rate:g}: the model's background has {n} windows, so {1 / n:.2g} is the least that can be "
-            "told; ask for that, or give a threshold"
+            f"the model's background has {len(ordinary_scores)} windows of ordinary sound, fewer than "
+            f"{_LEAST_WINDOWS}; give a threshold"
         )
-    falling = -np.sort(-np.asarray(ordinary_scores, np.float64), axis=0)
-    on, off = (falling[min(n - 1, int(part * n + 1e-9))] for part in (rate, release_rate))
-    return Thresholds(on, off, False, f"higher than {1 - rate:.4g} of ordinary sound, then {1 - release_rate:.4g}")
+    scores = np.asarray(ordinary_scores, np.float64)
+    scores = np.log(np.maximum(scores, _LEAST_SCORE)) if positive else scores
+    middle, high = np.quantile(scores, [0.5, _HIGH], axis=0)
+    rows = [middle + (high - middle) * np.log(0.5 / part) / np.log(0.5 / (1 - _HIGH)) for part in (rate, release_rate)]
+    on, off = np.exp(rows) if positive else rows
+    return Thresholds(on, off, False, f"false alarms {rate:g}, then {release_rate:g} of ordinary sound")
 
 
 def ordinary_rows(model):
@@ -175,7 +189,8 @@ def choose_thresholds(model, vectors, false_alarms=None, threshold=None, share=N
     rows = ordinary_rows(model) if share is None else None
     if rows is not None:
         scores = model.score_rows(rows, vectors)
-        return false_alarm_thresholds(scores, DEFAULT_FALSE_ALARMS if false_alarms is None else false_alarms, release)
+        rate = DEFAULT_FALSE_ALARMS if false_alarms is None else false_alarms
+        return false_alarm_thresholds(scores, rate, release, positive=model.score_kind == "sqrt_dot")
     if false_alarms is not None:
         raise ConfigError(
             f"{model.name} has no stored background of ordinary sound to count false alarms in; give a threshold"

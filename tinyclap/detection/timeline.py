@@ -1,7 +1,6 @@
 """Events as text, one by one: CSV, labels for Audacity, JSON lines."""
 
 import csv
-import io
 import json
 from pathlib import Path
 
@@ -11,40 +10,18 @@ COLUMNS = ("onset_s", "offset_s", "label", "peak_score", "peak_s")
 FORMATS = {".csv": "csv", ".txt": "audacity", ".jsonl": "jsonl"}
 
 
-def event_line(event, kind):
-    """One event as a line, with its end.
-
-    Arguments
-    ---------
-    event : tinyclap.detection.events.Event
-    kind : {"csv", "audacity", "jsonl"}
-
-    Returns
-    -------
-    str
+def values_of(event):
+    """What a timeline says of an event, in the order of COLUMNS: times to the millisecond, scores to six places.
 
     Example
     -------
     >>> from tinyclap.detection.events import Event
-    >>> event_line(Event("dog, barking", 1.25, 3.5, 0.8125, 2.0), "csv")
-    '1.250,3.500,"dog, barking",0.812500,2.000\\n'
-    >>> event_line(Event("dog", 1.25, 3.5, 0.8125, 2.0), "audacity")
-    '1.250000\\t3.500000\\tdog\\n'
+    >>> values_of(Event("dog", 1.25, 3.5, 0.81234567, 2.0))
+    [1.25, 3.5, 'dog', 0.812346, 2.0]
     """
-    numbers = f"{event.onset_s:.3f}", f"{event.offset_s:.3f}", f"{event.peak_score:.6f}", f"{event.peak_s:.3f}"
-    onset, offset, score, peak = numbers
-    if kind == "csv":
-        return _csv_line([onset, offset, event.label, score, peak])
-    if kind == "audacity":
-        label = " ".join(event.label.split())  # a tab or line end would begin a new field
-        return f"{event.onset_s:.6f}\t{event.offset_s:.6f}\t{label}\n"
-    values = [float(onset), float(offset), event.label, float(score), float(peak)]
-    return json.dumps(dict(zip(COLUMNS, values, strict=True)), ensure_ascii=False) + "\n"
-
-
-def head_line(kind):
-    """What stands above the first event: the names of the columns of a CSV file, else nothing."""
-    return _csv_line(COLUMNS) if kind == "csv" else ""
+    times = (round(value, 3) for value in (event.onset_s, event.offset_s, event.peak_s))
+    onset_s, offset_s, peak_s = times
+    return [onset_s, offset_s, event.label, round(event.peak_score, 6), peak_s]
 
 
 def kind_of(path):
@@ -73,22 +50,42 @@ class TimelineWriter:
     ---------
     file : text file
     kind : {"csv", "audacity", "jsonl"}
+
+    Example
+    -------
+    >>> import io
+    >>> from tinyclap.detection.events import Event
+    >>> for kind in ("csv", "audacity", "jsonl"):
+    ...     file = io.StringIO()
+    ...     TimelineWriter(file, kind).write(Event("dog, barking", 1.25, 3.5, 0.8125, 2.0))
+    ...     print(file.getvalue().expandtabs(1), end="")
+    onset_s,offset_s,label,peak_score,peak_s
+    1.25,3.5,"dog, barking",0.8125,2.0
+    1.25 3.5 dog, barking
+    {"onset_s": 1.25, "offset_s": 3.5, "label": "dog, barking", "peak_score": 0.8125, "peak_s": 2.0}
     """
 
     def __init__(self, file, kind):
         self._file, self._kind = file, kind
-        self._write(head_line(kind))
+        self._rows = csv.writer(file, lineterminator="\n")
+        if kind == "csv":
+            self._rows.writerow(COLUMNS)
+            file.flush()
 
     def write(self, event):
         """Write one event."""
-        self._write(event_line(event, self._kind))
-
-    def _write(self, text):
-        self._file.write(text)
+        values = values_of(event)
+        if self._kind == "csv":
+            self._rows.writerow(values)
+        elif self._kind == "audacity":
+            # a tab or line end in a label would begin a new field
+            self._file.write(f"{values[0]}\t{values[1]}\t{' '.join(event.label.split())}\n")
+        else:
+            self._file.write(json.dumps(dict(zip(COLUMNS, values, strict=True)), ensure_ascii=False) + "\n")
         self._file.flush()
 
-
-def _csv_line(values):
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
+    def announce(self, label, at_s):
+        """Say, among JSON lines, that a label begins to be heard; what it comes to follows when it is certain."""
+        if self._kind == "jsonl":
+            self._file.write(json.dumps({"begins": label, "at_s": round(at_s, 3)}, ensure_ascii=False) + "\n")
+            self._file.flush()

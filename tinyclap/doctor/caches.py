@@ -46,7 +46,7 @@ def check_shipped():
             findings.append(Finding(f"model {name}", OK, f"{len(files)} files, checksums right"))
     if findings:
         return findings
-    return [Finding("models", WARNING, "none came with the package", "commands then need --model FOLDER or a hub name", "")]
+    return [Finding("models", WARNING, "none came with the package", "commands then need --model FOLDER or a hub name")]
 
 
 def _is(path, sha256):
@@ -101,8 +101,12 @@ def check_hub_cache(limit_bytes=LIMIT_BYTES):
         if path.is_file() and len(path.name) in (40, 64)
     ]
     wrong, n_unread = _wrong(files, limit_bytes)
-    findings = _found_wrong("cache of the hub", wrong, lambda path: [path])
-    dangling = [path for path in sorted(folder.glob("*/snapshots/**/*")) if path.is_symlink() and not path.exists()]
+    links = [path for path in sorted(folder.glob("*/snapshots/**/*")) if path.is_symlink()]
+    targets = {link: link.resolve() for link in links}
+    findings = _found_wrong(
+        "cache of the hub", wrong, lambda path: [path, *(link for link in links if targets[link] == path.resolve())]
+    )
+    dangling = [link for link in links if not link.exists()]
     if dangling:
         found = f"{len(dangling)} files are links to nothing, e.g. {dangling[0]}"
         mend = shlex.join(["rm", *map(str, dangling)])
@@ -133,7 +137,9 @@ def _wrong(files, limit_bytes):
 def _found_wrong(part, wrong, files_of):
     if not wrong:
         return []
-    found = f"{', '.join(map(str, wrong[:3]))}{' …' if len(wrong) > 3 else ''}: not the published file (checksum differs)"
+    found = (
+        f"{', '.join(map(str, wrong[:3]))}{' …' if len(wrong) > 3 else ''}: not the published file (checksum differs)"
+    )
     mend = shlex.join(["rm", "-f", *(str(file) for path in wrong for file in files_of(path))])
     why = "cut short or changed; a model that needs it fails, or computes something else. Removed, it is fetched again"
     return [Finding(part, FAULT, found, why, mend)]

@@ -44,16 +44,17 @@ class Examination:
     all_checksums: bool = False
 
     def __post_init__(self):
+        self._is_guess = not self.purposes
         self.purposes = tuple(self.purposes) or guessed_purposes()
 
     def findings(self):
         """Make all checks: list of Finding; faults that stop none of the purposes are warnings."""
         limit_bytes = 1 << 62 if self.all_checksums else LIMIT_BYTES
-        found = [*check_python(), *check_tinyclap(), *check_libraries(self.purposes, self.limit_s)]
+        found = [*check_python(), *check_tinyclap(), *check_libraries(self.purposes, self.limit_s, self._is_guess)]
         found += [*_survive(check_shipped), *check_tinyclap_cache(limit_bytes), *check_hub_cache(limit_bytes)]
         found += check_disks(self.purposes, self.space_mb, self.folder)
         found += [*check_machine(), *check_ffmpeg()]
-        if "metrics" in self.purposes or installed_version("aac-metrics"):
+        if "metrics" in self.purposes or (self._is_guess and installed_version("aac-metrics")):
             found += [*check_java(), *check_metric_files()]
         if self.network:
             found += check_network()

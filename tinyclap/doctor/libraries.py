@@ -18,6 +18,8 @@ from tinyclap.doctor.torch_pair import build_of, check_pair, explain
 # Modules that no extra names, or under another name than their distribution's.
 _DISTRIBUTION = {"aac_metrics": "aac-metrics"}
 _INDIRECT = {"openvino": (), "safetensors": ("train", "export")}
+# What aac-metrics, in turn, imports.
+_UNDER_METRICS = ("torch", "torchaudio", "transformers")
 _SYSTEM_LIBRARY = {"soundfile": "sndfile"}
 
 
@@ -80,7 +82,12 @@ def _check_command():
     return [Finding("command tinyclap", WARNING, f"{command} belongs to another Python", why, mend)]
 
 
-def check_libraries(asked, limit_s):
+def stops(module):
+    """Which purposes a module stops when it cannot be imported: tuple of str."""
+    return tuple(dict.fromkeys((*purposes_of(module), *(["metrics"] if module in _UNDER_METRICS else []))))
+
+
+def check_libraries(asked, limit_s, all_installed=False):
     """Each library: installed where it is needed, within tinyclap's bounds, and importable.
 
     Arguments
@@ -89,20 +96,21 @@ def check_libraries(asked, limit_s):
         Purposes.
     limit_s : float
         Seconds that one import may take.
+    all_installed : bool
+        Also try those that none of the purposes needs: torch alone takes seconds.
 
     Returns
     -------
     list of Finding
     """
     here = [name for name in TRIALS if importlib.util.find_spec(name) is not None]
-    tried = here
-    if set(asked) == {"runtime"}:  # torch is not looked at where nobody asks for it: it takes seconds
-        tried = [name for name in here if "runtime" in purposes_of(name) or name == "openvino"]
+    optional = ["openvino"] if "runtime" in asked else []
+    tried = [name for name in here if all_installed or name in optional or set(stops(name)) & set(asked)]
     trials = try_imports(tried, limit_s)
     findings = [_absent(name) for name in TRIALS if name not in here and set(purposes_of(name)) & set(asked)]
     broken = set()
     for name, trial in trials.items():
-        findings += _check_one(name, trial, broken)
+        findings.append(_check_one(name, trial, broken))
         if not trial.works:
             broken.add(name)
     pair = check_pair() if "torch" in trials else []
@@ -117,13 +125,12 @@ def _absent(name):
 
 
 def _check_one(name, trial, broken):
-    """Findings of an installed library: its version against the bounds, and its import."""
+    """The finding of an installed library: its version against the bounds, and its import."""
     distribution = _DISTRIBUTION.get(name, name)
     version = installed_version(distribution) or "no metadata"
     if name in ("torch", "torchaudio"):
         version = build_of(name)[0]
-    needed_by = purposes_of(name)
-    findings = []
+    needed_by = stops(name)
     bounds = requirements().get(distribution, {"bounds": ""})["bounds"]
     if bounds and version[0].isdigit() and not fits(version, bounds):
         why = f"tinyclap is made for {distribution}{bounds}"
@@ -131,11 +138,12 @@ def _check_one(name, trial, broken):
             why += "; torchaudio's last release, 2.11.0, refuses a torch built for another CUDA than its own"
         pair = ["torchaudio"] if name == "torch" and build_of("torchaudio")[0] else []
         mend = pip(*(wanted(each) for each in (distribution, *pair)))
-        findings.append(Finding(name, FAULT, version, why, mend, needed_by))
+        found = version if trial.works else f"{version}: {_short(trial.error)}"
+        return Finding(name, FAULT, found, why, mend, needed_by)
     if trial.works:
-        return findings or [Finding(name, OK, f"{version}{_remark(name, trial.detail)}", needed_by=needed_by)]
+        return Finding(name, OK, f"{version}{_remark(name, trial.detail)}", needed_by=needed_by)
     why, mend = explain(name, trial.error, broken) or _explain_any(name, distribution, trial.error)
-    return [*findings, Finding(name, FAULT, f"{version}: {_short(trial.error)}", why, mend, needed_by)]
+    return Finding(name, FAULT, f"{version}: {_short(trial.error)}", why, mend, needed_by)
 
 
 def _remark(name, detail):
@@ -149,13 +157,14 @@ def _remark(name, detail):
 def _explain_any(name, distribution, error):
     """Why, and the command, for an import that failed for a cause of no special kind."""
     if "still not imported" in error:
-        return "a broken installation, a slow disk or a lock; see what it does", f"{sys.executable} -X importtime -c 'import {name}'"
+        mend = f"{sys.executable} -X importtime -c 'import {name}'"
+        return "a broken installation, a slow disk or a lock; this shows where it stays", mend
     if "numpy" in error and re.search(r"dtype size|_ARRAY_API|NumPy 1\.x|multiarray", error):
         return "it was built for another numpy", pip("--force-reinstall", wanted("numpy"), distribution)
     if name in _SYSTEM_LIBRARY and re.search(r"library not found|cannot load library", error):
         return "its wheel without the library came here", pip("--force-reinstall", "--no-deps", wanted(distribution))
     missing = re.search(r"No module named '([\w.]+)'", error)
-    if missing:
+    if missing and importlib.util.find_spec(missing[1].split(".")[0]) is None:
         return f"{missing[1]}, which it needs, is not installed", pip(wanted(distribution), missing[1].split(".")[0])
     version = installed_version(distribution)
     exact = f"{distribution}=={version}" if version else wanted(distribution)

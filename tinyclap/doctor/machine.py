@@ -74,7 +74,8 @@ def _number(path):
 def check_machine():
     """Processor, cores, threads and memory: list of Finding."""
     name, features = processor()
-    found = [Finding("processor", OK, f"{name}, {n_cores()} cores, {' '.join(features) or 'no vector instructions known'}")]
+    can = " ".join(features) or "no vector instructions known"
+    found = [Finding("processor", OK, f"{name}, {n_cores()} cores, {can}")]
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked) > n_cores():
         why = "more threads than cores wait for each other"
@@ -145,7 +146,8 @@ def _try_to_write(place):
             errno.EROFS: "the disk is read-only",
             errno.EACCES: "you may not write there",
         }
-        return f"cannot write {_TRIAL_BYTES // _MB} MB ({error.strerror})", meanings.get(error.errno, "nothing can be kept there")
+        meaning = meanings.get(error.errno, "nothing can be kept there")
+        return f"cannot write {_TRIAL_BYTES // _MB} MB ({error.strerror})", meaning
     return None
 
 
@@ -155,7 +157,7 @@ def _elsewhere(place, needed_mb, variable):
     for other in (Path.home(), Path("/var/tmp"), Path("/tmp"), Path.cwd()):
         if other.is_dir() and shutil.disk_usage(other).free // _MB >= needed_mb and _try_to_write(other) is None:
             if os.stat(other).st_dev != here or not os.access(place, os.W_OK):
-                target = shlex.quote(str(other / "tinyclap-files"))
+                target = shlex.quote(str(other / "tinyclap-files" / (variable or "results").lower()))
                 then = f"cd {target}" if variable is None else f"export {variable}={target}"
                 return f"mkdir -p {target} && {then}"
     if _try_to_write(place) is not None and hasattr(os, "getuid") and _limited():

@@ -12,7 +12,7 @@ _PYTHON = shlex.quote(sys.executable)
 # fetches Eclipse Temurin into the home folder; needs no rights and disturbs no other Java
 _FETCH_JAVA = (
     f"{_PYTHON} -m pip install install-jdk && "
-    f"export AAC_METRICS_JAVA_PATH=\"$({_PYTHON} -c 'import jdk; print(jdk.install(\"11\", jre=True))')/bin/java\""
+    f'export AAC_METRICS_JAVA_PATH="$({_PYTHON} -c \'import jdk; print(jdk.install("11", jre=True))\')/bin/java"'
 )
 
 

@@ -33,7 +33,9 @@ def requirements(distribution="tinyclap"):
     for line in lines:
         name, bounds, marker = _LINE.match(line).groups()
         extras = _EXTRA.findall(marker or "") or [""]
-        entry = found.setdefault(name.lower().replace("_", "-"), {"bounds": bounds.strip(), "extras": set()})
+        # as people write them, the least version first
+        bounds = ",".join(sorted((part.strip() for part in bounds.split(",")), key=lambda part: part[:1] != ">"))
+        entry = found.setdefault(name.lower().replace("_", "-"), {"bounds": bounds, "extras": set()})
         entry["extras"] |= set(extras)
     return found
 

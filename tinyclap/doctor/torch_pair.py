@@ -111,7 +111,7 @@ def explain(module, error, broken):
         Why, and the command that mends it; None where nothing is known.
     """
     library = _LIBRARY.search(error)
-    if module in ("torch", "torchaudio") and library:
+    if library and module in ("torch", "torchaudio") and "torch" not in broken:
         if module == "torchaudio" and build_of("torch")[1] is None:
             return f"{library[1]} is no part of a torch for processors; {WHY_BROKEN}", cpu_torchaudio()
         return f"{library[1]}, one of the CUDA libraries that torch needs, is not installed", with_cuda_libraries()

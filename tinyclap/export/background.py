@@ -3,7 +3,6 @@
 Both are fitted on recordings that the model was trained on, so that scores on others stay honest.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,10 @@ import numpy as np
 from tinyclap.audio import read_audio
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ConfigError
-from tinyclap.export.folder import write_config
+from tinyclap.export.folder import amend
 from tinyclap.export.recordings import find_recordings
 from tinyclap.runtime import load
 from tinyclap.runtime.audio_model import score
-from tinyclap.runtime.folder import read_config
 from tinyclap.sinc import resample_array
 
 BACKGROUND = "background.npz"
@@ -139,22 +137,6 @@ def _what(given, found):
         return found.name
     meta, _ = read_manifest(manifest, root)
     folds = meta["options"].get("folds")
-    return meta["dataset"] + (f", folds {', '.join(map(str, folds))}" if folds else f", {meta['split']}")
-
-
-def amend(folder, files=(), **fields):
-    """Add fields and files to an exported folder's config.
-
-    Arguments
-    ---------
-    folder : str or os.PathLike
-    files : sequence of str
-        Names of files that were added or have changed.
-    **fields
-        JSON-able.
-    """
-    config = read_config(folder)
-    known = config.pop("files")
-    kind = config.pop("kind")
-    del config["format"]
-    write_config(folder, kind, list(dict.fromkeys([*known, *files])), **{**json.loads(json.dumps(config)), **fields})
+    if not folds:
+        return f"{meta['dataset']}, {meta['split']}"
+    return f"{meta['dataset']}, fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"

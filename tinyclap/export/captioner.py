@@ -7,7 +7,9 @@ from tinyclap import __version__
 from tinyclap.audio import read_audio
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.export.caption_graphs import FramesGraph, MemoryGraph, StepGraph
-from tinyclap.export.folder import new_folder, write_config, write_json
+from tinyclap.export.compact import compact_graph
+from tinyclap.export.folder import amend, new_folder, write_config, write_json
+from tinyclap.export.front_end import front_end_weights
 from tinyclap.export.golden import golden_clips
 from tinyclap.export.latency import best_precisions, measure_latencies, table
 from tinyclap.export.onnx_graphs import export_graph
@@ -69,10 +71,25 @@ def export_captioner(source, target, options):
         write_json(folder / "latency.json", latency)
         (folder / "latency.md").write_text(table(latency), encoding="utf-8")
         _write_config(folder, source, captioner, precisions, best_precisions(latency, precisions))
+        if options.compact:
+            _judge({"fp32": _parity(folder, captioner, "fp32", [])}, options)
+            stored = _compact(folder)
         parity = {name: _parity(folder, captioner, name, checks) for name in precisions}
+        if options.compact:
+            parity["fp32"]["stored"] = stored
         write_json(folder / "parity.json", parity)
         _judge(parity, options)
     return {"parity": parity, "latency": latency}
+
+
+def _compact(folder):
+    """Store the weights of all fp32 graphs as int8, but for the front end; returns what became of each file."""
+    stored = {}
+    for name in ("fp32", "memory", "step"):
+        path = folder / GRAPHS[name]
+        stored[path.name] = compact_graph(path, path, keep=front_end_weights(path) if name == "fp32" else ())
+    amend(folder, compact=True)
+    return stored
 
 
 def export_caption_graphs(captioner, folder):
@@ -228,7 +245,10 @@ def _judge(parity, options):
     """Raise where a precision is not what it should be."""
     golden = parity["fp32"]["golden"]
     error, agreement = golden["embedding"]["relative"], golden["decisions"]["agreement"]
-    if error > MAX_RELATIVE_ERROR or agreement < 1:
+    if "stored" in parity["fp32"]:
+        # captions differ by a word long before they are worse: how many do is reported, and only cosines are judged
+        refuse("compact", parity["fp32"]["recordings"], 100.0, options.min_cosine)
+    elif error > MAX_RELATIVE_ERROR or agreement < 1:
         raise CheckpointError(
             f"the fp32 graphs are not the network: frames {error:.2g} away, {100 * agreement:.0f} % of the golden "
             "captions equal; report this"

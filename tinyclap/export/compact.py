@@ -14,6 +14,7 @@ from tinyclap.errors import ConfigError
 
 LEAST_NUMBERS = 4096  # smaller weights stay as they are: they cost no bytes, and often decide much
 _LEVELS = 127
+_REARRANGE = ("Transpose", "Split", "Reshape")  # what weights go through on their way to a product
 
 
 def compact_graph(source, target, least_numbers=LEAST_NUMBERS, keep=()):
@@ -40,8 +41,8 @@ def compact_graph(source, target, least_numbers=LEAST_NUMBERS, keep=()):
 
     Notes
     -----
-    Weights of MatMul, Gemm, Conv and Gather (along the first axis), also behind a Transpose, in the main graph. A
-    weight that any other operation reads stays fp32.
+    Weights of MatMul, Gemm, Conv and Gather (along the first axis), also behind a Transpose, Split or Reshape, in the
+    main graph. A weight that any other operation reads stays fp32.
     """
     try:
         import onnx
@@ -105,7 +106,7 @@ def _axis(onnx, node, place, n_axes):
         return 0
     if node.op_type == "Gather" and place == 0 and n_axes == 2 and attributes.get("axis", 0) == 0:
         return 0
-    return 0 if node.op_type == "Transpose" and n_axes == 2 else None
+    return 0 if node.op_type in _REARRANGE and place == 0 and n_axes == 2 else None
 
 
 def _replace(onnx, graph, weight, readers, axis, taken):

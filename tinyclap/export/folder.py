@@ -93,3 +93,21 @@ def write_config(folder, kind, files, **fields):
     folder = Path(folder)
     hashes = {name: file_sha256(folder / name) for name in files}
     write_json(folder / CONFIG, {"format": FORMAT, "kind": kind, **fields, "files": hashes})
+
+
+def amend(folder, files=(), **fields):
+    """Add fields and files to an exported folder's config.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+    files : sequence of str
+        Names of files that were added or have changed.
+    **fields
+        JSON-able.
+    """
+    config = read_config(folder)
+    known = config.pop("files")
+    kind = config.pop("kind")
+    del config["format"]
+    write_config(folder, kind, list(dict.fromkeys([*known, *files])), **{**config, **fields})

@@ -37,6 +37,23 @@ def front_end_nodes(graph):
     return list(found)
 
 
+def front_end_weights(path):
+    """Names of the numbers that the front end of a graph reads: windows, bases and filters, which stay fp32.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        A graph with one logarithm.
+
+    Returns
+    -------
+    list of str
+    """
+    graph = onnx.load(str(path)).graph
+    nodes, names = set(front_end_nodes(graph)), {weight.name for weight in graph.initializer}
+    return sorted({name for node in graph.node if node.name in nodes for name in node.input if name in names})
+
+
 def write_front_end(source, target):
     """Write the front end of a graph as a graph of its own, for engines that are slow at it.
 

@@ -8,7 +8,7 @@ from tinyclap.errors import ConfigError
 _COLUMNS = ("label", "name", "display_name", "category", "class")
 
 
-def read_names(given):
+def read_names(given, least=2):
     """Class names, in order, each once.
 
     Arguments
@@ -16,16 +16,17 @@ def read_names(given):
     given : str or os.PathLike
         ``dog,rain,siren``; or a ``.txt`` file with one name a line; or a ``.csv`` file with a column named label, name,
         display_name, category or class.
+    least : int
+        How many there have to be.
 
     Returns
     -------
     list of str
-        At least two.
 
     Raises
     ------
     ConfigError
-        The file or its column is missing, or there are fewer than two names.
+        The file or its column is missing, or there are too few names.
 
     Example
     -------
@@ -42,8 +43,8 @@ def read_names(given):
     else:
         names = _column(path)
     names = list(dict.fromkeys(name.strip() for name in names if name.strip()))
-    if len(names) < 2:
-        raise ConfigError(f"--labels {given}: {len(names)} name(s); a choice needs at least two")
+    if len(names) < least:
+        raise ConfigError(f"--labels {given}: {len(names)} name(s); at least {'two' if least == 2 else least} needed")
     return names
 
 

@@ -235,8 +235,9 @@ def _write_tokenizer(folder, tower):
             return {"tokenizer": "hashed words", "n_buckets": tower.tokenizer.n_buckets, **about}
         path.write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
         return {"tokenizer": "words", "vocabulary": VOCABULARY, **about}
-    numbers = tower.tokenizer.get_vocab()
-    path.write_text("".join(f"{piece}\n" for piece in sorted(numbers, key=numbers.get)), encoding="utf-8", newline="\n")
+    pieces = {number: piece for piece, number in tower.tokenizer.get_vocab().items()}
+    lines = (pieces.get(number, f"[unused {number}]") for number in range(max(pieces) + 1))
+    path.write_text("".join(f"{piece}\n" for piece in lines), encoding="utf-8", newline="\n")
     wanted = [tower.tokenizer(text)["input_ids"] for text in _EXAMPLES]
     if WordPieces(path)(_EXAMPLES) != wanted:
         raise ConfigError("the text side's tokenizer is not BERT's for lower-cased text; export with --text_side no")

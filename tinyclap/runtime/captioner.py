@@ -55,10 +55,12 @@ class CaptionModel:
         self.policy = WindowPolicy(**config["window"])
         self.precision = resolved_precision(config, engine, precision)
         frames = checked_file(folder, config, config["graphs"]["int8" if self.precision == "int8" else "fp32"])
-        self.frames_graph = open_session(frames, engine, self.precision, n_threads)
+        level = "unpacked" if config.get("compact") else "all"
+        frames_level = "all" if self.precision == "int8" else level
+        self.frames_graph = open_session(frames, engine, self.precision, n_threads, level=frames_level)
         memory, step = (checked_file(folder, config, config["graphs"][name]) for name in ("memory", "step"))
-        self.memory_graph = open_session(memory, n_threads=n_threads)
-        self.decoder = GraphDecoder(open_session(step, n_threads=n_threads), config["decoder"])
+        self.memory_graph = open_session(memory, n_threads=n_threads, level=level)
+        self.decoder = GraphDecoder(open_session(step, n_threads=n_threads, level=level), config["decoder"])
         self.tokenizer = WordTokenizer.load(checked_file(folder, config, VOCABULARY))
 
     def caption(self, audio, sample_rate_hz=None, **options):

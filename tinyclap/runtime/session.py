@@ -15,7 +15,7 @@ ENGINES = ("onnxruntime", "openvino")
 PRECISIONS = ("fp32", "int8", "bf16")
 
 
-def open_session(path, engine="onnxruntime", precision="fp32", n_threads=None, front_end=None):
+def open_session(path, engine="onnxruntime", precision="fp32", n_threads=None, front_end=None, level="all"):
     """Open an ONNX graph.
 
     Arguments
@@ -32,6 +32,8 @@ def open_session(path, engine="onnxruntime", precision="fp32", n_threads=None, f
     front_end : str or os.PathLike, optional
         The graph's front end as a file of its own, from the waveform to the only logarithm. OpenVINO then leaves it to
         onnxruntime, where that is installed: it takes two thirds of the time there.
+    level : {"all", "basic", "unpacked"}
+        How far onnxruntime rewrites the graph; see :class:`OnnxRuntimeSession`.
 
     Returns
     -------
@@ -61,7 +63,7 @@ def open_session(path, engine="onnxruntime", precision="fp32", n_threads=None, f
     if not path.is_file():
         raise CheckpointError(f"{path}: no such graph; export the model again")
     if engine == "onnxruntime":
-        return OnnxRuntimeSession(path, precision, n_threads)
+        return OnnxRuntimeSession(path, precision, n_threads, level)
     return OpenVinoSession(path, precision, n_threads, front_end)
 
 
@@ -72,9 +74,10 @@ class OnnxRuntimeSession:
     ---------
     path, precision, n_threads
         See :func:`open_session`.
-    level : {"all", "basic"}
-        How far the engine rewrites the graph. "basic" opens a graph with int8 weights in half the time, and keeps its
-        arithmetic in fp32, where "all" rounds activations too.
+    level : {"all", "basic", "unpacked"}
+        How far the engine rewrites the graph. Of graphs with weights stored as int8 (:mod:`tinyclap.export.compact`),
+        "all" would round activations, too. "basic" opens them in half the time and makes their weights fp32 in every
+        call; "unpacked" does that once, for graphs that are called often.
 
     Attributes
     ----------
@@ -89,7 +92,9 @@ class OnnxRuntimeSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.inter_op_num_threads = 1
-        if level == "basic":
+        if level == "unpacked":
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        elif level == "basic":
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         # threads wait busily within a call, which is quick, but not after it, which would take others' cores
         options.add_session_config_entry("session.force_spinning_stop", "1")

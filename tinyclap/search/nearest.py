@@ -85,7 +85,26 @@ def nearest_rows(parts, queries, k, cosine=False, removed=(), n_threads=1):
 
 
 def prepared_queries(queries, n_dims, k, cosine):
-    """Queries (Q, D) as float32, of length 1 if `cosine`; ConfigError where `k` or their shape cannot be meant."""
+    """Queries as they are compared.
+
+    Arguments
+    ---------
+    queries : numpy.ndarray, shape (Q, D)
+    n_dims : int or None
+        What D has to be, where that is known.
+    k : int
+    cosine : bool
+        Make them of length 1.
+
+    Returns
+    -------
+    numpy.ndarray, shape (Q, D), float32
+
+    Raises
+    ------
+    ConfigError
+        `k` is not above zero, or the shape is another.
+    """
     queries = np.ascontiguousarray(queries, np.float32)
     if int(k) != k or k < 1:
         raise ConfigError(f"k={k!r}: ask for one result or more")
@@ -105,7 +124,27 @@ def scored(rows, queries, cosine):
 
 
 def merged(best, scores, rows, k):
-    """The `k` best of what was found and what is new, equal scores by row: (scores, rows) of each."""
+    """The best of what was found and of what is new.
+
+    Arguments
+    ---------
+    best : (numpy.ndarray, numpy.ndarray)
+        Scores (n,), float32, and rows (n,), int64.
+    scores, rows : numpy.ndarray
+        The same of what is new.
+    k : int
+        How many to keep, at most.
+
+    Returns
+    -------
+    (numpy.ndarray, numpy.ndarray)
+        As `best`; best first, equal scores by row.
+
+    Example
+    -------
+    >>> merged((np.array([0.5]), np.array([7])), np.array([0.9, 0.5]), np.array([3, 1]), 2)[1].tolist()
+    [3, 1]
+    """
     scores, rows = np.concatenate([best[0], scores]), np.concatenate([best[1], rows])
     if len(scores) > 4 * k:
         # equal ones at the edge are kept, so that their order decides, not the partition's whim

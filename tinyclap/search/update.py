@@ -45,7 +45,18 @@ def stored_rows(rows, score_kind):
     return np.sqrt(np.maximum(rows, 0)) if score_kind == "sqrt_dot" else rows
 
 
-def update(index, model, sources, within=(), on_error="raise", n_workers=None, retry=False, progress=None, tell=None):
+def update(
+    index,
+    model,
+    sources,
+    within=(),
+    on_error="raise",
+    n_workers=None,
+    retry=False,
+    longest_s=None,
+    progress=None,
+    tell=None,
+):
     """Bring an index up to date.
 
     Arguments
@@ -63,6 +74,8 @@ def update(index, model, sources, within=(), on_error="raise", n_workers=None, r
         As for :func:`tinyclap.many_clips.embed_many`.
     retry : bool
         Try those again that are known to be broken.
+    longest_s : float or None
+        Take longer recordings for broken, in seconds.
     progress : bool or None
         Show a bar.
     tell : callable, optional
@@ -89,7 +102,7 @@ def update(index, model, sources, within=(), on_error="raise", n_workers=None, r
     if gone or forgotten:
         index.append(np.zeros(0, np.float32), [], [there[path][0] for path in gone], dict.fromkeys(forgotten))
     batch, counts = _Batch(index, model.score_kind, there), {"added": 0, "changed": 0}
-    results = embed_many(model, list(todo), n_workers, on_error)
+    results = embed_many(model, list(todo), n_workers, on_error, longest_s=longest_s)
     try:
         for path, result in with_bar(results, len(todo), progress):
             if isinstance(result, AudioError):

@@ -1,0 +1,313 @@
+"""The command line as a shell sees it: what is written where, and the exit statuses that scripts rely on."""
+
+import csv
+import importlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import tinyclap
+from tests.fakes import write_audio
+from tinyclap.cli.main import COMMANDS, part_of
+from tinyclap.cli.main import parser as command_line
+from tinyclap.shipped import DEFAULT_CAPTIONER, shipped_names
+
+pytest.importorskip("onnxruntime", reason="the shipped models need an engine")
+
+PATIENCE_S = 60
+BAD = ("03b.wav", "05b.flac", "sub/empty.wav")
+
+
+def command(*words):
+    return [sys.executable, "-m", "tinyclap.cli.main", *map(str, words)]
+
+
+def tinyclap_says(*words, status=0, stdin=None):
+    """Run a command; returns (standard output, standard error)."""
+    done = subprocess.run(command(*words), capture_output=True, input=stdin, timeout=PATIENCE_S, check=False)
+    out, err = done.stdout.decode(errors="surrogateescape"), done.stderr.decode()
+    assert done.returncode == status, err
+    assert "Traceback" not in err
+    return out, err
+
+
+def rows_of(text):
+    return list(csv.DictReader(text.splitlines(keepends=True)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Fifteen recordings, with names that scripts trip over, and three that are broken."""
+    root = tmp_path_factory.mktemp("cli") / "recordings"
+    for index in range(12):
+        kind = {"rate": (8000, 44100, 16000)[index % 3], "channels": 1 + index % 2}
+        write_audio(root / f"{index:02d}.wav", 0.5 + index % 3, pitch_hz=150 * (index + 1), seed=index, **kind)
+    for index, name in enumerate(('é, "quoted".wav', "new\nline.wav", "with space.flac")):
+        write_audio(root / "sub" / name, 0.7, 16000, seed=20 + index)
+    for name, content in zip(BAD, (b"RIFF", b"<html>404</html>", b""), strict=True):
+        (root / name).write_bytes(content)
+    return root
+
+
+@pytest.fixture(scope="module")
+def good(folder):
+    """Without the broken ones, in the order of the folder."""
+    names = sorted(name for name in os.listdir(folder) if name.endswith("wav") and name not in BAD)
+    below = sorted(name for name in os.listdir(folder / "sub") if f"sub/{name}" not in BAD)
+    return [str(folder / name) for name in names] + [str(folder / "sub" / name) for name in below]
+
+
+def test_one_recording_and_three_words(folder):
+    out, err = tinyclap_says("classify", folder / "00.wav", "--labels", "airplane,dog,rain", "--format", "table")
+    lines = out.splitlines()
+    assert lines[0] == str(folder / "00.wav")
+    assert {line.split("  ")[-1] for line in lines[1:]} == {"airplane", "dog", "rain"}
+    assert err == ""
+
+
+def test_the_command_line_says_what_python_says(folder, good):
+    model = tinyclap.from_pretrained()
+    names = model.labels[:4]
+    out, _ = tinyclap_says("classify", *good[:3], "--labels", ",".join(names), "--all", "--no-probabilities")
+    told = np.array([[float(row[name]) for name in names] for row in rows_of(out)])
+    assert np.abs(told - model.scores(good[:3], names)).max() < 1e-5
+    out, _ = tinyclap_says("embed", *good[:3])
+    told = np.array([[float(cell) for cell in list(row.values())[1:]] for row in rows_of(out)], np.float32)
+    assert np.array_equal(told, model.embed(good[:3]))
+
+
+def test_a_bad_file_ends_the_command_and_what_was_done_is_kept(folder, tmp_path):
+    target = tmp_path / "sounds.csv"
+    _, err = tinyclap_says("classify", folder, "--top", 1, "--out", target, status=1)
+    assert err.splitlines()[-1].startswith(f"tinyclap classify: {folder / BAD[0]}: ")
+    assert [row["file"] for row in rows_of(target.read_text())] == [
+        str(folder / f"{index:02d}.wav") for index in range(4)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_bad_files_are_left_out_and_named_once(folder, good, tmp_path, kind):
+    target = tmp_path / f"sounds.{kind}"
+    out, err = tinyclap_says("classify", folder, "--keep-going", "--out", target, status=3)
+    assert out == ""
+    text = target.read_text(encoding="utf-8")
+    rows = rows_of(text) if kind == "csv" else [json.loads(line) for line in text.splitlines()]
+    assert [row["file"] for row in rows] == good
+    assert all(err.count(f"left out: {folder / name}: ") == 1 for name in BAD)
+    named = rows_of((tmp_path / f"sounds.{kind}.errors.csv").read_text())
+    assert {row["file"] for row in named} == {str(folder / name) for name in BAD}
+
+
+def test_going_on_does_nothing_twice_and_does_not_name_broken_files_again(folder, tmp_path):
+    target, words = tmp_path / "sounds.csv", ("classify", folder, "--keep-going", "--top", 1)
+    tinyclap_says(*words, "--out", target, status=3)
+    whole = target.read_bytes()
+    _, err = tinyclap_says(*words, "--out", target, status=1)
+    assert "--resume" in err
+    target.write_bytes(whole[: len(whole) // 2])
+    respelled = [word.replace("--keep-going", "--keep_going") for word in map(str, words)]
+    _, err = tinyclap_says(*respelled, "--out", target, "--resume", status=3)
+    assert target.read_bytes() == whole
+    assert "left out:" not in err
+    _, err = tinyclap_says(*words, "--out", target, "--resume", "--retry", status=3)
+    assert err.count("left out:") == len(BAD)
+    _, err = tinyclap_says("classify", folder, "--labels", "a,b", "--out", target, "--resume", "--keep-going", status=1)
+    assert "other settings" in err
+    assert "labels" in err
+    assert target.read_bytes() == whole
+    tinyclap_says(*words, "--labels", "dog,rain", "--out", target, "--overwrite", status=3)
+    assert target.read_bytes() != whole
+
+
+def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path):
+    for index in range(150):
+        write_audio(tmp_path / "many" / f"{index:03d}.wav", 2.0, 16000, seed=index)
+    words = ("classify", tmp_path / "many", "--top", 1, "--quiet", "--out")
+    tinyclap_says(*words, tmp_path / "whole.csv")
+    target = tmp_path / "cut.csv"
+    process = subprocess.Popen(command(*words, target), stderr=subprocess.PIPE)
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until and (not target.exists() or target.read_bytes().count(b"\n") < 10):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(PATIENCE_S) == -signal.SIGKILL
+    process.stderr.close()
+    assert 10 <= target.read_bytes().count(b"\n") < 151
+    tinyclap_says(*words, target, "--resume")
+    assert target.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_ctrl_c_ends_with_130_and_keeps_what_was_done(folder, tmp_path):
+    words = ("classify", "-", "--top", 1, "--quiet", "--out", tmp_path / "sounds.csv")
+    process = subprocess.Popen(command(*words), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdin.write(b"".join(os.fsencode(folder / f"{index:02d}.wav\n") for index in (0, 1, 2)))
+    process.stdin.flush()
+    until = time.monotonic() + PATIENCE_S
+    path = tmp_path / "sounds.csv"
+    while time.monotonic() < until and not path.exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert path.read_text().startswith("file,label,")
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly(good):
+    process = subprocess.Popen(command("embed", *good), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(PATIENCE_S) == 0
+    err = process.stderr.read()
+    process.stderr.close()
+    assert b"Traceback" not in err
+    assert b"Broken" not in err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux")
+def test_a_full_disk_is_said_in_a_line_and_what_was_done_is_kept(good, tmp_path):
+    resource = pytest.importorskip("resource", reason="needs limits of a process")
+    words = command("embed", *good, "--out", tmp_path / "rows.csv", "--quiet")
+    limit = 20_000  # bytes of a file: a few rows
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    tinyclap_says(*words[3:], "--resume")
+    tinyclap_says("embed", *good, "--out", tmp_path / "whole.csv")
+    assert (tmp_path / "rows.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command("embed", good[0]), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_lists_and_sound_on_standard_input(folder, good):
+    names = b"\0".join(os.fsencode(path) for path in good[-3:])
+    out, _ = tinyclap_says("classify", "-", "--top", 1, "--format", "jsonl", stdin=names)
+    assert [json.loads(line)["file"] for line in out.splitlines()] == good[-3:]
+    sound = (folder / "00.wav").read_bytes()
+    out, _ = tinyclap_says("classify", "--stdin-audio", "--top", 1, stdin=sound)
+    by_name, _ = tinyclap_says("classify", folder / "00.wav", "--top", 1)
+    assert rows_of(out)[0] == {**rows_of(by_name)[0], "file": "<stdin>"}
+    _, err = tinyclap_says("classify", "--stdin-audio", stdin=sound[:1000], status=1)
+    assert "<stdin>: is cut short" in err
+
+
+def test_vectors_in_arrays(folder, good, tmp_path):
+    for name in ("rows.npy", "rows.npz"):
+        tinyclap_says("embed", folder, "--keep-going", "--out", tmp_path / name, status=3)
+    rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    names = rows_of((tmp_path / "rows.names.csv").read_text(encoding="utf-8"))
+    assert [row["file"] for row in names] == good
+    assert np.array_equal(rows, tinyclap.from_pretrained().embed(good))
+    with np.load(tmp_path / "rows.npz", allow_pickle=False) as content:
+        assert np.array_equal(content["embeddings"], rows)
+        assert content["files"].tolist() == good
+
+
+@pytest.mark.skipif(DEFAULT_CAPTIONER not in shipped_names(), reason="no captioner comes with this checkout")
+def test_captions_in_the_form_of_dcase(folder, good):
+    out, _ = tinyclap_says("caption", *good[:2])
+    assert all(row["caption"] for row in rows_of(out))
+    dcase, _ = tinyclap_says("caption", *good[:2], "--dcase")
+    assert [list(row.values()) for row in rows_of(dcase)] == [
+        [os.path.basename(row["file"]), row["caption"]] for row in rows_of(out)
+    ]
+    assert dcase.startswith("file_name,caption_predicted\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("classify",), 1, "no recordings"),
+        (("classify", "nothing.wav"), 1, "nothing there: nothing.wav"),
+        (("classify", "{folder}", "--model", "no-such"), 1, "no model 'no-such'"),
+        (("classify", "{folder}", "--out", "rows.txt"), 1, "ends in none of .csv, .jsonl"),
+        (("classify", "{folder}", "--resume"), 1, "belong to --out"),
+        (("classify", "{folder}", "--top", "0"), 1, "at least one"),
+        (("classify", "{folder}", "--workers", "0"), 1, "above zero"),
+        (("embed", "{folder}", "--out", "no/folder/rows.npy"), 1, "there is no folder"),
+        (("caption", "{folder}", "--model", "tinyclap-phinet-m"), 1, "does not caption"),
+        (("classify", "{folder}", "--format", "xml"), 2, "invalid choice"),
+        (("nonsense",), 2, "invalid choice"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(folder, words, status, said):
+    out, err = tinyclap_says(*(word.format(folder=folder) for word in words), status=status)
+    assert said in err
+    assert out == ""
+    assert status == 2 or len(err.splitlines()) == 1
+
+
+def test_every_command_has_help_with_examples():
+    out, _ = tinyclap_says("--help")
+    for name in COMMANDS:
+        assert re.search(rf"^ +{name}\b", out, re.MULTILINE)
+        module = importlib.import_module(f"tinyclap.cli.{name}_command")
+        assert f"tinyclap {name}" in module.EXAMPLES
+        assert len(module.DESCRIPTION) > 20
+
+
+def test_help_and_the_commands_load_no_torch(folder):
+    code = "import sys; from tinyclap.cli.main import main; s = main(sys.argv[1:]); heavy = {'torch', 'transformers', "
+    code += "'pandas', 'scipy', 'matplotlib'} & set(sys.modules); assert not heavy, heavy; sys.exit(s)"
+    for words in (["classify", folder / "00.wav"], ["embed", folder / "00.wav"], ["completion", "bash"]):
+        done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+    code = "import sys; import tinyclap.cli.main; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def completed(script, *words):
+    """What bash offers for the last word."""
+    told = '. {}; COMP_WORDS=({}); COMP_CWORD={}; _tinyclap; echo "${{COMPREPLY[@]}}"'.format(
+        script, " ".join(f"'{word}'" for word in ("tinyclap", *words)), len(words)
+    )
+    return subprocess.run(["bash", "-c", told], capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_commands_options_and_choices(tmp_path):
+    script = tmp_path / "completion.bash"
+    script.write_text(tinyclap_says("completion", "bash")[0])
+    assert set(completed(script, "")) == {*COMMANDS, "--help", "--version"}
+    assert completed(script, "cl") == ["classify"]
+    assert completed(script, "classify", "--keep") == ["--keep-going"]
+    assert completed(script, "classify", "--format", "") == ["table", "csv", "jsonl"]
+    assert completed(script, "completion", "z") == ["zsh"]
+    assert completed(script, "classify", "rec") == []  # left to bash, which knows files
+    made = command_line(None)
+    for name in COMMANDS:
+        part = part_of(made, name)
+        options = {word for action in part._actions for word in action.option_strings[:1]}
+        assert options <= set(completed(script, name, "-")), name
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_other_shells_accept_their_scripts(tmp_path, shell):
+    script = tmp_path / f"completion.{shell}"
+    script.write_text(tinyclap_says("completion", shell)[0])
+    if shutil.which(shell) is None:
+        pytest.skip(f"needs {shell}")
+    subprocess.run([shell, "-n", script], check=True)
+    if shell == "fish":
+        told = f'source {script}; complete -C "tinyclap classify --format "'
+        out = subprocess.run([shell, "-c", told], capture_output=True, text=True, check=True).stdout
+        assert {line.split("\t")[0] for line in out.splitlines()} == {"table", "csv", "jsonl"}

@@ -1,0 +1,187 @@
+"""What is said of models, weights, banks and indices is what they are."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+onnx = pytest.importorskip("onnx", reason="exporting is an extra: pip install 'tinyclap[export]'")
+pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tinyclap[runtime]'")
+
+from tests import tiny  # noqa: E402
+from tests.conftest import ROOT  # noqa: E402
+from tests.unit.small_export import TAGS, exported, exported_tagger, run, tag_space_run  # noqa: E402
+from tinyclap.checkpoints import load_student  # noqa: E402
+from tinyclap.errors import CheckpointError  # noqa: E402
+from tinyclap.graph_cost import count_macs_of_graph, count_numbers, silence  # noqa: E402
+from tinyclap.inspection import inspect_source  # noqa: E402
+from tinyclap.profiling import count_parameters  # noqa: E402
+from tinyclap.shipped import DEFAULT_MODEL, shipped_folder  # noqa: E402
+from tinyclap.weight_files import read_shapes, recognise, summary  # noqa: E402
+
+KEYS = json.loads((ROOT / "tests/reference/published_keys.json").read_text())
+
+
+# ------------------------------------------------------------------------------------------------- graphs
+
+
+def small_graph(path):
+    """A convolution of 4 filters of 3 × 1 × 5 values, a product with 4 × 7, and a constant of 6 numbers."""
+    helper, f32 = onnx.helper, onnx.TensorProto.FLOAT
+    tensors = {"filters": (4, 3, 1, 5), "columns": (4, 7)}
+    stored = [onnx.numpy_helper.from_array(np.ones(shape, np.float32), name) for name, shape in tensors.items()]
+    constant = onnx.numpy_helper.from_array(np.zeros((2, 3), np.float32), "six")
+    nodes = [
+        helper.make_node("Constant", [], ["six"], value=constant),
+        helper.make_node("Conv", ["x", "filters"], ["maps"]),
+        helper.make_node("ReduceMean", ["maps"], ["means"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["means", "columns"], ["y"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", f32, [1, 3, 2, "T"])]
+    outputs = [helper.make_tensor_value_info("y", f32, [1, 7]), helper.make_tensor_value_info("six", f32, [2, 3])]
+    graph = helper.make_graph(nodes, "small", inputs, outputs, stored)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def test_numbers_and_macs_of_a_graph_are_those_worked_out_by_hand(tmp_path):
+    path = small_graph(tmp_path / "small.onnx")
+    assert count_numbers(path) == 4 * 3 * 5 + 4 * 7 + 6
+    # 4 maps of 2 rows and 9 - 5 + 1 columns, each value of 3 × 5 products; then 4 × 7
+    assert count_macs_of_graph(path, {"x": np.zeros((1, 3, 2, 9), np.float32)}) == 4 * 2 * 5 * 15 + 28
+
+
+def test_numbers_are_those_that_onnx_itself_reads():
+    path = shipped_folder(DEFAULT_MODEL) / "model.onnx"
+    stored = onnx.load(path).graph.initializer
+    assert count_numbers(path) == sum(int(np.prod(tensor.dims)) for tensor in stored) > 100_000
+
+
+def test_macs_of_the_shipped_graph_are_the_networks_and_its_transforms():
+    folder = shipped_folder(DEFAULT_MODEL)
+    feeds = {"wavs": silence(32000, 5.0)}
+    whole, transform = (count_macs_of_graph(folder / name, feeds) for name in ("model.onnx", "front_end.onnx"))
+    # what tinyclap.profiling counts of the same network's convolutions and linear layers, in torch
+    assert whole - transform == 20_453_710
+
+
+@pytest.mark.parametrize("n_bytes", [0, 10, 1000])
+def test_a_graph_that_was_cut_short_is_refused(tmp_path, n_bytes):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes((shipped_folder(DEFAULT_MODEL) / "model.onnx").read_bytes()[:n_bytes])
+    with pytest.raises(CheckpointError, match="broken.onnx"):
+        inspect_source(broken)
+
+
+# ------------------------------------------------------------------------------------------------ weights
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [
+        (
+            {"audio_encoder.": "msclap2022.audio_encoder", "caption_encoder.base.": "msclap2022.caption_encoder.base"},
+            "msclap2022",
+        ),
+        ({"": "student.phinet_alpha_1.50_beta_0.75_t0_6_N_7"}, "tinyclap-student"),
+        ({"": "effb2_trm_captioner"}, "effb2-trm"),
+        (
+            {"encoder.audio_enc.": "wavcaps_htsat_bart.encoder.audio_enc", "decoder.": "wavcaps_htsat_bart.decoder"},
+            "wavcaps-htsat-bart",
+        ),
+    ],
+)
+def test_published_weights_are_known_by_the_names_in_them(parts, name):
+    names = [f"{before}{key}" for before, which in parts.items() for key in KEYS[which]]
+    assert recognise(names)["name"] == name
+    assert recognise([f"module.{key}" for key in names])["name"] == name
+
+
+def test_our_own_tensors_are_nobody_elses():
+    network, _ = load_student(run())
+    assert recognise(network.state_dict()) is None
+
+
+def test_a_published_file_says_how_it_is_opened(shared_dir):
+    found = inspect_source(shared_dir / "data/weights/efficientat_mn04/mn04_as_mAP_432.pt")
+    assert found["licence"] == "MIT" and "efficientat-mn" in found["opens with"]
+    assert found["n_parameters"] == 983_599
+
+
+def test_a_safetensors_file_is_read_by_its_header_and_agrees_with_its_tensors(tmp_path):
+    path = run() / "student" / "model.safetensors"
+    network, _ = load_student(run())
+    tensors = network.state_dict()
+    shapes = read_shapes(path)
+    assert {name: shape for name, (shape, _) in shapes.items()} == {name: list(t.shape) for name, t in tensors.items()}
+    assert summary(shapes)["n_numbers"] == sum(tensor.numel() for tensor in tensors.values())
+    cut = tmp_path / "cut.safetensors"
+    for n_bytes in (0, 4, 200, path.stat().st_size - 1):
+        cut.write_bytes(path.read_bytes()[:n_bytes])
+        with pytest.raises(CheckpointError, match="cut short"):
+            inspect_source(cut)
+
+
+def test_a_pickle_that_would_run_something_is_refused_and_does_not_run(tmp_path):
+    class Runs:
+        def __reduce__(self):
+            return open, (str(tmp_path / "it_ran"), "w")
+
+    torch.save({"a": Runs()}, tmp_path / "evil.pth")
+    with pytest.raises(CheckpointError):
+        inspect_source(tmp_path / "evil.pth")
+    assert not (tmp_path / "it_ran").exists()
+
+
+# ------------------------------------------------------------------------------------------------- folders
+
+
+def test_a_run_and_its_export_are_told_apart_and_agree():
+    of_run, of_export = inspect_source(run()), inspect_source(exported()[0])
+    assert (of_run["is"], of_export["is"]) == ("run", "exported audio encoder")
+    network, _ = load_student(run())
+    assert of_run["n_parameters on the audio side"] == count_parameters(network.audio)
+    assert of_run["sample rate"] == of_export["sample rate"] == f"{tiny.SAMPLE_RATE_HZ} Hz"
+    assert of_export["labels"] == "3 compiled in" and of_export["encoder"] == "PhiNet"
+    front_end = count_macs_of_graph(exported()[0] / "front_end.onnx", {"wavs": silence(tiny.SAMPLE_RATE_HZ, 5.0)})
+    assert of_export["of them in the front end's transform"] == front_end > 0
+
+
+def test_a_tagger_says_its_tags_and_a_student_its_text_side():
+    assert inspect_source(exported_tagger()[0], count_macs=False)["labels"] == f"0 compiled in, {len(TAGS)} tags"
+    assert inspect_source(tag_space_run(), count_macs=False)["text side"]["kind"] == "tag_space"
+
+
+def test_scores_of_a_run_are_said_with_interval_and_number_of_clips(tmp_path):
+    shutil.copytree(run(), tmp_path / "run")
+    score = {"dataset": "esc50", "metric": "top-1", "value": 0.5, "n_items": 40, "interval_95": [0.4, 0.6]}
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(score))
+    found = inspect_source(tmp_path / "run", count_macs=False)
+    assert found["scores"] == ["esc50: top-1 0.5000 [0.4000, 0.6000], n=40"]
+
+
+def test_a_changed_file_is_refused(tmp_path):
+    shutil.copytree(exported()[0], tmp_path / "exported")
+    with open(tmp_path / "exported" / "labels.json", "a") as stream:
+        stream.write(" ")
+    with pytest.raises(CheckpointError, match="labels.json"):
+        inspect_source(tmp_path / "exported")
+
+
+def test_the_shipped_model_is_inspected_without_torch():
+    code = f"import sys, tinyclap.inspection as i; i.inspect_source({DEFAULT_MODEL!r}); print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "onnxruntime" in loaded and not loaded & {"torch", "onnx", "safetensors", "transformers", "pandas"}
+
+
+@pytest.mark.parametrize("name", ["nowhere", "nothing.txt"])
+def test_what_is_nothing_of_ours_is_said_to_be(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nothing.txt").write_text("x")
+    with pytest.raises(CheckpointError, match=name):
+        inspect_source(name)
