@@ -39,6 +39,7 @@ CODINGS = {
 SHORTEST_S, LONGEST_S = 0.1, 30.0
 BROKEN = ("nan", "infinite", "no_samples", "empty", "truncated", "truncated.flac", "page", "noise", "song.m4a")
 INTERVAL_S = 0.2
+PIECE = 1 << 15
 
 
 def make_files(folder, n_files, n_broken, n_unique):
@@ -66,7 +67,11 @@ def make_files(folder, n_files, n_broken, n_unique):
         rate_hz = int(generator.choice(rates_hz))
         n_samples = round(rate_hz * float(np.exp(generator.uniform(np.log(SHORTEST_S), np.log(LONGEST_S)))))
         good.append(place / f"{index:05d}.{suffix}")
-        soundfile.write(good[-1], noise[:n_samples, : 1 + index % 2], rate_hz, subtype=subtype)
+        n_channels = 1 + index % 2
+        with soundfile.SoundFile(good[-1], "w", rate_hz, n_channels, subtype) as file:
+            # in pieces: libsndfile's Ogg coder keeps on its stack what it is given at once, and dies of half a minute
+            for start in range(0, n_samples, PIECE):
+                file.write(noise[start : min(start + PIECE, n_samples), :n_channels])
     return good, broken
 
 

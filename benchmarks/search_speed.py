@@ -213,10 +213,11 @@ def docs_table(path):
             )
     return "\n".join(
         [
-            f"Indexing {indexing['n_clips']} clips from files: {indexing['clips_per_s']} clips/s with one worker, where the "
-            f"network alone, on ready windows, makes {indexing['bare_network_clips_per_s']}; an update without changes: "
-            f"{indexing['update_without_changes_s']} s. Queries for the best {result['k']}, exact unless it says otherwise; "
-            "the graph with the share of the exact results that it finds.",
+            f"Indexing {indexing['n_clips']} clips from files: {indexing['clips_per_s']} clips/s with one worker; the",
+            f"network alone, on ready windows: {indexing['bare_network_clips_per_s']}. An update without changes:",
+            f"{indexing['update_without_changes_s']} s. Queries for the best {result['k']}, exact but for the last",
+            "column, which says what share of the exact results the graph finds. One thread of a machine with",
+            f"{result['machine']['cores']} cores and a load of {result['machine']['load_before']} before it began.",
             "",
             "| recordings | disk | open | query | one | of 50 together, each | without usearch | graph |",
             "|---|---|---|---|---|---|---|---|",

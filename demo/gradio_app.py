@@ -3,7 +3,7 @@
     pip install -r demo/requirements.txt
     python demo/gradio_app.py
 
-A Space wants this file as ``app.py``, beside ``requirements.txt``. No torch is needed.
+In a Space it stands beside ``requirements.txt`` and is the card's ``app_file``. No torch is needed.
 """
 
 import functools

@@ -81,7 +81,7 @@ def take(options):
     look = {"width": options.width, "height": 800}
     with served(options.page) as (address, _), browser() as opened:
         scheme = "dark" if options.dark else "light"
-        page = open_page(opened.new_context(viewport=look, color_scheme=scheme, device_scale_factor=1.5), address)
+        page = open_page(opened.new_context(viewport=look, color_scheme=scheme), address)
         give(page, options.audio)
         if options.caption:
             page.click("#describe")

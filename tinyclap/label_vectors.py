@@ -26,6 +26,8 @@ def label_vectors(model, labels=None, template=None):
         No labels; a bank of another model; or names that are not compiled, and no text side.
     """
     backend = model.backend
+    if model.kind == "captioner":
+        raise ConfigError(f"{model.name} is a captioner: it describes sounds and has no space with labels; open another")
     if hasattr(labels, "vectors"):
         labels.require_fits(model)
         return list(labels.labels), labels.vectors

@@ -26,6 +26,7 @@ import setups
 
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = setups.ROOT / "docs" / "troubleshooting.md"
+_N_SHOWN = 6
 BLOCK = re.compile(r"(<!-- table:doctor_setups -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -74,7 +75,11 @@ def mended(setup, commands):
 
 def resolved(setup, commands):
     """What pip would install, without doing it."""
-    return f"pip would install {', '.join(setups.would_install(setup, commands[0]))}"
+    found = setups.would_install(setup, commands[0])
+    more = f" and {len(found) - _N_SHOWN} more" if len(found) > _N_SHOWN else ""
+    # torch first: the rest is what it brings
+    found.sort(key=lambda name: not name.startswith("torch"))
+    return f"pip would install {', '.join(found[:_N_SHOWN])}{more}"
 
 
 def untried(setup, commands):
@@ -109,7 +114,7 @@ def all_setups(scratch, torch215):
         setups.no_cuda_libraries(place("no_cuda")),
         resolved,
     )
-    yield "no Java", "Java's path leads nowhere", setups.no_java(place("no_java")), untried
+    yield "no Java", "Java's path leads nowhere", setups.no_java(place("no_java")), resolved
     yield (
         "corrupt caches",
         "real layout; a file cut short, one changed, one incomplete, weights of another checksum",
@@ -131,11 +136,11 @@ def all_setups(scratch, torch215):
 def table(results):
     """The results as a table of Markdown."""
     lines = [
-        "| set-up | made of | what the doctor says first | the command that mends it | tried |",
+        "| set-up | made of | what the doctor says | the command that mends it | tried |",
         "|---|---|---|---|---|",
     ]
     for row in results:
-        said = row["faults"][0] if row["faults"] else f"{row['n_faults']} faults, exit status {row['exit status']}"
+        said = "<br>".join(row["faults"]) or f"{row['n_faults']} faults, exit status {row['exit status']}"
         commands = "<br>".join(f"`{command}`" for command in row["commands"]).replace("|", "\\|")
         said = " ".join(said.split()).replace("|", "\\|")
         lines.append(f"| {row['name']} | {row['what']} | {said} | {commands} | {row['tried']} |")

@@ -254,7 +254,8 @@ def mend(setup, commands):
 
 def would_install(setup, command):
     """What pip would install by a command, without doing it: list of str; what it says where it cannot."""
-    words = command.replace(" install ", " install --dry-run --quiet --report - --ignore-installed --no-deps ", 1)
+    pips = command.split(" && ")[0]  # what follows it would run something
+    words = pips.replace(" install ", " install --dry-run --quiet --report - ", 1)
     done = subprocess.run(
         ["bash", "-c", words], capture_output=True, text=True, check=False, env=setup.variables(), cwd=sys.prefix
     )

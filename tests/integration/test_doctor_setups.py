@@ -40,6 +40,16 @@ def test_a_set_up_that_is_whole_has_no_fault(tmp_path):
     assert "torch" not in {each["part"] for each in report["findings"]}  # nobody asked for it
 
 
+def test_the_doctor_itself_needs_nothing_that_may_be_missing(tmp_path):
+    python, _ = setups.linked_environment(tmp_path / "env", without=("numpy", "tqdm", "soxr", "onnxruntime", "pip"))
+    report, status = setups.Setup(python, ["runtime"]).examine()
+    found = faults(report)
+    assert status == 1 and {"numpy", "tqdm", "soxr", "onnxruntime"} <= set(found)
+    assert found["numpy"]["found"] == "not installed" and "numpy>=1.26" in found["numpy"]["mend"]
+    assert "No module named 'numpy'" in found["soundfile"]["found"]
+    assert "ensurepip" in found["numpy"]["mend"] or found["numpy"]["mend"].startswith("uv pip install")
+
+
 def test_torch_2_15_is_traced_through_torchaudio_to_the_message_about_bert(tmp_path):
     speechbrain = pytest.importorskip("speechbrain", reason="an extra: pip install 'tinyclap[train]'")
     report, status = setups.torch_2_15(tmp_path).examine()

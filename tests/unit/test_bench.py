@@ -11,6 +11,7 @@ from tests.unit.small_export import exported, run  # noqa: E402
 from tinyclap.bench import BenchOptions, bench  # noqa: E402
 from tinyclap.cli.bench_command import as_text  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
+from tinyclap.shipped import DEFAULT_MODEL  # noqa: E402
 
 QUICK = {"lengths_s": (0.5, 1.0), "threads": (1,), "n_repeats": 2, "n_clips": 3}
 
@@ -34,8 +35,8 @@ def test_a_precision_alone_is_timed_alone():
 
 def test_the_cold_start_is_of_a_process_of_its_own_with_its_own_memory():
     options = BenchOptions(engines=("onnxruntime",), n_starts=1, **QUICK)
-    cold = bench(exported()[0], options)["cold_start"]
-    assert cold["what"] == "classify with its own labels"
+    cold = bench(DEFAULT_MODEL, options)["cold_start"]
+    assert cold["what"] == "classify with free text"
     assert cold["whole_ms"] > cold["open_ms"] + cold["answer_ms"] > 0
     # this process holds torch, which alone takes more; numpy and the engine take more than 20 MB
     assert 20 < cold["peak_mb"] < 250
@@ -50,7 +51,7 @@ def test_a_checkpoint_is_timed_in_torch():
 
 def test_nothing_to_time_is_an_error_and_no_empty_table():
     with pytest.raises(ConfigError, match="nothing to time"):
-        bench(exported()[0], BenchOptions(engines=("torch",), n_starts=0, **QUICK))
+        bench(DEFAULT_MODEL, BenchOptions(engines=("torch",), n_starts=0, **QUICK))
     with pytest.raises(ConfigError, match="above zero"):
         BenchOptions(lengths_s=(0.0,))
     with pytest.raises(CheckpointError):

@@ -19,7 +19,7 @@ def weight(name, *shape):
 
 @pytest.fixture
 def graph(tmp_path):
-    """A graph with a weight in every place that is known: a table that is also a product's weight, Gemm, Conv, Split."""
+    """A graph with a weight in every place that is known; the table is a product's weight, too."""
     make, kinds = onnx.helper.make_node, onnx.TensorProto
     nodes = [
         make("Gather", ["table", "ids"], ["rows"], axis=0),
@@ -44,11 +44,11 @@ def graph(tmp_path):
         nodes,
         "small",
         [values("ids", kinds.INT64, ["n"])],
-        [values("out", kinds.FLOAT, None), values("kept", kinds.FLOAT, None)],
+        [values("out", kinds.FLOAT, ["n", 48, 1]), values("kept", kinds.FLOAT, ["n", WIDTH])],
         weights,
     )
     path = tmp_path / "graph.onnx"
-    onnx.save_model(onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 18)]), path)
+    onnx.save_model(onnx.helper.make_model(made, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 18)]), path)
     return path
 
 

@@ -105,19 +105,41 @@ def test_durations_below_zero_are_refused(rule):
         EventRule(**rule)
 
 
-def test_false_alarms_are_counted_for_each_label_by_itself():
-    ordinary = np.stack([np.arange(100.0), -10 * np.arange(100.0)], axis=1)
+def exponential(n, scale):
+    """n places of an exponential's quantiles, in no order."""
+    return np.random.default_rng(0).permutation(-scale * np.log(1 - (np.arange(n) + 0.5) / n))
+
+
+def test_false_alarms_are_those_of_each_label_by_itself():
+    ordinary = np.stack([exponential(1000, 1.0), exponential(1000, 10.0) - 40], axis=1)
     limits = false_alarm_thresholds(ordinary, 0.05, 0.1)
-    assert (ordinary > limits.on).sum(axis=0).tolist() == [5, 5]
-    assert (ordinary > limits.off).sum(axis=0).tolist() == [10, 10]
-    assert limits.on.tolist() == [94.0, -50.0]
+    np.testing.assert_allclose(limits.on, [np.log(20), 10 * np.log(20) - 40], rtol=0.01)
+    np.testing.assert_allclose((ordinary > limits.on).mean(axis=0), 0.05, atol=0.002)
+    np.testing.assert_allclose((ordinary > limits.off).mean(axis=0), 0.1, atol=0.002)
+    # three times the rate where no release is given, and lower rates than the windows could be counted for
+    assert (false_alarm_thresholds(ordinary, 0.05).off < limits.off).all()
+    np.testing.assert_allclose(false_alarm_thresholds(ordinary, 1e-4).on[0], np.log(1e4), rtol=0.01)
 
 
-def test_a_rate_that_the_background_cannot_tell_is_refused():
-    with pytest.raises(ConfigError, match="has 50 windows, so 0.02 is the least"):
-        false_alarm_thresholds(np.zeros((50, 1)), 0.01)
-    with pytest.raises(ConfigError, match="the release the larger"):
-        false_alarm_thresholds(np.zeros((50, 1)), 0.1, 0.05)
+def test_scores_above_zero_have_their_tail_followed_in_logarithms():
+    ordinary = np.exp(exponential(1000, 0.5))[:, None]
+    limits = false_alarm_thresholds(ordinary, 0.01, positive=True)
+    assert limits.on[0] == pytest.approx(100**0.5, rel=0.01)
+
+
+def test_the_sound_itself_in_ordinary_sound_hardly_moves_its_threshold():
+    clean = exponential(1000, 1.0)
+    mixed = np.where(np.arange(1000) % 20 == 0, 50.0, clean)  # a twentieth is the label's own
+    clean, mixed = (false_alarm_thresholds(scores[:, None], 0.01).on[0] for scores in (clean, mixed))
+    assert clean < mixed < 1.4 * clean
+
+
+def test_rates_and_backgrounds_that_mean_nothing_are_refused():
+    with pytest.raises(ConfigError, match="has 49 windows"):
+        false_alarm_thresholds(np.zeros((49, 1)), 0.01)
+    for rates in ((0.1, 0.05), (0.0, None), (0.6, 0.7)):
+        with pytest.raises(ConfigError, match="below a half"):
+            false_alarm_thresholds(np.zeros((50, 1)), *rates)
     with pytest.raises(ConfigError, match="lower score than it begins"):
         fixed_thresholds(1, 0.5, 0.6)
 
@@ -152,7 +174,8 @@ def test_a_model_offers_false_alarms_else_shares_else_asks_for_a_threshold(tmp_p
     np.testing.assert_array_equal(ordinary_rows(full), rows.astype(np.float32))
     limits = choose_thresholds(full, vectors)
     assert not limits.of_shares
-    assert (full.score_rows(ordinary_rows(full), vectors) > limits.on).sum(axis=0).tolist() == [3, 3, 3]
+    expected = false_alarm_thresholds(full.score_rows(rows.astype(np.float32), vectors), 0.005, positive=True)
+    np.testing.assert_array_equal(limits.on, expected.on)
     assert choose_thresholds(full, vectors, share=0.7).on.tolist() == [0.7, 0.7, 0.7]
     with pytest.raises(ConfigError, match="give one of"):
         choose_thresholds(full, vectors, share=0.7, threshold=1.0)

@@ -14,7 +14,7 @@ pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tin
 
 from tests import tiny  # noqa: E402
 from tests.conftest import ROOT  # noqa: E402
-from tests.unit.small_export import TAGS, exported, exported_tagger, run, tag_space_run  # noqa: E402
+from tests.unit.small_export import exported, run, tag_space_run  # noqa: E402
 from tinyclap.checkpoints import load_student  # noqa: E402
 from tinyclap.errors import CheckpointError  # noqa: E402
 from tinyclap.graph_cost import count_macs_of_graph, count_numbers, silence  # noqa: E402
@@ -151,9 +151,25 @@ def test_a_run_and_its_export_are_told_apart_and_agree():
     assert of_export["of them in the front end's transform"] == front_end > 0
 
 
-def test_a_tagger_says_its_tags_and_a_student_its_text_side():
-    assert inspect_source(exported_tagger()[0], count_macs=False)["labels"] == f"0 compiled in, {len(TAGS)} tags"
+def test_tags_and_text_sides_are_said():
+    assert inspect_source(DEFAULT_MODEL, count_macs=False)["labels"].endswith(", 527 tags")
     assert inspect_source(tag_space_run(), count_macs=False)["text side"]["kind"] == "tag_space"
+
+
+def test_a_ready_bank_says_its_labels_and_its_model():
+    found = inspect_source(shipped_folder(DEFAULT_MODEL) / "banks" / "esc50.npz")
+    assert (found["is"], found["n_labels"], found["model"]) == ("label bank", 50, DEFAULT_MODEL)
+    assert "dog" in found["labels"] and found["embed_dim"] == 527
+
+
+def test_a_search_index_says_how_many_recordings_it_has(tmp_path):
+    from tests.unit.small_export import recordings
+    from tinyclap import from_pretrained
+    from tinyclap.search_index import SearchIndex
+
+    SearchIndex.build(tmp_path / "index", from_pretrained(), [recordings()])
+    found = inspect_source(tmp_path / "index")
+    assert (found["is"], found["n_recordings"], found["n_broken"], found["graph"]) == ("search index", 6, 0, "no")
 
 
 def test_scores_of_a_run_are_said_with_interval_and_number_of_clips(tmp_path):

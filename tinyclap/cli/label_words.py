@@ -5,6 +5,7 @@ from pathlib import Path
 from tinyclap.errors import ConfigError
 
 _BANKS = (".npz", ".json")
+_LISTS = (".txt", ".csv", ".lst")
 
 
 def read_labels(words, model_name):
@@ -40,7 +41,7 @@ def read_labels(words, model_name):
         from tinyclap.label_bank import LabelBank
 
         return LabelBank.load(path)
-    if path.suffix and "," not in words and not path.is_file():
+    if path.suffix.lower() in _LISTS and not path.is_file():
         raise ConfigError(f"--labels {words}: no such file")
     if path.is_file():
         names = path.read_text(encoding="utf-8").splitlines()

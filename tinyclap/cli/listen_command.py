@@ -22,7 +22,7 @@ examples:
   tinyclap listen street.wav --labels "siren" --out siren.csv --out siren.txt --plot siren.png
   ffmpeg -loglevel error -i film.mp4 -f wav - | tinyclap listen - --labels "applause,laughter"
   arecord -q -f S16_LE -r 48000 | tinyclap listen - --labels esc50 --follow --format jsonl
-  tinyclap listen --microphone --labels "baby crying" --false_alarms 0.005 --min_duration 1
+  tinyclap listen --microphone --labels "baby crying" --false_alarms 0.001 --min_duration 1
 
 --out by suffix: .csv (with a head line), .txt (Audacity: File > Import > Labels), .jsonl. Press Ctrl-C to end a live
 stream: what is open is then written (exit status 130)."""
@@ -56,7 +56,7 @@ def _add_decisions(group):
     ways.add_argument(
         "--false_alarms",
         type=float,
-        help="heard is what scores higher than all but this part of ordinary sound (default: 0.01, where the model "
+        help="heard is what this part of ordinary sound, at most, scores higher than (default: 0.005, where the model "
         "has a background of ordinary sound)",
     )
     ways.add_argument("--threshold", type=float, help="heard is what scores above this")

@@ -38,8 +38,8 @@ def add_clip_arguments(parser, suffixes=(".csv", ".jsonl")):
     group.add_argument(
         "--keep-going",
         action="store_true",
-        help="leave out recordings that cannot be used: each is named once, here and in FILE.errors.csv; the exit "
-        "status is then 3. Without it the first one ends the command with status 1, and what was done is kept",
+        help="leave out recordings that cannot be used: each is named once, on stderr and in FILE.errors.csv; the "
+        "exit status is then 3. Without it the first one ends the command with status 1, and what was done is kept",
     )
     group.add_argument("--retry", action="store_true", help="with --resume: try what was left out earlier again")
     group.add_argument("--workers", type=int, metavar="N", help="recordings at a time (default: one for each core)")

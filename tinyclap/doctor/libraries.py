@@ -4,6 +4,7 @@ import importlib.util
 import json
 import platform
 import re
+import shlex
 import shutil
 import sys
 from importlib import metadata
@@ -55,7 +56,8 @@ def check_tinyclap():
     findings = [Finding("tinyclap", OK, found)]
     if others:
         why = "which of them runs depends on the folder and on PYTHONPATH; what pip says is true of one alone"
-        mend = f"{pip().replace('install', 'uninstall')} -y tinyclap && {pip('-e', str(running))}"
+        away = shlex.join([sys.executable, "-m", "pip", "uninstall", "-y", "tinyclap"])
+        mend = f"{away} && {pip('-e', str(running))}"
         findings = [Finding("tinyclap", WARNING, f"{found}, and another in {', '.join(others)}", why, mend)]
     return findings + _check_command()
 

@@ -1,8 +1,10 @@
 """What tinyclap says it needs, what is installed, and whether they fit: by metadata, without importing anything."""
 
 import functools
+import importlib.util
 import re
 import shlex
+import shutil
 import sys
 from importlib import metadata
 
@@ -99,11 +101,16 @@ def wanted(name):
 
 
 def pip(*words):
-    """The command that makes this very Python's pip install something.
+    """The command that installs something for this very Python; uv's where it has no pip, as in uv's environments.
 
     Example
     -------
-    >>> pip("--no-deps", "torch>=2.11").partition(" -m ")[2]
-    "pip install --no-deps 'torch>=2.11'"
+    >>> pip("--no-deps", "torch>=2.11").partition("install ")[2].endswith("--no-deps 'torch>=2.11'")
+    True
     """
-    return shlex.join([sys.executable, "-m", "pip", "install", *words])
+    if importlib.util.find_spec("pip") is not None:
+        return shlex.join([sys.executable, "-m", "pip", "install", *words])
+    if shutil.which("uv"):
+        return shlex.join(["uv", "pip", "install", "--python", sys.executable, *words])
+    first = shlex.join([sys.executable, "-m", "ensurepip"])
+    return f"{first} && {shlex.join([sys.executable, '-m', 'pip', 'install', *words])}"

@@ -84,9 +84,9 @@ def quantised(weight, axis):
 
     Example
     -------
-    >>> values, scales = quantised(np.array([[1.0, -2.0], [0.0, 0.0]], np.float32), axis=0)
-    >>> values.tolist(), scales.round(4).tolist()
-    ([[64, -127], [0, 0]], [0.0157, 1.0])
+    >>> values, scales = quantised(np.array([[1.27, -0.5], [0.0, 0.0]], np.float32), axis=0)
+    >>> values.tolist(), [round(scale, 4) for scale in scales.tolist()]
+    ([[127, -50], [0, 0]], [0.01, 1.0])
     """
     others = tuple(index for index in range(weight.ndim) if index != axis)
     greatest = np.abs(weight).max(axis=others)

@@ -130,6 +130,8 @@ class OpenVinoSession:
             "NUM_STREAMS": "1",
             # pinned threads of two processes would share a core while another is idle
             "ENABLE_CPU_PINNING": False,
+            # weights that are stored as int8 would have activations rounded to int8, too
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
         }
         if n_threads is not None:
             options["INFERENCE_NUM_THREADS"] = int(n_threads)

@@ -1,0 +1,148 @@
+"""Label banks survive every format, know their model, and give what the model itself gives."""
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime", reason="the shipped model runs on it: pip install 'tinyclap[runtime]'")
+
+import tinyclap  # noqa: E402
+from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
+from tinyclap.label_bank import LabelBank, compile_bank, ready_bank, ready_names  # noqa: E402
+from tinyclap.label_bank_header import c_string  # noqa: E402
+
+NAMES = ["dog barking", "rain", 'a "quoted" 雨 */ name??/']
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tinyclap.from_pretrained(n_threads=1)
+
+
+@pytest.fixture(scope="module")
+def bank(model):
+    return compile_bank(model, NAMES, ["{}", "the sound of {}"])
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_a_bank_is_read_back_as_it_was(bank, suffix, tmp_path):
+    bank.save(tmp_path / f"bank{suffix}")
+    again = LabelBank.load(tmp_path / f"bank{suffix}")
+    assert again.labels == NAMES and again.facts() == bank.facts()
+    np.testing.assert_array_equal(again.vectors, bank.vectors)
+    assert again.vectors.dtype == np.float32 and bank.text_identity["name"].endswith("all-MiniLM-L6-v2")
+
+
+def test_an_npz_holds_nothing_that_executes(bank, tmp_path):
+    bank.save(tmp_path / "bank.npz")
+    with np.load(tmp_path / "bank.npz", allow_pickle=False) as content:
+        assert {name: content[name].dtype.kind for name in content} == {"labels": "U", "vectors": "f", "about": "U"}
+
+
+def test_a_bank_classifies_as_its_names_do_and_without_the_text_tower(model, bank, tmp_path):
+    wav = np.random.default_rng(0).standard_normal(32000).astype(np.float32) * 0.1
+    bank.save(tmp_path / "bank.npz")
+    fresh = tinyclap.from_pretrained(n_threads=1)
+    found = fresh.scores([wav], LabelBank.load(tmp_path / "bank.npz"), sample_rate_hz=32000)
+    assert "text" not in vars(fresh.backend)  # which is opened when it is first asked for
+    wanted = model.scores([wav], NAMES, ["{}", "the sound of {}"], sample_rate_hz=32000)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_another_model_s_bank_is_refused(model, bank):
+    facts = {name: value for name, value in bank.facts().items() if name != "format"}
+    other = LabelBank(NAMES, bank.vectors, **{**facts, "model_sha256": "00", "weights_sha256": "", "model": "another"})
+    with pytest.raises(ConfigError, match=r"compiled for another \(sha256 00…\), not for tinyclap-phinet-m"):
+        model.label_vectors(other)
+    narrow = LabelBank(NAMES, bank.vectors[:, :5], **facts)
+    with pytest.raises(ConfigError, match="has 5 dimensions for sqrt_dot scores, tinyclap-phinet-m has 527"):
+        narrow.require_fits(model)
+
+
+def test_exports_of_the_same_weights_take_the_same_bank(model, bank):
+    facts = {name: value for name, value in bank.facts().items() if name != "format"}
+    LabelBank(NAMES, bank.vectors, **{**facts, "model_sha256": "of another export"}).require_fits(model)
+
+
+def test_names_and_vectors_have_to_fit():
+    with pytest.raises(ConfigError, match=r"2 labels cannot have vectors of shape \(3, 3\)"):
+        LabelBank(["a", "b"], np.eye(3), ["{}"], "cosine", "m", "0")
+    with pytest.raises(ConfigError, match="more often: a"):
+        LabelBank(["a", "a"], np.eye(2), ["{}"], "cosine", "m", "0")
+    with pytest.raises(ConfigError, match="finite"):
+        LabelBank(["a", "b"], np.array([[1.0], [np.nan]]), ["{}"], "cosine", "m", "0")
+
+
+def test_what_is_no_bank_is_refused(bank, tmp_path):
+    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "b.npz").write_bytes(b"PK\x03\x04 cut short")
+    bank.save(tmp_path / "c.json")
+    content = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
+    (tmp_path / "c.json").write_text(json.dumps({**content, "format": 99}))
+    for name, message in [("a.json", "no label bank"), ("b.npz", "no label bank"), ("c.json", "another format")]:
+        with pytest.raises(CheckpointError, match=message):
+            LabelBank.load(tmp_path / name)
+    with pytest.raises(CheckpointError, match="tinyclap labels NAMES --out no.npz"):
+        LabelBank.load(tmp_path / "no.npz")
+    with pytest.raises(ConfigError, match="a bank is written as .npz, .json, .h"):
+        bank.save(tmp_path / "bank.txt")
+    with pytest.raises(ConfigError, match="int8 is for C headers"):
+        bank.save(tmp_path / "bank.npz", int8=True)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_c_program_scores_as_python_does(bank, int8, tmp_path):
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    bank.save(tmp_path / "my labels.h", int8)
+    scale = "bank_my_labels_scales[i] *" if int8 else ""
+    (tmp_path / "main.c").write_text(
+        '#include <stdio.h>\n#include "my labels.h"\n'
+        "int main(void) {\n"
+        "    for (int i = 0; i < BANK_MY_LABELS_N_LABELS; i++) {\n"
+        "        double total = 0;\n"
+        "        for (int d = 0; d < BANK_MY_LABELS_N_DIMS; d++)\n"
+        f"            total += {scale} (1 + d % 3) * (double)bank_my_labels_vectors[i][d];\n"
+        '        printf("%s\\t%.9g\\n", bank_my_labels_labels[i], total);\n'
+        "    }\n    return 0;\n}\n"
+    )
+    flags = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"]
+    subprocess.run([compiler, *flags, "main.c", "-o", "main"], cwd=tmp_path, check=True)
+    lines = subprocess.run([tmp_path / "main"], capture_output=True, check=True).stdout.decode("utf-8").splitlines()
+    assert [line.split("\t")[0] for line in lines] == NAMES
+    scales = np.abs(bank.vectors).max(axis=1, keepdims=True) / 127
+    vectors = np.rint(bank.vectors / scales) * scales if int8 else bank.vectors
+    wanted = vectors @ (1 + np.arange(bank.embed_dim) % 3)
+    np.testing.assert_allclose([float(line.split("\t")[1]) for line in lines], wanted, rtol=1e-5)
+
+
+def test_c_strings_are_ascii_without_trigraphs():
+    assert c_string('a"\\?é') == r'"a\"\\\077\303\251"'
+
+
+def test_ready_banks_fit_the_shipped_model_and_hold_the_corpora_s_classes(model):
+    sizes = {name: len(ready_bank(name).labels) for name in ready_names()}
+    assert sizes == {"audioset": 527, "esc50": 50, "tut17": 15, "urbansound8k": 10}
+    for name in sizes:
+        ready_bank(name).require_fits(model)
+    with pytest.raises(ConfigError, match="no ready bank 'esc'; there are|no ready bank 'esc' for tinyclap-phinet-m"):
+        ready_bank("esc")
+
+
+def test_ready_banks_are_what_the_model_s_own_text_side_says_but_for_its_int8_weights(model):
+    for name in ("esc50", "urbansound8k", "tut17"):
+        ready = ready_bank(name)
+        ours = model.backend.text.embed_classes([[t.format(label) for t in ready.templates] for label in ready.labels])
+        cosine = (ours * ready.vectors).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(ready.vectors, axis=1)
+        assert 0.99 < cosine.min() < 1
+
+
+def test_the_audioset_bank_scores_are_roots_of_the_tags_probabilities(model):
+    wav = np.random.default_rng(1).standard_normal(64000).astype(np.float32) * 0.1
+    bank = ready_bank("audioset")
+    assert bank.labels == model.backend.tags
+    np.testing.assert_allclose(model.scores([wav], bank, sample_rate_hz=32000), np.sqrt(model.embed([wav], 32000)))
