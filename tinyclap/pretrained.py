@@ -81,7 +81,12 @@ def from_pretrained(
 
 
 def find_folder(source, revision=None, local_files_only=False, cache_dir=None):
-    """Where the files of a model are, fetched first if they are on the hub; arguments as for :func:`from_pretrained`.
+    """Where the files of a model are, fetched first if they are on the hub.
+
+    Arguments
+    ---------
+    source, revision, local_files_only, cache_dir
+        As for :func:`from_pretrained`.
 
     Returns
     -------

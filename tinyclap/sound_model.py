@@ -44,6 +44,8 @@ class SoundModel:
         self.backend, self.name = backend, name
         self.kind, self.config = backend.config["kind"], backend.config
         self.sample_rate_hz, self.embed_dim = backend.sample_rate_hz, backend.embed_dim
+        if self.kind == "tagger":
+            self.embed_dim = len(backend.tags)  # what labels are compared with: the probabilities of the tags
         self.labels = list(getattr(backend, "labels", ()))
         self.score_kind = backend.config.get("score", "cosine")
         self._kept = None if dim is None else _first_dims(self.config, dim, self.embed_dim, name)
@@ -129,7 +131,25 @@ class SoundModel:
         return names, self._columns(vectors)
 
     def scores(self, audio, labels=None, template=None, sample_rate_hz=None, progress=None):
-        """How well each label fits each clip: (B, N) float32 of ``score_kind``'s kind; arguments as in `classify`."""
+        """How well each label fits each clip.
+
+        Arguments
+        ---------
+        audio, sample_rate_hz, progress
+            As in `embed`.
+        labels, template
+            As in `label_vectors`.
+
+        Returns
+        -------
+        numpy.ndarray, shape (B, N), float32
+            Of the kind that ``score_kind`` names: cosines in [-1, 1], or sums that have no bound above.
+
+        Raises
+        ------
+        AudioError, ConfigError
+            As in `embed` and `label_vectors`.
+        """
         _, vectors = self.label_vectors(labels, template)
         return self.score_rows(self.embed(audio, sample_rate_hz, progress), vectors)
 
@@ -138,7 +158,18 @@ class SoundModel:
         return score(rows, vectors, self.score_kind)
 
     def similarity(self, audio, texts, sample_rate_hz=None):
-        """How well sentences fit clips: (B, N), float32; sentences stand as they are, without a template."""
+        """How well sentences fit clips: as `scores`, but sentences are taken as they stand, without a template.
+
+        Arguments
+        ---------
+        audio, sample_rate_hz
+            As in `embed`.
+        texts : str or list of str, N of them
+
+        Returns
+        -------
+        numpy.ndarray, shape (B, N), float32
+        """
         texts = [texts] if isinstance(texts, str) else list(texts)
         return self.scores(audio, texts, "{}", sample_rate_hz)
 

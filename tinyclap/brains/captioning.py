@@ -81,7 +81,7 @@ class CaptionDistillBrain(RecipeBrain):
         return first is None or self.hparams.epoch_counter.current >= first
 
     def compute_forward(self, batch, stage):
-        """Encode a :class:`tinyclap.data.captions.CaptionBatch` once and predict the words of its captions.
+        """Encode a :class:`tinyclap.data.caption_batches.CaptionBatch` once and predict the words of its captions.
 
         Returns
         -------

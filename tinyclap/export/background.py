@@ -121,7 +121,7 @@ def add_background(folder, given, n_windows=N_WINDOWS, seed=0):
 
 
 def _window_row(model, path, generator):
-    """The embedding (D,) of a window of :data:`WINDOW_S` from a random place; a shorter recording is taken whole."""
+    """The embedding (D,) of :data:`WINDOW_S` from a random place, as the model's policy makes a window of them."""
     wav, rate_hz = read_audio(path)
     wav = resample_array(wav, rate_hz, model.sample_rate_hz, model.config["resampler"])
     length = round(WINDOW_S * model.sample_rate_hz)
