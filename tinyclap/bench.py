@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyclap.doctor.machine import memory_mb, n_cores, processor
+from tinyclap.doctor.machine import memory_mb
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.pretrained import find_folder, from_pretrained
+from tinyclap.processor import instructions, n_cores, processor
 from tinyclap.runtime.folder import checked_file, read_config
 
 _RATE_HZ, _CLIP_S = 44100, 5.0  # of the recording that is read from disk
@@ -129,7 +130,6 @@ def bench(source, options=None, revision=None, local_files_only=False):
 
 def machine():
     """What computes: a dict of ``processor``, ``instructions``, ``n_cores``, ``memory_mb``, ``load``, ``versions``."""
-    name, instructions = processor()
     versions = {"python": sys.version.split()[0]}
     for library in _LIBRARIES:
         try:
@@ -138,8 +138,8 @@ def machine():
             versions[library] = None
     memory = memory_mb()
     return {
-        "processor": name,
-        "instructions": instructions,
+        "processor": processor(),
+        "instructions": instructions(),
         "n_cores": n_cores(),
         "memory_mb": memory[0] if memory else None,
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,

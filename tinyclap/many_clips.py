@@ -16,6 +16,7 @@ import numpy as np
 
 from tinyclap.audio import probe
 from tinyclap.errors import AudioError, ConfigError
+from tinyclap.processor import n_cores
 
 _AHEAD = 2  # recordings begun for each worker: one in hand, one ready, so that a long one does not stop the others
 _FEW = 20  # recordings that are done before a bar is read
@@ -219,11 +220,6 @@ def require_sane(source, longest_s=None):
             f"is {info.duration_s / 60:.0f} minutes long, more than {longest_s / 60:g}, and a clip is held in memory "
             "whole; use tinyclap listen, or cut it in parts",
         )
-
-
-def n_cores():
-    """How many cores this process may use: int."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Workers:

@@ -3,7 +3,6 @@
 import datetime
 import os
 import platform
-import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 
 import tinyclap
+from tinyclap.processor import processor
 
 
 def git_state(folder):
@@ -80,9 +80,7 @@ def processor_name(device="cpu"):
     """
     if str(device).startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    known = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*:\s*(.+)$", known.read_text(), re.MULTILINE) if known.is_file() else None
-    return found[1].strip() if found else platform.processor() or platform.machine()
+    return processor()
 
 
 def provenance(device):

@@ -9,7 +9,8 @@ _FOLDER = Path(__file__).resolve().parent / "shipped_models"
 
 def shipped_names():
     """Names of the models that come with the package, sorted: list of str."""
-    return sorted(path.parent.name for path in _FOLDER.glob("*/config.json"))
+    # a folder that is being written begins with a dot
+    return sorted(path.parent.name for path in _FOLDER.glob("*/config.json") if not path.parent.name.startswith("."))
 
 
 def shipped_folder(name):

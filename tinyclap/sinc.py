@@ -15,6 +15,8 @@ from tinyclap.errors import ConfigError
 RESAMPLERS = ("sinc", "soxr", "banded")
 _ZERO_CROSSINGS = 6  # of the sinc on each side that the Hann window keeps
 _ROLLOFF = 0.99  # cut-off as a share of the lower Nyquist frequency
+_LEAST_OUTPUTS = 32  # of a block of numpy's resampler
+_COPIED_AT_ONCE = 1 << 18  # samples: what it multiplies stays in the cache
 _MAX_KERNEL_SIZE = 8_000_000  # beyond this (rates with a small common divisor) weights are made as they are used
 
 
@@ -63,11 +65,27 @@ def resample_array(wav, from_hz, to_hz, method="sinc"):
         padded = np.pad(wav, (before, after))
         sums = [(padded[index.clip(max=padded.size - 1)] * weights).sum(-1) for index, weights in parts]
         return np.concatenate(sums).astype(wav.dtype)
-    kernel, half_width = sinc_kernel(n_from, n_to, "float32")
+    kernel, half_width, n_from = _wide_kernel(n_from, n_to)
     padded = np.pad(wav, (half_width, half_width + n_from))
     blocks = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[1])[::n_from]
-    # copied: matrix products take the slow way round where rows overlap in memory
-    return (np.ascontiguousarray(blocks) @ kernel.T).reshape(-1)[:n_out]
+    n_rows = max(1, _COPIED_AT_ONCE // kernel.shape[1])
+    # copied, some at a time: matrix products take the slow way round where rows overlap in memory
+    parts = [np.ascontiguousarray(blocks[at : at + n_rows]) @ kernel.T for at in range(0, len(blocks), n_rows)]
+    return np.concatenate(parts).reshape(-1)[:n_out]
+
+
+@functools.lru_cache(maxsize=16)
+def _wide_kernel(n_from, n_to):
+    """The same weights for a block of several periods, where one has few outputs: (weights, half width, its inputs).
+
+    96 to 32 kHz has one output a period: each would copy its 41 inputs, and multiply a matrix by a single column.
+    """
+    kernel, half_width = sinc_kernel(n_from, n_to, "float32")
+    n_periods = -(-_LEAST_OUTPUTS // n_to)
+    wide = np.zeros((n_periods * n_to, n_periods * n_from + 2 * half_width), np.float32)
+    for period in range(n_periods):
+        wide[period * n_to : (period + 1) * n_to, period * n_from :][:, : kernel.shape[1]] = kernel
+    return wide, half_width, n_periods * n_from
 
 
 def whole_hz(rate_hz):

@@ -216,7 +216,14 @@ class SoundModel:
         return powers / powers.sum(axis=1, keepdims=True)
 
     def caption(self, audio, sample_rate_hz=None, **options):
-        """Describe clips in words: list of str; options as for :meth:`tinyclap.runtime.captioner.CaptionModel.describe`.
+        """Describe clips in words: list of str.
+
+        Arguments
+        ---------
+        audio, sample_rate_hz
+            As in `embed`.
+        **options
+            ``beam`` and the others of :meth:`tinyclap.runtime.captioner.CaptionModel.describe`.
 
         Raises
         ------
@@ -249,11 +256,11 @@ class SoundModel:
         index = index if isinstance(index, SearchIndex) else SearchIndex.open(index)
         return index.search(self, query, k, sample_rate_hz)
 
-    def save_pretrained(self, folder):
-        """Copy the model to `folder`, with its model card; see :func:`tinyclap.hub.save_pretrained`."""
+    def save_pretrained(self, folder, **options):
+        """Copy the model to `folder`, with its model card; options as for :func:`tinyclap.hub.save_pretrained`."""
         from tinyclap.hub import save_pretrained
 
-        return save_pretrained(self, folder)
+        return save_pretrained(self, folder, **options)
 
     def push_to_hub(self, repo_id, **options):
         """Publish the model on the hub; see :func:`tinyclap.hub.push_to_hub`."""

@@ -93,8 +93,8 @@ def table(found):
     lines += ["", f"* Text tower with weights as int8: least cosine to torch's {text['least_cosine']:.5f}, mean "]
     lines[-1] += f"{text['mean_cosine']:.5f} over {text['n_texts']} texts; {text['graph_bytes'] / 1e6:.1f} MB."
     lines.append(
-        f"* Temperature of the softmax over labels: {calibration['temperature']:.3f}, fitted on {calibration['n_clips']} "
-        f"clips ({calibration['fitted_on']})."
+        f"* Temperature of the softmax over labels: {calibration['temperature']:.3f}, fitted on "
+        f"{calibration['n_clips']} clips ({calibration['fitted_on']})."
     )
     for row in found.get("captions", ()):
         lines.append(

@@ -48,7 +48,7 @@ def test_the_timeline_is_the_same_for_a_file_in_any_pieces_and_for_pipes(street,
     assert listen(street, *LABELS, "--chunk", 0.013)[0] == timeline
     assert listen("-", *LABELS, stdin=street.read_bytes())[0] == timeline
     samples, _ = soundfile.read(street, dtype="int32")
-    raw = ["--rate", RATE, "--channels", 2, "--sample_format", "s32le"]
+    raw = ["--rate", RATE, "--channels", 2, "--sample-format", "s32le"]
     assert listen("-", *LABELS, *raw, stdin=samples.tobytes())[0] == timeline
 
 

@@ -32,7 +32,7 @@ def add_arguments(parser):
     parser.add_argument("--network", action="store_true", help="also see whether the servers of models answer")
     parser.add_argument("--space", type=int, metavar="MB", help="what must be free in --folder")
     parser.add_argument("--folder", default=".", help="where results will be written (default: here)")
-    parser.add_argument("--all_checksums", action="store_true", help="read fetched files however large they are")
+    parser.add_argument("--all-checksums", action="store_true", help="read fetched files however large they are")
     parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="for one import (default: 120)")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
 

@@ -36,7 +36,7 @@ def add_arguments(parser):
     """Add the command's arguments to its parser."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="shipped name, owner/name on the hub, or see --list")
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
-    parser.add_argument("--cache_dir", help="where to keep it (default: the hub's own cache; ~/.cache/tinyclap)")
+    parser.add_argument("--cache-dir", help="where to keep it (default: the hub's own cache; ~/.cache/tinyclap)")
     parser.add_argument("--verify", action="store_true", help="check what is here; fetch nothing")
     parser.add_argument("--list", action="store_true", dest="show", help="say what is here and what has a name")
 

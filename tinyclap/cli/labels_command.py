@@ -45,8 +45,8 @@ def run(options):
         return _show(options)
     if options.out is None:
         raise ConfigError("say where the bank goes: --out mine.npz (or .json, .h)")
-    from tinyclap.label_bank import checked_target, compile_bank
     from tinyclap.export.labels import read_names
+    from tinyclap.label_bank import checked_target, compile_bank
 
     checked_target(options.out, options.int8)
     bank = compile_bank(open_model(options), read_names(options.names, least=1), options.template)

@@ -22,7 +22,7 @@ examples:
   tinyclap listen street.wav --labels "siren" --out siren.csv --out siren.txt --plot siren.png
   ffmpeg -loglevel error -i film.mp4 -f wav - | tinyclap listen - --labels "applause,laughter"
   arecord -q -f S16_LE -r 48000 | tinyclap listen - --labels esc50 --follow --format jsonl
-  tinyclap listen --microphone --labels "baby crying" --false_alarms 0.001 --min_duration 1
+  tinyclap listen --microphone --labels "baby crying" --false-alarms 0.001 --min-duration 1
 
 --out by suffix: .csv (with a head line), .txt (Audacity: File > Import > Labels), .jsonl. Press Ctrl-C to end a live
 stream: what is open is then written (exit status 130)."""
@@ -44,7 +44,7 @@ def _add_sources(group):
     group.add_argument("--device", help="its number or part of its name (default: the system's own)")
     group.add_argument("--rate", type=int, help="of standard input without a WAV header, or of the microphone, in Hz")
     group.add_argument("--channels", type=int, default=1, help="of standard input without a header (default: 1)")
-    group.add_argument("--sample_format", default="s16le", help="u8, s16le, s24le, s32le, f32le, … (default: s16le)")
+    group.add_argument("--sample-format", default="s16le", help="u8, s16le, s24le, s32le, f32le, … (default: s16le)")
     group.add_argument("--duration", type=_above_zero, help="stop after so many seconds")
     group.add_argument("--chunk", type=_above_zero, default=1.0, help="read so many seconds at a time (default: 1)")
 
@@ -54,7 +54,7 @@ def _add_decisions(group):
     group.add_argument("--hop", type=_above_zero, default=0.5, help="seconds from window to window (default: 0.5)")
     ways = group.add_mutually_exclusive_group()
     ways.add_argument(
-        "--false_alarms",
+        "--false-alarms",
         type=float,
         help="heard is what this part of ordinary sound, at most, scores higher than (default: 0.005, where the model "
         "has a background of ordinary sound)",
@@ -62,8 +62,8 @@ def _add_decisions(group):
     ways.add_argument("--threshold", type=float, help="heard is what scores above this")
     ways.add_argument("--share", type=float, help="heard is what has more than this share among the labels")
     group.add_argument("--release", type=float, help="an event goes on above this, in the unit of the three above")
-    group.add_argument("--min_duration", type=float, default=0.0, help="leave out what is shorter, in seconds")
-    group.add_argument("--merge_gap", type=float, default=0.0, help="join events of a label no further apart, in s")
+    group.add_argument("--min-duration", type=float, default=0.0, help="leave out what is shorter, in seconds")
+    group.add_argument("--merge-gap", type=float, default=0.0, help="join events of a label no further apart, in s")
     group.add_argument("--exclusive", action="store_true", help="one label at a time: the furthest above its threshold")
 
 

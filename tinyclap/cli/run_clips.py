@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tinyclap.cli.exit_status import DONE, SOME_FAILED
 from tinyclap.cli.finished_rows import cut_to_whole_rows
-from tinyclap.cli.inputs import HELP, find_recordings, is_list
 from tinyclap.cli.outputs import FILE, FORMATS, chosen_format, csv_line, names_path, open_rows, printable
 from tinyclap.errors import AudioError, ConfigError
+from tinyclap.named_recordings import HELP, find_recordings, is_list
 
 STANDARD_INPUT = "<stdin>"
 LONGEST_S = 2 * 3600  # of a recording, which is held in memory whole

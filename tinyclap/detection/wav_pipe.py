@@ -16,7 +16,7 @@ _LEAST_UNKNOWN = 0x7FFF0000
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _MOST_HEADER_BYTES = 16_000_000  # a list of chunks that goes on for longer is no header
 _HINT = (
-    "write WAV (ffmpeg -i INPUT -f wav -), or say --rate, --channels and --sample_format of samples without a header"
+    "write WAV (ffmpeg -i INPUT -f wav -), or say --rate, --channels and --sample-format of samples without a header"
 )
 
 

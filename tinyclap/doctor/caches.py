@@ -146,7 +146,7 @@ def _found_wrong(part, wrong, files_of):
 
 
 def _said(folder, n_files, n_unread):
-    unread = f"; {n_unread} too large to be read without --all_checksums" if n_unread else ""
+    unread = f"; {n_unread} too large to be read without --all-checksums" if n_unread else ""
     return f"{folder}: {n_files - n_unread} files, checksums right{unread}"
 
 

@@ -1,10 +1,7 @@
 """The machine: processor and what it can do, cores, memory, and room on the disks."""
 
 import errno
-import functools
 import os
-import platform
-import re
 import shlex
 import shutil
 import tempfile
@@ -12,6 +9,7 @@ from pathlib import Path
 
 from tinyclap.doctor.caches import hub_cache, tinyclap_cache
 from tinyclap.doctor.finding import FAULT, OK, WARNING, Finding
+from tinyclap.processor import instructions, n_cores, processor
 
 _MB = 1 << 20
 # What a purpose writes at most in ordinary use, in MB, and what it is.
@@ -21,31 +19,7 @@ SPACE_MB = {
     "train": (5000, "the teacher's weights (2 GB), checkpoints and stored embeddings"),
     "metrics": (3000, "the networks and Java programs of FENSE, METEOR and SPICE"),
 }
-_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8", "asimddp", "bf16")
 _TRIAL_BYTES = 4 * _MB
-
-
-@functools.cache
-def processor():
-    """Name of the processor, and which of the instructions it has that engines use: str, list of str.
-
-    Example
-    -------
-    >>> bool(processor()[0])
-    True
-    """
-    known = Path("/proc/cpuinfo")
-    text = known.read_text() if known.is_file() else ""
-    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
-    has = set(flags[1].split()) if flags else set()
-    found = name[1].strip() if name else platform.processor() or platform.machine()
-    return found, [feature for feature in _FEATURES if feature in has]
-
-
-def n_cores():
-    """Cores that this process may use: int."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_mb():
@@ -73,7 +47,7 @@ def _number(path):
 
 def check_machine():
     """Processor, cores, threads and memory: list of Finding."""
-    name, features = processor()
+    name, features = processor(), instructions()
     can = " ".join(features) or "no vector instructions known"
     found = [Finding("processor", OK, f"{name}, {n_cores()} cores, {can}")]
     asked = os.environ.get("OMP_NUM_THREADS", "")

@@ -2,13 +2,13 @@
 
 import importlib.util
 import itertools
-import os
 import platform
 import statistics
 import time
 
 import numpy as np
 
+from tinyclap.processor import n_cores
 from tinyclap.runtime.session import ENGINES, has_bf16, open_session
 
 _FASTER = 0.9  # int8 is named the best precision only where it takes less than this share of fp32's time
@@ -46,9 +46,8 @@ def measure_latencies(
         ``median_ms``, ``least_ms``, ``greatest_ms``.
     """
     wavs = np.random.default_rng(0).uniform(-0.1, 0.1, (1, round(clip_s * sample_rate_hz))).astype(np.float32)
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rows = []
-    for n_threads in (number for number in threads if number <= n_cores):
+    for n_threads in (number for number in threads if number <= n_cores()):
         sessions = dict(_sessions(graphs, n_threads, front_end))
         times_ms = {key: [] for key in sessions}
         for turn, (key, session) in itertools.product(range(n_warmup + n_repeats), sessions.items()):
@@ -67,7 +66,7 @@ def measure_latencies(
     return {
         "clip_s": clip_s,
         "machine": platform.machine(),
-        "n_cores": n_cores,
+        "n_cores": n_cores(),
         "n_repeats": n_repeats,
         "rows": rows,
     }

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from tinyclap.errors import ConfigError
-from tinyclap.many_clips import embed_together, n_cores
+from tinyclap.many_clips import embed_together
+from tinyclap.processor import n_cores
 from tinyclap.runtime.clips import as_clips, as_sources
 from tinyclap.runtime.folder import checked_file
 from tinyclap.runtime.session import open_session
@@ -107,7 +108,7 @@ class AudioModel:
         return self.outputs(audio, sample_rate_hz, batch_size)["embedding"]
 
     def embed_many(self, audio, sample_rate_hz=None, progress=None):
-        """What is compared with labels, of clips: (B, D), float32; see :meth:`tinyclap.sound_model.SoundModel.embed`."""
+        """What is compared with labels: (B, D), float32; see :meth:`tinyclap.sound_model.SoundModel.embed`."""
         sources = as_sources(audio)
         if len(sources) == 1:
             return self._steady._sounds(sources, sample_rate_hz, _BATCH_SIZE)
