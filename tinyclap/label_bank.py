@@ -21,6 +21,8 @@ from tinyclap.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
 FORMAT = 1
 SUFFIXES = (".npz", ".json", ".h")
 BANKS = "banks"  # the folder of ready banks in that of a shipped model
+# what the text side of a bank is called whose vectors are the network's own tags
+OWN_TAGS = "none: the network's own tags"
 _TEXTS = ("score_kind", "model", "model_sha256", "weights_sha256")
 
 
@@ -84,6 +86,11 @@ class LabelBank:
         """Width D of the vectors: int."""
         return self.vectors.shape[1]
 
+    @property
+    def is_of_texts(self):
+        """Whether the vectors are of texts, which the model's temperature was fitted to; else of its own tags: bool."""
+        return self.text_identity.get("name") != OWN_TAGS
+
     def require_fits(self, model):
         """Raise a ConfigError unless the bank was compiled for this model.
 
@@ -91,7 +98,7 @@ class LabelBank:
         ---------
         model : tinyclap.sound_model.SoundModel
         """
-        n_dims = model.backend.embed_dim
+        n_dims = len(model.backend.tags) if model.kind == "tagger" else model.backend.embed_dim
         if {self.model_sha256, self.weights_sha256 or self.model_sha256}.isdisjoint(_sha256s(model)):
             raise ConfigError(
                 f"this bank was compiled for {self.model} (sha256 {self.model_sha256[:12]}…), not for {model.name}; "

@@ -4,13 +4,14 @@ import { rowsOf } from "./maths.js";
 import { readNpz } from "./npz.js";
 
 const FORMAT = 1;
+const OWN_TAGS = "none: the network's own tags"; // tinyclap/label_bank.py
 
 /**
  * Read a bank.
  * @param {string} name - of the file: its ending says how it is written
  * @param {ArrayBuffer} bytes
  * @param {AudioModel} model - the one that it must fit
- * @returns {Promise<[string[], Float32Array[]]>} labels, and a vector for each
+ * @returns {Promise<[string[], Float32Array[], boolean]>} labels, a vector for each, and whether these are of texts
  * @throws {PageError} no bank, or one of another model
  */
 export async function readBank(name, bytes, model) {
@@ -20,7 +21,7 @@ export async function readBank(name, bytes, model) {
   if (known.length === 0) {
     throw new PageError(`${name} was compiled for ${facts.model}, and this page runs another model; compile it again`);
   }
-  return [labels, vectors];
+  return [labels, vectors, facts.text_identity?.name !== OWN_TAGS];
 }
 
 function fromJson(name, bytes) {

@@ -8,7 +8,7 @@ import { softmax } from "./maths.js";
 import { TextSide } from "./text_side.js";
 
 const base = new URL("../", import.meta.url).href;
-const kept = { clip: null, row: null, labels: [], vectors: [] };
+const kept = { clip: null, row: null, labels: [], vectors: [], ofTexts: true };
 let contents;
 let model;
 let text;
@@ -40,7 +40,7 @@ const tasks = {
 
   /** Choose labels: {kind: "compiled"}, {kind: "ready", file}, {kind: "file", name, bytes} or {kind: "own", names}. */
   async choose(choice) {
-    [kept.labels, kept.vectors] = await labelVectors(choice);
+    [kept.labels, kept.vectors, kept.ofTexts = true] = await labelVectors(choice);
     return { nLabels: kept.labels.length, ...named() };
   },
 
@@ -65,11 +65,11 @@ async function labelVectors(choice) {
   return [choice.names, await text.embedNames(choice.names)];
 }
 
-/** Labels with scores, and with shares that add up to 1 where the model has a temperature; best first. */
+/** Labels with scores, and shares that add up to 1 where a temperature was fitted to such labels; best first. */
 function named(row = kept.row) {
   if (row === null || kept.labels.length === 0) return { best: null };
   const scores = model.scores(row, kept.vectors);
-  const temperature = model.config.calibration?.temperature;
+  const temperature = kept.ofTexts ? model.config.calibration?.temperature : undefined;
   const shares = temperature ? softmax(scores, temperature) : scores.map(() => null);
   const best = kept.labels.map((label, index) => ({ label, score: scores[index], share: shares[index] }));
   return { best: best.sort((a, b) => b.score - a.score) };

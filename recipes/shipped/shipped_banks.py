@@ -3,12 +3,12 @@
 import numpy as np
 
 from tinyclap.errors import ConfigError
-from tinyclap.label_bank import BANKS, LabelBank
+from tinyclap.label_bank import BANKS, OWN_TAGS, LabelBank
 from tinyclap.prompts import make_prompts, readable
 from tinyclap.runtime.folder import read_config
 from tinyclap.teachers import make_teacher
 
-TAGS = {"name": "none: the network's own tags"}
+TAGS = {"name": OWN_TAGS}
 
 
 def build_banks(source, folder, classes):

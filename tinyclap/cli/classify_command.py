@@ -55,7 +55,8 @@ def run(options):
     model = open_for_clips(options)
     given = read_labels(options.labels, options.model)
     names, vectors = model.label_vectors(given, options.template)
-    has_shares = "temperature" in model.config.get("calibration", {}) and len(names) > 1
+    fitted = "temperature" in model.config.get("calibration", {}) and getattr(given, "is_of_texts", True)
+    has_shares = fitted and len(names) > 1
     shares = has_shares if options.probabilities is None else options.probabilities
     n_named = len(names) if options.all else min(options.top, len(names))
 
