@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 # Recipes, caption metrics, plots, export, engines, Ray and tests; exported models need `runtime` alone.
-EXTRAS ?= train,metrics,plots,export,openvino,scale,dev
+EXTRAS ?= train,metrics,plots,export,openvino,scale,hub,sklearn,search,browser,dev
 # Where torch and torchaudio come from. Empty: pip's own choice, which on Linux is the CUDA build (6 GB).
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu gives the CPU build of both (1 GB).
 TORCH_INDEX ?=
@@ -13,19 +13,23 @@ TORCH_PAIR = "torch>=2.11,<2.15" "torchaudio>=2.11,<2.12"
 OMP_NUM_THREADS ?= 2
 export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
+# Tests run in as many processes as there are cores, each file in one of them, so each process takes one thread.
+# JOBS=0 runs them in one process, as a debugger wants it.
+JOBS ?= auto
 PYTEST_ARGS ?=
 
 # at a terminal pip shows its progress; in a log it says nothing but errors
 QUIET = $$([ -t 1 ] || echo "--quiet --quiet")
+TEST_THREADS = $(if $(filter 0,$(JOBS)),$(OMP_NUM_THREADS),1)
 VENV_PYTHON = $(VENV)/bin/python
 READY = $(VENV)/.ready
-LINTED = $(wildcard *.py) tinyclap data_prep recipes benchmarks tests
+LINTED = $(wildcard *.py docs/*.py) tinyclap data_prep recipes benchmarks demo tests
 
 # the environment's programs go first on PATH, so that shell recipes need not know where it is
 RUN = PATH="$(abspath $(VENV))/bin:$$PATH" OMP_NUM_THREADS=$(OMP_NUM_THREADS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo page test lint format clean
 
 help:  ## Show this list
 	@echo "tinyclap: big audio-language models made tiny"
@@ -41,14 +45,17 @@ install: $(READY)  ## Make the virtual environment and install into it
 demo: $(READY)  ## Distil a teacher into a tiny student on the built-in corpus, and score both
 	@$(RUN) bash recipes/demo/run.sh
 
+page: $(READY)  ## Serve the page that runs the shipped models in the browser
+	@$(RUN) python demo/serve.py
+
 # With PYTEST_STATUS=FILE the verdict is written there and make itself says nothing, so that pytest has the last word.
 test: $(READY)  ## Run all tests and the examples of all docstrings
-	@$(RUN) python -m pytest $(PYTEST_ARGS)$(if $(PYTEST_STATUS),; echo $$? >"$(PYTEST_STATUS)")
+	@$(RUN) OMP_NUM_THREADS=$(TEST_THREADS) python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)$(if $(PYTEST_STATUS),; echo $$? >"$(PYTEST_STATUS)")
 
 lint: $(READY)  ## Check style and spelling; changes nothing
 	@$(RUN) ruff check $(LINTED)
 	@$(RUN) ruff format --check $(LINTED)
-	@$(RUN) codespell $(LINTED) $(wildcard *.md) hparams
+	@$(RUN) codespell $(LINTED) $(wildcard *.md docs/*.md) hparams
 
 format: $(READY)  ## Put the code into the house's format
 	@$(RUN) ruff check --fix $(LINTED)

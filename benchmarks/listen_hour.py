@@ -205,7 +205,6 @@ def main():
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/listen_hour.json"))
     parser.add_argument("--folder", help="keep recording and timelines here (default: a folder that is removed)")
-    parser.add_argument("--page", type=Path, help="rewrite the block table:listen_hour of this page")
     options = parser.parse_args()
     if options.esc50:
         clips = real_clips(options.esc50, options.urbansound8k)
@@ -217,8 +216,6 @@ def main():
         record = measure(Path(options.folder or scratch), clips, options)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    if options.page:
-        write_page(options.page, record)
     print(json.dumps(record, indent=1))
     return 0 if record["all_equal"] else 1
 
@@ -241,16 +238,6 @@ def page_table(record):
         f"{record['n_places']} clips of {record['n_labels']} labels in {record['hours']:g} h; {record['model']}.",
     ]
     return "\n".join(lines)
-
-
-def write_page(page, record):
-    """Rewrite the block of a page that has this table."""
-    begin, end = "<!-- table:listen_hour -->\n", "<!-- end -->"
-    before, found, rest = page.read_text("utf-8").partition(begin)
-    _, closed, after = rest.partition(end)
-    if not (found and closed):
-        raise SystemExit(f"{page} has no block {begin.strip()} … {end}")
-    page.write_text(f"{before}{begin}{page_table(record)}\n{end}{after}", encoding="utf-8")
 
 
 def measure(folder, clips, options):

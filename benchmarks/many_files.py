@@ -178,7 +178,7 @@ def named(path):
 
 def show(folder, n_files, n_broken, n_unique, workers):
     """All of it; returns the record."""
-    from tinyclap.many_clips import n_cores
+    from tinyclap.processor import n_cores
 
     good, broken = make_files(folder / "files", n_files, n_broken, n_unique)
     files, whole, cut = folder / "files", folder / "whole.csv", folder / "cut.csv"
@@ -220,6 +220,26 @@ def show(folder, n_files, n_broken, n_unique, workers):
         "resident_mb_most": round(max((mb for _, mb in memory), default=0), 1),
         "resident_mb_over_time": [round(mb) for _, mb in memory[:: max(len(memory) // 40, 1)]],
     }
+
+
+def docs_table(path):
+    """The record in words, for a page."""
+    record = json.loads(Path(path).read_text(encoding="utf-8"))
+    named = record["named_once_over_the_kill"] and record["broken_named"]
+    more = {
+        "once": "each named once" if named else "NOT each named once",
+        "equal": "the same file byte for byte" if record["equal_byte_for_byte"] else "ANOTHER file",
+        "share": 100 * record["clips_per_cpu_s"] / record["bare_network_clips_per_cpu_s"],
+    }
+    text = (
+        "{n_files:,} files ({n_unique:,} of their own content), {n_broken} of them broken, {once}: {seconds:.0f} s "
+        "with {n_workers} workers, {clips_per_s:.0f} clips a second. The bare network on ready windows of that many "
+        "does {bare_network_clips_per_s:.0f}; for a second of processor time {clips_per_cpu_s:.0f} and "
+        "{bare_network_clips_per_cpu_s:.0f}, so that decoding and resampling leave {share:.0f} %. Resident memory: "
+        "{resident_mb_after_a_tenth:.0f} MB after a tenth, {resident_mb_at_the_end:.0f} MB at the end, "
+        "{resident_mb_most:.0f} MB at most. Killed at row {rows_when_killed:,} and resumed: {equal}."
+    )
+    return text.format_map(record | more)
 
 
 def main():

@@ -10,7 +10,6 @@ Clips cut from one recording are kept together in the choice of the regularisati
 
 import argparse
 import json
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -25,7 +24,7 @@ from tinyclap.metrics import bootstrap_interval, paired_difference
 from tinyclap.probe import fit_probe, probe_features
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT, PAGE = ROOT / "recipes" / "real_audio" / "results" / "probe.json", ROOT / "docs" / "adapters.md"
+RESULT = ROOT / "recipes" / "real_audio" / "results" / "probe.json"
 CORPORA = {
     "esc50": ("ESC-50", prepare_esc50, [1, 2, 3], [5]),
     "urbansound8k": ("UrbanSound8K", prepare_urbansound8k, [1], [2]),
@@ -103,11 +102,7 @@ def main():
     model = tinyclap.from_pretrained(options.model, n_threads=1)
     rows = [row for name, folder in folders.items() for row in compare(name, folder, model)]
     RESULT.write_text(json.dumps({"model": options.model, "seed": SEED, "rows": rows}, indent=1) + "\n", "utf-8")
-    if PAGE.is_file():
-        pattern = re.compile(r"(<!-- probe -->\n).*?(<!-- end -->)", re.DOTALL)
-        text = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(pattern.sub(lambda found: found[1] + table(rows) + "\n" + found[2], text), encoding="utf-8")
-    print(table(rows))
+    print(table(rows), "Now: python recipes/update_readme.py", sep="\n\n")
 
 
 if __name__ == "__main__":

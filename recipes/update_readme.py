@@ -37,6 +37,7 @@ from captioning import ladder_report
 from real_audio import cached_views_report
 from report import read_row, table_rows
 from rows import TABLES, read_table
+from use_pages import USE_PAGES
 
 from benchmarks import report as bench_report
 
@@ -247,6 +248,7 @@ def headline():
 
 # The block's name → the page that it stands in, and what writes it.
 PAGES = {
+    **USE_PAGES,
     **{name: (RESULTS_PAGE, lambda name=name: table(name)) for name in BLOCKS if name != "headline"},
     "headline": ("README.md", headline),
     "captions": (RESULTS_PAGE, captions),

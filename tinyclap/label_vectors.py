@@ -27,9 +27,7 @@ def label_vectors(model, labels=None, template=None):
     """
     backend = model.backend
     if model.kind == "captioner":
-        raise ConfigError(
-            f"{model.name} is a captioner: it has no space with labels; open a model that names sounds"
-        )
+        raise ConfigError(f"{model.name} is a captioner: it has no space with labels; open a model that names sounds")
     if hasattr(labels, "vectors"):
         labels.require_fits(model)
         return list(labels.labels), labels.vectors

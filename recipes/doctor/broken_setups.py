@@ -4,16 +4,15 @@
     python recipes/doctor/broken_setups.py                     all that this machine can make
     python recipes/doctor/broken_setups.py --torch215 FOLDER   with the real torch 2.15.0, unpacked by
         pip install --no-deps --target FOLDER torch==2.15.0 nvidia-nvshmem-cu13==3.7.2
-    python recipes/doctor/broken_setups.py --table             only write the page from what is kept
 
-Results go to recipes/doctor/results.json, and their table into docs/troubleshooting.md. Needs the extras train and
-metrics. As root on Linux, the full disk is a real one of 3 MB; otherwise files are limited to 1 MB.
+Results go to recipes/doctor/results.json, from which recipes/update_readme.py writes the table of
+docs/troubleshooting.md. Needs the extras train and metrics. As root on Linux, the full disk is a real one of 3 MB;
+otherwise files are limited to 1 MB.
 """
 
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import setups
 
 RESULTS = Path(__file__).with_name("results.json")
-PAGE = setups.ROOT / "docs" / "troubleshooting.md"
 _N_SHOWN = 6
-BLOCK = re.compile(r"(<!-- table:doctor_setups -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def tidy(text, scratch, python):
@@ -144,32 +141,22 @@ def table(results):
         commands = "<br>".join(f"`{command}`" for command in row["commands"]).replace("|", "\\|")
         said = " ".join(said.split()).replace("|", "\\|")
         lines.append(f"| {row['name']} | {row['what']} | {said} | {commands} | {row['tried']} |")
-    return "\n".join(lines) + "\n"
-
-
-def write_page(results):
-    """Put the table into its block of the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    if not BLOCK.search(text):
-        sys.exit(f"{PAGE} has no block <!-- table:doctor_setups --> … <!-- end -->")
-    PAGE.write_text(BLOCK.sub(lambda found: found[1] + table(results) + found[2], text), encoding="utf-8")
+    return "\n".join(lines)
 
 
 def main():
     """Break, look, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch215", type=Path, help="folder of the unpacked wheels")
-    parser.add_argument("--table", action="store_true", help="only write the page")
     options = parser.parse_args()
-    if not options.table:
-        with tempfile.TemporaryDirectory() as scratch:
-            scratch, results = Path(scratch), []
-            wheels = None if options.torch215 is None else options.torch215.resolve()
-            for name, what, setup, tried in all_setups(scratch, wheels):
-                results.append(looked_at(name, what, setup, scratch, tried))
-                print(f"{name}: {results[-1]['n_faults']} faults, {results[-1]['seconds']} s", flush=True)
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    write_page(json.loads(RESULTS.read_text(encoding="utf-8")))
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch, results = Path(scratch), []
+        wheels = None if options.torch215 is None else options.torch215.resolve()
+        for name, what, setup, tried in all_setups(scratch, wheels):
+            results.append(looked_at(name, what, setup, scratch, tried))
+            print(f"{name}: {results[-1]['n_faults']} faults, {results[-1]['seconds']} s", flush=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print("Now: python recipes/update_readme.py")
 
 
 if __name__ == "__main__":

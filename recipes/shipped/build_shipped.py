@@ -5,12 +5,11 @@
         --captioner results/captioner/real_audio/mn04/1234 --caption_audio AudioCaps
 
 Needs the recordings of ESC-50 and UrbanSound8K that are named in README.md of this folder, the sentence encoder's files
-and about ten minutes. What is left out (--captioner) keeps the folder that is there.
+and about three minutes. What is left out (--captioner) keeps the folder that is there.
 """
 
 import argparse
 import json
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -110,15 +109,6 @@ def build_captioner(run, caption_audio):
     amend(target, card=CARDS[DEFAULT_CAPTIONER])
 
 
-def write_page(found):
-    """Keep the figures, and write them into this folder's page."""
-    folder = Path(__file__).parent
-    (folder / "figures.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    page = (folder / "README.md").read_text(encoding="utf-8")
-    block = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end -->)", re.DOTALL)
-    (folder / "README.md").write_text(block.sub(lambda _: f"\n{table(found)}\n", page), encoding="utf-8")
-
-
 def main(arguments=None):
     """Build what the options say; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -138,8 +128,8 @@ def main(arguments=None):
             build_captioner(given.captioner, [held_out[0], *given.caption_audio])
         if given.only in (None, "figures"):
             found = measure(SOURCE, SHIPPED / DEFAULT_MODEL, held_out, SHIPPED / DEFAULT_CAPTIONER)
-            write_page(found)
-            print(table(found))
+            (Path(__file__).parent / "figures.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            print(table(found), "Now: python recipes/update_readme.py", sep="\n\n")
     return 0
 
 
