@@ -15,7 +15,7 @@ import numpy as np
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.export.folder import write_json
 from tinyclap.pretrained import from_pretrained
-from tinyclap.runtime.audio_model import ranked
+from tinyclap.runtime.audio_model import ranked, softmax_rows
 from tinyclap.runtime.folder import CONFIG, file_sha256
 from tinyclap.saved_folders import PROBE, config_of, save_pretrained
 
@@ -49,7 +49,7 @@ class Probe:
     def __init__(self, model, classes, weights, bias, note=None):
         self.model, self.classes, self.note = model, [str(name) for name in classes], dict(note or {})
         self.weights, self.bias = np.asarray(weights, np.float32), np.asarray(bias, np.float32)
-        expected = (len(self.classes), n_columns(model))
+        expected = (len(self.classes), model.embed_dim)
         if self.weights.shape != expected or self.bias.shape != expected[:1]:
             raise ConfigError(
                 f"the probe's weights are {self.weights.shape}; {expected[0]} classes on {model.name} need {expected}: "
@@ -224,11 +224,6 @@ def load_probe(source, **options):
         return Probe(model, content["classes"].tolist(), content["weights"], content["bias"], kept)
 
 
-def n_columns(model):
-    """Columns of a model's embeddings: a tagger's are the probabilities of its tags."""
-    return len(model.backend.tags) if model.kind == "tagger" else model.embed_dim
-
-
 def probe_features(rows, score_kind):
     """What a probe reads of embeddings.
 
@@ -238,18 +233,6 @@ def probe_features(rows, score_kind):
     [[0.5, 0.0]]
     """
     return np.sqrt(np.maximum(rows, 0)) if score_kind == "sqrt_dot" else rows
-
-
-def softmax_rows(logits, temperature=1.0):
-    """Shares of logits or scores (B, N), rows that add up to 1.
-
-    Example
-    -------
-    >>> softmax_rows(np.log([[1.0, 3.0]])).round(2).tolist()
-    [[0.25, 0.75]]
-    """
-    powers = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def _chosen_strength(classifier, features, names, groups):

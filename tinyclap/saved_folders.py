@@ -143,8 +143,7 @@ def _copy(model, staging):
     if not (source / CONFIG).is_file():
         source = source / "student"
     config = config_of(source / CONFIG, source)
-    is_cut = "graphs" in config and model.embed_dim != config.get("embed_dim", model.embed_dim)
-    if is_cut:
+    if model.is_cut:
         raise ConfigError(
             f"{model.name} was opened with dim={model.embed_dim}, and its graph has {config['embed_dim']} dimensions; "
             "export the model again at that size, or open it without dim"

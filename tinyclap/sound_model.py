@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyclap.errors import ConfigError
 from tinyclap.label_vectors import label_vectors
-from tinyclap.runtime.audio_model import ranked, score, unit_rows
+from tinyclap.runtime.audio_model import ranked, score, softmax_rows, unit_rows
 
 
 class SoundModel:
@@ -52,6 +52,18 @@ class SoundModel:
         if self._kept is not None:
             self.embed_dim = len(self._kept)
 
+    @property
+    def is_cut(self):
+        """Whether it was opened with fewer dimensions than its graph has: bool."""
+        return self._kept is not None
+
+    def columns(self, rows):
+        """Rows (n, D_whole) of the whole space in the dimensions that are kept: (n, D), unit rows again for cosines."""
+        if self._kept is None:
+            return rows
+        rows = rows[:, self._kept]
+        return unit_rows(rows) if self.score_kind == "cosine" else rows
+
     def __repr__(self):
         return f"SoundModel({self.name!r}, kind={self.kind!r}, {self.embed_dim} dimensions, {self.sample_rate_hz} Hz)"
 
@@ -79,11 +91,11 @@ class SoundModel:
             A clip cannot be used; the message says which and why.
         """
         self._require_sounds("embed")
-        return self._columns(self.backend.embed_many(audio, sample_rate_hz, progress))
+        return self.columns(self.backend.embed_many(audio, sample_rate_hz, progress))
 
     def embed_windows(self, windows):
         """Embed windows (n, T) float32 at ``sample_rate_hz``, each as it is: (n, D), float32. For streams."""
-        return self._columns(self.backend.embed_windows(np.ascontiguousarray(windows, np.float32)))
+        return self.columns(self.backend.embed_windows(np.ascontiguousarray(windows, np.float32)))
 
     def embed_text(self, texts, template=None):
         """Embed sentences, or class names by a template.
@@ -128,7 +140,7 @@ class SoundModel:
             There are no labels; a bank of another model; or new names and no text side.
         """
         names, vectors = label_vectors(self, labels, template)
-        return names, self._columns(vectors)
+        return names, self.columns(vectors)
 
     def scores(self, audio, labels=None, template=None, sample_rate_hz=None, progress=None):
         """How well each label fits each clip.
@@ -212,8 +224,7 @@ class SoundModel:
         temperature = self.config.get("calibration", {}).get("temperature")
         if temperature is None:
             raise ConfigError(f"{self.name}: no temperature is stored with this model; take the scores as they are")
-        powers = np.exp((scores - scores.max(axis=1, keepdims=True)) / temperature)
-        return powers / powers.sum(axis=1, keepdims=True)
+        return softmax_rows(scores, temperature)
 
     def caption(self, audio, sample_rate_hz=None, **options):
         """Describe clips in words: list of str.
@@ -271,12 +282,6 @@ class SoundModel:
     def _require_sounds(self, what):
         if self.kind == "captioner":
             raise ConfigError(f"{self.name} is a captioner: it cannot {what} in a space with texts; open an encoder")
-
-    def _columns(self, rows):
-        if self._kept is None:
-            return rows
-        rows = rows[:, self._kept]
-        return unit_rows(rows) if self.score_kind == "cosine" else rows
 
 
 def _first_dims(config, dim, n_dims, name):

@@ -27,6 +27,8 @@ MAY_IMPORT = {
     "tinyclap.losses": PLAIN,
     "tinyclap.distill_losses": [*PLAIN, "tinyclap.losses", "tinyclap.latent"],
     "tinyclap.metrics": PLAIN,
+    "tinyclap.clip_lists": ["tinyclap.errors", "tinyclap.data.manifest"],
+    "tinyclap.clip_groups": [],
     "tinyclap.leaks": ["tinyclap.errors", "tinyclap.clip_lists", "tinyclap.metrics"],
     "tinyclap.predictions": ["tinyclap.errors", "tinyclap.clip_lists", "tinyclap.data.manifest"],
     "tinyclap.latent": PLAIN,

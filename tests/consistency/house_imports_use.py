@@ -3,8 +3,6 @@
 USE_MAY_IMPORT = {
     "tinyclap.processor": [],
     "tinyclap.named_recordings": ["tinyclap.errors"],
-    "tinyclap.clip_lists": ["tinyclap.errors", "tinyclap.data.manifest"],
-    "tinyclap.clip_groups": [],
     # without torch: neither these nor what they import may load it
     "tinyclap.runtime": [
         "tinyclap.processor",
@@ -54,6 +52,7 @@ USE_MAY_IMPORT = {
         "tinyclap.errors",
         "tinyclap.pretrained",
         "tinyclap.probe",
+        "tinyclap.runtime.audio_model",
         "tinyclap.runtime.clips",
         "tinyclap.shipped",
     ],
@@ -160,6 +159,7 @@ USE_MAY_IMPORT = {
     "tinyclap.cli.array_file": ["tinyclap.cli.outputs", "tinyclap.errors"],
     "tinyclap.cli.caption_command": ["tinyclap.cli", "tinyclap.errors", "tinyclap.many_clips", "tinyclap.shipped"],
     "tinyclap.cli.classify_command": [
+        "tinyclap.probe",
         "tinyclap.cli",
         "tinyclap.errors",
         "tinyclap.many_clips",

@@ -6,10 +6,12 @@ import subprocess
 
 import numpy as np
 import pytest
+import soundfile
 
 pytest.importorskip("onnxruntime", reason="the shipped model runs on it: pip install 'tinyclap[runtime]'")
 
 import tinyclap  # noqa: E402
+from tinyclap.cli.main import main  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
 from tinyclap.label_bank import LabelBank, compile_bank, ready_bank, ready_names  # noqa: E402
 from tinyclap.label_bank_header import c_string  # noqa: E402
@@ -146,3 +148,11 @@ def test_the_audioset_bank_scores_are_roots_of_the_tags_probabilities(model):
     bank = ready_bank("audioset")
     assert bank.labels == model.backend.tags
     np.testing.assert_allclose(model.scores([wav], bank, sample_rate_hz=32000), np.sqrt(model.embed([wav], 32000)))
+
+
+def test_only_labels_that_are_texts_get_shares(model, tmp_path, capsys):
+    assert ready_bank("esc50").is_of_texts and not ready_bank("audioset").is_of_texts
+    soundfile.write(tmp_path / "noise.wav", 0.1 * np.random.default_rng(0).standard_normal(32000), 32000)
+    for name, word in (("esc50", "share"), ("audioset", "score")):
+        assert main(["classify", str(tmp_path / "noise.wav"), "--labels", name, "--format", "csv", "--top", "1"]) == 0
+        assert capsys.readouterr().out.splitlines()[0] == f"file,label,{word}"

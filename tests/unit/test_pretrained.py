@@ -74,7 +74,8 @@ def test_a_stored_order_gives_fewer_dimensions_of_an_export(tmp_path, models, pa
     few = tinyclap.from_pretrained(folder, dim=4, precision="fp32")
     whole = models[1].embed(paths)[:, order[:4]]
     np.testing.assert_allclose(few.embed(paths), whole / np.linalg.norm(whole, axis=1, keepdims=True), atol=1e-5)
-    assert few.scores(paths).shape == (6, 3) and few.embed_dim == 4
+    assert few.scores(paths).shape == (6, 3) and few.embed_dim == 4 and few.is_cut
+    np.testing.assert_allclose(few.columns(models[1].embed(paths)), few.embed(paths), atol=1e-5)
     with pytest.raises(ConfigError, match="dim=999 is not among"):
         tinyclap.from_pretrained(folder, dim=999)
     with pytest.raises(ConfigError, match="no order of its dimensions is stored"):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 
 pytest.importorskip("onnx", reason="exporting is an extra: pip install 'tinyclap[export]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tinyclap[runtime]'")
@@ -12,6 +13,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is an extra: pip install 'ti
 import tinyclap  # noqa: E402
 from tests.unit.small_export import exported, exported_tagger, run  # noqa: E402
 from tests.unit.small_shipped import small_shipped  # noqa: E402
+from tinyclap.cli.main import main  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
 from tinyclap.probe import Probe, fit_probe, load_probe, probe_features, train_probe  # noqa: E402
 from tinyclap.saved_folders import broken_files  # noqa: E402
@@ -45,6 +47,18 @@ def test_it_learns_what_can_be_heard(probe, clips):
     shares = probe.predict_proba(wavs, RATE)
     np.testing.assert_allclose(shares.sum(axis=1), 1.0, atol=1e-6)
     assert probe.classify(wavs[:1], 2, RATE)[0][0] == ("low", pytest.approx(shares[0, 1]))
+
+
+def test_the_command_names_its_classes(probe, clips, tmp_path, capsys):
+    soundfile.write(tmp_path / "middle.wav", clips[0][1], RATE, subtype="FLOAT")
+    model = str(probe.save(tmp_path / "probed"))
+    words = ["classify", str(tmp_path / "middle.wav"), "--model", model, "--format", "jsonl"]
+    assert main([*words, "--probe", "--top", "2"]) == 0
+    said = json.loads(capsys.readouterr().out)["labels"]
+    shares = probe.predict_proba(clips[0][1], RATE)[0]
+    assert said[0] == {"label": "middle", "share": pytest.approx(shares[2], rel=1e-4)} and len(said) == 2
+    assert main([*words, "--probe", "--labels", "dog,rain"]) == 1
+    assert "--probe has classes of its own" in capsys.readouterr().err
 
 
 def test_saved_with_an_export_it_is_the_same_and_the_model_too(probe, model, clips, tmp_path):

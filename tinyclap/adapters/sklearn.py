@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 
 from tinyclap.errors import ConfigError
 from tinyclap.pretrained import from_pretrained
-from tinyclap.probe import n_columns, softmax_rows
+from tinyclap.runtime.audio_model import softmax_rows
 from tinyclap.shipped import DEFAULT_MODEL, shipped_folder
 
 _N_KEPT = 4  # models that stay open
@@ -103,7 +103,7 @@ class TinyclapTransformer(TransformerMixin, _SoundEstimator):
 
     def get_feature_names_out(self, input_features=None):
         """Names of the columns: ``tinyclap0``, ``tinyclap1`` …"""
-        return np.asarray([f"tinyclap{index}" for index in range(n_columns(self.open_model()))], dtype=object)
+        return np.asarray([f"tinyclap{index}" for index in range(self.open_model().embed_dim)], dtype=object)
 
 
 class ZeroShotClassifier(ClassifierMixin, _SoundEstimator):

@@ -42,6 +42,7 @@ def add_arguments(parser):
         action=argparse.BooleanOptionalAction,
         help="shares that add up to 1, or scores as they are (default: shares, where the model can tell them)",
     )
+    group.add_argument("--probe", action="store_true", help="the classes of the probe that was saved with the model")
     add_model_arguments(parser, threads=ONE_THREAD)
 
 
@@ -52,6 +53,8 @@ def run(options):
 
     if options.top < 1:
         raise ConfigError(f"--top {options.top}: name at least one")
+    if options.probe:
+        return _run_probe(clips, options)
     model = open_for_clips(options)
     given = read_labels(options.labels, options.model)
     names, vectors = model.label_vectors(given, options.template)
@@ -80,6 +83,33 @@ def run(options):
     }
     word = "share" if shares else "score"
     return clips.run(_all_form(names, word) if options.all else _top_form(n_named, word), settings, work)
+
+
+def _run_probe(clips, options):
+    """Name the classes of a probe; returns the exit status."""
+    from tinyclap.errors import AudioError, ConfigError
+    from tinyclap.many_clips import embed_many
+    from tinyclap.probe import load_probe
+    from tinyclap.runtime.audio_model import ranked, softmax_rows
+
+    if options.labels is not None or options.template is not None:
+        raise ConfigError("--probe has classes of its own; leave out --labels and --template")
+    model = open_for_clips(options)
+    probe = load_probe(model)
+    n_named = len(probe.classes) if options.all else min(options.top, len(probe.classes))
+
+    def work(paths):
+        for path, row in embed_many(model, paths, options.workers, "skip", longest_s=LONGEST_S):
+            if isinstance(row, AudioError):
+                yield path, row
+            else:
+                logits = probe.logits(row[None])
+                values = logits if options.probabilities is False else softmax_rows(logits)
+                yield path, ranked(values, probe.classes, len(probe.classes))[0]
+
+    settings = {"command": "classify --probe", "model": model_identity(model, options), "labels": probe.classes}
+    word = "score" if options.probabilities is False else "share"
+    return clips.run(_all_form(probe.classes, word) if options.all else _top_form(n_named, word), settings, work)
 
 
 def _ranked(model, row, names, vectors, shares):

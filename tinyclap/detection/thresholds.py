@@ -143,7 +143,7 @@ def ordinary_rows(model):
     Returns
     -------
     numpy.ndarray, shape (n, D), float32, or None
-        None where the model has none, or was opened with fewer dimensions than they have.
+        None where the model has none. Of a model opened with fewer dimensions, these.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def ordinary_rows(model):
         if "rows" not in content:
             raise CheckpointError(f"{name}: holds no array 'rows'; export the model again")
         rows = content["rows"].astype(np.float32)
-    return rows if rows.shape[1] == model.embed_dim else None
+    return model.columns(rows)
 
 
 def choose_thresholds(model, vectors, false_alarms=None, threshold=None, share=None, release=None):

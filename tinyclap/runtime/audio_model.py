@@ -286,6 +286,18 @@ def unit_rows(rows):
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 
+def softmax_rows(logits, temperature=1.0):
+    """Shares of logits or scores (B, N), rows that add up to 1.
+
+    Example
+    -------
+    >>> softmax_rows(np.log([[1.0, 3.0]])).round(2).tolist()
+    [[0.25, 0.75]]
+    """
+    powers = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
 def score(audio, text, kind):
     """How well each text (N, D) fits each clip (B, D), as :func:`tinyclap.teachers.score` does it: (B, N).
 
