@@ -255,7 +255,8 @@ def start_run(hparams, hparams_file, overrides, run_opts):
         (folder / "hyperparams.yaml").write_text(f"# Resolved from {hparams_file}\n{resolved}", encoding="utf-8")
         # SpeechBrain copies its caller, which is this file; the script that runs is what a reader looks for.
         (folder / Path(__file__).name).unlink(missing_ok=True)
-        shutil.copy(sys.argv[0], folder)
+        if Path(sys.argv[0]).is_file():  # not so in a notebook, or where another program calls main()
+            shutil.copy(sys.argv[0], folder)
         write_json(started, note)
         starts = folder / "provenance.json"
         before = json.loads(starts.read_text(encoding="utf-8")) if starts.exists() else []

@@ -124,7 +124,6 @@ USE_MAY_IMPORT = {
         "tinyclap",
         "tinyclap.caption_resources",
         "tinyclap.doctor",
-        "tinyclap.download",
         "tinyclap.errors",
         "tinyclap.runtime.folder",
         "tinyclap.shipped",

@@ -151,9 +151,9 @@ def _said(folder, n_files, n_unread):
 
 
 def _md5(path):
-    from tinyclap.download import md5_of  # it imports tqdm, which may be what is missing
-
-    return md5_of(path)
+    # not by tinyclap.download, which imports tqdm: that may be what is missing
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "md5").hexdigest()
 
 
 def _git_sha1(path):
