@@ -31,47 +31,72 @@ stream: what is open is then written (exit status 130)."""
 def add_arguments(parser):
     """Add the command's options."""
     parser.add_argument("source", nargs="?", help="a recording, or - for standard input (WAV, or raw with --rate)")
-    parser.add_argument("--labels", help='names "a,b,c", a file with one a line, a bank, or a ready bank\'s name')
+    parser.add_argument(
+        "--labels", metavar="NAMES", help='names "a,b,c", a file with one a line, a bank, or a ready bank\'s name'
+    )
     parser.add_argument("--template", action="append", help="prompt with {} for the name; repeat for an average")
     _add_sources(parser.add_argument_group("source"))
     _add_decisions(parser.add_argument_group("what counts as heard"))
     _add_outputs(parser.add_argument_group("output"))
-    add_model_arguments(parser)
+    add_model_arguments(parser, threads="one")
 
 
 def _add_sources(group):
     group.add_argument("--microphone", action="store_true", help="listen to a microphone (needs sounddevice)")
     group.add_argument("--device", help="its number or part of its name (default: the system's own)")
-    group.add_argument("--rate", type=int, help="of standard input without a WAV header, or of the microphone, in Hz")
-    group.add_argument("--channels", type=int, default=1, help="of standard input without a header (default: 1)")
-    group.add_argument("--sample-format", default="s16le", help="u8, s16le, s24le, s32le, f32le, … (default: s16le)")
-    group.add_argument("--duration", type=_above_zero, help="stop after so many seconds")
-    group.add_argument("--chunk", type=_above_zero, default=1.0, help="read so many seconds at a time (default: 1)")
+    group.add_argument(
+        "--rate", metavar="HZ", type=int, help="of standard input without a WAV header, or of the microphone, in Hz"
+    )
+    group.add_argument(
+        "--channels", metavar="N", type=int, default=1, help="of standard input without a header (default: 1)"
+    )
+    group.add_argument(
+        "--sample-format", metavar="KIND", default="s16le", help="u8, s16le, s24le, s32le, f32le, … (default: s16le)"
+    )
+    group.add_argument("--duration", metavar="S", type=_above_zero, help="stop after so many seconds")
+    group.add_argument(
+        "--chunk", metavar="S", type=_above_zero, default=1.0, help="read so many seconds at a time (default: 1)"
+    )
 
 
 def _add_decisions(group):
-    group.add_argument("--window", type=_above_zero, help="seconds heard at once (default: 2, or the model's own)")
-    group.add_argument("--hop", type=_above_zero, default=0.5, help="seconds from window to window (default: 0.5)")
+    group.add_argument(
+        "--window", metavar="S", type=_above_zero, help="seconds heard at once (default: 2, or the model's own)"
+    )
+    group.add_argument(
+        "--hop", metavar="S", type=_above_zero, default=0.5, help="seconds from window to window (default: 0.5)"
+    )
     ways = group.add_mutually_exclusive_group()
     ways.add_argument(
         "--false-alarms",
+        metavar="PART",
         type=float,
         help="heard is what this part of ordinary sound, at most, scores higher than (default: 0.005, where the model "
         "has a background of ordinary sound)",
     )
-    ways.add_argument("--threshold", type=float, help="heard is what scores above this")
-    ways.add_argument("--share", type=float, help="heard is what has more than this share among the labels")
-    group.add_argument("--release", type=float, help="an event goes on above this, in the unit of the three above")
-    group.add_argument("--min-duration", type=float, default=0.0, help="leave out what is shorter, in seconds")
-    group.add_argument("--merge-gap", type=float, default=0.0, help="join events of a label no further apart, in s")
+    ways.add_argument("--threshold", metavar="SCORE", type=float, help="heard is what scores above this")
+    ways.add_argument(
+        "--share", metavar="PART", type=float, help="heard is what has more than this share among the labels"
+    )
+    group.add_argument(
+        "--release", metavar="X", type=float, help="an event goes on above this, in the unit of the three above"
+    )
+    group.add_argument(
+        "--min-duration", metavar="S", type=float, default=0.0, help="leave out what is shorter, in seconds"
+    )
+    group.add_argument(
+        "--merge-gap", metavar="S", type=float, default=0.0, help="join events of a label no further apart, in s"
+    )
     group.add_argument("--exclusive", action="store_true", help="one label at a time: the furthest above its threshold")
 
 
 def _add_outputs(group):
     group.add_argument("--format", choices=("csv", "audacity", "jsonl"), default="csv", help="of standard output")
-    group.add_argument("--out", action="append", default=[], help="write here instead, by suffix; may be repeated")
-    group.add_argument("--scores", help="every window's scores: a .csv or .npz file")
-    group.add_argument("--plot", help="a picture of level, scores and events (needs matplotlib)")
+    group.add_argument(
+        "--out", metavar="FILE", action="append", default=[], help="write here instead, by suffix; may be repeated"
+    )
+    group.add_argument("--scores", metavar="FILE", help="every window's scores: a .csv or .npz file")
+    group.add_argument("--plot", metavar="FILE", help="a picture of level, scores and events (needs matplotlib)")
     group.add_argument("--announce", action="store_true", help="JSON lines also say when a label begins to be heard")
     group.add_argument("--follow", action="store_true", help="show what is heard now, in one line at the terminal")
 
