@@ -53,7 +53,7 @@ def test_the_ready_banks_are_listed_in_a_line_each(tmp_path):
         (["--show", "gone.npz"], "no such bank"),
         (["--show", "esc"], "no ready bank 'esc' for tinyclap-phinet-m; there are: audioset, esc50"),
         (["dog", "--out", "mine.npz", "--model", "gone"], "no model 'gone'"),
-        (["dog", "--out", "mine.npz", "--model", "tinyclap-captioner-mn04"], "is a captioner: it has no space with labels"),
+        (["dog", "--out", "mine.npz", "--model", "tinyclap-captioner-mn04"], "has no space with labels"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(words, message, tmp_path):
