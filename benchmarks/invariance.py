@@ -31,7 +31,7 @@ from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
 from tinyclap.label_bank import ready_bank  # noqa: E402
 from tinyclap.many_clips import embed_many  # noqa: E402
 from tinyclap.named_recordings import find_recordings  # noqa: E402
-from tinyclap.runtime.audio_model import unit_rows  # noqa: E402
+from tinyclap.runtime.scores import unit_rows  # noqa: E402
 
 _SYNTHESISED = ("dog_bark", "cat_meow", "siren", "rain", "church_bell", "clock_tick", "footsteps", "telephone_ring")
 SAME, ENGINE, OTHER = "the same samples", "the same samples, another computation", "nearly the same sound"

@@ -15,8 +15,8 @@ import numpy as np
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.export.folder import write_json
 from tinyclap.pretrained import from_pretrained
-from tinyclap.runtime.audio_model import ranked, softmax_rows
 from tinyclap.runtime.folder import CONFIG, file_sha256
+from tinyclap.runtime.scores import ranked, softmax_rows
 from tinyclap.saved_folders import PROBE, config_of, save_pretrained
 
 GRAPH = "classifier.onnx"

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyclap.errors import ConfigError
 from tinyclap.label_vectors import label_vectors
-from tinyclap.runtime.audio_model import ranked, score, softmax_rows, unit_rows
+from tinyclap.runtime.scores import ranked, score, softmax_rows, unit_rows
 
 
 class SoundModel:

@@ -9,7 +9,7 @@ from tinyclap.export.recordings import find_recordings
 from tinyclap.label_bank import ready_names
 from tinyclap.metrics import bootstrap_interval
 from tinyclap.prompts import make_prompts
-from tinyclap.runtime.audio_model import score
+from tinyclap.runtime.scores import score
 from tinyclap.teachers import make_teacher
 
 

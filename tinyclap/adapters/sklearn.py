@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 
 from tinyclap.errors import ConfigError
 from tinyclap.pretrained import from_pretrained
-from tinyclap.runtime.audio_model import softmax_rows
+from tinyclap.runtime.scores import softmax_rows
 from tinyclap.shipped import DEFAULT_MODEL, shipped_folder
 
 _N_KEPT = 4  # models that stay open

@@ -6,11 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyclap.cli.outputs import names_path
 from tinyclap.errors import ConfigError
 
 _N_HEAD = 128  # bytes before the numbers: one size for any number of rows, so that it can be written again
 _DTYPE = "<f4"
+
+
+def names_path(path):
+    """Where the names of an array's rows are: ``rows.names.csv``; of a ``.npz``, until it is put together, another.
+
+    Example
+    -------
+    >>> str(names_path("rows.npy")), str(names_path("rows.npz"))
+    ('rows.names.csv', 'rows.npz.part.names.csv')
+    """
+    path = Path(path)
+    return path.with_suffix(".npz.part.names.csv" if path.suffix == ".npz" else ".names.csv")
 
 
 class ArrayFile:

@@ -199,18 +199,6 @@ def _require_head(path, head):
             raise ConfigError(f"{path}: has other columns; give another --out, or --overwrite")
 
 
-def names_path(path):
-    """Where the names of an array's rows are: ``rows.names.csv``; of a ``.npz``, until it is put together, another.
-
-    Example
-    -------
-    >>> str(names_path("rows.npy")), str(names_path("rows.npz"))
-    ('rows.names.csv', 'rows.npz.part.names.csv')
-    """
-    path = Path(path)
-    return path.with_suffix(".npz.part.names.csv" if path.suffix == ".npz" else ".names.csv")
-
-
 def open_rows(path, form, kind):
     """What takes the results: :class:`StreamRows` without a path, else :class:`FileRows`, or an array with its names.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tinyclap.cli.exit_status import DONE, SOME_FAILED
 from tinyclap.cli.finished_rows import cut_to_whole_rows
-from tinyclap.cli.outputs import FILE, FORMATS, chosen_format, csv_line, names_path, open_rows, printable
+from tinyclap.cli.outputs import FILE, FORMATS, chosen_format, csv_line, open_rows, printable
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.named_recordings import HELP, find_recordings, is_list
 
@@ -68,15 +68,15 @@ class ClipRun:
     """
 
     def __init__(self, options):
+        # numpy's matrix products stay in the thread of their clip: threads of threads only get into each other's way
+        if "numpy" not in sys.modules:
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+            os.environ.setdefault("MKL_NUM_THREADS", "1")
         self._options, self._total = options, None
         self.kind = chosen_format(options, options.suffixes)
         self._out = None if options.out is None else Path(options.out)
         self._require_sense()
         self._found = () if options.stdin_audio else find_recordings(options.recordings, note=self._note)
-        # numpy's matrix products stay in the thread of their clip: threads of threads only get into each other's way
-        if "numpy" not in sys.modules:
-            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-            os.environ.setdefault("MKL_NUM_THREADS", "1")
 
     def run(self, form, settings, work):
         """Do the work, and write what comes of it.
@@ -156,7 +156,11 @@ class ClipRun:
             raise ConfigError(f"--out {self._out}: there is no folder {self._out.parent}; make it first")
 
     def _files(self):
-        parts = [names_path(self._out), self._out.with_suffix(".npz.part")] if self.kind in ("npy", "npz") else []
+        parts = []
+        if self.kind in ("npy", "npz"):
+            from tinyclap.cli.array_file import names_path  # it imports numpy
+
+            parts = [names_path(self._out), self._out.with_suffix(".npz.part")]
         return [self._out, *parts, self._beside("settings.json"), self._beside("errors.csv")]
 
     def _beside(self, ending):

@@ -13,7 +13,7 @@ from tinyclap.errors import ConfigError
 from tinyclap.export.folder import amend
 from tinyclap.export.recordings import find_recordings
 from tinyclap.runtime import load
-from tinyclap.runtime.audio_model import score
+from tinyclap.runtime.scores import score
 from tinyclap.sinc import resample_array
 
 BACKGROUND = "background.npz"

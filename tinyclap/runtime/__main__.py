@@ -6,7 +6,7 @@ import sys
 
 from tinyclap.errors import TinyclapError
 from tinyclap.runtime import load
-from tinyclap.runtime.audio_model import ranked
+from tinyclap.runtime.scores import ranked
 from tinyclap.runtime.session import ENGINES, PRECISIONS
 
 

@@ -7,8 +7,8 @@ whose sentences are soft choices among a tagger's labels, as :mod:`tinyclap.teac
 import numpy as np
 
 from tinyclap.errors import CheckpointError
-from tinyclap.runtime.audio_model import unit_rows
 from tinyclap.runtime.folder import checked_file
+from tinyclap.runtime.scores import unit_rows
 from tinyclap.runtime.session import OnnxRuntimeSession
 from tinyclap.runtime.word_pieces import WordPieces
 from tinyclap.word_ids import WordIds
