@@ -1,6 +1,7 @@
 """Who may import whom among the modules that a person uses a finished model by; part of house_imports.py."""
 
 USE_MAY_IMPORT = {
+    "tinyclap.__main__": ["tinyclap.cli.main"],
     "tinyclap.processor": [],
     "tinyclap.named_recordings": ["tinyclap.errors"],
     # without torch: neither these nor what they import may load it

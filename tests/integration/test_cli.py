@@ -30,6 +30,12 @@ def command(*words):
     return [sys.executable, "-m", "tinyclap.cli.main", *map(str, words)]
 
 
+def test_without_a_command_it_says_what_there_is():
+    done = subprocess.run([sys.executable, "-m", "tinyclap"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and not done.stdout
+    assert all(f"\n    {command}" in done.stderr for command in COMMANDS)
+
+
 def tinyclap_says(*words, status=0, stdin=None):
     """Run a command; returns (standard output, standard error)."""
     done = subprocess.run(command(*words), capture_output=True, input=stdin, timeout=PATIENCE_S, check=False)

@@ -6,7 +6,7 @@ import os
 import sys
 
 from tinyclap import __version__
-from tinyclap.cli.exit_status import DONE, FAILED, INTERRUPTED
+from tinyclap.cli.exit_status import DONE, FAILED, INTERRUPTED, USAGE
 from tinyclap.errors import TinyclapError
 
 # The command → what it does, in a line. Its module is tinyclap.cli.<command>_command, with add_arguments(parser) and
@@ -92,6 +92,9 @@ def respelled(words, command):
 def main(arguments=None):
     """Run the command line; returns the exit status (see :mod:`tinyclap.cli.exit_status`)."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments:
+        parser("").print_help(sys.stderr)
+        return USAGE
     asked = next((word for word in arguments if not word.startswith("-")), "")
     made = parser(asked if asked in COMMANDS else "")
     options = made.parse_args(respelled(arguments, part_of(made, asked)))
