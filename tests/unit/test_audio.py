@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from tests import fakes
-from tinyclap.audio import probe, read_audio
+from tinyclap.audio import mean_of_channels, probe, read_audio
 from tinyclap.errors import AudioError
 
 
@@ -150,3 +150,11 @@ def test_real_clips_of_the_shared_folder_are_read(shared_dir):
     wav, rate = read_audio(path, sample_rate_hz=32000)
     assert rate == 32000 and len(wav) == pytest.approx(info.duration_s * 32000, abs=1)
     assert 0.001 < np.abs(wav).max() <= 1.5
+
+
+@pytest.mark.parametrize("n_channels", range(1, 10))
+def test_the_mean_of_channels_has_numpy_s_bits(n_channels):
+    samples = np.random.default_rng(n_channels).uniform(-1, 1, (999, n_channels)).astype(np.float32)
+    mean = mean_of_channels(samples)
+    assert mean.dtype == np.float32
+    np.testing.assert_array_equal(mean, samples.mean(axis=1, dtype=np.float32))

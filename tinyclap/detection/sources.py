@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tinyclap.audio import probe
+from tinyclap.audio import mean_of_channels, probe
 from tinyclap.detection.wav_pipe import SAMPLE_FORMATS, decode, read_header
 from tinyclap.errors import AudioError, ConfigError
 
@@ -184,10 +184,7 @@ def microphone_source(device=None, rate_hz=None):
 
 def _mono(samples, source, n_before, rate_hz):
     """The mean of the channels (n, channels) as :func:`tinyclap.audio.read_audio` takes it: (n,), float32."""
-    if samples.shape[1] == 1:
-        wav = samples[:, 0]
-    else:
-        wav = samples.mean(axis=1, dtype=np.float32)
+    wav = mean_of_channels(samples)
     finite = np.isfinite(wav)
     if not finite.all():
         place_s = (n_before + int(np.argmin(finite))) / rate_hz
