@@ -39,6 +39,8 @@ EXTRAS = {
     # tinyclap.adapters.sklearn, and the training of probes
     "sklearn": ["scikit-learn>=1.4"],
     "microphone": ["sounddevice>=0.4"],
+    # the app of demo/, for hubs that host such
+    "demo": ["gradio>=6,<7", "onnxruntime>=1.20"],
     # tests and pictures of the browser page, with the Chromium that the system has
     "browser": ["playwright>=1.50"],
     # the peers that benchmarks/ compares with
