@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -27,7 +28,8 @@ from data_prep.soundscapes_synthesis import synthesize  # noqa: E402
 from tinyclap.doctor.caches import tinyclap_cache  # noqa: E402
 from tinyclap.download import download  # noqa: E402
 from tinyclap.errors import DownloadError, TinyclapError  # noqa: E402
-from tinyclap.pretrained import find_folder  # noqa: E402
+from tinyclap.label_bank import compile_bank  # noqa: E402
+from tinyclap.pretrained import find_folder, from_pretrained  # noqa: E402
 from tinyclap.runtime.folder import checked_file, file_sha256, read_config  # noqa: E402
 from tinyclap.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL, shipped_folder  # noqa: E402
 
@@ -45,6 +47,7 @@ BANK_TITLES = {
 }
 EXAMPLES = {"car_horn": "car horn", "rain": "rain", "clock_tick": "clock", "glass_breaking": "breaking glass"}
 EXAMPLE_S, EXAMPLE_HZ = 4.0, 32000
+START = "start.npz"  # the words that the page begins with
 LEFT_OUT = ("golden.npz", "background.npz")  # for checks and for long recordings: the page reads neither
 
 
@@ -115,6 +118,7 @@ def _write(page, engine, model, captioner):
     if captioner is not None:
         _copy_model(captioner, page / "models" / "captioner")
     banks, examples = _copy_banks(model, page), _write_examples(page / "examples")
+    start = _write_start(model, page)
     files = sorted(path.relative_to(page).as_posix() for path in page.rglob("*") if path.is_file())
     digest = hashlib.sha256("".join(name + file_sha256(page / name) for name in files).encode())
     contents = {
@@ -122,6 +126,7 @@ def _write(page, engine, model, captioner):
         "name": Path(model).name,
         "model": "models/audio/",
         "captioner": None if captioner is None else "models/captioner/",
+        "start": start,
         "banks": banks,
         "examples": examples,
         "size_bytes": sum((page / name).stat().st_size for name in files),
@@ -166,6 +171,17 @@ def _copy_banks(model, page):
         shutil.copy(path, page / "banks" / path.name)
         banks.append({"file": f"banks/{path.name}", "title": BANK_TITLES.get(path.stem, path.stem)})
     return banks
+
+
+def _write_start(model, page):
+    """Compile the words that stand in the page, so that it need not open the text tower for them; None without one."""
+    opened = from_pretrained(model, n_threads=1)
+    if opened.backend.text is None:
+        return None
+    words = re.search(r'<textarea id="own"[^>]*>(.*?)</textarea>', (page / "index.html").read_text("utf-8"), re.DOTALL)
+    names = [" ".join(name.split()) for name in words[1].split(",")]
+    compile_bank(opened, names).save(page / START)
+    return START
 
 
 def _write_examples(folder):

@@ -12,6 +12,7 @@ const kept = { clip: null, row: null, labels: [], vectors: [], ofTexts: true };
 let contents;
 let model;
 let text;
+let known; // what is compiled, word → vector: the model's own words, and those that the page begins with
 let captioner;
 
 const tasks = {
@@ -19,7 +20,9 @@ const tasks = {
   async open() {
     contents = await fetchJson(`${base}contents.json`);
     model = await AudioModel.open(base + contents.model);
-    const { banks, examples, name } = contents;
+    const { start, banks, examples, name } = contents;
+    const [words, rows] = start ? await readBank(start, await fetchBytes(base + start), model) : [[], []];
+    known = [[model.labels, model.labelRows], [words, rows]].map(rowOfWord);
     const { labels, config } = model;
     const has = { hasText: "text" in config, hasCaptioner: Boolean(contents.captioner) };
     return { name, banks, examples, labels, ...has, engine: engineName, embedDim: config.embed_dim };
@@ -51,13 +54,17 @@ const tasks = {
   },
 };
 
+function rowOfWord([words, rows]) {
+  return new Map(words.map((word, index) => [word, rows[index]]));
+}
+
 async function labelVectors(choice) {
   if (choice.kind === "compiled") return [model.labels, model.labelRows];
   if (choice.kind === "ready") return readBank(choice.file, await fetchBytes(base + choice.file), model);
   if (choice.kind === "file") return readBank(choice.name, choice.bytes, model);
   if (choice.names.length === 0) throw new PageError("give at least one word");
-  const places = choice.names.map((name) => model.labels.indexOf(name));
-  if (places.every((place) => place >= 0)) return [choice.names, places.map((place) => model.labelRows[place])];
+  const compiled = known.find((words) => choice.names.every((name) => words.has(name)));
+  if (compiled) return [choice.names, choice.names.map((name) => compiled.get(name))];
   if (!("text" in model.config)) {
     throw new PageError(`this model has no text side, so it takes its own words alone: ${model.labels.join(", ")}`);
   }

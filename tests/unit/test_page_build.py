@@ -9,10 +9,13 @@ import threading
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.unit import small_export
 from tinyclap.errors import CheckpointError, DownloadError
+from tinyclap.label_bank import LabelBank
+from tinyclap.pretrained import from_pretrained
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 sys.path.insert(0, str(DEMO))
@@ -48,6 +51,13 @@ def test_contents_name_every_file_that_must_be_kept(built):
     assert {"index.html", "js/worker.js", "ort/ort.wasm.min.mjs", "models/audio/model.onnx"} <= there
     assert json.loads((out / "contents.json").read_text(encoding="utf-8")) == contents
     assert contents["version"] in (out / "service_worker.js").read_text(encoding="utf-8")
+
+
+def test_the_words_that_stand_in_the_page_are_compiled(built):
+    out, contents = built
+    model, bank = from_pretrained(small_export.exported()[0]), LabelBank.load(out / contents["start"])
+    assert len(bank.labels) == 10 and f"{bank.labels[0]}, {bank.labels[1]}" in (out / "index.html").read_text("utf-8")
+    np.testing.assert_allclose(bank.vectors, model.label_vectors(bank.labels)[1], atol=1e-6)
 
 
 def test_only_what_the_page_reads_is_copied(built):
