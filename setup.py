@@ -58,7 +58,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["tinyclap", "tinyclap.*"]),
     # the models that come with the package: no code, so no package of their own
-    package_data={"tinyclap": ["shipped_models/*/*", "shipped_models/*/banks/*"]},
+    package_data={"tinyclap": ["shipped_models/*.md", "shipped_models/*/*", "shipped_models/*/banks/*"]},
     python_requires=">=3.11",
     install_requires=["numpy>=1.26", "soundfile>=0.12.1", "soxr>=0.5", "tqdm>=4.66"],
     extras_require=EXTRAS,

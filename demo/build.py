@@ -34,6 +34,7 @@ from tinyclap.runtime.folder import checked_file, file_sha256, read_config  # no
 from tinyclap.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL, shipped_folder  # noqa: E402
 
 DEMO = Path(__file__).resolve().parent
+ROOT = DEMO.parent
 PAGE = ("index.html", "style.css", "icon.svg", "manifest.webmanifest", "service_worker.js", "js")
 ORT_VERSION = "1.30.0"
 ORT_URL = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{ORT_VERSION}.tgz"
@@ -146,7 +147,8 @@ def _unpack(archive, page):
         for name in ORT_FILES:
             (page / "ort" / name).write_bytes(content.extractfile(f"package/dist/{name}").read())
     notice = f"onnxruntime-web {ORT_VERSION}, © Microsoft Corporation, MIT licence: https://onnxruntime.ai\n"
-    (page / "THIRD_PARTY.txt").write_text(notice, encoding="utf-8")
+    models = (ROOT / "tinyclap" / "shipped_models" / "THIRD_PARTY.md").read_text(encoding="utf-8")
+    (page / "THIRD_PARTY.txt").write_text(f"{notice}\n{models}", encoding="utf-8")
 
 
 def _copy_model(folder, target):
