@@ -38,6 +38,7 @@ USE_PAGES = {
         "docs/adapters.md",
         lambda: _of("probe", "table")(_read("recipes/real_audio/results/probe.json")["rows"]),
     ),
+    "page": ("docs/browser.md", lambda: _of("page")(RESULTS / "page.json")),
     "shipped_figures": (
         "recipes/shipped/README.md",
         lambda: _of("shipped_figures", "table")(_read("recipes/shipped/figures.json")),
