@@ -131,9 +131,9 @@ def docs_table(path):
     lines += [f"| {name} | {size / 1e6:.1f} |" for name, size in record["parts_bytes"].items()]
     text = (
         "{n_clips} real recordings as WAV, beside Python: scores differ by {greatest_difference:.1e} at most; the same "
-        "best label {same_label} times, the same caption {same_caption} times. A first visit from this machine is ready "
-        "after {ready_s:.1f} s; words that are not compiled take {other_words_s:.1f} s once, a recording {clip_s:.2f} s, "
-        "a caption {caption_s:.2f} s (medians; {n_cores} cores of an {processor})."
+        "best label {same_label} times, the same caption {same_caption} times. A first visit from this machine is "
+        "ready after {ready_s:.1f} s; words that are not compiled take {other_words_s:.1f} s once, a recording "
+        "{clip_s:.2f} s, a caption {caption_s:.2f} s (medians; {n_cores} cores of an {processor})."
     )
     return "\n".join([*lines, "", text.format_map(record)])
 
