@@ -176,7 +176,9 @@ class LabelBank:
                 raise CheckpointError(f"{path}: a bank of another format; compile it again with this version")
             return cls(labels, vectors, **facts)
         except (KeyError, ValueError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"{path}: no label bank, or cut short ({error}); compile it again") from error
+            # numpy would advise to unpickle it
+            reason = "not an archive of plain arrays" if "pickle" in str(error) else error
+            raise CheckpointError(f"{path}: no label bank, or cut short ({reason}); compile it again") from error
 
 
 def checked_target(path, int8=False):

@@ -9,7 +9,7 @@ An exported folder is opened by an inference engine, without torch; a run or a s
 import json
 from pathlib import Path
 
-from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.errors import CheckpointError, ConfigError, DownloadError
 from tinyclap.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
 
 CONFIG = "config.json"
@@ -113,7 +113,10 @@ def find_folder(source, revision=None, local_files_only=False, cache_dir=None):
         )
     from tinyclap.hub import fetch
 
-    return fetch(str(source), revision, local_files_only, cache_dir)
+    try:
+        return fetch(str(source), revision, local_files_only, cache_dir)
+    except DownloadError as error:  # a mistyped path looks like a name on the hub
+        raise DownloadError(f"no folder {str(source)!r} here; as a name on the hub: {error}") from error
 
 
 def _config_of(folder):

@@ -156,3 +156,10 @@ def test_only_labels_that_are_texts_get_shares(model, tmp_path, capsys):
     for name, word in (("esc50", "share"), ("audioset", "score")):
         assert main(["classify", str(tmp_path / "noise.wav"), "--labels", name, "--format", "csv", "--top", "1"]) == 0
         assert capsys.readouterr().out.splitlines()[0] == f"file,label,{word}"
+
+
+def test_a_broken_bank_is_never_met_with_advice_to_unpickle_it(tmp_path):
+    (tmp_path / "bad.npz").write_text("no archive")
+    with pytest.raises(CheckpointError, match="no label bank, or cut short") as caught:
+        LabelBank.load(tmp_path / "bad.npz")
+    assert "pickle" not in str(caught.value)

@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tin
 
 import tinyclap  # noqa: E402
 from tests.unit.small_export import LABELS, exported, exported_tagger, recordings, run  # noqa: E402
-from tinyclap.errors import AudioError, CheckpointError, ConfigError  # noqa: E402
+from tinyclap.errors import AudioError, CheckpointError, ConfigError, DownloadError  # noqa: E402
 from tinyclap.shipped import shipped_folder, shipped_names  # noqa: E402
 
 
@@ -93,6 +93,8 @@ def test_what_cannot_be_opened_is_said(tmp_path, paths):
         tinyclap.from_pretrained("nothing")
     with pytest.raises(CheckpointError, match="no model there"):
         tinyclap.from_pretrained(tmp_path)
+    with pytest.raises(DownloadError, match="no folder 'results/mistyped' here"):
+        tinyclap.from_pretrained("results/mistyped", local_files_only=True)
     (tmp_path / "config.json").write_text("{", "utf-8")
     with pytest.raises(CheckpointError, match="not readable as JSON"):
         tinyclap.from_pretrained(tmp_path)
