@@ -7,7 +7,7 @@ EXTRAS ?= train,metrics,plots,export,openvino,scale,hub,sklearn,search,demo,brow
 # Where torch and torchaudio come from. Empty: pip's own choice, which on Linux is the CUDA build (6 GB).
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu gives the CPU build of both (1 GB).
 TORCH_INDEX ?=
-TORCH_PAIR = "torch>=2.11,<2.15" "torchaudio>=2.11,<2.12"
+TORCH_PAIR = "torch>=2.11" "torchaudio>=2.11.1"
 # Two threads per process: more only slows down networks as small as these. They sleep while they wait: spinning ones
 # make a step ten times as slow as soon as anything else runs on the machine.
 OMP_NUM_THREADS ?= 2

@@ -9,15 +9,14 @@ ROOT = Path(__file__).resolve().parent
 VERSION = re.search(r'^__version__ = "([^"]+)"', (ROOT / "tinyclap" / "__init__.py").read_text("utf-8"), re.M).group(1)
 README = ROOT / "README.md"
 
-# torchaudio's last release, 2.11.0, refuses a torch built for another CUDA than its own, so an unbounded torch (2.15
-# and later come with CUDA 13.2) gives an environment in which `import torchaudio`, hence speechbrain, fails.
-TORCH = "torch>=2.11,<2.15"
+# torchaudio 2.11.0 refuses a torch of another CUDA release; 2.11.1 takes any torch of the same CUDA major.
+TORCH = "torch>=2.11"
 
 EXTRAS = {
     "train": [
         "speechbrain>=1.1,<2",
         TORCH,
-        "torchaudio>=2.11,<2.12",
+        "torchaudio>=2.11.1",
         "hyperpyyaml>=1.2.3",
         "transformers>=5,<6",
         "pandas>=2.2",

@@ -98,28 +98,11 @@ def healthy(scratch):
     return Setup(python, ["runtime"], _empty_caches(scratch))
 
 
-def torch_2_15(scratch, wheels=None):
-    """torch 2.15 beside torchaudio 2.11.
-
-    Arguments
-    ---------
-    scratch : pathlib.Path
-    wheels : pathlib.Path or None
-        Where the real torch 2.15.0 and nvidia-nvshmem-cu13 3.7.2 are unpacked; None gives this environment's torch
-        the version and the CUDA of that release.
-    """
-    if wheels is None:
-        python, site = linked_environment(scratch / "env", without=("torch-2",))
-        _other_build(site, "2.15.0", "13.2", "2.15.0+cu132")
-    else:
-        python, site = linked_environment(scratch / "env", without=("torch-2", "nvidia"))
-        for name in ("torch", "torchgen", "functorch", "torch-2.15.0.dist-info"):
-            (site / name).unlink(missing_ok=True)
-            (site / name).symlink_to(wheels / name)
-        (site / "nvidia").mkdir()
-        for path in [*(wheels / "nvidia").iterdir(), *(SITE / "nvidia").iterdir()]:
-            if not (site / "nvidia" / path.name).exists():
-                (site / "nvidia" / path.name).symlink_to(path)
+def torch_of_another_cuda(scratch):
+    """This environment's torch under the version of a build for a CUDA major that torchaudio is not built for."""
+    python, site = linked_environment(scratch / "env", without=("torch-2",))
+    version = metadata.version("torch").split("+")[0]
+    _other_build(site, version, "99.0", f"{version}+cu990")
     return Setup(python, ["train"], _empty_caches(scratch))
 
 
@@ -149,10 +132,10 @@ def cpu_torch_with_cuda_torchaudio(scratch):
     _other_build(site, version, None, f"{version}+cpu")
     (site / "torchaudio").mkdir()
     (site / "torchaudio" / "__init__.py").write_text(_RAISES)
-    (site / "torchaudio" / "version.py").write_text("__version__ = '2.11.0+cu130'\n")
-    note = site / "torchaudio-2.11.0.dist-info"
+    (site / "torchaudio" / "version.py").write_text("__version__ = '2.11.1+cu130'\n")
+    note = site / "torchaudio-2.11.1.dist-info"
     note.mkdir()
-    (note / "METADATA").write_text("Metadata-Version: 2.1\nName: torchaudio\nVersion: 2.11.0\n")
+    (note / "METADATA").write_text("Metadata-Version: 2.1\nName: torchaudio\nVersion: 2.11.1\n")
     return Setup(python, ["train"], _empty_caches(scratch))
 
 

@@ -154,17 +154,18 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path):
 def test_ctrl_c_ends_with_130_and_keeps_what_was_done(folder, tmp_path):
     words = ("classify", "-", "--top", 1, "--quiet", "--out", tmp_path / "sounds.csv")
     process = subprocess.Popen(command(*words), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdin.write(b"".join(os.fsencode(folder / f"{index:02d}.wav\n") for index in (0, 1, 2)))
+    # more than it reads ahead; it then waits for the next line, so the signal never comes after its end
+    process.stdin.write(b"".join(os.fsencode(folder / f"{index % 12:02d}.wav\n") for index in range(48)))
     process.stdin.flush()
     until = time.monotonic() + PATIENCE_S
     path = tmp_path / "sounds.csv"
-    while time.monotonic() < until and not path.exists():
+    while time.monotonic() < until and not (path.exists() and path.read_bytes().count(b"\n") >= 4):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert b"Traceback" not in err
-    assert path.read_text().startswith("file,label,")
+    assert path.read_text().startswith("file,label,") and path.read_bytes().count(b"\n") >= 4
 
 
 def test_a_reader_that_has_enough_ends_the_command_quietly(good):

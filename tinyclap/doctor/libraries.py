@@ -137,7 +137,7 @@ def _check_one(name, trial, broken):
     if bounds and version[0].isdigit() and not fits(version, bounds):
         why = f"tinyclap is made for {distribution}{bounds}"
         if name == "torch":
-            why += "; torchaudio's last release, 2.11.0, refuses a torch built for another CUDA than its own"
+            why += "; torchaudio takes a torch of its own CUDA major alone"
         pair = ["torchaudio"] if name == "torch" and build_of("torchaudio")[0] else []
         mend = pip(*(wanted(each) for each in (distribution, *pair)))
         found = version if trial.works else f"{version}: {_short(trial.error)}"

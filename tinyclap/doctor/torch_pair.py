@@ -1,7 +1,6 @@
 """torch and torchaudio: which builds are there, whether they go together, and what a failed import of one means.
 
-torchaudio's last release, 2.11.0, refuses a torch built for another CUDA than its own; one from PyPI needs the CUDA
-libraries, which a torch for processors alone does not bring. A torchaudio that raises takes speechbrain along, and
+torchaudio refuses a torch built for another CUDA major (2.11.0: another CUDA release); one from PyPI needs the CUDA libraries, which a torch for processors alone does not bring. A torchaudio that raises takes speechbrain along, and
 transformers, which then speaks of something else: "Could not import module 'BertModel'".
 """
 
@@ -53,6 +52,8 @@ def check_pair():
     (torch, torch_cuda), (audio, audio_cuda) = build_of("torch"), build_of("torchaudio")
     if torch is None or audio is None or torch_cuda == audio_cuda or audio_cuda is None:
         return []
+    if torch_cuda and torch_cuda.split(".")[0] == audio_cuda.split(".")[0] and not audio.startswith("2.11.0"):
+        return []  # since torchaudio 2.11.1
     if torch_cuda is None:
         return [
             Finding(
@@ -116,7 +117,7 @@ def explain(module, error, broken):
             return f"{library[1]} is no part of a torch for processors; {WHY_BROKEN}", cpu_torchaudio()
         return f"{library[1]}, one of the CUDA libraries that torch needs, is not installed", with_cuda_libraries()
     if module == "torchaudio" and "torch" not in broken:
-        if "different CUDA versions" in error:
+        if "different CUDA" in error:
             return f"torchaudio refuses a torch of another CUDA; {WHY_BROKEN}", matching_pair()
         return WHY_BROKEN, pip("--force-reinstall", "--no-deps", wanted("torchaudio"))
     cause = next((name for name in ("torch", "torchaudio") if name in broken), None)
