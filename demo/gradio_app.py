@@ -1,4 +1,4 @@
-"""A small Gradio app: a recording and any words in, their shares and a sentence out. Runs on a server or a Space.
+"""A small Gradio app: a recording and words in, their shares and a sentence out. Runs on a server or a Space.
 
     pip install -r demo/requirements.txt
     python demo/gradio_app.py
@@ -69,7 +69,7 @@ def make_app():
         ],
         outputs=[gradio.Label(num_top_classes=SHOWN, label="What it hears"), gradio.Textbox(label="In a sentence")],
         title="tinyclap: name any sound",
-        description="A small sound classifier that takes any words, on the server's processor.",
+        description="A small zero-shot sound classifier that knows the sounds of its training audio best, on the server's processor.",
         flagging_mode="never",
     )
 

@@ -25,6 +25,7 @@ from tinyclap.probe import fit_probe, probe_features
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "recipes" / "real_audio" / "results" / "probe.json"
+PARTS = {"ESC-50": " (18 of 50 classes)"}  # the clips that were here when the student was trained
 CORPORA = {
     "esc50": ("ESC-50", prepare_esc50, [1, 2, 3], [5]),
     "urbansound8k": ("UrbanSound8K", prepare_urbansound8k, [1], [2]),
@@ -72,7 +73,11 @@ def compare(name, folder, model):
 def fact(title, folds, what, n_trained, correct, groups, zero_shot):
     """One row, with intervals over recordings."""
     low, high = bootstrap_interval(correct, groups)
-    row = {"corpus": f"{title} fold {', '.join(map(str, folds))}", "what": what, "n_trained": n_trained}
+    row = {
+        "corpus": f"{title}{PARTS.get(title, '')} fold {', '.join(map(str, folds))}",
+        "what": what,
+        "n_trained": n_trained,
+    }
     row |= {"accuracy": float(correct.mean()), "interval_95_by_recording": [low, high], "n_clips": len(correct)}
     return row if zero_shot is None else row | {"against_zero_shot": paired_difference(zero_shot, correct, groups)}
 

@@ -17,6 +17,8 @@ WIDTH_IN, HEIGHT_IN = 4.2, 3.6
 # Okabe & Ito's colours: told apart with any colour vision, in print and on a dark page.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
+CORPUS_CLASSES = {"esc50": 50, "urbansound8k": 10, "tut17": 15}
+
 
 def read_row(text):
     """``label=folder,folder`` → (label, {dataset: metrics})."""
@@ -32,6 +34,8 @@ def read_row(text):
         # A part of a corpus is called by the folds that were there.
         folds = list(metrics["per_fold"]) if metrics["options"].get("subset") else []
         name = metrics["dataset"] + (f" fold{'s' * (len(folds) > 1)} {', '.join(folds)}" if folds else "")
+        whole = CORPUS_CLASSES.get(metrics["dataset"], 0)
+        name += f", {metrics['n_classes']} of {whole} classes" if metrics["n_classes"] < whole else ""
         scores[name] = metrics
     return label, scores
 

@@ -37,7 +37,7 @@ _PLAIN, _YAML_WORDS = (
     ("yes", "no", "on", "off", "true", "false", "null", "y", "n"),
 )
 _KINDS = {
-    "audio_encoder": ("zero-shot-audio-classification", "names sounds by any list of words"),
+    "audio_encoder": ("zero-shot-audio-classification", "names sounds zero-shot, by words that are given when it runs"),
     "tagger": ("audio-classification", "tags sounds"),
     "captioner": (None, "describes sounds in words"),
 }

@@ -47,8 +47,10 @@ _AUDIO = [
 ]
 CARDS = {
     DEFAULT_MODEL: {
-        "summary": "A PhiNet of 0.3 million parameters that names sounds by any list of words; it runs without torch.",
+        "summary": "A PhiNet of 0.3 million parameters that names sounds zero-shot, best those of its training audio; it runs without torch.",
         "limits": [
+            "On audio that is not in this repository it names 50.0 % [45, 55] of clips of all 50 ESC-50 classes "
+            "(its teacher 78.0 %), and 38.3 % of clips of the classes that its training audio lacked.",
             "The training audio is two hours long; sounds far from it are recognised worse than by the teacher.",
             "Only what AudioSet's labels can say can be named. Shares are among the labels asked for, and no others.",
             "Not meant for surveillance, or where a missed sound does harm.",

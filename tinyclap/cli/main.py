@@ -12,7 +12,7 @@ from tinyclap.errors import TinyclapError
 # The command → what it does, in a line. Its module is tinyclap.cli.<command>_command, with add_arguments(parser) and
 # run(options) → exit status; DESCRIPTION and EXAMPLES there are shown by its --help.
 COMMANDS = {
-    "classify": "name the sounds of recordings, by any list of words",
+    "classify": "name the sounds of recordings zero-shot, by words that you give",
     "embed": "turn recordings into vectors",
     "caption": "describe recordings in words",
     "search": "find recordings of an indexed folder by a text or a sound",
