@@ -65,11 +65,11 @@ def make_app():
         fn=hear,
         inputs=[
             gradio.Audio(type="filepath", label="Recording, or microphone"),
-            gradio.Textbox(WORDS, lines=3, label="Any words, separated by commas"),
+            gradio.Textbox(WORDS, lines=3, label="Words, separated by commas"),
         ],
         outputs=[gradio.Label(num_top_classes=SHOWN, label="What it hears"), gradio.Textbox(label="In a sentence")],
-        title="tinyclap: name any sound",
-        description="A small zero-shot sound classifier that knows the sounds of its training audio best, on the server's processor.",
+        title="tinyclap: name sounds",
+        description="A small zero-shot sound classifier; it knows the sounds of its training audio best. Runs on the server.",
         flagging_mode="never",
     )
 

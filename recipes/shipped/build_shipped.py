@@ -47,7 +47,8 @@ _AUDIO = [
 ]
 CARDS = {
     DEFAULT_MODEL: {
-        "summary": "A PhiNet of 0.3 million parameters that names sounds zero-shot, best those of its training audio; it runs without torch.",
+        "summary": "A PhiNet of 0.3 million parameters that names sounds zero-shot, best those of its training audio; "
+        "it runs without torch.",
         "limits": [
             "On audio that is not in this repository it names 50.0 % [45, 55] of clips of all 50 ESC-50 classes "
             "(its teacher 78.0 %), and 38.3 % of clips of the classes that its training audio lacked.",

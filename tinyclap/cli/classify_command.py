@@ -9,8 +9,9 @@ from tinyclap.cli.run_clips import LONGEST_S, ClipRun, add_clip_arguments
 
 DESCRIPTION = """\
 Name the sounds of recordings by words that you give; the model's card says how well it knows them. Each recording is
-compared with all labels, and the best are written, one recording a row. "share" is how the model divides its belief among the labels you gave (all shares of a
-recording add up to 1); "score" is the similarity itself, which does not depend on the other labels."""
+compared with all labels, and the best are written, one recording a row. "share" is how the model divides its belief
+among the labels you gave (all shares of a recording add up to 1); "score" is the similarity itself, which does not
+depend on the other labels."""
 
 EXAMPLES = """\
 examples:

@@ -1,6 +1,7 @@
 """torch and torchaudio: which builds are there, whether they go together, and what a failed import of one means.
 
-torchaudio refuses a torch built for another CUDA major (2.11.0: another CUDA release); one from PyPI needs the CUDA libraries, which a torch for processors alone does not bring. A torchaudio that raises takes speechbrain along, and
+torchaudio refuses a torch built for another CUDA major (2.11.0: another CUDA release); one from PyPI needs the CUDA
+libraries, which a torch for processors alone does not bring. A torchaudio that raises takes speechbrain along, and
 transformers, which then speaks of something else: "Could not import module 'BertModel'".
 """
 
