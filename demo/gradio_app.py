@@ -69,7 +69,7 @@ def make_app():
         ],
         outputs=[gradio.Label(num_top_classes=SHOWN, label="What it hears"), gradio.Textbox(label="In a sentence")],
         title="tinyclap: name sounds",
-        description="A small zero-shot sound classifier; it knows the sounds of its training audio best. Runs on the server.",
+        description="A small zero-shot sound classifier; it knows the sounds of its training audio best.",
         flagging_mode="never",
     )
 

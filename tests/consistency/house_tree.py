@@ -36,37 +36,6 @@ def where(path, node=None):
     return f"{path.relative_to(ROOT)}{line}"
 
 
-def is_module(dotted):
-    """Whether a dotted name is a file or package of this repository."""
-    path = ROOT.joinpath(*dotted.split("."))
-    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
-
-
-def imports_of(path):
-    """Every module that a file imports, wherever in the file: list of (dotted name, node).
-
-    ``from tinyclap.models import phinet`` counts as ``tinyclap.models.phinet``, a relative import as what it means.
-    ``from tinyclap import __version__`` is left out: the version is no module.
-    """
-    found = []
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import):
-            found += [(alias.name, node) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                package = module_name(path).split(".")
-                up = node.level - (path.name == "__init__.py")
-                base = ".".join([*package[: len(package) - up], *([base] if base else [])])
-            for alias in node.names:
-                full = f"{base}.{alias.name}"
-                if full == "tinyclap.load_published":
-                    found.append(("tinyclap.published", node))
-                elif full != "tinyclap.__version__":
-                    found.append((full if is_module(full) else base, node))
-    return found
-
-
 def yaml_files():
     """All files under hparams/: what can be launched, and the parts that they include."""
     return sorted((ROOT / "hparams").rglob("*.yaml"))
