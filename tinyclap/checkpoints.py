@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.kept_dims import at_dim
 
@@ -183,7 +183,7 @@ def save_folder(module, folder, extra=None):
     Arguments
     ---------
     module : nn.Module
-        Of a class under :func:`tinyclap.configurable.configurable`.
+        Of a class under :func:`tinyclap.config.registry.configurable`.
     folder : str or os.PathLike
         Made if it is missing; other files in it are left alone.
     extra : dict, optional

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from tinyclap.configurable import configurable
+from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.mel_power import bands_of_parts, mel_power_in_blocks
 

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from tinyclap.configurable import configurable
+from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"

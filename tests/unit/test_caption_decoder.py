@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.profiling import count_parameters

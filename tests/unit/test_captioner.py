@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.features import log_mel
 from tinyclap.models.caption_decoder import CaptionDecoder

@@ -5,8 +5,8 @@ import json
 import pytest
 from torch import nn
 
-from tinyclap import configurable as registry
-from tinyclap.configurable import build, configurable
+from tinyclap.config import registry
+from tinyclap.config.registry import build, configurable
 from tinyclap.errors import ConfigError
 
 

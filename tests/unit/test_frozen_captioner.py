@@ -7,7 +7,7 @@ import torch
 from test_captioner import RATE, WORDS, captioner, clip
 from test_captioning_teachers import SIZES, small_state_dict
 
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.encoder_weights import EncoderWeights
 from tinyclap.errors import CheckpointError
 from tinyclap.features import PRESETS

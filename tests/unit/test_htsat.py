@@ -6,7 +6,7 @@ import pytest
 import torch
 from published_reference import FOLDER
 
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
 from tinyclap.models import htsat
 from tinyclap.models.htsat import Htsat

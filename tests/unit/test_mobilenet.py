@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.profiling import count_parameters

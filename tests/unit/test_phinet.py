@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
 from tinyclap.models.phinet import PhiNet
 from tinyclap.profiling import count_macs, count_parameters

@@ -10,7 +10,7 @@ import pytest
 import torch
 from small_run import CLIP_S, RATE, ToneTeacher, make_corpora, make_features
 
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.data import pool as pool_module
 from tinyclap.data import workers
 from tinyclap.data.augment import FunctionMatchingAugment

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
 from tinyclap.models.projection import ClapProjection, LinearHead, MlpHead
 from tinyclap.profiling import count_parameters

@@ -8,7 +8,7 @@ from published_reference import STUDENTS, student_state_dict
 from tests import tiny
 from tinyclap import load_published
 from tinyclap.checkpoints import load_folder, save_folder
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
 from tinyclap.features import log_mel
 from tinyclap.models.clap_pruning import principal_directions

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.features import log_mel
 from tinyclap.models.mobilenet import MobileNet

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
 from tinyclap.models.text import BertTextTower, WordTextTower, vocabulary_of, words_of
 

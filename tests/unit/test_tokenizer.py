@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
 from tinyclap.tokenizer import WordTokenizer, caption_words
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tinyclap import load_published
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.errors import CheckpointError
 from tinyclap.published import EfficientAtMn
 from tinyclap.trunks import trunk_student

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tinyclap.configurable import configurable
+from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 
 _ROOM = 32  # words for which a new state has room; it grows

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tinyclap.clip_groups import clip_groups
-from tinyclap.configurable import configurable
+from tinyclap.config.registry import configurable
 from tinyclap.decoding import Hypotheses, WordChoices, search, word_choices
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.models.encoding import valid_frames

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tinyclap.configurable import configurable
+from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.models.encoding import as_encoding, at_least_frames
 

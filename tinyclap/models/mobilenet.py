@@ -7,7 +7,7 @@ ICASSP 2023; Howard et al., "Searching for MobileNetV3", ICCV 2019, table 1. Equ
 import torch
 from torch import nn
 
-from tinyclap.configurable import configurable
+from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.models.encoding import as_encoding, last_halving
 from tinyclap.models.pruning import narrowed, shortened

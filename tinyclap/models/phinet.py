@@ -7,7 +7,7 @@ Paissan & Farella, "tinyCLAP", Interspeech 2024. Equal to micromind's PhiNet and
 import torch
 from torch import nn
 
-from tinyclap.configurable import configurable
+from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.models.encoding import as_encoding, at_least_frames, last_halving, norm_mel_bins
 from tinyclap.models.inverted_residual import Widening, can_train_fast, inverted_residual

@@ -8,7 +8,7 @@ import copy
 import torch.nn.functional as F
 from torch import nn
 
-from tinyclap.configurable import configurable
+from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.models.clap_pruning import pruned_clap_head
 from tinyclap.models.pruned_head import chosen_dims, rows_of

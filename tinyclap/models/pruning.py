@@ -8,7 +8,7 @@ import copy
 
 import torch
 
-from tinyclap.configurable import build
+from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
 
 

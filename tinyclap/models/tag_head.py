@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from tinyclap.configurable import configurable
+from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.models.pruned_head import chosen_dims, rows_of
 

@@ -8,7 +8,7 @@ from collections import Counter
 import torch
 from torch import nn
 
-from tinyclap.configurable import configurable
+from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.models.projection import ClapProjection
 from tinyclap.word_ids import WordIds, words_of

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from tinyclap.configurable import configurable
+from tinyclap.config.registry import configurable
 from tinyclap.decoding import search
 from tinyclap.errors import ConfigError
 

@@ -1,0 +1,1 @@
+"""Objects that remember how they were built, so that JSON alone can rebuild them."""
