@@ -67,7 +67,7 @@ def whole(path):
 
 def decoding(name, path):
     """Only the seconds that are kept, against all of them."""
-    from tinyclap.audio import read_audio
+    from tinyclap.audio.io import read_audio
 
     kept = slice(round(START_S * FILE_HZ), round((START_S + KEPT_S) * FILE_HZ))
     cases = {
@@ -84,7 +84,7 @@ def resamplers(to_hz):
     import torchaudio
     from peer_front_end import resample_with_new_kernel
 
-    from tinyclap.banded_resample import banded_resample
+    from tinyclap.audio.banded_resample import banded_resample
     from tinyclap.resample import resample
 
     kept = torchaudio.transforms.Resample(FILE_HZ, to_hz)
@@ -135,7 +135,7 @@ def decoding_and_resampling(name, path, to_hz):
     """Both together, as a data set does for every clip."""
     import torch
 
-    from tinyclap.audio import read_audio
+    from tinyclap.audio.io import read_audio
 
     n_kept = round(KEPT_S * to_hz)
     new_kernel = resamplers(to_hz)["torchaudio, kernel built per clip"]

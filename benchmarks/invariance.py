@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tinyclap  # noqa: E402
 from data_prep.soundscapes_synthesis import synthesize  # noqa: E402
-from tinyclap.audio import read_channels  # noqa: E402
+from tinyclap.audio.batch import embed_many  # noqa: E402
+from tinyclap.audio.find import find_recordings  # noqa: E402
+from tinyclap.audio.io import read_channels  # noqa: E402
 from tinyclap.detection.resample_stream import stream_resampler  # noqa: E402
 from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
 from tinyclap.label_bank import ready_bank  # noqa: E402
-from tinyclap.many_clips import embed_many  # noqa: E402
-from tinyclap.named_recordings import find_recordings  # noqa: E402
 from tinyclap.runtime.scores import unit_rows  # noqa: E402
 
 _SYNTHESISED = ("dog_bark", "cat_meow", "siren", "rain", "church_bell", "clock_tick", "footsteps", "telephone_ring")

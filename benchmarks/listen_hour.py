@@ -57,7 +57,7 @@ def synthesised(name, rng):
 
 def samples_of(clip, rng):
     """One clip at RATE at -20 dB, its silent ends cut off."""
-    from tinyclap.audio import read_audio
+    from tinyclap.audio.io import read_audio
 
     wav = read_audio(clip, RATE)[0] if isinstance(clip, Path) else synthesised(clip, rng)
     loud = np.abs(wav) > 0.01 * np.abs(wav).max()

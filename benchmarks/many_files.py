@@ -152,7 +152,7 @@ def bare_network(paths, n_workers):
     import numpy as np
 
     import tinyclap
-    from tinyclap.audio import probe
+    from tinyclap.audio.io import probe
 
     model = tinyclap.from_pretrained(n_threads=1)
     policy, rate_hz = model.backend.policy, model.sample_rate_hz
@@ -178,7 +178,7 @@ def named(path):
 
 def show(folder, n_files, n_broken, n_unique, workers):
     """All of it; returns the record."""
-    from tinyclap.processor import n_cores
+    from tinyclap.audio.processor import n_cores
 
     good, broken = make_files(folder / "files", n_files, n_broken, n_unique)
     files, whole, cut = folder / "files", folder / "whole.csv", folder / "cut.csv"

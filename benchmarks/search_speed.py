@@ -21,9 +21,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tinyclap  # noqa: E402
-from tinyclap.many_clips import each_clip  # noqa: E402
-from tinyclap.named_recordings import find_recordings  # noqa: E402
-from tinyclap.runtime.clips import as_clips  # noqa: E402
+from tinyclap.audio.batch import each_clip  # noqa: E402
+from tinyclap.audio.clips import as_clips  # noqa: E402
+from tinyclap.audio.find import find_recordings  # noqa: E402
 from tinyclap.search import nearest  # noqa: E402
 from tinyclap.search.folder import IndexFolder  # noqa: E402
 from tinyclap.search_index import SearchIndex, index_identity  # noqa: E402

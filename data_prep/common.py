@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from tinyclap.audio import probe
+from tinyclap.audio.io import probe
 from tinyclap.data.manifest import DATA_ROOT, is_current, write_manifest
 from tinyclap.errors import AudioError, ConfigError, DataLayoutError
 

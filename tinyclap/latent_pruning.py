@@ -39,7 +39,7 @@ class PruneOptions:
     fold : bool
         Also fold the student.
     check_audio : str or None
-        Recordings on which both are compared, see :func:`tinyclap.export.recordings.find_recordings`; None: noise.
+        Recordings on which both are compared, see :func:`tinyclap.audio.recordings.find_recordings`; None: noise.
     n_check : int
         Recordings at most, chosen at random with `seed`.
     seed : int

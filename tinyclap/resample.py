@@ -9,8 +9,7 @@ import functools
 import torch
 import torch.nn.functional as F
 
-from tinyclap.errors import ConfigError
-from tinyclap.sinc import (
+from tinyclap.audio.sinc import (
     RESAMPLERS,
     direct_padding,
     direct_parts,
@@ -20,6 +19,7 @@ from tinyclap.sinc import (
     sinc_kernel,
     whole_hz,
 )
+from tinyclap.errors import ConfigError
 
 
 def resample(wavs, from_hz, to_hz, method="sinc"):
@@ -33,7 +33,7 @@ def resample(wavs, from_hz, to_hz, method="sinc"):
         Sample rates before and after.
     method : {"sinc", "soxr", "banded"}
         "sinc" is :func:`sinc_resample` (differentiable, any device; 46 dB SNR); "soxr" is SoX's HQ setting
-        (83 dB), "banded" :func:`tinyclap.banded_resample.banded_resample` (102 dB), both on the CPU, without gradient.
+        (83 dB), "banded" :func:`tinyclap.audio.banded_resample.banded_resample` (102 dB), both on the CPU, without gradient.
 
     Returns
     -------

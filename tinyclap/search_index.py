@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyclap.audio.find import SUFFIXES, find_recordings
 from tinyclap.errors import AudioError, CheckpointError
-from tinyclap.named_recordings import SUFFIXES, find_recordings
 from tinyclap.search.folder import INDEX, IndexFolder
 from tinyclap.search.graph import build_graph, graph_nearest, open_graph
 from tinyclap.search.nearest import nearest_rows

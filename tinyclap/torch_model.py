@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tinyclap.audio.batch import embed_together
+from tinyclap.audio.clips import as_clips, as_sources
 from tinyclap.checkpoints import CONFIG, load_student
 from tinyclap.errors import ConfigError
 from tinyclap.kept_dims import kept_dims
-from tinyclap.many_clips import embed_together
 from tinyclap.models.student import AudioStudent, Clap
-from tinyclap.runtime.clips import as_clips, as_sources
 from tinyclap.teachers import make_teacher
 
 
@@ -90,7 +90,7 @@ class CheckpointModel:
         return self.audio.embed_audio(clips, self.sample_rate_hz).float().numpy()
 
     def for_worker(self):
-        """The model as one of many threads uses it (see :mod:`tinyclap.many_clips`): itself."""
+        """The model as one of many threads uses it (see :mod:`tinyclap.audio.batch`): itself."""
         return self
 
     @torch.inference_mode()

@@ -7,8 +7,8 @@ same clip has the same embedding alone and in a batch.
 
 import torch
 
+from tinyclap.audio.windows import WindowPolicy, mono, window_batches
 from tinyclap.errors import AudioError
-from tinyclap.window_policy import WindowPolicy, mono, window_batches
 
 __all__ = ["WindowPolicy", "as_waveforms", "embed_windows"]
 

@@ -1,5 +1,5 @@
 /**
- * The resampler of tinyclap/sinc.py: bandlimited interpolation by a windowed sinc, so that a clip sounds the same to
+ * The resampler of tinyclap/audio/sinc.py: bandlimited interpolation by a windowed sinc, so that a clip sounds the same to
  * the model here as in Python. Weights are worked out in float32 there, times in units of a block: here as well.
  */
 const ZERO_CROSSINGS = 6; // of the sinc on each side that the Hann window keeps

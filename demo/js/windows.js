@@ -1,4 +1,4 @@
-/** Where a clip is cut into windows: the rules of tinyclap/window_policy.py. */
+/** Where a clip is cut into windows: the rules of tinyclap/audio/windows.py. */
 const TAIL_TOLERANCE = 0.05; // a tail shorter than this part of a window is not worth a window of its own
 
 /** Python's round: halves go to the even neighbour. */

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from tinyclap import from_pretrained
-from tinyclap.export.recordings import find_recordings
+from tinyclap.audio.recordings import find_recordings
 from tinyclap.label_bank import ready_names
 from tinyclap.metrics import bootstrap_interval
 from tinyclap.prompts import make_prompts

@@ -57,8 +57,8 @@ def test_inference_needs_neither_speechbrain_nor_torchaudio(module):
 
 
 def test_reading_audio_needs_no_torch():
-    loaded = loaded_after("import tinyclap.audio, tinyclap.data.manifest")
-    assert "tinyclap.audio" in loaded
+    loaded = loaded_after("import tinyclap.audio.io, tinyclap.data.manifest")
+    assert "tinyclap.audio.io" in loaded
     assert not loaded & {"torch", "speechbrain", "torchaudio", "transformers"}
 
 

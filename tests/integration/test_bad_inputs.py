@@ -16,7 +16,7 @@ import torchaudio
 
 import evaluate
 from tests import fakes, tiny
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.checkpoints import CONFIG
 from tinyclap.errors import AudioError, CheckpointError, ConfigError, DataLayoutError
 

@@ -12,7 +12,7 @@ import torch
 
 import evaluate
 from tests import fakes, tiny
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.errors import CheckpointError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from tests import fakes
-from tinyclap.audio import mean_of_channels, probe, read_audio
+from tinyclap.audio.io import mean_of_channels, probe, read_audio
 from tinyclap.errors import AudioError
 
 

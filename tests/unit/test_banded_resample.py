@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from tinyclap.audio import read_audio
-from tinyclap.banded_resample import banded_resample
+from tinyclap.audio.banded_resample import banded_resample
+from tinyclap.audio.io import read_audio
 from tinyclap.errors import ConfigError
 
 RATES = [(44100, 32000), (44100, 16000), (16000, 44100), (48000, 32000), (8000, 44100), (22050, 44100), (44100, 11025)]

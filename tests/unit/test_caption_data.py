@@ -10,7 +10,7 @@ import torch
 from caption_run import RATE, LoudnessTeacher, captioned, make_corpora, make_views
 from torch.utils.data import DataLoader, DistributedSampler
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.data.augment import FunctionMatchingAugment
 from tinyclap.data.caption_store import CaptionStore
 from tinyclap.data.captions import choose_labelled, collate_captions, make_caption_sets

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tests.fakes import write_audio
+from tinyclap.audio.find import find_recordings, listed
 from tinyclap.cli.array_file import ArrayFile
 from tinyclap.cli.finished_rows import cut_to_whole_rows
 from tinyclap.cli.outputs import FileRows, Form, csv_line, json_line, open_rows
 from tinyclap.errors import ConfigError
-from tinyclap.named_recordings import find_recordings, listed
 
 NAMES = [
     "plain.wav",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from caption_run import RATE, captioned, make_corpora
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.data.augment import FunctionMatchingAugment, augment_if
 from tinyclap.data.crop_views import CropViews
 from tinyclap.data.pipeline import make_training_sets

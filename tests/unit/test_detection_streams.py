@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
+from tinyclap.audio.sinc import resample_array
+from tinyclap.audio.windows import WindowPolicy
 from tinyclap.detection.resample_stream import stream_resampler
 from tinyclap.detection.sources import file_source, pipe_source
 from tinyclap.detection.window_stream import WindowStream
 from tinyclap.errors import AudioError, ConfigError
-from tinyclap.sinc import resample_array
-from tinyclap.window_policy import WindowPolicy
 
 
 def noise(n, seed=0, n_channels=None):

@@ -11,6 +11,7 @@ pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tin
 import onnx  # noqa: E402
 
 from tests.unit.small_export import LABELS, exported, recordings, run  # noqa: E402
+from tinyclap.audio.recordings import find_recordings, sample  # noqa: E402
 from tinyclap.checkpoints import load_student  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError, ManifestError  # noqa: E402
 from tinyclap.export.folder import new_folder  # noqa: E402
@@ -20,7 +21,6 @@ from tinyclap.export.labels import read_names  # noqa: E402
 from tinyclap.export.latency import best_precisions  # noqa: E402
 from tinyclap.export.parity import compare, decisions, refuse  # noqa: E402
 from tinyclap.export.quantise import quantise  # noqa: E402
-from tinyclap.export.recordings import find_recordings, sample  # noqa: E402
 from tinyclap.export.sources import open_source  # noqa: E402
 from tinyclap.export.write import ExportOptions, export_audio_model, summary  # noqa: E402
 

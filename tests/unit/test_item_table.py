@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.data.decoded_cache import DecodedCache
 from tinyclap.data.item_table import ItemTable
 from tinyclap.data.pipeline import ClipReader

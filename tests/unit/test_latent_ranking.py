@@ -10,7 +10,7 @@ from small_run import QUIET
 
 from data_prep.esc50_prepare import prepare_esc50
 from tests import fakes, tiny
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.brains import LatentRankingBrain
 from tinyclap.checkpoints import save_folder
 from tinyclap.data.corpora import Corpora, Corpus

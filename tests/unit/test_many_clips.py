@@ -10,8 +10,8 @@ import pytest
 
 import tinyclap
 from tests.fakes import bad_files, write_audio
+from tinyclap.audio.batch import each_clip, embed_many, require_sane
 from tinyclap.errors import AudioError, ConfigError
-from tinyclap.many_clips import each_clip, embed_many, require_sane
 
 PATIENCE_S = 20
 

@@ -12,11 +12,11 @@ import pytest
 import soundfile
 
 from tests import fakes
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
+from tinyclap.audio.sinc import resample_array
+from tinyclap.audio.windows import WindowPolicy
 from tinyclap.beam_rule import BeamRule
 from tinyclap.runtime.word_pieces import WordPieces
-from tinyclap.sinc import resample_array
-from tinyclap.window_policy import WindowPolicy
 from tinyclap.word_ids import WordIds
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from data_prep.signals import attack_decay, colored_noise, equalize, ring, tone
 from data_prep.soundscapes_captions import PHRASES, captions_of
 from data_prep.soundscapes_prepare import CLASSES, draw_scene, prepare_soundscapes, render_scene
 from data_prep.soundscapes_synthesis import synthesize
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ConfigError
 

@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tin
 
 from tests.unit.small_export import LABELS, TAGS, exported, exported_tagger, recordings, tag_space_run  # noqa: E402
 from tinyclap import runtime  # noqa: E402
-from tinyclap.audio import read_audio  # noqa: E402
+from tinyclap.audio.io import read_audio  # noqa: E402
 from tinyclap.errors import AudioError, CheckpointError, ConfigError  # noqa: E402
 from tinyclap.export.sources import open_source  # noqa: E402
 from tinyclap.export.write import ExportOptions, export_audio_model  # noqa: E402

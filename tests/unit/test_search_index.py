@@ -11,7 +11,7 @@ pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tin
 import tinyclap  # noqa: E402
 from tests.fakes import write_audio  # noqa: E402
 from tests.tiny import saved_clap  # noqa: E402
-from tinyclap.audio import read_channels  # noqa: E402
+from tinyclap.audio.io import read_channels  # noqa: E402
 from tinyclap.errors import AudioError, CheckpointError, ConfigError  # noqa: E402
 from tinyclap.search import folder as search_folder  # noqa: E402
 from tinyclap.search.folder import INDEX, IndexFolder  # noqa: E402

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("onnxruntime", reason="the shipped models run on it: pip install 'tinyclap[runtime]'")
 
 import tinyclap  # noqa: E402
-from tinyclap.audio import read_audio  # noqa: E402
+from tinyclap.audio.io import read_audio  # noqa: E402
 from tinyclap.runtime.folder import checked_file, read_config  # noqa: E402
 from tinyclap.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL, shipped_folder, shipped_names  # noqa: E402
 

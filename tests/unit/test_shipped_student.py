@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import ROOT
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.checkpoints import load_student
 from tinyclap.prompts import make_prompts
 from tinyclap.teachers import make_teacher

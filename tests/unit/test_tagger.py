@@ -9,7 +9,7 @@ import torch
 
 from data_prep.esc50_prepare import prepare_esc50
 from tests import fakes
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.losses import TagProfileLoss

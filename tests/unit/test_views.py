@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from caption_run import RATE, captioned, make_corpora, make_views
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.data.augment import FunctionMatchingAugment
 from tinyclap.data.pipeline import ClipReader
 from tinyclap.data.views import Views, clips_digest

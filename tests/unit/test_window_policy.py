@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from tinyclap.audio.sinc import kernel_is_too_large, resample_array, sinc_kernel
+from tinyclap.audio.windows import WindowPolicy, mono, window_batches
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.resample import resample
-from tinyclap.sinc import kernel_is_too_large, resample_array, sinc_kernel
-from tinyclap.window_policy import WindowPolicy, mono, window_batches
 
 
 @pytest.mark.parametrize("short", ["tile", "pad", "native"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
 

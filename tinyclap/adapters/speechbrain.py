@@ -9,9 +9,9 @@ SpeechBrain is not imported and no YAML is read: a model is a folder of JSON and
 import numpy as np
 import torch
 
+from tinyclap.audio.clips import as_clips
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.pretrained import from_pretrained
-from tinyclap.runtime.clips import as_clips
 
 # What SpeechBrain users override in a YAML, here options of from_pretrained and of the constructor.
 OVERRIDES = ("labels", "template", "dim", "engine", "precision", "n_threads", "revision", "local_files_only")

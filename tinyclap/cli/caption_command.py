@@ -46,7 +46,7 @@ def run(options):
     settings = {"command": "caption", "model": model_identity(model, options), **search, "dcase": options.dcase}
 
     def work(paths):
-        from tinyclap.many_clips import each_clip, require_sane
+        from tinyclap.audio.batch import each_clip, require_sane
 
         def caption(path):
             require_sane(path, LONGEST_S)

@@ -71,7 +71,7 @@ def run(options):
             yield path, row if isinstance(row, AudioError) else _ranked(model, row, names, vectors, shares)
 
     def work(paths):
-        from tinyclap.many_clips import embed_many
+        from tinyclap.audio.batch import embed_many
 
         return named(embed_many(model, paths, options.workers, "skip", longest_s=LONGEST_S))
 
@@ -88,8 +88,8 @@ def run(options):
 
 def _run_probe(clips, options):
     """Name the classes of a probe; returns the exit status."""
+    from tinyclap.audio.batch import embed_many
     from tinyclap.errors import AudioError, ConfigError
-    from tinyclap.many_clips import embed_many
     from tinyclap.probe import load_probe
     from tinyclap.runtime.scores import ranked, softmax_rows
 

@@ -34,7 +34,7 @@ def run(options):
     model = open_for_clips(options)
 
     def work(paths):
-        from tinyclap.many_clips import embed_many
+        from tinyclap.audio.batch import embed_many
 
         return embed_many(model, paths, options.workers, "skip", longest_s=LONGEST_S)
 

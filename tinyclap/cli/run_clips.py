@@ -9,11 +9,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from tinyclap.audio.find import HELP, find_recordings, is_list
 from tinyclap.cli.exit_status import DONE, SOME_FAILED
 from tinyclap.cli.finished_rows import cut_to_whole_rows
 from tinyclap.cli.outputs import FILE, FORMATS, chosen_format, csv_line, open_rows, printable
 from tinyclap.errors import AudioError, ConfigError
-from tinyclap.named_recordings import HELP, find_recordings, is_list
 
 STANDARD_INPUT = "<stdin>"
 LONGEST_S = 2 * 3600  # of a recording, which is held in memory whole
@@ -203,7 +203,7 @@ class ClipRun:
     def _with_bar(self, results):
         if self._options.quiet or self._options.stdin_audio or (self._out is None and sys.stdout.isatty()):
             return results
-        from tinyclap.many_clips import with_bar
+        from tinyclap.audio.batch import with_bar
 
         return with_bar(results, self._total)
 

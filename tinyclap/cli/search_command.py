@@ -96,7 +96,7 @@ def _open(options, opener):
 
 def _add(options, model):
     """Bring the index up to date; returns the exit status."""
-    from tinyclap.named_recordings import find_recordings
+    from tinyclap.audio.find import find_recordings
     from tinyclap.search.update import update
     from tinyclap.search_index import folders_of, opened_for_update
 

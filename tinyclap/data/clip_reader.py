@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.data.decoded_cache import DecodedCache, to_int16
 from tinyclap.errors import ConfigError
 
@@ -23,7 +23,7 @@ class ClipReader:
         Keep them in this folder instead, for corpora that do not fit into memory; see
         :class:`tinyclap.data.decoded_cache.DecodedCache`.
     resampler : {"soxr", "banded"}
-        See :func:`tinyclap.audio.read_audio`.
+        See :func:`tinyclap.audio.io.read_audio`.
 
     Attributes
     ----------

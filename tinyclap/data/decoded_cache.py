@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 
 
 class DecodedCache:
@@ -19,7 +19,7 @@ class DecodedCache:
         Shared by runs and workers; 5 s at 32 kHz take 0.3 MB. A clip that changes gets another file.
     sample_rate_hz : int
     resampler : {"soxr", "banded"}
-        See :func:`tinyclap.audio.read_audio`.
+        See :func:`tinyclap.audio.io.read_audio`.
     """
 
     def __init__(self, folder, sample_rate_hz, resampler="soxr"):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.data.clip_reader import ClipReader
 from tinyclap.data.item_table import ItemTable
 from tinyclap.data.manifest import read_manifest

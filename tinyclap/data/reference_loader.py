@@ -1,7 +1,7 @@
 """How the public codes read a clip to be scored, to measure what their choices do to a teacher's accuracy.
 
 Our own way is to average the channels and to average over fixed windows of the whole clip
-(:mod:`tinyclap.window_policy`). The two here keep five seconds, at a random place of longer clips (defect D10: the
+(:mod:`tinyclap.audio.windows`). The two here keep five seconds, at a random place of longer clips (defect D10: the
 official result depends on the random state and the number of workers; here on the seed and the clip's id alone):
 
 * ``official`` (tinyCLAP's own code): channels are summed, which adds 6 dB to what they share, and short clips end in
@@ -16,7 +16,7 @@ import zlib
 
 import numpy as np
 
-from tinyclap.audio import read_channels
+from tinyclap.audio.io import read_channels
 from tinyclap.errors import ConfigError
 
 LOADERS = ("ours", "official", "msclap")

@@ -2,7 +2,7 @@
 
 import zlib
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.data.item_table import ItemTable
 from tinyclap.data.pipeline import read_items
 from tinyclap.errors import ConfigError

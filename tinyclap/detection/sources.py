@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tinyclap.audio import mean_of_channels, probe
-from tinyclap.detection.wav_pipe import SAMPLE_FORMATS, decode, read_header
+from tinyclap.audio.io import mean_of_channels, probe
+from tinyclap.audio.wav_pipe import SAMPLE_FORMATS, decode, read_header
 from tinyclap.errors import AudioError, ConfigError
 
 # Frames of an MP3 are estimated where no length is written.
@@ -54,7 +54,7 @@ def file_source(path, piece_s=1.0):
     Raises
     ------
     AudioError
-        The file cannot be used (see :func:`tinyclap.audio.probe`). Where it breaks off or has samples that are not
+        The file cannot be used (see :func:`tinyclap.audio.io.probe`). Where it breaks off or has samples that are not
         finite, the pieces raise it when they come to that place.
     ConfigError
         `piece_s` is not above zero.
@@ -183,7 +183,7 @@ def microphone_source(device=None, rate_hz=None):
 
 
 def _mono(samples, source, n_before, rate_hz):
-    """The mean of the channels (n, channels) as :func:`tinyclap.audio.read_audio` takes it: (n,), float32."""
+    """The mean of the channels (n, channels) as :func:`tinyclap.audio.io.read_audio` takes it: (n,), float32."""
     wav = mean_of_channels(samples)
     finite = np.isfinite(wav)
     if not finite.all():

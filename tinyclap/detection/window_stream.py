@@ -1,4 +1,4 @@
-"""Cut a stream into windows at fixed places, those of :class:`tinyclap.window_policy.WindowPolicy`."""
+"""Cut a stream into windows at fixed places, those of :class:`tinyclap.audio.windows.WindowPolicy`."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ class WindowStream:
 
     Arguments
     ---------
-    policy : tinyclap.window_policy.WindowPolicy
+    policy : tinyclap.audio.windows.WindowPolicy
         Its ``window_s`` and ``hop_s``.
     sample_rate_hz : int
 
@@ -27,7 +27,7 @@ class WindowStream:
 
     Example
     -------
-    >>> from tinyclap.window_policy import WindowPolicy
+    >>> from tinyclap.audio.windows import WindowPolicy
     >>> stream = WindowStream(WindowPolicy(window_s=4.0, hop_s=2.0), 1)
     >>> [(start, window.tolist()) for start, window in stream.push(np.arange(7.0))]
     [(0, [0.0, 1.0, 2.0, 3.0]), (2, [2.0, 3.0, 4.0, 5.0])]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
+from tinyclap.audio.recordings import find_recordings
+from tinyclap.audio.sinc import resample_array
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ConfigError
 from tinyclap.export.folder import amend
-from tinyclap.export.recordings import find_recordings
 from tinyclap.runtime import load
 from tinyclap.runtime.scores import score
-from tinyclap.sinc import resample_array
 
 BACKGROUND = "background.npz"
 WINDOW_S, N_WINDOWS = 2.0, 500
@@ -97,7 +97,7 @@ def add_background(folder, given, n_windows=N_WINDOWS, seed=0):
     folder : str or os.PathLike
         An exported folder.
     given : list of str
-        Training recordings; see :func:`tinyclap.export.recordings.find_recordings`. Each place gives as many windows.
+        Training recordings; see :func:`tinyclap.audio.recordings.find_recordings`. Each place gives as many windows.
     n_windows : int
         In all, of 2 s, each from a random place of a random recording.
     seed : int

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from tinyclap import __version__
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
+from tinyclap.audio.recordings import chosen_recordings, first_window
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.export.caption_graphs import FramesGraph, MemoryGraph, StepGraph
 from tinyclap.export.compact import compact_graph
@@ -15,7 +16,6 @@ from tinyclap.export.latency import best_precisions, measure_latencies, table
 from tinyclap.export.onnx_graphs import export_graph
 from tinyclap.export.parity import MAX_RELATIVE_ERROR, compare, refuse
 from tinyclap.export.quantise import quantise
-from tinyclap.export.recordings import chosen_recordings, first_window
 from tinyclap.models.captioner import Captioner
 from tinyclap.models.folding import folded
 from tinyclap.runtime.audio_model import GOLDEN

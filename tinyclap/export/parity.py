@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.errors import ConfigError
 from tinyclap.runtime.scores import score, unit_rows
 

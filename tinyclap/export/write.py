@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyclap import __version__
+from tinyclap.audio.recordings import chosen_recordings, first_window
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.export.audio_model import export_audio_graph
 from tinyclap.export.background import add_background, add_temperature
@@ -16,7 +17,6 @@ from tinyclap.export.golden import write_golden
 from tinyclap.export.latency import best_precisions, measure_latencies, table
 from tinyclap.export.parity import MAX_RELATIVE_ERROR, compare, decisions, reference_outputs, refuse, runtime_outputs
 from tinyclap.export.quantise import quantise
-from tinyclap.export.recordings import chosen_recordings, first_window
 from tinyclap.export.sources import class_vectors
 from tinyclap.export.text_side import write_text_side
 from tinyclap.runtime.audio_model import GOLDEN, LABELS, VECTORS, AudioModel
@@ -41,7 +41,7 @@ class ExportOptions:
     precisions : list of str
         "fp32", and "int8" if wanted.
     calibration_audio : str or None
-        Where int8 is calibrated; see :func:`tinyclap.export.recordings.find_recordings`.
+        Where int8 is calibrated; see :func:`tinyclap.audio.recordings.find_recordings`.
     check_audio : list of str
         Where the result is compared with the network; by default the part of `calibration_audio` that was not used.
     n_calibration, n_check : int

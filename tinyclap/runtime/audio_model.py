@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyclap.audio.batch import embed_together
+from tinyclap.audio.clips import as_clips, as_sources
+from tinyclap.audio.processor import n_cores
+from tinyclap.audio.windows import WindowPolicy, window_batches
 from tinyclap.errors import ConfigError
-from tinyclap.many_clips import embed_together
-from tinyclap.processor import n_cores
-from tinyclap.runtime.clips import as_clips, as_sources
 from tinyclap.runtime.folder import checked_file
 from tinyclap.runtime.scores import ranked, score, unit_rows
 from tinyclap.runtime.session import open_session
-from tinyclap.window_policy import WindowPolicy, window_batches
 
 LABELS, VECTORS, GOLDEN = "labels.json", "label_vectors.npz", "golden.npz"
 _BATCH_SIZE = 32
@@ -92,7 +92,7 @@ class AudioModel:
         Arguments
         ---------
         audio, sample_rate_hz
-            Paths or arrays; see :func:`tinyclap.runtime.clips.as_clips`.
+            Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
         batch_size : int
             Windows in one pass.
 
@@ -116,7 +116,7 @@ class AudioModel:
         return embed_together(self, sources, sample_rate_hz, progress)
 
     def for_worker(self):
-        """The model as one of many threads uses it; see :mod:`tinyclap.many_clips`."""
+        """The model as one of many threads uses it; see :mod:`tinyclap.audio.batch`."""
         if self._engine == "openvino":  # its requests are not for two threads at once
             return AudioModel(self.folder, self.config, self._engine, self.precision, self._n_threads or 1)
         return self._steady

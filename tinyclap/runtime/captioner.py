@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyclap.audio.clips import as_clips
+from tinyclap.audio.groups import clip_groups
+from tinyclap.audio.windows import WindowPolicy
 from tinyclap.beam_rule import Hypotheses
-from tinyclap.clip_groups import clip_groups
 from tinyclap.errors import ConfigError
 from tinyclap.runtime.audio_model import GOLDEN, resolved_precision
 from tinyclap.runtime.caption_search import GraphDecoder
-from tinyclap.runtime.clips import as_clips
 from tinyclap.runtime.folder import checked_file
 from tinyclap.runtime.session import open_session
 from tinyclap.tokenizer import WordTokenizer
-from tinyclap.window_policy import WindowPolicy
 
 VOCABULARY = "vocabulary.json"
 _BATCH_SIZE = 16
@@ -69,7 +69,7 @@ class CaptionModel:
         Arguments
         ---------
         audio, sample_rate_hz
-            Paths or arrays; see :func:`tinyclap.runtime.clips.as_clips`.
+            Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
         **options
             As for `describe`.
 
@@ -94,7 +94,7 @@ class CaptionModel:
         Arguments
         ---------
         audio, sample_rate_hz
-            Paths or arrays; see :func:`tinyclap.runtime.clips.as_clips`.
+            Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
         beam, max_words : int or None
             None takes what ``config["decoding"]`` says.
         batch_size : int

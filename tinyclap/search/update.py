@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinyclap.audio.batch import embed_many, with_bar
 from tinyclap.errors import AudioError
-from tinyclap.many_clips import embed_many, with_bar
 
 _FLUSH_S, _FLUSH_ROWS = 5.0, 1024  # what a killed run loses at most
 _MOST_REMOVED, _FEW_REMOVED = 0.25, 1000  # share of rows that do not count; and how many are not worth a new copy
@@ -71,7 +71,7 @@ def update(
     on_error : {"raise", "skip"}
         At a recording that cannot be used. A skipped one is remembered, and tried again once its file has changed.
     n_workers : int or None
-        As for :func:`tinyclap.many_clips.embed_many`.
+        As for :func:`tinyclap.audio.batch.embed_many`.
     retry : bool
         Try those again that are known to be broken.
     longest_s : float or None

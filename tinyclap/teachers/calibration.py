@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
 from tinyclap.checkpoints import sha256_of
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import CheckpointError, ConfigError

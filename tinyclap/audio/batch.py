@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tinyclap.audio import probe
+from tinyclap.audio.io import probe
+from tinyclap.audio.processor import n_cores
 from tinyclap.errors import AudioError, ConfigError
-from tinyclap.processor import n_cores
 
 _AHEAD = 2  # recordings begun for each worker: one in hand, one ready, so that a long one does not stop the others
 _FEW = 20  # recordings that are done before a bar is read

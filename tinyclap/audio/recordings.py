@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
+from tinyclap.audio.sinc import resample_array
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ConfigError
-from tinyclap.sinc import resample_array
 
 _SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif")
 

@@ -9,7 +9,7 @@ def clip_groups(clips, sample_rate_hz, policy, batch_size=16):
     clips : list of numpy.ndarray or torch.Tensor, each of shape (T_i,)
     sample_rate_hz : int
         Of all of them.
-    policy : tinyclap.window_policy.WindowPolicy
+    policy : tinyclap.audio.windows.WindowPolicy
     batch_size : int
         Clips of a group, at most.
 
@@ -23,7 +23,7 @@ def clip_groups(clips, sample_rate_hz, policy, batch_size=16):
     Example
     -------
     >>> import numpy as np
-    >>> from tinyclap.window_policy import WindowPolicy
+    >>> from tinyclap.audio.windows import WindowPolicy
     >>> clips = [np.ones(3), np.ones(12), np.ones(3)]
     >>> [owners for owners, _ in clip_groups(clips, 1, WindowPolicy(window_s=5.0))]
     [[0, 2], [1]]

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from tinyclap.banded_resample import banded_resample
+from tinyclap.audio.banded_resample import banded_resample
 from tinyclap.errors import AudioError, ConfigError
 
 RESAMPLERS = ("soxr", "banded")
@@ -86,7 +86,7 @@ def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None, resample
     duration_s : float or None
         Length of the part; None reads to the end. A part that reaches beyond the end stops there.
     resampler : {"soxr", "banded"}
-        SoX's HQ setting, or :func:`tinyclap.banded_resample.banded_resample`, which is twice as quick.
+        SoX's HQ setting, or :func:`tinyclap.audio.banded_resample.banded_resample`, which is twice as quick.
 
     Returns
     -------

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from tinyclap.banded_resample import banded_resample
+from tinyclap.audio.banded_resample import banded_resample
 from tinyclap.errors import ConfigError
 
 RESAMPLERS = ("sinc", "soxr", "banded")

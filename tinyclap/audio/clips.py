@@ -4,10 +4,10 @@ import os
 
 import numpy as np
 
-from tinyclap.audio import read_audio
+from tinyclap.audio.io import read_audio
+from tinyclap.audio.sinc import resample_array
+from tinyclap.audio.windows import mono
 from tinyclap.errors import AudioError, ConfigError
-from tinyclap.sinc import resample_array
-from tinyclap.window_policy import mono
 
 
 def as_clips(audio, to_hz, resampler, sample_rate_hz=None):

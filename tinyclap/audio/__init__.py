@@ -1,0 +1,1 @@
+"""Audio input: reading, resampling, windows, batches, finding files. No torch."""
