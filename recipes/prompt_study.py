@@ -27,7 +27,7 @@ from tinyclap.latent import EMBEDDINGS, read_arrays
 from tinyclap.leaks import scored
 from tinyclap.metrics import paired_difference
 from tinyclap.predictions import write_table
-from tinyclap.prompts import CLAP_TEMPLATE, ENSEMBLE, TINYCLAP_TEMPLATE, make_prompts
+from tinyclap.text.prompts import CLAP_TEMPLATE, ENSEMBLE, TINYCLAP_TEMPLATE, make_prompts
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = (

@@ -80,7 +80,7 @@ def _weights(path):
 
 
 def _bank(path):
-    from tinyclap.label_bank import LabelBank
+    from tinyclap.text.bank import LabelBank
 
     bank = LabelBank.load(path)
     return {

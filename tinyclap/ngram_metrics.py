@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 
 from tinyclap.errors import ConfigError
-from tinyclap.tokenizer import caption_words
+from tinyclap.text.tokenizer import caption_words
 
 N_ORDERS = 4
 

@@ -12,7 +12,7 @@ from tinyclap.features import log_mel
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.captioner import Captioner
 from tinyclap.models.efficientnet import EfficientNetB2
-from tinyclap.tokenizer import END, PAD, START, UNKNOWN, WordTokenizer
+from tinyclap.text.tokenizer import END, PAD, START, UNKNOWN, WordTokenizer
 
 _WORDS = "model.model.decoder.word_embedding.weight"
 _TEACHER_DIM, _SHARED_DIM = 768, 1024
@@ -28,7 +28,7 @@ class Effb2Trm(nn.Module):
     start_id, end_id, pad_id : int, optional
         Ids of the words that begin, end and fill captions; 1, 2 and 0 as released.
     tokenizer : WordTokenizer, str or os.PathLike, optional
-        The vocabulary, or a file of it (see :meth:`tinyclap.tokenizer.WordTokenizer.load`); it settles the four numbers
+        The vocabulary, or a file of it (see :meth:`tinyclap.text.tokenizer.WordTokenizer.load`); it settles the four numbers
         above. Without one, :meth:`generate` gives ids as ever, and :meth:`caption` refuses.
 
     Raises

@@ -4,7 +4,7 @@ import { rowsOf } from "./maths.js";
 import { readNpz } from "./npz.js";
 
 const FORMAT = 1;
-const OWN_TAGS = "none: the network's own tags"; // tinyclap/label_bank.py
+const OWN_TAGS = "none: the network's own tags"; // tinyclap/text/bank.py
 
 /**
  * Read a bank.

@@ -1,4 +1,4 @@
-/** Whole words as numbers, by a vocabulary or by their hash: tinyclap/word_ids.py. */
+/** Whole words as numbers, by a vocabulary or by their hash: tinyclap/text/word_ids.py. */
 const UNKNOWN = 1;
 const N_SPECIAL = 2; // padding and the unknown word
 const WORD = /[\p{L}\p{Nl}\p{No}]+/gu;

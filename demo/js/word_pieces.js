@@ -1,6 +1,6 @@
 /**
  * BERT's uncased tokenizer: words, and words in pieces where they are not in the vocabulary.
- * Source: Devlin et al., "BERT" (2019); the same rules as tinyclap/runtime/word_pieces.py.
+ * Source: Devlin et al., "BERT" (2019); the same rules as tinyclap/text/word_pieces.py.
  */
 const LONGEST_WORD = 100; // characters; a longer word is unknown as a whole
 const SPECIAL = /(\[CLS\]|\[SEP\]|\[PAD\]|\[UNK\]|\[MASK\])/;

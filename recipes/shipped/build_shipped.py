@@ -24,8 +24,8 @@ from tinyclap.export.captioner import export_captioner
 from tinyclap.export.folder import amend
 from tinyclap.export.sources import open_source
 from tinyclap.export.write import ExportOptions, export_audio_model, summary
-from tinyclap.prompts import readable
 from tinyclap.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL
+from tinyclap.text.prompts import readable
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "tinyclap" / "shipped_models"

@@ -3,10 +3,10 @@
 import numpy as np
 
 from tinyclap.errors import ConfigError
-from tinyclap.label_bank import BANKS, OWN_TAGS, LabelBank
-from tinyclap.prompts import make_prompts, readable
 from tinyclap.runtime.folder import read_config
 from tinyclap.teachers import make_teacher
+from tinyclap.text.bank import BANKS, OWN_TAGS, LabelBank
+from tinyclap.text.prompts import make_prompts, readable
 
 TAGS = {"name": OWN_TAGS}
 
@@ -24,7 +24,7 @@ def build_banks(source, folder, classes):
 
     Returns
     -------
-    dict of str to tinyclap.label_bank.LabelBank
+    dict of str to tinyclap.text.bank.LabelBank
 
     Raises
     ------

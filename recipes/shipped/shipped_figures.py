@@ -6,11 +6,11 @@ import numpy as np
 
 from tinyclap import from_pretrained
 from tinyclap.audio.recordings import find_recordings
-from tinyclap.label_bank import ready_names
 from tinyclap.metrics import bootstrap_interval
-from tinyclap.prompts import make_prompts
 from tinyclap.runtime.scores import score
 from tinyclap.teachers import make_teacher
+from tinyclap.text.bank import ready_names
+from tinyclap.text.prompts import make_prompts
 
 
 def measure(source, folder, held_out, captioner):

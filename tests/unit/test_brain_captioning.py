@@ -19,7 +19,7 @@ from tinyclap.features import log_mel
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.captioner import Captioner
 from tinyclap.models.phinet import PhiNet
-from tinyclap.tokenizer import WordTokenizer
+from tinyclap.text.tokenizer import WordTokenizer
 
 ALL_TERMS = {"supervised": 1.0, "sequence": 0.5, "encoder": 2.0}
 

@@ -13,7 +13,7 @@ from tinyclap.data.caption_choices import StudentChoices, TaughtChoices
 from tinyclap.data.caption_store import CaptionStore
 from tinyclap.data.captions import collate_captions, make_caption_sets
 from tinyclap.errors import CheckpointError
-from tinyclap.tokenizer import WordTokenizer
+from tinyclap.text.tokenizer import WordTokenizer
 
 N_VIEWS = 30  # ten clips of three windows
 

@@ -15,7 +15,7 @@ from tinyclap.data.augment import FunctionMatchingAugment
 from tinyclap.data.caption_store import CaptionStore
 from tinyclap.data.captions import choose_labelled, collate_captions, make_caption_sets
 from tinyclap.errors import CheckpointError, ConfigError, ManifestError
-from tinyclap.tokenizer import WordTokenizer
+from tinyclap.text.tokenizer import WordTokenizer
 
 N_LABELLED, N_UNLABELLED = 10, 8  # clips of three windows; clips of two
 CAPTIONS = [caption for *_, facts in captioned(40).values() for caption in facts["captions"]]

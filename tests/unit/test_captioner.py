@@ -9,7 +9,7 @@ from tinyclap.features import log_mel
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.captioner import Captioner
 from tinyclap.models.encoders import make_encoder
-from tinyclap.tokenizer import WordTokenizer
+from tinyclap.text.tokenizer import WordTokenizer
 
 RATE = 8000
 WORDS = WordTokenizer.from_captions(["a dog barks twice", "rain falls on a roof while birds sing"])

@@ -17,12 +17,12 @@ from tinyclap.errors import CheckpointError, ConfigError, ManifestError  # noqa:
 from tinyclap.export.folder import new_folder  # noqa: E402
 from tinyclap.export.front_end import front_end_nodes  # noqa: E402
 from tinyclap.export.golden import golden_clips  # noqa: E402
-from tinyclap.export.labels import read_names  # noqa: E402
 from tinyclap.export.latency import best_precisions  # noqa: E402
 from tinyclap.export.parity import compare, decisions, refuse  # noqa: E402
 from tinyclap.export.quantise import quantise  # noqa: E402
 from tinyclap.export.sources import open_source  # noqa: E402
 from tinyclap.export.write import ExportOptions, export_audio_model, summary  # noqa: E402
+from tinyclap.text.label_lists import read_names  # noqa: E402
 
 
 def test_the_folder_says_what_it_is_and_where_it_is_from():

@@ -13,8 +13,8 @@ pytest.importorskip("onnxruntime", reason="the shipped model runs on it: pip ins
 import tinyclap  # noqa: E402
 from tinyclap.cli.main import main  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
-from tinyclap.label_bank import LabelBank, compile_bank, ready_bank, ready_names  # noqa: E402
-from tinyclap.label_bank_header import c_string  # noqa: E402
+from tinyclap.text.bank import LabelBank, compile_bank, ready_bank, ready_names  # noqa: E402
+from tinyclap.text.bank_header import c_string  # noqa: E402
 
 NAMES = ["dog barking", "rain", 'a "quoted" 雨 */ name??/']
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tinyclap.cli.label_words import read_labels
 from tinyclap.errors import ConfigError
-from tinyclap.label_bank import LabelBank
 from tinyclap.shipped import DEFAULT_MODEL
+from tinyclap.text.bank import LabelBank
+from tinyclap.text.labels import read_labels
 
 
 def test_names_may_stand_on_the_command_line_or_in_a_file(tmp_path):

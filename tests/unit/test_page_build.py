@@ -14,8 +14,8 @@ import pytest
 
 from tests.unit import small_export
 from tinyclap.errors import CheckpointError, DownloadError
-from tinyclap.label_bank import LabelBank
 from tinyclap.pretrained import from_pretrained
+from tinyclap.text.bank import LabelBank
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 sys.path.insert(0, str(DEMO))

@@ -16,8 +16,8 @@ from tinyclap.audio.io import read_audio
 from tinyclap.audio.sinc import resample_array
 from tinyclap.audio.windows import WindowPolicy
 from tinyclap.beam_rule import BeamRule
-from tinyclap.runtime.word_pieces import WordPieces
-from tinyclap.word_ids import WordIds
+from tinyclap.text.word_ids import WordIds
+from tinyclap.text.word_pieces import WordPieces
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE = shutil.which("node")

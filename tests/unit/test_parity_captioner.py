@@ -17,7 +17,7 @@ from tinyclap.decoding import search
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.profiling import count_parameters
 from tinyclap.published_captioners import Effb2Trm
-from tinyclap.tokenizer import WordTokenizer
+from tinyclap.text.tokenizer import WordTokenizer
 
 STORED, FROM_WAVEFORM, FLOAT16 = 1e-4, 1e-3, 1e-3
 DECODER = "model.model.decoder."

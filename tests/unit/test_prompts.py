@@ -3,7 +3,7 @@
 import pytest
 
 from tinyclap.errors import ConfigError
-from tinyclap.prompts import CLAP_TEMPLATE, ENSEMBLE, TINYCLAP_TEMPLATE, make_prompts, readable
+from tinyclap.text.prompts import CLAP_TEMPLATE, ENSEMBLE, TINYCLAP_TEMPLATE, make_prompts, readable
 
 
 def test_the_published_templates_are_those_of_the_code():

@@ -6,9 +6,9 @@ import pytest
 from tests.conftest import ROOT
 from tinyclap.audio.io import read_audio
 from tinyclap.checkpoints import load_student
-from tinyclap.prompts import make_prompts
 from tinyclap.teachers import make_teacher
 from tinyclap.teachers.sentences import DEFAULT_ENCODER, find_encoder
+from tinyclap.text.prompts import make_prompts
 
 FOLDER = ROOT / "weights" / "tinyclap-phinet-m"
 

@@ -14,11 +14,11 @@ from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.losses import TagProfileLoss
 from tinyclap.models.tag_head import TagHead
-from tinyclap.prompts import make_prompts
 from tinyclap.published import EfficientAtMn
 from tinyclap.teachers import TaggerTeacher, make_text_side
 from tinyclap.teachers.calibration import TagCalibration, read_calibration
 from tinyclap.teachers.tagger import LABELS_FILE, read_labels
+from tinyclap.text.prompts import make_prompts
 
 # Real clips of ESC-50's fold 5 that both spaces rank right; the tags are what a person hears in them.
 CLIPS = {

@@ -8,8 +8,8 @@ from torch import nn
 from tests import tiny
 from tinyclap.checkpoints import save_folder
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.prompts import make_prompts
 from tinyclap.teachers import TEACHERS, CheckpointTeacher, FrozenTeacher, class_embeddings, make_teacher, score
+from tinyclap.text.prompts import make_prompts
 
 OPTIONS = {
     "msclap2022": {"weights": "nowhere/CLAP_weights_2022.pth"},

@@ -14,7 +14,7 @@ from tinyclap.models.conditioners import EmbeddingConditioner, TagConditioner, m
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.text_captioner import TextCaptioner, WithoutRepeats
 from tinyclap.teachers.tag_simulation import TagSimulator, tag_affinity, usual_logits
-from tinyclap.tokenizer import WordTokenizer
+from tinyclap.text.tokenizer import WordTokenizer
 
 WORDS = ["a", "dog", "barks", "and", "rain", "falls"]
 N_TAGS, LABEL_DIM, WIDTH = 9, 4, 16

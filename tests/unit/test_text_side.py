@@ -19,7 +19,7 @@ from tinyclap.runtime.session import OnnxRuntimeSession  # noqa: E402
 from tinyclap.runtime.text_side import TagSpace, TextTower, open_text_side  # noqa: E402
 from tinyclap.teachers import make_teacher  # noqa: E402
 from tinyclap.teachers.tag_text import TagSpaceText, label_readings  # noqa: E402
-from tinyclap.word_ids import WordIds  # noqa: E402
+from tinyclap.text.word_ids import WordIds  # noqa: E402
 
 LABELS = ["Dog, bark", "Rain", "Siren (tag)"]
 PROMPTS = [["dog barking", "the sound of dog barking"], ["rain", "the sound of rain"], ["rain", "sirens"]]

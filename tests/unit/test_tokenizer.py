@@ -6,7 +6,7 @@ import pytest
 
 from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
-from tinyclap.tokenizer import WordTokenizer, caption_words
+from tinyclap.text.tokenizer import WordTokenizer, caption_words
 
 WORDS = ["<pad>", "<start>", "dog", "<end>", "a", "<unk>", "barks"]
 

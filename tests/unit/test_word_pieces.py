@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 
 from tinyclap.errors import CheckpointError
-from tinyclap.runtime.word_pieces import WordPieces, words_and_signs
+from tinyclap.text.word_pieces import WordPieces, words_and_signs
 
 WRITTEN = [
     *(

@@ -111,7 +111,7 @@ class ZeroShotClassifier(ClassifierMixin, _SoundEstimator):
 
     Arguments
     ---------
-    labels : sequence of str, tinyclap.label_bank.LabelBank or None
+    labels : sequence of str, tinyclap.text.bank.LabelBank or None
         What to choose among. None takes what `fit` finds in y, else the model's own labels.
     template : str, list of str or None
         Prompts with ``{}`` for the name; None takes the model's own.

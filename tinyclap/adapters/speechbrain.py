@@ -23,7 +23,7 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
     Arguments
     ---------
     model : tinyclap.sound_model.SoundModel
-    labels : list of str, tinyclap.label_bank.LabelBank or None
+    labels : list of str, tinyclap.text.bank.LabelBank or None
         What to choose among; None takes the model's own labels.
     template : str, list of str or None
         As in :meth:`tinyclap.sound_model.SoundModel.label_vectors`.

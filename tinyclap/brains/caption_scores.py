@@ -9,7 +9,7 @@ from tinyclap.caption_metrics import METRICS, TOKENIZER, available, score_captio
 from tinyclap.caption_resources import READY
 from tinyclap.metrics import bootstrap_interval
 from tinyclap.profiling import complexity, count_parameters
-from tinyclap.tokenizer import caption_words
+from tinyclap.text.tokenizer import caption_words
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from tinyclap import latent
 from tinyclap.brains.evaluation import EvaluationBrain
 from tinyclap.errors import ConfigError
 from tinyclap.metrics import accuracy, accuracy_by, bootstrap_interval
-from tinyclap.prompts import make_prompts
+from tinyclap.text.prompts import make_prompts
 
 
 class ZeroShotBrain(EvaluationBrain):

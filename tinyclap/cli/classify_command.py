@@ -3,9 +3,9 @@
 import argparse
 
 from tinyclap.cli.common import ONE_THREAD, add_model_arguments, model_identity, open_for_clips
-from tinyclap.cli.label_words import read_labels
 from tinyclap.cli.outputs import FILE, Form
 from tinyclap.cli.run_clips import LONGEST_S, ClipRun, add_clip_arguments
+from tinyclap.text.labels import read_labels
 
 DESCRIPTION = """\
 Name the sounds of recordings by words that you give; the model's card says how well it knows them. Each recording is

@@ -45,8 +45,8 @@ def run(options):
         return _show(options)
     if options.out is None:
         raise ConfigError("say where the bank goes: --out mine.npz (or .json, .h)")
-    from tinyclap.export.labels import read_names
-    from tinyclap.label_bank import checked_target, compile_bank
+    from tinyclap.text.bank import checked_target, compile_bank
+    from tinyclap.text.label_lists import read_names
 
     checked_target(options.out, options.int8)
     bank = compile_bank(open_model(options), read_names(options.names, least=1), options.template)
@@ -57,7 +57,7 @@ def run(options):
 
 def _list(options):
     """One line a bank: its name, how many labels, and the first of them."""
-    from tinyclap.label_bank import ready_bank, ready_names
+    from tinyclap.text.bank import ready_bank, ready_names
 
     banks = {name: ready_bank(name, options.model) for name in ready_names(options.model)}
     if options.json:
@@ -71,7 +71,7 @@ def _list(options):
 
 def _show(options):
     """A bank's facts and names."""
-    from tinyclap.label_bank import LabelBank, ready_bank
+    from tinyclap.text.bank import LabelBank, ready_bank
 
     is_file = options.show.endswith((".npz", ".json"))
     bank = LabelBank.load(options.show) if is_file else ready_bank(options.show, options.model)

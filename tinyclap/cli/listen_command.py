@@ -8,8 +8,8 @@ import time
 
 from tinyclap.cli.common import add_model_arguments, open_for_clips
 from tinyclap.cli.exit_status import DONE, INTERRUPTED
-from tinyclap.cli.label_words import read_labels
 from tinyclap.errors import AudioError, ConfigError
+from tinyclap.text.labels import read_labels
 
 DESCRIPTION = """\
 Listen to a recording of any length, to a pipe or to a microphone, and write when each sound begins and ends. Any words

@@ -41,7 +41,7 @@ class RowMaker:
 
     Arguments
     ---------
-    tokenizer : tinyclap.tokenizer.WordTokenizer
+    tokenizer : tinyclap.text.tokenizer.WordTokenizer
     taught : tinyclap.data.caption_shards.TaughtCaptions or None
     sample_rate_hz : int
         The student's.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tinyclap.errors import CheckpointError
-from tinyclap.tokenizer import END, PAD, START, UNKNOWN, caption_words
+from tinyclap.text.tokenizer import END, PAD, START, UNKNOWN, caption_words
 
 _NOWHERE = -1  # of a word that the student lacks
 
@@ -109,12 +109,12 @@ class StudentChoices:
     Arguments
     ---------
     taught : TaughtChoices
-    tokenizer : tinyclap.tokenizer.WordTokenizer
+    tokenizer : tinyclap.text.tokenizer.WordTokenizer
         The student's.
 
     Notes
     -----
-    The student reads the teacher's caption in words of its own (:func:`tinyclap.tokenizer.caption_words`). Where one
+    The student reads the teacher's caption in words of its own (:func:`tinyclap.text.tokenizer.caption_words`). Where one
     word of the teacher is several of the student's ("rain-soaked"), these have no target; one that is none ("--") has
     no place.
 

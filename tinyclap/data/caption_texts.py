@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tinyclap.errors import ConfigError, ManifestError
-from tinyclap.tokenizer import WordTokenizer, caption_words
+from tinyclap.text.tokenizer import WordTokenizer, caption_words
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ class CaptionTexts:
 
 
 def text_vocabulary(texts, min_count=1, max_size=None):
-    """The words of the captions: see :meth:`tinyclap.tokenizer.WordTokenizer.from_captions`."""
+    """The words of the captions: see :meth:`tinyclap.text.tokenizer.WordTokenizer.from_captions`."""
     return WordTokenizer.from_captions(texts.captions, min_count, max_size)
 
 
@@ -195,7 +195,7 @@ def make_text_sets(texts, evidence, tokenizer, seed, epoch_counter, batch_size, 
     texts : CaptionTexts
     evidence
         With ``take(indices (B,)) -> tuple of torch.Tensor``: what it needs of these captions.
-    tokenizer : tinyclap.tokenizer.WordTokenizer
+    tokenizer : tinyclap.text.tokenizer.WordTokenizer
     seed : int
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
     batch_size : int

@@ -16,7 +16,7 @@ import torch
 from tinyclap.data.caption_batches import CaptionExample, RowMaker, collate_captions
 from tinyclap.data.pipeline import ClipReader
 from tinyclap.errors import ConfigError, ManifestError
-from tinyclap.tokenizer import caption_words
+from tinyclap.text.tokenizer import caption_words
 
 __all__ = ["choose_labelled", "collate_captions", "make_caption_sets"]
 
@@ -91,7 +91,7 @@ def make_caption_sets(
         Windows of clips with captions, and views of audio alone. A caption belongs to the whole clip, whichever of
         its windows is heard; the teacher's caption belongs to the window. None, or views without clips, leave a kind
         out; an example of unlabelled clips alone has `unlabelled_per_labelled` of them.
-    tokenizer : tinyclap.tokenizer.WordTokenizer
+    tokenizer : tinyclap.text.tokenizer.WordTokenizer
     sample_rate_hz : int
         The student's.
     seed : int

@@ -6,7 +6,7 @@ from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from tinyclap.data.pipeline import read_items
 from tinyclap.errors import ManifestError
-from tinyclap.tokenizer import WordTokenizer
+from tinyclap.text.tokenizer import WordTokenizer
 
 
 def ensure_vocabulary(corpora, path, given=None, min_count=1, max_size=None):
@@ -19,14 +19,14 @@ def ensure_vocabulary(corpora, path, given=None, min_count=1, max_size=None):
     path : str or os.PathLike
         Where the vocabulary is kept, as JSON.
     given : str or os.PathLike, optional
-        A vocabulary to use instead, in any format of :meth:`tinyclap.tokenizer.WordTokenizer.load`: that of the
+        A vocabulary to use instead, in any format of :meth:`tinyclap.text.tokenizer.WordTokenizer.load`: that of the
         published captioner, of a teacher, of an earlier run.
     min_count, max_size : int
-        See :meth:`tinyclap.tokenizer.WordTokenizer.from_captions`.
+        See :meth:`tinyclap.text.tokenizer.WordTokenizer.from_captions`.
 
     Returns
     -------
-    tinyclap.tokenizer.WordTokenizer
+    tinyclap.text.tokenizer.WordTokenizer
 
     Raises
     ------

@@ -74,7 +74,7 @@ class Detector:
     ---------
     model : tinyclap.sound_model.SoundModel
         No captioner.
-    labels : list of str, tinyclap.label_bank.LabelBank or None
+    labels : list of str, tinyclap.text.bank.LabelBank or None
         What to listen for; None takes the model's own labels.
     sample_rate_hz : int
         Of the stream.

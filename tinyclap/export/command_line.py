@@ -74,10 +74,10 @@ def run(options):
         The model cannot be opened.
     """
     try:
-        from tinyclap.export.labels import read_names
         from tinyclap.export.quantise import METHODS
         from tinyclap.export.sources import open_source, parse_options
         from tinyclap.export.write import ExportOptions, export_audio_model, summary
+        from tinyclap.text.label_lists import read_names
     except ImportError as error:
         raise ConfigError(f"export needs torch and onnx ({error}); run: pip install 'tinyclap[export]'") from error
     given = {key: value for key, value in vars(options).items() if value is not None}

@@ -10,10 +10,10 @@ from tinyclap.checkpoints import load_student, sha256_of
 from tinyclap.errors import ConfigError
 from tinyclap.kept_dims import kept_dims
 from tinyclap.models.student import AudioStudent, Clap
-from tinyclap.prompts import make_prompts
 from tinyclap.published import EfficientAtMn, load_published
 from tinyclap.teachers import make_teacher
 from tinyclap.teachers.tagger import LABELS_FILE, read_labels
+from tinyclap.text.prompts import make_prompts
 
 PUBLISHED = ("tinyclap-student", "efficientat-mn", "msclap2022", "effb2-trm")
 

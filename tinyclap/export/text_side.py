@@ -19,9 +19,9 @@ from tinyclap.models.student import Clap
 from tinyclap.models.text import WordTextTower
 from tinyclap.runtime.session import OnnxRuntimeSession
 from tinyclap.runtime.text_side import TAG_SPACE, TEXT_GRAPH, VOCABULARY, TextTower, tokenizer_of
-from tinyclap.runtime.word_pieces import WordPieces
 from tinyclap.teachers.sentences import SentenceEncoder, find_encoder
 from tinyclap.teachers.tag_text import TagSpaceText, label_readings
+from tinyclap.text.word_pieces import WordPieces
 
 OUTPUT = "embedding"
 _EXAMPLES = (

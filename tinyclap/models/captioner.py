@@ -48,7 +48,7 @@ class Captioner(nn.Module):
         Log-mel (B, F, M) to :class:`tinyclap.models.encoding.AudioEncoding`, with ``frame_dim`` channels in its frames.
     decoder : tinyclap.models.caption_decoder.CaptionDecoder
         Attends to frames of that width.
-    tokenizer : tinyclap.tokenizer.WordTokenizer
+    tokenizer : tinyclap.text.tokenizer.WordTokenizer
     max_s : float
         Longest piece, in seconds, that the encoder hears at once. The frames of a longer clip's pieces stand one after
         the other in the decoder's memory, which knows no positions, so a clip of any length has one caption.

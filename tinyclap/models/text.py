@@ -11,7 +11,7 @@ from torch import nn
 from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.models.projection import ClapProjection
-from tinyclap.word_ids import WordIds, words_of
+from tinyclap.text.word_ids import WordIds, words_of
 
 
 @configurable

@@ -46,7 +46,7 @@ class TextCaptioner(nn.Module):
     conditioner : torch.nn.Module
         One of :mod:`tinyclap.models.conditioners`.
     decoder : tinyclap.models.caption_decoder.CaptionDecoder
-    tokenizer : tinyclap.tokenizer.WordTokenizer
+    tokenizer : tinyclap.text.tokenizer.WordTokenizer
     styles : list of str
         Names of the corpora; how each of them words its captions is one more vector to attend to.
     may_repeat : sequence of str

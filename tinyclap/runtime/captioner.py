@@ -18,7 +18,7 @@ from tinyclap.runtime.audio_model import GOLDEN, resolved_precision
 from tinyclap.runtime.caption_search import GraphDecoder
 from tinyclap.runtime.folder import checked_file
 from tinyclap.runtime.session import open_session
-from tinyclap.tokenizer import WordTokenizer
+from tinyclap.text.tokenizer import WordTokenizer
 
 VOCABULARY = "vocabulary.json"
 _BATCH_SIZE = 16
@@ -43,7 +43,7 @@ class CaptionModel:
     sample_rate_hz, embed_dim : int
     precision : str
         Of the encoder: what "auto" came to. The decoder is fp32.
-    tokenizer : tinyclap.tokenizer.WordTokenizer
+    tokenizer : tinyclap.text.tokenizer.WordTokenizer
     frames_graph, memory_graph : tinyclap.runtime.session.OnnxRuntimeSession or OpenVinoSession
         Waveforms (B, T) to frames; these and their number to what the decoder asks of them.
     decoder : tinyclap.runtime.caption_search.GraphDecoder

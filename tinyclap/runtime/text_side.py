@@ -10,8 +10,8 @@ from tinyclap.errors import CheckpointError
 from tinyclap.runtime.folder import checked_file
 from tinyclap.runtime.scores import unit_rows
 from tinyclap.runtime.session import OnnxRuntimeSession
-from tinyclap.runtime.word_pieces import WordPieces
-from tinyclap.word_ids import WordIds
+from tinyclap.text.word_ids import WordIds
+from tinyclap.text.word_pieces import WordPieces
 
 TEXT_GRAPH, VOCABULARY, TAG_SPACE = "text.onnx", "text_vocabulary.txt", "tag_space.npz"
 _BATCH_SIZE = 64

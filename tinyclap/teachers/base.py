@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.prompts import TINYCLAP_TEMPLATE
 from tinyclap.teachers.precision import PRECISIONS
+from tinyclap.text.prompts import TINYCLAP_TEMPLATE
 
 SCORE_KINDS = ("cosine", "dot", "sqrt_dot")
 

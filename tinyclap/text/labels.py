@@ -21,7 +21,7 @@ def read_labels(words, model_name):
 
     Returns
     -------
-    list of str, tinyclap.label_bank.LabelBank or None
+    list of str, tinyclap.text.bank.LabelBank or None
         None for None: the model's own labels.
 
     Raises
@@ -38,7 +38,7 @@ def read_labels(words, model_name):
         return None
     path = Path(words)
     if path.suffix.lower() in _BANKS:
-        from tinyclap.label_bank import LabelBank
+        from tinyclap.text.bank import LabelBank
 
         return LabelBank.load(path)
     if path.suffix.lower() in _LISTS and not path.is_file():
@@ -63,6 +63,6 @@ def _ready(name, model_name):
     folder = shipped_folder(model_name)
     if folder is None or not (folder / "banks" / f"{name}.npz").is_file():
         return None
-    from tinyclap.label_bank import ready_bank
+    from tinyclap.text.bank import ready_bank
 
     return ready_bank(name, model_name)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinyclap.errors import ConfigError
-from tinyclap.prompts import make_prompts
+from tinyclap.text.prompts import make_prompts
 
 
 def label_vectors(model, labels=None, template=None):
@@ -12,7 +12,7 @@ def label_vectors(model, labels=None, template=None):
     Arguments
     ---------
     model : tinyclap.sound_model.SoundModel
-    labels : list of str, tinyclap.label_bank.LabelBank or None
+    labels : list of str, tinyclap.text.bank.LabelBank or None
     template : str, list of str or None
 
     Returns

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.label_vectors import label_vectors
 from tinyclap.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
+from tinyclap.text.label_vectors import label_vectors
 
 FORMAT = 1
 SUFFIXES = (".npz", ".json", ".h")
@@ -127,7 +127,7 @@ class LabelBank:
         """
         path = checked_target(path, int8)
         if path.suffix == ".h":
-            from tinyclap.label_bank_header import header
+            from tinyclap.text.bank_header import header
 
             path.write_text(header(self, path.stem, int8), encoding="utf-8")
         elif path.suffix == ".json":

@@ -13,7 +13,7 @@ def header(bank, name, int8=False):
 
     Arguments
     ---------
-    bank : tinyclap.label_bank.LabelBank
+    bank : tinyclap.text.bank.LabelBank
     name : str
         What the arrays are called by.
     int8 : bool

@@ -1,0 +1,1 @@
+"""Text input: prompts, label lists, label banks, tokenizers. No torch."""
