@@ -85,7 +85,7 @@ def resamplers(to_hz):
     from peer_front_end import resample_with_new_kernel
 
     from tinyclap.audio.banded_resample import banded_resample
-    from tinyclap.resample import resample
+    from tinyclap.features.resample import resample
 
     kept = torchaudio.transforms.Resample(FILE_HZ, to_hz)
     return {

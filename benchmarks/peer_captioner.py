@@ -13,7 +13,7 @@ import torchaudio
 import torchlibrosa
 
 from tinyclap.decoding import search
-from tinyclap.features import PRESETS
+from tinyclap.features.log_mel import PRESETS
 
 
 class PublishedStudent:

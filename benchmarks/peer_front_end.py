@@ -9,7 +9,7 @@ import torchaudio
 import torchlibrosa
 from torch import nn
 
-from tinyclap.features import PRESETS
+from tinyclap.features.log_mel import PRESETS
 
 
 class TorchlibrosaLogMel(nn.Module):

@@ -388,7 +388,7 @@ def _temporary(folder, name):
 
 def _know_all_classes():
     """Import the modules whose classes a config may name."""
-    importlib.import_module("tinyclap.features")
+    importlib.import_module("tinyclap.features.log_mel")
     importlib.import_module("tinyclap.text.tokenizer")
     for module in pkgutil.iter_modules(importlib.import_module("tinyclap.models").__path__):
         importlib.import_module(f"tinyclap.models.{module.name}")

@@ -83,7 +83,7 @@ def complexity(model, clip_duration_s=5.0, run=None):
 
     Example
     -------
-    >>> from tinyclap.features import log_mel
+    >>> from tinyclap.features.log_mel import log_mel
     >>> from tinyclap.models.phinet import PhiNet
     >>> from tinyclap.models.projection import ClapProjection
     >>> from tinyclap.models.student import AudioStudent
@@ -142,7 +142,7 @@ def peak_activation_memory(module, *inputs):
     counts from then until nobody holds it. Weights do not count, views count once. What a kernel takes for itself and
     returns before it ends is not seen: on x86 CPUs, whose convolutions reorder maps inside, PyTorch's allocator peaked
     at 1.1 to 1.7 times this for the students here. Neither is the quick front end of the CPU, which works block by
-    block: while somebody watches, :class:`tinyclap.features.LogMel` runs its plain operations.
+    block: while somebody watches, :class:`tinyclap.features.log_mel.LogMel` runs its plain operations.
 
     Example
     -------

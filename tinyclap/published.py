@@ -11,7 +11,7 @@ from torch import nn
 
 from tinyclap.checkpoints import read_state_dict, strict_load, unwrapped
 from tinyclap.errors import ConfigError
-from tinyclap.features import log_mel
+from tinyclap.features.log_mel import log_mel
 from tinyclap.hub_tokenizers import bert_tokenizer
 from tinyclap.models.cnn14 import Cnn14
 from tinyclap.models.mobilenet import MobileNet

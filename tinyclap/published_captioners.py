@@ -8,7 +8,7 @@ from torch import nn
 
 from tinyclap.caption_losses import EncoderKDLoss
 from tinyclap.errors import ConfigError
-from tinyclap.features import log_mel
+from tinyclap.features.log_mel import log_mel
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.captioner import Captioner
 from tinyclap.models.efficientnet import EfficientNetB2

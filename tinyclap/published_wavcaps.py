@@ -10,11 +10,11 @@ import contextlib
 import torch
 from torch import nn
 
-from tinyclap.features import log_mel
+from tinyclap.features.log_mel import log_mel
+from tinyclap.features.resample import resample
+from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
 from tinyclap.hub_tokenizers import bart_tokenizer
 from tinyclap.models.htsat import Htsat
-from tinyclap.resample import resample
-from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
 
 # facebook/bart-base
 BART_BASE = {
@@ -45,7 +45,7 @@ class WavcapsHtsatBart(nn.Module):
     ----------
     sample_rate_hz, embed_dim : int
         Rate of the network, width of its embeddings.
-    policy : tinyclap.windows.WindowPolicy
+    policy : tinyclap.features.windows.WindowPolicy
         Windows of 10 s, shorter clips zero-padded to it, as published.
 
     Notes
@@ -104,7 +104,7 @@ class WavcapsHtsatBart(nn.Module):
 
         Arguments
         ---------
-        wavs : see :func:`tinyclap.windows.as_waveforms`
+        wavs : see :func:`tinyclap.features.windows.as_waveforms`
         sample_rate_hz : int
         batch_size : int
             Windows in one pass.
@@ -151,7 +151,7 @@ class WavcapsHtsatBart(nn.Module):
 
         Arguments
         ---------
-        wavs : see :func:`tinyclap.windows.as_waveforms`
+        wavs : see :func:`tinyclap.features.windows.as_waveforms`
         sample_rate_hz : int
         beam : int
             1 is greedy.

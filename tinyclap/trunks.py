@@ -2,7 +2,7 @@
 
 from tinyclap.checkpoints import sha256_of
 from tinyclap.errors import CheckpointError
-from tinyclap.features import log_mel
+from tinyclap.features.log_mel import log_mel
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.projection import MlpHead
 from tinyclap.models.pruning import narrowed, shortened

@@ -12,7 +12,7 @@ from tests import tiny
 from tinyclap.checkpoints import save_folder
 from tinyclap.export.sources import Source, open_source
 from tinyclap.export.write import ExportOptions, export_audio_model
-from tinyclap.features import log_mel
+from tinyclap.features.log_mel import log_mel
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.student import AudioStudent
 from tinyclap.models.tag_head import TagHead

@@ -10,7 +10,7 @@ from torch import nn
 from tinyclap import checkpoints
 from tinyclap.checkpoints import load_folder, load_student, read_state_dict, save_folder, strict_load
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.features import log_mel
+from tinyclap.features.log_mel import log_mel
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import LinearHead
 from tinyclap.models.student import AudioStudent

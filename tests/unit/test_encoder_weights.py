@@ -6,7 +6,7 @@ import torch
 from tinyclap.checkpoints import save_folder
 from tinyclap.encoder_weights import EncoderWeights
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.features import log_mel
+from tinyclap.features.log_mel import log_mel
 from tinyclap.models.encoders import make_encoder
 from tinyclap.models.student import AudioStudent
 from tinyclap.published import EfficientAtMn

@@ -7,8 +7,8 @@ import torch
 import torchaudio
 
 from tinyclap.errors import ConfigError
-from tinyclap.features import PRESETS, LogMel, log_mel, mel_bands
-from tinyclap.mel_power import bands_of_parts
+from tinyclap.features.log_mel import PRESETS, LogMel, log_mel, mel_bands
+from tinyclap.features.mel_power import bands_of_parts
 
 
 def reference_db(wavs):

@@ -10,7 +10,7 @@ from test_captioning_teachers import SIZES, small_state_dict
 from tinyclap.config.registry import build
 from tinyclap.encoder_weights import EncoderWeights
 from tinyclap.errors import CheckpointError
-from tinyclap.features import PRESETS
+from tinyclap.features.log_mel import PRESETS
 from tinyclap.models.encoders import ENCODERS, front_end_of, make_encoder
 from tinyclap.published_captioners import Effb2Trm
 from tinyclap.published_wavcaps import WavcapsHtsatBart

@@ -10,7 +10,7 @@ from tinyclap import load_published
 from tinyclap.checkpoints import load_folder, save_folder
 from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
-from tinyclap.features import log_mel
+from tinyclap.features.log_mel import log_mel
 from tinyclap.models.clap_pruning import principal_directions
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import ClapProjection, LinearHead, MlpHead

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torchaudio
 
-from tinyclap import resample as module
 from tinyclap.errors import ConfigError
-from tinyclap.resample import resample, sinc_resample
+from tinyclap.features.log_mel import resample as module
+from tinyclap.features.resample import resample, sinc_resample
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from tinyclap.audio.sinc import kernel_is_too_large, resample_array, sinc_kernel
 from tinyclap.audio.windows import WindowPolicy, mono, window_batches
 from tinyclap.errors import AudioError, ConfigError
-from tinyclap.resample import resample
+from tinyclap.features.resample import resample
 
 
 @pytest.mark.parametrize("short", ["tile", "pad", "native"])

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from tinyclap.audio.io import read_audio
 from tinyclap.errors import AudioError, ConfigError
-from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
+from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
 
 RATE = 100  # Hz: one second is a hundred samples, ten minutes are sixty thousand
 ONE_SECOND = {"window_s": 1.0}

@@ -1,7 +1,7 @@
 """The kernel of the resampler that published models heard, and that resampler on numpy arrays.
 
 Source: J. O. Smith, "Digital Audio Resampling" (bandlimited interpolation), with torchaudio's default sizes. One place
-for torch (:mod:`tinyclap.resample`) and for the runtime without it. Needs numpy and soxr.
+for torch (:mod:`tinyclap.features.resample`) and for the runtime without it. Needs numpy and soxr.
 """
 
 import functools
@@ -21,7 +21,7 @@ _MAX_KERNEL_SIZE = 8_000_000  # beyond this (rates with a small common divisor) 
 
 
 def resample_array(wav, from_hz, to_hz, method="sinc"):
-    """Resample one waveform; the same as :func:`tinyclap.resample.resample` to 1e-6 of full scale.
+    """Resample one waveform; the same as :func:`tinyclap.features.resample.resample` to 1e-6 of full scale.
 
     Arguments
     ---------
@@ -30,7 +30,7 @@ def resample_array(wav, from_hz, to_hz, method="sinc"):
     from_hz, to_hz : int
         Sample rates before and after.
     method : {"sinc", "soxr", "banded"}
-        See :func:`tinyclap.resample.resample`.
+        See :func:`tinyclap.features.resample.resample`.
 
     Returns
     -------

@@ -7,8 +7,8 @@ from pathlib import Path
 import speechbrain as sb
 
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.features.windows import as_waveforms
 from tinyclap.profiling import complexity
-from tinyclap.windows import as_waveforms
 
 
 class EvaluationBrain(sb.Brain):

@@ -16,8 +16,8 @@ import torch
 
 from tinyclap.data.pipeline import ClipReader, CropReader, hold_out, read_items
 from tinyclap.errors import ConfigError, ManifestError
-from tinyclap.resample import resample
-from tinyclap.windows import WindowPolicy
+from tinyclap.features.resample import resample
+from tinyclap.features.windows import WindowPolicy
 
 
 class ViewsPart(NamedTuple):

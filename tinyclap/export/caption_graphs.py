@@ -18,7 +18,7 @@ class FramesGraph(nn.Module):
 
     Arguments
     ---------
-    features : tinyclap.features.LogMel
+    features : tinyclap.features.log_mel.LogMel
     encoder : nn.Module
         Best folded; see :func:`tinyclap.models.folding.folded`.
     """

@@ -13,9 +13,9 @@ from tinyclap.audio.groups import clip_groups
 from tinyclap.config.registry import configurable
 from tinyclap.decoding import Hypotheses, WordChoices, search, word_choices
 from tinyclap.errors import AudioError, ConfigError
+from tinyclap.features.resample import resample
+from tinyclap.features.windows import WindowPolicy, as_waveforms
 from tinyclap.models.encoding import valid_frames
-from tinyclap.resample import resample
-from tinyclap.windows import WindowPolicy, as_waveforms
 
 
 class CaptionerOutput(NamedTuple):
@@ -42,7 +42,7 @@ class Captioner(nn.Module):
 
     Arguments
     ---------
-    features : tinyclap.features.LogMel
+    features : tinyclap.features.log_mel.LogMel
         It fixes ``sample_rate_hz``.
     encoder : nn.Module
         Log-mel (B, F, M) to :class:`tinyclap.models.encoding.AudioEncoding`, with ``frame_dim`` channels in its frames.

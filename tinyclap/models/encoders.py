@@ -55,7 +55,7 @@ def make_encoder(kind, n_mels, more=None, sizes=None):
 
 
 def front_end_of(kind):
-    """The front end that a kind of encoder comes with, a preset of :func:`tinyclap.features.log_mel`.
+    """The front end that a kind of encoder comes with, a preset of :func:`tinyclap.features.log_mel.log_mel`.
 
     Arguments
     ---------

@@ -14,11 +14,11 @@ from torch import nn
 
 from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
+from tinyclap.features.resample import RESAMPLERS, resample
+from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
 from tinyclap.models.folding import compose_head, fold_norms
 from tinyclap.models.projection import ClapProjection
 from tinyclap.models.pruned_head import chosen_dims
-from tinyclap.resample import RESAMPLERS, resample
-from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
 
 FIVE_SECONDS_TILED = {"window_s": 5.0, "short": "tile"}
 
@@ -29,14 +29,14 @@ class AudioStudent(nn.Module):
 
     Arguments
     ---------
-    features : tinyclap.features.LogMel
+    features : tinyclap.features.log_mel.LogMel
         The front end; it fixes ``sample_rate_hz``.
     encoder : nn.Module
         Log-mel (B, F, M) to :class:`AudioEncoding`, with an attribute ``embed_dim``.
     projection : nn.Module or None
         (B, C) to (B, D), with attributes ``d_in`` and ``d_out``; None leaves the encoder's clip vector as it is.
     window : dict
-        Arguments of :class:`tinyclap.windows.WindowPolicy`: what `embed_audio` does with clips of other lengths.
+        Arguments of :class:`tinyclap.features.windows.WindowPolicy`: what `embed_audio` does with clips of other lengths.
     resampler : {"sinc", "soxr", "banded"}
         How `embed_audio` changes sample rates.
     output : {"none", "sigmoid"}
@@ -56,7 +56,7 @@ class AudioStudent(nn.Module):
 
     Example
     -------
-    >>> from tinyclap.features import log_mel
+    >>> from tinyclap.features.log_mel import log_mel
     >>> from tinyclap.models.phinet import PhiNet
     >>> from tinyclap.models.projection import LinearHead
     >>> encoder = PhiNet(alpha=0.5, embed_width=None)
@@ -116,7 +116,7 @@ class AudioStudent(nn.Module):
 
         Example
         -------
-        >>> from tinyclap.features import log_mel
+        >>> from tinyclap.features.log_mel import log_mel
         >>> from tinyclap.models.phinet import PhiNet
         >>> from tinyclap.models.projection import ClapProjection
         >>> student = AudioStudent(log_mel("clap2022"), PhiNet(), ClapProjection(2048, 1024)).eval()
@@ -163,7 +163,7 @@ class AudioStudent(nn.Module):
 
         Example
         -------
-        >>> from tinyclap.features import log_mel
+        >>> from tinyclap.features.log_mel import log_mel
         >>> from tinyclap.models.phinet import PhiNet
         >>> student = AudioStudent(log_mel("clap2022"), PhiNet(alpha=0.5), ClapProjection(2048, 1024)).eval()
         >>> student.keep_dims(range(256)).embed_dim
@@ -307,7 +307,7 @@ class Clap(nn.Module):
 
     Example
     -------
-    >>> from tinyclap.features import log_mel
+    >>> from tinyclap.features.log_mel import log_mel
     >>> from tinyclap.models.phinet import PhiNet
     >>> from tinyclap.models.text import WordTextTower
     >>> audio = AudioStudent(log_mel("clap2022"), PhiNet(alpha=0.5, embed_width=64))

@@ -14,11 +14,11 @@ import torch
 
 from tinyclap.checkpoints import load_student, sha256_of
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.features.windows import as_waveforms
 from tinyclap.hub_tokenizers import bart_tokenizer
 from tinyclap.models.captioner import Captioner
 from tinyclap.published import load_published
 from tinyclap.teachers.base import FrozenTeacher, fitting_options
-from tinyclap.windows import as_waveforms
 
 
 class CaptioningTeacher(FrozenTeacher):
@@ -61,7 +61,7 @@ class CaptioningTeacher(FrozenTeacher):
         Arguments
         ---------
         wavs : list of torch.Tensor, each of shape (T_i,)
-            Or anything else that :func:`tinyclap.windows.as_waveforms` takes.
+            Or anything else that :func:`tinyclap.features.windows.as_waveforms` takes.
         sample_rate_hz : int
 
         Returns

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from tinyclap.errors import CheckpointError
-from tinyclap.resample import resample
+from tinyclap.features.resample import resample
+from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
 from tinyclap.teachers.base import FrozenTeacher
-from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
 
 
 class HfClapTeacher(FrozenTeacher):
@@ -59,7 +59,7 @@ class HfClapTeacher(FrozenTeacher):
 
         Arguments
         ---------
-        wavs : see :func:`tinyclap.windows.as_waveforms`
+        wavs : see :func:`tinyclap.features.windows.as_waveforms`
         sample_rate_hz : int
 
         Returns

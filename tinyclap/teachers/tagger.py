@@ -17,14 +17,14 @@ import torch.nn.functional as F
 
 from tinyclap.checkpoints import sha256_of
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.features.resample import resample
+from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
 from tinyclap.published import load_published
-from tinyclap.resample import resample
 from tinyclap.teachers.base import FrozenTeacher
 from tinyclap.teachers.calibration import read_calibration
 from tinyclap.teachers.precision import in_bf16
 from tinyclap.teachers.sentences import DEFAULT_ENCODER, SentenceEncoder
 from tinyclap.teachers.tag_text import DEFAULT_TEMPLATES, TagSpaceText
-from tinyclap.windows import WindowPolicy, as_waveforms, embed_windows
 
 LABELS_FILE = "class_labels_indices.csv"
 
@@ -160,7 +160,7 @@ class TaggerTeacher(FrozenTeacher):
 
         Arguments
         ---------
-        wavs : see :func:`tinyclap.windows.as_waveforms`
+        wavs : see :func:`tinyclap.features.windows.as_waveforms`
         sample_rate_hz : int
         batch_size : int
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from tinyclap.checkpoints import load_student, sha256_of
 from tinyclap.errors import CheckpointError
+from tinyclap.features.windows import as_waveforms
 from tinyclap.models.conditioners import TagConditioner
 from tinyclap.models.text_captioner import TextCaptioner
 from tinyclap.teachers import make_teacher
 from tinyclap.teachers.captioning import CaptioningTeacher
-from tinyclap.windows import as_waveforms
 
 
 class TextCaptionerTeacher(CaptioningTeacher):
@@ -79,7 +79,7 @@ class TextCaptionerTeacher(CaptioningTeacher):
 
         Arguments
         ---------
-        wavs : see :func:`tinyclap.windows.as_waveforms`
+        wavs : see :func:`tinyclap.features.windows.as_waveforms`
         sample_rate_hz : int
         n_best : int
             At most ``beam``.

@@ -1,0 +1,1 @@
+"""Log-mel front ends, resampling and windows on torch tensors."""
