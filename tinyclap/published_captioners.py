@@ -6,9 +6,9 @@ huggingface.co/wsntxxn/effb2-trm-audiocaps-captioning and -clotho-captioning.
 
 from torch import nn
 
-from tinyclap.caption_losses import EncoderKDLoss
 from tinyclap.errors import ConfigError
 from tinyclap.features.log_mel import log_mel
+from tinyclap.losses.captioning import EncoderKDLoss
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.captioner import Captioner
 from tinyclap.models.efficientnet import EfficientNetB2
@@ -40,7 +40,7 @@ class Effb2Trm(nn.Module):
     ----------
     captioner : tinyclap.models.captioner.Captioner
         What captions; 11,443,650 parameters with 4981 words.
-    kd : tinyclap.caption_losses.EncoderKDLoss
+    kd : tinyclap.losses.captioning.EncoderKDLoss
         ``stdnt_proj``, ``tchr_proj`` and ``logit_scale``, which only training needs.
 
     Notes

@@ -23,7 +23,7 @@ PRELOADED = [
         "evaluate",
         "tinyclap.brains",
         "tinyclap.teachers",
-        "tinyclap.distill_losses",
+        "tinyclap.losses.distillation",
     ),
     *("tinyclap.encoder_weights", "tinyclap.models.encoders", "tinyclap.data.stored_sets"),
     *("tinyclap.data.crop_views", "tinyclap.data.corpora", "data_prep.soundscapes_prepare", "data_prep.esc50_prepare"),

@@ -9,13 +9,13 @@ from caption_run import RATE, LoudnessTeacher, WordyTeacher, captioned, make_cor
 from small_run import Killed, make_brain
 
 from tinyclap.brains import CaptionDistillBrain
-from tinyclap.caption_losses import EncoderKDLoss, sparse_token_kd
 from tinyclap.checkpoints import load_student
 from tinyclap.data.caption_store import CaptionStore
 from tinyclap.data.captions import collate_captions, make_caption_sets
 from tinyclap.data.spec_augment import SpecAugment
 from tinyclap.errors import ConfigError
 from tinyclap.features.log_mel import log_mel
+from tinyclap.losses.captioning import EncoderKDLoss, sparse_token_kd
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.captioner import Captioner
 from tinyclap.models.phinet import PhiNet

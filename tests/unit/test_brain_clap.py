@@ -6,7 +6,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 
 from tinyclap.brains import ClapBrain
 from tinyclap.checkpoints import load_folder
-from tinyclap.losses import ClapContrastiveLoss
+from tinyclap.losses.contrastive import ClapContrastiveLoss
 from tinyclap.models.student import Clap
 from tinyclap.models.text import WordTextTower
 

@@ -6,7 +6,7 @@ from small_run import RATE, Distillation, ToneTeacher, make_corpora, make_studen
 
 from tinyclap.checkpoints import load_folder
 from tinyclap.errors import ConfigError
-from tinyclap.losses import CosineDistillLoss
+from tinyclap.losses.contrastive import CosineDistillLoss
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from published_reference import arrays, rule
 
-from tinyclap import losses
-from tinyclap.caption_losses import EncoderKDLoss, caption_cross_entropy, sparse_token_kd, token_kd
 from tinyclap.errors import ConfigError
+from tinyclap.losses.captioning import EncoderKDLoss, caption_cross_entropy, sparse_token_kd, token_kd
+from tinyclap.losses.contrastive import contrastive as losses
 
 
 def random(*shape, seed=0):

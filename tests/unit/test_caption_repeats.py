@@ -11,9 +11,9 @@ from test_stored_sets import Counter, Taught
 from tinyclap.brains import EmbeddingDistillBrain
 from tinyclap.data.pipeline import by_caption, make_training_sets
 from tinyclap.data.stored_sets import StoredExamples, collate_examples
-from tinyclap.distill_losses import ContrastiveDistillLoss
 from tinyclap.errors import ConfigError
-from tinyclap.losses import CosineDistillLoss, clap_contrastive
+from tinyclap.losses.contrastive import CosineDistillLoss, clap_contrastive
+from tinyclap.losses.distillation import ContrastiveDistillLoss
 
 ITEMS = {
     "five": (ramp(3000), {"captions": ["a", "b", "c", "d", "e"]}),

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tinyclap.distill_losses import LOSSES, NestedLoss, make_distill_loss, relational_distill
 from tinyclap.errors import ConfigError
-from tinyclap.losses import CosineDistillLoss, EmbeddingMSELoss
+from tinyclap.losses.contrastive import CosineDistillLoss, EmbeddingMSELoss
+from tinyclap.losses.distillation import LOSSES, NestedLoss, make_distill_loss, relational_distill
 
 
 def test_the_relational_loss_is_the_divergence_of_two_rows_of_similarities():

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from published_reference import arrays
 
-from tinyclap import losses
-from tinyclap.losses import (
+from tinyclap.losses.contrastive import (
     CentredCosineDistillLoss,
     ClapContrastiveLoss,
     CosineDistillLoss,
@@ -18,6 +17,7 @@ from tinyclap.losses import (
     TagDistillLoss,
     TagProfileLoss,
 )
+from tinyclap.losses.contrastive import contrastive as losses
 
 
 def embeddings(seed=0, n=5, dim=8):

@@ -6,10 +6,10 @@ Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Dist
 import speechbrain as sb
 
 from tinyclap.brains.base import RecipeBrain
-from tinyclap.caption_losses import caption_cross_entropy, sparse_token_kd
 from tinyclap.decoding import search
 from tinyclap.ema import WeightAverage
 from tinyclap.errors import ConfigError
+from tinyclap.losses.captioning import caption_cross_entropy, sparse_token_kd
 from tinyclap.ngram_metrics import cider_d
 
 SELECTIONS = ("cider_d", "loss")

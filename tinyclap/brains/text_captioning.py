@@ -3,7 +3,7 @@
 import torch
 
 from tinyclap.brains.base import RecipeBrain
-from tinyclap.caption_losses import caption_cross_entropy
+from tinyclap.losses.captioning import caption_cross_entropy
 
 
 class TextCaptioningBrain(RecipeBrain):

@@ -24,7 +24,7 @@ class StudentSpace:
     output : str
         Of :class:`tinyclap.models.student.AudioStudent`.
     loss : str
-        See :func:`tinyclap.distill_losses.make_distill_loss`.
+        See :func:`tinyclap.losses.distillation.make_distill_loss`.
     embed_dim : int
 
     Raises

@@ -10,7 +10,7 @@ from torch import nn
 
 from tinyclap.errors import ConfigError
 from tinyclap.latent import read_order
-from tinyclap.losses import (
+from tinyclap.losses.contrastive import (
     CLAP_LOGIT_SCALE,
     CentredCosineDistillLoss,
     CosineDistillLoss,
