@@ -20,7 +20,7 @@ import torch
 from harness import Group, benchmark_main
 from peer_captioner import PublishedStudent, Teacher, filled
 
-from tinyclap.decoding import search
+from tinyclap.decoding.beam_search import search
 from tinyclap.errors import ConfigError
 from tinyclap.export.captioner import export_captioner
 from tinyclap.export.sources import Source

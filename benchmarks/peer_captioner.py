@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import torchaudio
 import torchlibrosa
 
-from tinyclap.decoding import search
+from tinyclap.decoding.beam_search import search
 from tinyclap.features.log_mel import PRESETS
 
 

@@ -1,5 +1,5 @@
 /**
- * The rule of the captioner's beam search for one clip: tinyclap/beam_rule.py. Which beams go on, which captions are
+ * The rule of the captioner's beam search for one clip: tinyclap/decoding/rule.py. Which beams go on, which captions are
  * stored, and when it ends; the scores come from outside.
  */
 const DONE = 1000; // what a beam's score loses when it has ended: its continuations are then never the best

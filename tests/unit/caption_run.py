@@ -10,7 +10,7 @@ import torch
 from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.data.manifest import write_manifest
 from tinyclap.data.views import Views
-from tinyclap.decoding import WordChoices
+from tinyclap.decoding.beam_search import WordChoices
 
 RATE = 1000
 

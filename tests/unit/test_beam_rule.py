@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tinyclap.beam_rule import BeamRule
+from tinyclap.decoding.rule import BeamRule
 from tinyclap.errors import ConfigError
 
 END = 0
@@ -72,6 +72,6 @@ def test_scores_that_are_nothing_stay_nothing():
 
 
 def test_it_needs_neither_torch_nor_numpy():
-    code = "import sys, tinyclap.beam_rule, tinyclap.audio.groups; print({'torch', 'numpy'} & set(sys.modules))"
+    code = "import sys, tinyclap.decoding.rule, tinyclap.audio.groups; print({'torch', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from published_reference import arrays
 
-from tinyclap.decoding import beam_search, greedy_search, search
+from tinyclap.decoding.beam_search import beam_search, greedy_search, search
 from tinyclap.errors import ConfigError
 from tinyclap.models.caption_decoder import CaptionDecoder
 

@@ -15,7 +15,7 @@ from tests import fakes
 from tinyclap.audio.io import read_audio
 from tinyclap.audio.sinc import resample_array
 from tinyclap.audio.windows import WindowPolicy
-from tinyclap.beam_rule import BeamRule
+from tinyclap.decoding.rule import BeamRule
 from tinyclap.text.word_ids import WordIds
 from tinyclap.text.word_pieces import WordPieces
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tinyclap.checkpoints import load_folder, save_folder
-from tinyclap.decoding import beam_search
+from tinyclap.decoding.beam_search import beam_search
 from tinyclap.errors import ConfigError
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.conditioners import EmbeddingConditioner, TagConditioner, make_conditioner

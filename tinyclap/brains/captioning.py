@@ -6,7 +6,7 @@ Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Dist
 import speechbrain as sb
 
 from tinyclap.brains.base import RecipeBrain
-from tinyclap.decoding import search
+from tinyclap.decoding.beam_search import search
 from tinyclap.ema import WeightAverage
 from tinyclap.errors import ConfigError
 from tinyclap.losses.captioning import caption_cross_entropy, sparse_token_kd

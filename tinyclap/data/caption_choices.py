@@ -22,7 +22,7 @@ def packed_choices(choices, keys):
 
     Arguments
     ---------
-    choices : tinyclap.decoding.WordChoices
+    choices : tinyclap.decoding.beam_search.WordChoices
     keys : list of (str, str)
         The views that the teacher was given.
 

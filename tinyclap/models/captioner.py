@@ -11,7 +11,7 @@ from torch import nn
 
 from tinyclap.audio.groups import clip_groups
 from tinyclap.config.registry import configurable
-from tinyclap.decoding import Hypotheses, WordChoices, search, word_choices
+from tinyclap.decoding.beam_search import Hypotheses, WordChoices, search, word_choices
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.features.resample import resample
 from tinyclap.features.windows import WindowPolicy, as_waveforms
@@ -199,7 +199,7 @@ class Captioner(nn.Module):
         -------
         torch.Tensor, shape (B, C)
             Not normalised.
-        tinyclap.decoding.Hypotheses
+        tinyclap.decoding.beam_search.Hypotheses
 
         Raises
         ------
@@ -240,7 +240,7 @@ class Captioner(nn.Module):
         -------
         torch.Tensor, shape (B, C)
             Not normalised.
-        tinyclap.decoding.WordChoices
+        tinyclap.decoding.beam_search.WordChoices
         """
         start_id, end_id = self.tokenizer.start_id, self.tokenizer.end_id
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tinyclap.config.registry import configurable
-from tinyclap.decoding import search
+from tinyclap.decoding.beam_search import search
 from tinyclap.errors import ConfigError
 
 # Words that captions say twice for good reason; of all others, an echo ("crinkling and crinkling") is an error.
@@ -102,13 +102,13 @@ class TextCaptioner(nn.Module):
         style : str, optional
             Whose wording; by default that of the first corpus.
         beam, max_words, min_words, n_best : int
-            See :func:`tinyclap.decoding.beam_search`; fewer words are asked for where `max_words` leaves no more.
+            See :func:`tinyclap.decoding.beam_search.beam_search`; fewer words are asked for where `max_words` leaves no more.
         allow_repeats : bool
             A caption may say the same word twice, whatever the word.
 
         Returns
         -------
-        tinyclap.decoding.Hypotheses
+        tinyclap.decoding.beam_search.Hypotheses
 
         Raises
         ------
@@ -152,7 +152,7 @@ class _SaidState(NamedTuple):
 
 
 class WithoutRepeats:
-    """A decoder, for :func:`tinyclap.decoding.beam_search`, that does not say a word twice.
+    """A decoder, for :func:`tinyclap.decoding.beam_search.beam_search`, that does not say a word twice.
 
     Arguments
     ---------

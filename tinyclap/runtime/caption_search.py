@@ -1,8 +1,8 @@
-"""Search for captions with an exported decoder: the rule of :mod:`tinyclap.beam_rule` over graphs, in numpy."""
+"""Search for captions with an exported decoder: the rule of :mod:`tinyclap.decoding.rule` over graphs, in numpy."""
 
 import numpy as np
 
-from tinyclap.beam_rule import BeamRule, Hypotheses
+from tinyclap.decoding.rule import BeamRule, Hypotheses
 from tinyclap.errors import ConfigError
 
 
@@ -29,11 +29,11 @@ class GraphDecoder:
         heard : list of numpy.ndarray, each of B rows
             What the memory graph gives, without the clips' means.
         beam, max_words, min_words, n_best, forbidden_ids
-            As for :class:`tinyclap.beam_rule.BeamRule`.
+            As for :class:`tinyclap.decoding.rule.BeamRule`.
 
         Returns
         -------
-        tinyclap.beam_rule.Hypotheses
+        tinyclap.decoding.rule.Hypotheses
             Of numpy arrays.
 
         Raises

@@ -12,7 +12,7 @@ import numpy as np
 from tinyclap.audio.clips import as_clips
 from tinyclap.audio.groups import clip_groups
 from tinyclap.audio.windows import WindowPolicy
-from tinyclap.beam_rule import Hypotheses
+from tinyclap.decoding.rule import Hypotheses
 from tinyclap.errors import ConfigError
 from tinyclap.runtime.audio_model import GOLDEN, resolved_precision
 from tinyclap.runtime.caption_search import GraphDecoder
@@ -100,13 +100,13 @@ class CaptionModel:
         batch_size : int
             Clips of one length in one pass.
         **options
-            ``min_words``, ``n_best`` and ``forbidden_ids`` of :class:`tinyclap.beam_rule.BeamRule`.
+            ``min_words``, ``n_best`` and ``forbidden_ids`` of :class:`tinyclap.decoding.rule.BeamRule`.
 
         Returns
         -------
         numpy.ndarray, shape (B, C), float32
             Not normalised.
-        tinyclap.beam_rule.Hypotheses
+        tinyclap.decoding.rule.Hypotheses
             Of numpy arrays.
 
         Raises

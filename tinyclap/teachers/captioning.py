@@ -88,7 +88,7 @@ class CaptioningTeacher(FrozenTeacher):
         -------
         torch.Tensor, shape (B, D), float32
         list of str
-        tinyclap.decoding.WordChoices
+        tinyclap.decoding.beam_search.WordChoices
             ``n_word_choices`` words of each place; ids are places in ``words``.
 
         Raises

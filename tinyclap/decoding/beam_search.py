@@ -1,14 +1,14 @@
 """Search for the most probable word sequences of a decoder that goes word by word: greedy and beam search in torch.
 
 Source: the beam search of the published EfficientNet-B2 captioner (Xu et al., "Efficient Audio Captioning with
-Encoder-Level Knowledge Distillation", Interspeech 2024), whose rule is :class:`tinyclap.beam_rule.BeamRule`.
+Encoder-Level Knowledge Distillation", Interspeech 2024), whose rule is :class:`tinyclap.decoding.rule.BeamRule`.
 """
 
 from typing import NamedTuple
 
 import torch
 
-from tinyclap.beam_rule import BeamRule, Hypotheses
+from tinyclap.decoding.rule import BeamRule, Hypotheses
 from tinyclap.errors import ConfigError
 
 
@@ -69,7 +69,7 @@ def beam_search(decoder, state, start_id, end_id, beam=3, max_words=20, min_word
 
     Notes
     -----
-    The rule is that of :class:`tinyclap.beam_rule.BeamRule`.
+    The rule is that of :class:`tinyclap.decoding.rule.BeamRule`.
     """
     rule = BeamRule(len(state[0]), end_id, beam, max_words, min_words, n_best, forbidden_ids)
     with torch.inference_mode():  # a tenth quicker than no_grad; what is returned is made outside of it
