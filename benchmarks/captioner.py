@@ -25,7 +25,7 @@ from tinyclap.errors import ConfigError
 from tinyclap.export.captioner import export_captioner
 from tinyclap.export.sources import Source
 from tinyclap.export.write import ExportOptions
-from tinyclap.profiling import count_macs
+from tinyclap.metrics.cost import count_macs
 from tinyclap.published_captioners import Effb2Trm
 from tinyclap.published_wavcaps import WavcapsHtsatBart
 from tinyclap.runtime import load

@@ -155,7 +155,7 @@ def network_group(name, student, in_torch, in_engines, wavs):
 def folded_macs(student, log_mel):
     """Multiplications that the folded network has to do for one call."""
     from tinyclap.export.audio_model import NetworkAlone
-    from tinyclap.profiling import count_macs
+    from tinyclap.metrics.cost import count_macs
 
     return count_macs(NetworkAlone(student.fold()), log_mel)["n_macs_paper"]
 

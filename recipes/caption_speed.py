@@ -24,7 +24,7 @@ sys.path.insert(1, str(ROOT))
 from tinyclap import experiment  # noqa: E402 - this checkout's package, from any folder
 from tinyclap.audio.io import read_audio  # noqa: E402
 from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
-from tinyclap.profiling import count_parameters, measure_latency  # noqa: E402
+from tinyclap.metrics.cost import count_parameters, measure_latency  # noqa: E402
 from tinyclap.teachers.captioning import make_captioning_teacher  # noqa: E402
 
 RATE = 32000

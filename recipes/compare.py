@@ -20,9 +20,9 @@ import numpy as np
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from tinyclap.errors import ConfigError, TinyclapError
-from tinyclap.leaks import scored
-from tinyclap.metrics import mcnemar, paired_difference
-from tinyclap.predictions import percent_interval, read_predictions, write_table
+from tinyclap.metrics.classification import mcnemar, paired_difference
+from tinyclap.metrics.leakage import scored
+from tinyclap.metrics.predictions import percent_interval, read_predictions, write_table
 
 FORMAT = 1
 N_SHOWN = 5
@@ -39,7 +39,7 @@ def matched(first, second, common=False):
 
     Arguments
     ---------
-    first, second : tinyclap.predictions.Predictions
+    first, second : tinyclap.metrics.predictions.Predictions
     common : bool
         Take the clips that both have; else other sets are refused.
 

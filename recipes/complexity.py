@@ -21,7 +21,7 @@ from ruamel.yaml.error import YAMLError  # noqa: E402
 
 from tinyclap import experiment  # noqa: E402
 from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
-from tinyclap.profiling import complexity  # noqa: E402
+from tinyclap.metrics.cost import complexity  # noqa: E402
 
 REFERENCE = re.compile(r"<(\w+)")
 

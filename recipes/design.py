@@ -36,7 +36,7 @@ from design_scaling import scaled
 from design_search import N_LAYERS, Budgets, Space, best_of_each_kind, floors, search
 from design_space import HEADS, Cost, build, spectrogram_of
 
-from tinyclap.profiling import count_macs, count_parameters, measure_latency, peak_activation_memory
+from tinyclap.metrics.cost import count_macs, count_parameters, measure_latency, peak_activation_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 EMBED_WIDTHS = (None, 256, 512, 1024, 2048)

@@ -25,10 +25,20 @@ import numpy as np
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
-from tinyclap.clip_lists import read_clips
 from tinyclap.errors import ConfigError, TinyclapError
-from tinyclap.leaks import COLUMNS, JOINT, NONE_FOUND, UNKNOWN, accuracy_without, is_same, leak_rows, overlap, union
-from tinyclap.predictions import percent_interval, read_predictions, write_table
+from tinyclap.metrics.clip_lists import read_clips
+from tinyclap.metrics.leakage import (
+    COLUMNS,
+    JOINT,
+    NONE_FOUND,
+    UNKNOWN,
+    accuracy_without,
+    is_same,
+    leak_rows,
+    overlap,
+    union,
+)
+from tinyclap.metrics.predictions import percent_interval, read_predictions, write_table
 
 FORMAT = 1
 PARTS = {

@@ -20,7 +20,7 @@ import tinyclap
 from data_prep.esc50_prepare import prepare_esc50
 from data_prep.urbansound8k_prepare import prepare_urbansound8k
 from tinyclap.data.manifest import read_manifest
-from tinyclap.metrics import bootstrap_interval, paired_difference
+from tinyclap.metrics.classification import bootstrap_interval, paired_difference
 from tinyclap.probe import fit_probe, probe_features
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -178,7 +178,7 @@ def _torch_passes(model, options):
     """Single passes of a checkpoint, in torch."""
     import torch
 
-    from tinyclap.profiling import measure_latency
+    from tinyclap.metrics.cost import measure_latency
 
     network = getattr(model.backend, "audio", None)
     if network is None:

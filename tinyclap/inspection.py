@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from tinyclap.errors import CheckpointError
-from tinyclap.graph_cost import count_macs_of_graph, count_numbers, silence
+from tinyclap.metrics.graph_cost import count_macs_of_graph, count_numbers, silence
 from tinyclap.model_card import licences_of, read_metrics, result_of
 from tinyclap.pretrained import find_folder
 from tinyclap.runtime.folder import checked_file, file_sha256, read_config
@@ -160,7 +160,7 @@ def _saved(folder, count_macs):
     found = {"path": str(folder), **_size([weights]), **summary(read_shapes(weights))}
     if count_macs:
         from tinyclap.checkpoints import load_student
-        from tinyclap.profiling import complexity
+        from tinyclap.metrics.cost import complexity
 
         network, _ = load_student(folder)
         if hasattr(network, "embed_audio"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyclap.errors import ConfigError
 from tinyclap.latent import RIDGE, STATISTICS, order_of, principal_basis, read_arrays, scored_side
-from tinyclap.metrics import bootstrap_interval
+from tinyclap.metrics.classification import bootstrap_interval
 
 METHODS = ("plain", "variance", "random", "pca", "whitening", "nested")
 N_RANDOM_ORDERS = 5
@@ -164,7 +164,7 @@ def curve_points(hits, fractions, groups=None, seed=0):
     fractions : iterable of float
         In (0, 1]; at least one dimension is kept.
     groups : sequence, length B, optional
-        See :func:`tinyclap.metrics.bootstrap_interval`.
+        See :func:`tinyclap.metrics.classification.bootstrap_interval`.
     seed : int
         Of the bootstrap: the same clips are drawn at every fraction.
 

@@ -15,7 +15,7 @@ from tinyclap.export.folder import write_json
 from tinyclap.kept_dims import kept_dims
 from tinyclap.latent import MOMENTS, RANKING, check_kept, read_arrays, read_order
 from tinyclap.masking import clips_to_compare_on, difference, how_exact
-from tinyclap.profiling import complexity
+from tinyclap.metrics.cost import complexity
 from tinyclap.published import load_published
 from tinyclap.teachers import make_teacher
 

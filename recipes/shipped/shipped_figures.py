@@ -6,7 +6,7 @@ import numpy as np
 
 from tinyclap import from_pretrained
 from tinyclap.audio.recordings import find_recordings
-from tinyclap.metrics import bootstrap_interval
+from tinyclap.metrics.classification import bootstrap_interval
 from tinyclap.runtime.scores import score
 from tinyclap.teachers import make_teacher
 from tinyclap.text.bank import ready_names

@@ -28,7 +28,7 @@ from pruning_curve import merge, read_kept  # noqa: E402
 
 from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
 
-# Costs that are kept of a scored model; see tinyclap.profiling.
+# Costs that are kept of a scored model; see tinyclap.metrics.cost.
 SIZES = ("n_parameters", "n_macs_paper", "n_macs")
 KEPT = HERE / "results"
 CURVE, KEPT_CURVES = "curve.csv", "pruning_curves.csv"  # of recipes/pruning_curve.py

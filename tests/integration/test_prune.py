@@ -14,10 +14,10 @@ from tests import fakes, tiny
 from tinyclap.checkpoints import load_student, save_folder
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.latent import MOMENTS
+from tinyclap.metrics.cost import complexity
 from tinyclap.models.projection import ClapProjection
 from tinyclap.models.student import AudioStudent, Clap
 from tinyclap.models.text import WordTextTower
-from tinyclap.profiling import complexity
 
 HPARAMS = Path(__file__).resolve().parents[2] / "hparams"
 N_DIMS = 16

@@ -14,11 +14,11 @@ from data_prep.audiocaps_prepare import prepare_audiocaps
 from tests import fakes
 from tests.conftest import ROOT
 from tinyclap.brains import CaptionScoreBrain
-from tinyclap.caption_metrics import METRICS, cider_d
 from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.data.manifest import read_manifest, write_manifest
 from tinyclap.data.pipeline import collate_clips, make_test_set
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.metrics.captioning import METRICS, cider_d
 from tinyclap.teachers.captioning import CaptioningTeacher
 
 pytest.importorskip("aac_metrics", reason="needs the extra: pip install tinyclap[metrics]")

@@ -7,8 +7,8 @@ import torch
 
 from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
+from tinyclap.metrics.cost import count_parameters
 from tinyclap.models.caption_decoder import CaptionDecoder
-from tinyclap.profiling import count_parameters
 
 V, C = 30, 8
 

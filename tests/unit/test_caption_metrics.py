@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from tinyclap import caption_metrics, caption_resources
-from tinyclap.caption_metrics import METRICS, available, check_metrics, cider_d, score_captions, with_intervals
 from tinyclap.errors import ConfigError
-from tinyclap.ngram_metrics import bleu_counts, bleu_intervals, bleu_of, cider_d_of_clips, plain_captions
+from tinyclap.metrics.captioning import METRICS, available, check_metrics, cider_d, score_captions, with_intervals
+from tinyclap.metrics.classification import caption_resources
+from tinyclap.metrics.classification import captioning as caption_metrics
+from tinyclap.metrics.ngrams import bleu_counts, bleu_intervals, bleu_of, cider_d_of_clips, plain_captions
 
 HAS_LIBRARY = importlib.util.find_spec("aac_metrics") is not None
 needs_library = pytest.mark.skipif(not HAS_LIBRARY, reason="needs the extra: pip install tinyclap[metrics]")

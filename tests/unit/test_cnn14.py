@@ -5,8 +5,8 @@ import torch
 
 from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
+from tinyclap.metrics.cost import count_parameters
 from tinyclap.models.cnn14 import Cnn14
-from tinyclap.profiling import count_parameters
 
 
 @pytest.mark.parametrize(("n_tags", "n_parameters"), [(0, 79_673_792), (527, 79_673_792 + 2048 * 527 + 527)])

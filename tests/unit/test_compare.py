@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tinyclap.errors import ConfigError
-from tinyclap.predictions import read_predictions
+from tinyclap.metrics.predictions import read_predictions
 
 sys.path.insert(0, str(ROOT / "recipes"))
 

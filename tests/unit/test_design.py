@@ -21,7 +21,7 @@ import design_space
 from design_search import Budgets, Space
 from design_space import Cost, Design
 
-from tinyclap.profiling import count_macs, count_parameters, peak_activation_memory
+from tinyclap.metrics.cost import count_macs, count_parameters, peak_activation_memory
 
 HEADLINE = {"alpha": 1.5, "beta": 0.75, "t_zero": 6, "n_layers": 7}
 EXTRAS = {"squeeze_excite": True, "h_swish": True}

@@ -5,9 +5,9 @@ import torch
 
 from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
+from tinyclap.metrics.cost import count_macs, count_parameters
 from tinyclap.models import efficientnet
 from tinyclap.models.efficientnet import EfficientNetB2
-from tinyclap.profiling import count_macs, count_parameters
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from torch import nn
 from tinyclap import load_published
 from tinyclap.checkpoints import fold_folder, load_folder, save_folder
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.metrics.cost import count_parameters
 from tinyclap.models.cnn14 import Cnn14
 from tinyclap.models.encoders import make_encoder
 from tinyclap.models.folding import Every, ScaleShift, folded
@@ -18,7 +19,6 @@ from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import ClapProjection, LinearHead, MlpHead
 from tinyclap.models.student import AudioStudent
 from tinyclap.models.tag_head import TagHead
-from tinyclap.profiling import count_parameters
 
 HEADLINE, SMALL = STUDENTS
 

@@ -8,9 +8,9 @@ from published_reference import FOLDER
 
 from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
+from tinyclap.metrics.cost import count_parameters
 from tinyclap.models import htsat
 from tinyclap.models.htsat import Htsat
-from tinyclap.profiling import count_parameters
 
 SMALL = {"n_mels": 16, "image_size": 64, "width": 8, "depths": (2, 2), "n_heads": (2, 2), "window": 4, "n_tags": 3}
 # what follows from sizes, and our front end

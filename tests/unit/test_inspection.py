@@ -17,9 +17,9 @@ from tests.conftest import ROOT  # noqa: E402
 from tests.unit.small_export import exported, run, tag_space_run  # noqa: E402
 from tinyclap.checkpoints import load_student  # noqa: E402
 from tinyclap.errors import CheckpointError  # noqa: E402
-from tinyclap.graph_cost import count_macs_of_graph, count_numbers, silence  # noqa: E402
 from tinyclap.inspection import inspect_source  # noqa: E402
-from tinyclap.profiling import count_parameters  # noqa: E402
+from tinyclap.metrics.cost import count_parameters  # noqa: E402
+from tinyclap.metrics.graph_cost import count_macs_of_graph, count_numbers, silence  # noqa: E402
 from tinyclap.shipped import DEFAULT_MODEL, shipped_folder  # noqa: E402
 from tinyclap.weight_files import read_shapes, recognise, summary  # noqa: E402
 
@@ -65,7 +65,7 @@ def test_macs_of_the_shipped_graph_are_the_networks_and_its_transforms():
     folder = shipped_folder(DEFAULT_MODEL)
     feeds = {"wavs": silence(32000, 5.0)}
     whole, transform = (count_macs_of_graph(folder / name, feeds) for name in ("model.onnx", "front_end.onnx"))
-    # what tinyclap.profiling counts of the same network's convolutions and linear layers, in torch
+    # what tinyclap.metrics.cost counts of the same network's convolutions and linear layers, in torch
     assert whole - transform == 20_453_710
 
 

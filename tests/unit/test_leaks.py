@@ -8,10 +8,10 @@ import pytest
 
 from tests import fakes
 from tests.conftest import ROOT
-from tinyclap.clip_lists import Clips, read_clips, recording_of
 from tinyclap.errors import ConfigError, ManifestError
-from tinyclap.leaks import NONE_FOUND, SHARED, UNKNOWN, accuracy_without, leak_rows, overlap, union
-from tinyclap.predictions import read_predictions
+from tinyclap.metrics.clip_lists import Clips, read_clips, recording_of
+from tinyclap.metrics.leakage import NONE_FOUND, SHARED, UNKNOWN, accuracy_without, leak_rows, overlap, union
+from tinyclap.metrics.predictions import read_predictions
 
 
 def write(path, text, encoding="utf-8"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinyclap.metrics import accuracy, accuracy_by, bootstrap_interval
+from tinyclap.metrics.classification import accuracy, accuracy_by, bootstrap_interval
 
 
 def test_accuracy_is_the_share_of_equal_entries():

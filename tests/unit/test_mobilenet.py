@@ -5,8 +5,8 @@ import torch
 
 from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
+from tinyclap.metrics.cost import count_parameters
 from tinyclap.models.mobilenet import MobileNet
-from tinyclap.profiling import count_parameters
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinyclap.errors import ConfigError
-from tinyclap.metrics import bootstrap_interval, mcnemar, paired_difference
+from tinyclap.metrics.classification import bootstrap_interval, mcnemar, paired_difference
 
 
 def answers(n_both, n_first, n_second, n_neither):

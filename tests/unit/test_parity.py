@@ -12,7 +12,7 @@ from published_reference import STUDENTS, arrays, msclap_state_dict, relative_er
 
 from tinyclap import load_published
 from tinyclap.features.log_mel import log_mel
-from tinyclap.profiling import complexity, count_parameters
+from tinyclap.metrics.cost import complexity, count_parameters
 
 STORED, FROM_WAVEFORM, FLOAT16 = 1e-4, 1e-3, 1e-3
 

@@ -15,7 +15,7 @@ from published_reference import FOLDER, arrays, relative_error, rule, waveform
 from tinyclap.checkpoints import strict_load
 from tinyclap.decoding.beam_search import search
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.profiling import count_parameters
+from tinyclap.metrics.cost import count_parameters
 from tinyclap.published_captioners import Effb2Trm
 from tinyclap.text.tokenizer import WordTokenizer
 

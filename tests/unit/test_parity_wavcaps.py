@@ -11,7 +11,7 @@ from published_reference import FOLDER, arrays, relative_error, rule, waveform
 
 from tinyclap import load_published
 from tinyclap.errors import CheckpointError
-from tinyclap.profiling import count_parameters
+from tinyclap.metrics.cost import count_parameters
 
 STORED, FROM_WAVEFORM = 1e-4, 1e-3
 NAME = "wavcaps-htsat-bart"

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from tinyclap.profiling import peak_activation_memory
+from tinyclap.metrics.cost import peak_activation_memory
 
 
 def test_layers_in_a_row_drop_what_they_have_read():

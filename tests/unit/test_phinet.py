@@ -8,8 +8,8 @@ from torch import nn
 
 from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
+from tinyclap.metrics.cost import count_macs, count_parameters
 from tinyclap.models.phinet import PhiNet
-from tinyclap.profiling import count_macs, count_parameters
 
 HEAD = 3_147_776
 GRID = [  # n_layers, alpha, beta, t_zero -> parameters in millions with the published head, MACs in millions

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from tinyclap.features.log_mel import log_mel
+from tinyclap.metrics.cost import complexity, count_macs, count_parameters, measure_latency
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.student import AudioStudent
-from tinyclap.profiling import complexity, count_macs, count_parameters, measure_latency
 
 
 def test_shared_parameters_count_once_and_frozen_ones_on_request():

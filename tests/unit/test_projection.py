@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
+from tinyclap.metrics.cost import count_parameters
 from tinyclap.models.projection import ClapProjection, LinearHead, MlpHead
-from tinyclap.profiling import count_parameters
 
 
 def test_the_published_head_is_a_residual_under_a_layer_norm():

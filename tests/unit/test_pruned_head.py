@@ -11,12 +11,12 @@ from tinyclap.checkpoints import load_folder, save_folder
 from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
 from tinyclap.features.log_mel import log_mel
+from tinyclap.metrics.cost import complexity, count_parameters
 from tinyclap.models.clap_pruning import principal_directions
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import ClapProjection, LinearHead, MlpHead
 from tinyclap.models.student import AudioStudent, Clap
 from tinyclap.models.tag_head import TagHead
-from tinyclap.profiling import complexity, count_parameters
 
 SMALL = "phinet_alpha_0.75_beta_0.75_t0_4_N_5"
 EXACT = 1e-5

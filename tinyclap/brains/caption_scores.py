@@ -5,10 +5,10 @@ import logging
 import torch
 
 from tinyclap.brains.evaluation import EvaluationBrain
-from tinyclap.caption_metrics import METRICS, TOKENIZER, available, score_captions, with_intervals
-from tinyclap.caption_resources import READY
-from tinyclap.metrics import bootstrap_interval
-from tinyclap.profiling import complexity, count_parameters
+from tinyclap.metrics.caption_resources import READY
+from tinyclap.metrics.captioning import METRICS, TOKENIZER, available, score_captions, with_intervals
+from tinyclap.metrics.classification import bootstrap_interval
+from tinyclap.metrics.cost import complexity, count_parameters
 from tinyclap.text.tokenizer import caption_words
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class CaptionScoreBrain(EvaluationBrain):
     After ``evaluate``, ``results`` holds what ``metrics.json`` gets; ``predictions.csv`` (one row a clip: its caption,
     its value in each metric, its references) and ``submission.csv`` (DCASE's columns) are written.
 
-    Keys of the YAML: ``metrics`` (names among :data:`tinyclap.caption_metrics.METRICS`; null: all that can be had, the
+    Keys of the YAML: ``metrics`` (names among :data:`tinyclap.metrics.captioning.METRICS`; null: all that can be had, the
     others being named), ``bootstrap_seed``, ``output_folder``.
     """
 

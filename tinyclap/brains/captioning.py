@@ -10,7 +10,7 @@ from tinyclap.decoding.beam_search import search
 from tinyclap.ema import WeightAverage
 from tinyclap.errors import ConfigError
 from tinyclap.losses.captioning import caption_cross_entropy, sparse_token_kd
-from tinyclap.ngram_metrics import cider_d
+from tinyclap.metrics.ngrams import cider_d
 
 SELECTIONS = ("cider_d", "loss")
 

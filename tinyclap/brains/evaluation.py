@@ -8,7 +8,7 @@ import speechbrain as sb
 
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.features.windows import as_waveforms
-from tinyclap.profiling import complexity
+from tinyclap.metrics.cost import complexity
 
 
 class EvaluationBrain(sb.Brain):
@@ -59,7 +59,7 @@ class EvaluationBrain(sb.Brain):
             yield members, [wav.to(self.device) for wav in as_waveforms([batch["wav"][i] for i in members])], rate
 
     def complexity(self):
-        """What the model costs, a dict for ``metrics.json``; see :func:`tinyclap.profiling.complexity`."""
+        """What the model costs, a dict for ``metrics.json``; see :func:`tinyclap.metrics.cost.complexity`."""
         return complexity(self.modules.model)
 
     def summary(self):

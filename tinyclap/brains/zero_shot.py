@@ -8,7 +8,7 @@ import torch
 from tinyclap import latent
 from tinyclap.brains.evaluation import EvaluationBrain
 from tinyclap.errors import ConfigError
-from tinyclap.metrics import accuracy, accuracy_by, bootstrap_interval
+from tinyclap.metrics.classification import accuracy, accuracy_by, bootstrap_interval
 from tinyclap.text.prompts import make_prompts
 
 

@@ -4,9 +4,9 @@ import shlex
 import shutil
 import sys
 
-from tinyclap.caption_resources import READY, check_metrics, java_major, java_path
 from tinyclap.doctor.finding import FAULT, OK, WARNING, Finding
 from tinyclap.doctor.requirements import installed_version
+from tinyclap.metrics.caption_resources import READY, check_metrics, java_major, java_path
 
 _PYTHON = shlex.quote(sys.executable)
 # fetches Eclipse Temurin into the home folder; needs no rights and disturbs no other Java

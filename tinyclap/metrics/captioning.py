@@ -19,10 +19,10 @@ import math
 
 import numpy as np
 
-from tinyclap.caption_resources import MADE_OF, METRICS, READY, check_metrics, java_path, meteor_jar
 from tinyclap.errors import ConfigError
-from tinyclap.metrics import bootstrap_interval
-from tinyclap.ngram_metrics import bleu_intervals, cider_d, plain_captions
+from tinyclap.metrics.caption_resources import MADE_OF, METRICS, READY, check_metrics, java_path, meteor_jar
+from tinyclap.metrics.classification import bootstrap_interval
+from tinyclap.metrics.ngrams import bleu_intervals, cider_d, plain_captions
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def available(metrics=METRICS):
     Returns
     -------
     dict of str to str
-        See :func:`tinyclap.caption_resources.check_metrics`.
+        See :func:`tinyclap.metrics.caption_resources.check_metrics`.
 
     Raises
     ------

@@ -7,9 +7,9 @@ equal sounds under different ids are not: the numbers are lower bounds.
 
 import numpy as np
 
-from tinyclap.clip_lists import archive_of
 from tinyclap.errors import ConfigError
-from tinyclap.metrics import accuracy_by, bootstrap_interval
+from tinyclap.metrics.classification import accuracy_by, bootstrap_interval
+from tinyclap.metrics.clip_lists import archive_of
 
 SHARED, UNKNOWN, NONE_FOUND = "shared", "unknown", "none_found"
 JOINT = " + "  # between the names of lists
@@ -21,7 +21,7 @@ def overlap(train, test):
 
     Arguments
     ---------
-    train, test : tinyclap.clip_lists.Clips
+    train, test : tinyclap.metrics.clip_lists.Clips
 
     Returns
     -------
@@ -32,7 +32,7 @@ def overlap(train, test):
 
     Example
     -------
-    >>> from tinyclap.clip_lists import Clips
+    >>> from tinyclap.metrics.clip_lists import Clips
     >>> train = Clips("a", "toy", {"a1": "freesound:1", "a2": "freesound:2", "a3": None}, {})
     >>> test = Clips("b", "toy", {"b1": "freesound:2", "b2": "freesound:2", "b3": "freesound:9", "b4": None}, {})
     >>> found = overlap(train, test)
@@ -68,7 +68,7 @@ def leak_rows(train_lists, test_lists):
 
     Arguments
     ---------
-    train_lists, test_lists : list of tinyclap.clip_lists.Clips
+    train_lists, test_lists : list of tinyclap.metrics.clip_lists.Clips
 
     Returns
     -------
@@ -100,11 +100,11 @@ def union(name, lists):
     Arguments
     ---------
     name : str
-    lists : list of tinyclap.clip_lists.Clips
+    lists : list of tinyclap.metrics.clip_lists.Clips
 
     Returns
     -------
-    tinyclap.clip_lists.Clips
+    tinyclap.metrics.clip_lists.Clips
     """
     merged = {(part.name, clip): recording for part in lists for clip, recording in part.recordings.items()}
     return type(lists[0])(name, "+".join(dict.fromkeys(part.corpus for part in lists)), merged, {})

@@ -130,7 +130,7 @@ def count_macs_of_graph(path, feeds):
     Notes
     -----
     The engine's own record of a pass, with its fusions off, says every node's shapes; a quantised graph's operators
-    count too. One MAC is one multiplication and one addition, as in :mod:`tinyclap.profiling`.
+    count too. One MAC is one multiplication and one addition, as in :mod:`tinyclap.metrics.cost`.
     """
     try:
         import onnxruntime

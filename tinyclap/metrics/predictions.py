@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyclap.clip_lists import recording_of
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ConfigError
+from tinyclap.metrics.clip_lists import recording_of
 
 NEEDED = ("id", "label", "prediction")
 SCORE = "score:"
