@@ -44,7 +44,7 @@ def towers(name):
     """The official path, waveforms (B, T) to embeddings, and the student of ours with the same weights."""
     import torch
 
-    from tinyclap.checkpoints import load_student
+    from tinyclap.checkpoints.state import load_student
     from tinyclap.models.phinet import train_by_layers
 
     if name == "shipped":

@@ -2,7 +2,7 @@
 
 import torch
 
-from tinyclap.checkpoints import save_folder
+from tinyclap.checkpoints.state import save_folder
 from tinyclap.features.log_mel import log_mel
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import LinearHead

@@ -7,7 +7,7 @@ teacher).
 
 from pathlib import Path
 
-from tinyclap.checkpoints import load_student, read_state_dict, strict_load
+from tinyclap.checkpoints.state import load_student, read_state_dict, strict_load
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.published import EfficientAtMn
 from tinyclap.published_wavcaps import WavcapsHtsatBart

@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 
 import tinyclap
+from tinyclap.checkpoints.exported import CONFIG
+from tinyclap.checkpoints.saved_folders import config_of, save_pretrained
 from tinyclap.errors import CheckpointError, ConfigError, DownloadError
-from tinyclap.runtime.folder import CONFIG
-from tinyclap.saved_folders import config_of, save_pretrained
 
 __all__ = ["cached_models", "fetch", "push_to_hub", "save_pretrained"]
 

@@ -6,12 +6,12 @@ Torch is imported only to count a checkpoint's MACs and to read what ``torch.sav
 import json
 from pathlib import Path
 
+from tinyclap.checkpoints.exported import checked_file, file_sha256, read_config
+from tinyclap.checkpoints.weight_files import read_shapes, recognise, summary
 from tinyclap.errors import CheckpointError
 from tinyclap.metrics.graph_cost import count_macs_of_graph, count_numbers, silence
 from tinyclap.model_card import licences_of, read_metrics, result_of
 from tinyclap.pretrained import find_folder
-from tinyclap.runtime.folder import checked_file, file_sha256, read_config
-from tinyclap.weight_files import read_shapes, recognise, summary
 
 CLIP_S = 5.0  # the length that MACs are stated for, as in the tinyCLAP paper
 _WEIGHTS, _BANKS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors"), (".npz", ".json")
@@ -159,7 +159,7 @@ def _saved(folder, count_macs):
         raise CheckpointError(f"{weights}: not the file that its config was written with; copy the folder again")
     found = {"path": str(folder), **_size([weights]), **summary(read_shapes(weights))}
     if count_macs:
-        from tinyclap.checkpoints import load_student
+        from tinyclap.checkpoints.state import load_student
         from tinyclap.metrics.cost import complexity
 
         network, _ = load_student(folder)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tinyclap.checkpoints import read_state_dict, strict_load, unwrapped
+from tinyclap.checkpoints.state import read_state_dict, strict_load, unwrapped
 from tinyclap.errors import ConfigError
 from tinyclap.features.log_mel import log_mel
 from tinyclap.hub_tokenizers import bert_tokenizer

@@ -9,15 +9,15 @@ import torch
 
 from tinyclap.audio.batch import embed_together
 from tinyclap.audio.clips import as_clips, as_sources
-from tinyclap.checkpoints import CONFIG, load_student
+from tinyclap.checkpoints.kept_dims import kept_dims
+from tinyclap.checkpoints.state import CONFIG, load_student
 from tinyclap.errors import ConfigError
-from tinyclap.kept_dims import kept_dims
 from tinyclap.models.student import AudioStudent, Clap
 from tinyclap.teachers import make_teacher
 
 
 def open_checkpoint(folder, dim=None):
-    """Open the folder of a run or of a saved model; `dim` as in :func:`tinyclap.checkpoints.load_student`.
+    """Open the folder of a run or of a saved model; `dim` as in :func:`tinyclap.checkpoints.state.load_student`.
 
     Arguments
     ---------

@@ -1,6 +1,6 @@
 """Students that start from a tagger's own trunk, made narrower, shorter and coarser in time."""
 
-from tinyclap.checkpoints import sha256_of
+from tinyclap.checkpoints.state import sha256_of
 from tinyclap.errors import CheckpointError
 from tinyclap.features.log_mel import log_mel
 from tinyclap.models.mobilenet import MobileNet

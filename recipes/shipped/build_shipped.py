@@ -20,8 +20,8 @@ from shipped_banks import build_banks
 from shipped_figures import measure, table
 
 from data_prep import esc50_prepare, tut17_prepare, urbansound8k_prepare
+from tinyclap.checkpoints.folder import amend
 from tinyclap.export.captioner import export_captioner
-from tinyclap.export.folder import amend
 from tinyclap.export.sources import open_source
 from tinyclap.export.write import ExportOptions, export_audio_model, summary
 from tinyclap.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from tinyclap.checkpoints.exported import read_config
 from tinyclap.errors import ConfigError
-from tinyclap.runtime.folder import read_config
 from tinyclap.teachers import make_teacher
 from tinyclap.text.bank import BANKS, OWN_TAGS, LabelBank
 from tinyclap.text.prompts import make_prompts, readable

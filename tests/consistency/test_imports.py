@@ -24,7 +24,7 @@ def test_only_checkpoints_calls_torch_load_and_nothing_unpickles():
             called = ast.unparse(node.func)
             keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
             if called == "torch.load":
-                if module_name(path) != "tinyclap.checkpoints":
+                if module_name(path) != "tinyclap.checkpoints.state":
                     wrong.append(f"{where(path, node)} calls torch.load")
                 elif keywords.get("weights_only") != "True":
                     wrong.append(f"{where(path, node)} calls torch.load without weights_only=True")
@@ -49,7 +49,7 @@ def test_importing_tinyclap_loads_nothing_heavy():
     assert not loaded & heavy
 
 
-@pytest.mark.parametrize("module", ["tinyclap.published", "tinyclap.checkpoints", "tinyclap.models.student"])
+@pytest.mark.parametrize("module", ["tinyclap.published", "tinyclap.checkpoints.state", "tinyclap.models.student"])
 def test_inference_needs_neither_speechbrain_nor_torchaudio(module):
     loaded = loaded_after(f"import {module}")
     assert module in loaded and "torch" in loaded

@@ -17,7 +17,7 @@ import torchaudio
 import evaluate
 from tests import fakes, tiny
 from tinyclap.audio.io import read_audio
-from tinyclap.checkpoints import CONFIG
+from tinyclap.checkpoints.state import CONFIG
 from tinyclap.errors import AudioError, CheckpointError, ConfigError, DataLayoutError
 
 RECIPE = str(Path(__file__).resolve().parents[2] / "hparams/esc50.yaml")

@@ -11,7 +11,7 @@ import torch
 import evaluate
 import prune
 from tests import fakes, tiny
-from tinyclap.checkpoints import load_student, save_folder
+from tinyclap.checkpoints.state import load_student, save_folder
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.latent import MOMENTS
 from tinyclap.metrics.cost import complexity

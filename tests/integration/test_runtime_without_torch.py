@@ -87,5 +87,5 @@ def test_loading_imports_neither_torch_nor_what_torch_would_bring():
         "tinyclap.features.log_mel",
         "tinyclap.features.windows",
         "tinyclap.features.resample",
-        "tinyclap.checkpoints",
+        "tinyclap.checkpoints.state",
     }

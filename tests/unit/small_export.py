@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from tests import tiny
-from tinyclap.checkpoints import save_folder
+from tinyclap.checkpoints.state import save_folder
 from tinyclap.export.sources import Source, open_source
 from tinyclap.export.write import ExportOptions, export_audio_model
 from tinyclap.features.log_mel import log_mel

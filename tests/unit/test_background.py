@@ -11,11 +11,11 @@ pytest.importorskip("onnxscript", reason="writes them")
 
 from tests.unit.small_export import LABELS, exported, recordings  # noqa: E402
 from tinyclap import from_pretrained  # noqa: E402
+from tinyclap.checkpoints.exported import checked_file, read_config  # noqa: E402
+from tinyclap.checkpoints.folder import amend  # noqa: E402
 from tinyclap.data.manifest import write_manifest  # noqa: E402
 from tinyclap.errors import ConfigError  # noqa: E402
 from tinyclap.export.background import add_background, add_temperature, best_temperature  # noqa: E402
-from tinyclap.export.folder import amend  # noqa: E402
-from tinyclap.runtime.folder import checked_file, read_config  # noqa: E402
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from caption_run import RATE, LoudnessTeacher, WordyTeacher, captioned, make_cor
 from small_run import Killed, make_brain
 
 from tinyclap.brains import CaptionDistillBrain
-from tinyclap.checkpoints import load_student
+from tinyclap.checkpoints.state import load_student
 from tinyclap.data.caption_store import CaptionStore
 from tinyclap.data.captions import collate_captions, make_caption_sets
 from tinyclap.data.spec_augment import SpecAugment

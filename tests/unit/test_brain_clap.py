@@ -5,7 +5,7 @@ from small_run import RATE, make_brain, make_student
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from tinyclap.brains import ClapBrain
-from tinyclap.checkpoints import load_folder
+from tinyclap.checkpoints.state import load_folder
 from tinyclap.losses.contrastive import ClapContrastiveLoss
 from tinyclap.models.student import Clap
 from tinyclap.models.text import WordTextTower

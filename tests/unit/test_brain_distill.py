@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_run import RATE, Distillation, ToneTeacher, make_corpora, make_student, moved, snapshot
 
-from tinyclap.checkpoints import load_folder
+from tinyclap.checkpoints.state import load_folder
 from tinyclap.errors import ConfigError
 from tinyclap.losses.contrastive import CosineDistillLoss
 

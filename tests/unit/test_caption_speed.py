@@ -8,7 +8,7 @@ from test_captioner import captioner
 
 from tests import fakes
 from tests.conftest import ROOT
-from tinyclap.checkpoints import save_folder
+from tinyclap.checkpoints.state import save_folder
 from tinyclap.errors import ConfigError
 
 sys.path.insert(0, str(ROOT / "recipes"))

@@ -9,7 +9,7 @@ from published_reference import rule
 from test_captioner import captioner, clip
 from transformers import BartTokenizer
 
-from tinyclap.checkpoints import save_folder
+from tinyclap.checkpoints.state import save_folder
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.published_wavcaps import WavcapsHtsatBart
 from tinyclap.teachers.captioning import make_captioning_teacher

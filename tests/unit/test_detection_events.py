@@ -9,6 +9,7 @@ import soundfile
 
 pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tinyclap[runtime]'")
 
+from tinyclap.checkpoints.exported import file_sha256  # noqa: E402
 from tinyclap.detection import Detector, Event, Listening, detect  # noqa: E402
 from tinyclap.detection.curves import Curves, check_names  # noqa: E402
 from tinyclap.detection.events import EventFinder, EventRule  # noqa: E402
@@ -21,7 +22,6 @@ from tinyclap.detection.thresholds import (  # noqa: E402
 )
 from tinyclap.errors import ConfigError  # noqa: E402
 from tinyclap.pretrained import from_pretrained  # noqa: E402
-from tinyclap.runtime.folder import file_sha256  # noqa: E402
 
 LABELS = ["dog", "rain", "siren"]
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tinyclap.checkpoints import save_folder
+from tinyclap.checkpoints.state import save_folder
 from tinyclap.encoder_weights import EncoderWeights
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.features.log_mel import log_mel

@@ -9,7 +9,7 @@ from small_run import Distillation, make_corpora, make_features
 from torch import nn
 
 from tinyclap import load_published
-from tinyclap.checkpoints import fold_folder, load_folder, save_folder
+from tinyclap.checkpoints.state import fold_folder, load_folder, save_folder
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.metrics.cost import count_parameters
 from tinyclap.models.cnn14 import Cnn14

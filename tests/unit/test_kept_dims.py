@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from tests import tiny
-from tinyclap.checkpoints import CONFIG, load_student, save_folder
+from tinyclap.checkpoints.state import CONFIG, load_student, save_folder
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.models.student import AudioStudent
 from tinyclap.models.tag_head import TagHead

@@ -8,7 +8,7 @@ from published_reference import STUDENTS, student_state_dict
 from test_pruned_head import small_student
 
 from tests import tiny
-from tinyclap.checkpoints import load_student, save_folder
+from tinyclap.checkpoints.state import load_student, save_folder
 from tinyclap.errors import ConfigError
 from tinyclap.latent_pruning import PruneOptions, open_model, prune, summary
 from tinyclap.masking import difference

@@ -12,7 +12,7 @@ from data_prep.esc50_prepare import prepare_esc50
 from tests import fakes, tiny
 from tinyclap.audio.io import read_audio
 from tinyclap.brains import LatentRankingBrain
-from tinyclap.checkpoints import save_folder
+from tinyclap.checkpoints.state import save_folder
 from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.data.pipeline import collate_clips
 from tinyclap.data.whole_clips import make_training_clips

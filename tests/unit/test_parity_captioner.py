@@ -12,7 +12,7 @@ import pytest
 import torch
 from published_reference import FOLDER, arrays, relative_error, rule, waveform
 
-from tinyclap.checkpoints import strict_load
+from tinyclap.checkpoints.state import strict_load
 from tinyclap.decoding.beam_search import search
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.metrics.cost import count_parameters

@@ -7,7 +7,7 @@ from published_reference import STUDENTS, student_state_dict
 
 from tests import tiny
 from tinyclap import load_published
-from tinyclap.checkpoints import load_folder, save_folder
+from tinyclap.checkpoints.state import load_folder, save_folder
 from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
 from tinyclap.features.log_mel import log_mel

@@ -9,7 +9,7 @@ import torch
 
 from tests import tiny
 from tests.conftest import ROOT
-from tinyclap.checkpoints import save_folder, sha256_of
+from tinyclap.checkpoints.state import save_folder, sha256_of
 from tinyclap.models.projection import ClapProjection
 from tinyclap.models.student import AudioStudent
 

@@ -7,7 +7,7 @@ import torch
 from published_reference import STUDENTS, msclap_shapes, student_state_dict
 
 from tinyclap import load_published
-from tinyclap.checkpoints import strict_load
+from tinyclap.checkpoints.state import strict_load
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.hub_tokenizers import bert_tokenizer
 from tinyclap.published import MsClap2022

@@ -5,7 +5,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tinyclap.audio.io import read_audio
-from tinyclap.checkpoints import load_student
+from tinyclap.checkpoints.state import load_student
 from tinyclap.teachers import make_teacher
 from tinyclap.teachers.sentences import DEFAULT_ENCODER, find_encoder
 from tinyclap.text.prompts import make_prompts

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_run import ToneTeacher, make_student
 
-from tinyclap.checkpoints import save_folder
+from tinyclap.checkpoints.state import save_folder
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.features.log_mel import log_mel
 from tinyclap.models.cnn14 import Cnn14

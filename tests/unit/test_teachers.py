@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests import tiny
-from tinyclap.checkpoints import save_folder
+from tinyclap.checkpoints.state import save_folder
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.teachers import TEACHERS, CheckpointTeacher, FrozenTeacher, class_embeddings, make_teacher, score
 from tinyclap.text.prompts import make_prompts

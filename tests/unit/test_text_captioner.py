@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tinyclap.checkpoints import load_folder, save_folder
+from tinyclap.checkpoints.state import load_folder, save_folder
 from tinyclap.decoding.beam_search import beam_search
 from tinyclap.errors import ConfigError
 from tinyclap.models.caption_decoder import CaptionDecoder

@@ -10,7 +10,7 @@ from small_run import Killed, ToneTeacher, make_brain
 
 from tests import fakes
 from tinyclap.brains import TextCaptioningBrain
-from tinyclap.checkpoints import load_folder
+from tinyclap.checkpoints.state import load_folder
 from tinyclap.data.caption_texts import CaptionTexts, make_text_sets, only_batch, text_vocabulary
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.models.caption_decoder import CaptionDecoder

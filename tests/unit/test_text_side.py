@@ -11,10 +11,10 @@ pytest.importorskip("onnxscript", reason="exporting is an extra: pip install 'ti
 
 from tests import tiny  # noqa: E402
 from tests.unit.small_sentences import small_sentence_encoder  # noqa: E402
+from tinyclap.checkpoints.exported import file_sha256  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
 from tinyclap.export.text_side import _parity, _tower, text_identity, write_text_side  # noqa: E402
 from tinyclap.models.text import WordTextTower  # noqa: E402
-from tinyclap.runtime.folder import file_sha256  # noqa: E402
 from tinyclap.runtime.session import OnnxRuntimeSession  # noqa: E402
 from tinyclap.runtime.text_side import TagSpace, TextTower, open_text_side  # noqa: E402
 from tinyclap.teachers import make_teacher  # noqa: E402

@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tinyclap.brains.step_log import StepLog
 from tinyclap.brains.whole_checkpoints import drop_half_saved, save_whole
-from tinyclap.checkpoints import save_folder
+from tinyclap.checkpoints.state import save_folder
 from tinyclap.ema import WeightAverage
 from tinyclap.errors import CheckpointError, ConfigError
 

@@ -81,7 +81,7 @@ def model_identity(model, options):
     dict
         SHA-256 of what it computes with, and the options that change its numbers.
     """
-    from tinyclap.runtime.folder import file_sha256
+    from tinyclap.checkpoints.exported import file_sha256
 
     files = dict(model.config.get("files", {}))
     if not files:

@@ -83,7 +83,7 @@ def _whole(name, folder, broken, remedy):
 
 
 def _broken(name, folder):
-    from tinyclap.saved_folders import CONFIG, broken_files, config_of, sums_of
+    from tinyclap.checkpoints.saved_folders import CONFIG, broken_files, config_of, sums_of
 
     broken = broken_files(folder)
     n_files = len(sums_of(config_of(Path(folder) / CONFIG, name)))

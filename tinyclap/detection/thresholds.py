@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinyclap.checkpoints.exported import checked_file
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.runtime.folder import checked_file
 
 DEFAULT_FALSE_ALARMS = 0.005
 DEFAULT_SHARE = 0.5

@@ -10,9 +10,9 @@ import numpy as np
 from tinyclap.audio.io import read_audio
 from tinyclap.audio.recordings import find_recordings
 from tinyclap.audio.sinc import resample_array
+from tinyclap.checkpoints.folder import amend
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ConfigError
-from tinyclap.export.folder import amend
 from tinyclap.runtime import load
 from tinyclap.runtime.scores import score
 

@@ -6,10 +6,11 @@ import torch
 from tinyclap import __version__
 from tinyclap.audio.io import read_audio
 from tinyclap.audio.recordings import chosen_recordings, first_window
+from tinyclap.checkpoints.exported import read_config
+from tinyclap.checkpoints.folder import amend, new_folder, write_config, write_json
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.export.caption_graphs import FramesGraph, MemoryGraph, StepGraph
 from tinyclap.export.compact import compact_graph
-from tinyclap.export.folder import amend, new_folder, write_config, write_json
 from tinyclap.export.front_end import front_end_weights
 from tinyclap.export.golden import golden_clips
 from tinyclap.export.latency import best_precisions, measure_latencies, table
@@ -20,7 +21,6 @@ from tinyclap.models.captioner import Captioner
 from tinyclap.models.folding import folded
 from tinyclap.runtime.audio_model import GOLDEN
 from tinyclap.runtime.captioner import VOCABULARY, CaptionModel
-from tinyclap.runtime.folder import read_config
 
 GRAPHS = {"fp32": "frames.onnx", "int8": "frames.int8.onnx", "memory": "memory.onnx", "step": "step.onnx"}
 DECODING = {"beam": 3, "max_words": 20}  # what a caption is searched with unless the caller says otherwise

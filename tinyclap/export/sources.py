@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tinyclap.checkpoints import load_student, sha256_of
+from tinyclap.checkpoints.kept_dims import kept_dims
+from tinyclap.checkpoints.state import load_student, sha256_of
 from tinyclap.errors import ConfigError
-from tinyclap.kept_dims import kept_dims
 from tinyclap.models.student import AudioStudent, Clap
 from tinyclap.published import EfficientAtMn, load_published
 from tinyclap.teachers import make_teacher
@@ -94,7 +94,7 @@ def open_source(model, path=None, text_weights=None, options=None, dim=None):
     options : dict, optional
         Keywords of the published network (``alpha``, ``width``, ``tokenizer``, …).
     dim : int, optional
-        See :func:`tinyclap.checkpoints.load_student`.
+        See :func:`tinyclap.checkpoints.state.load_student`.
 
     Returns
     -------

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tinyclap.checkpoints import sha256_of
+from tinyclap.checkpoints.state import sha256_of
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.export.compact import compact_graph
 from tinyclap.export.onnx_graphs import export_graph

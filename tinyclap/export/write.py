@@ -8,10 +8,11 @@ import numpy as np
 
 from tinyclap import __version__
 from tinyclap.audio.recordings import chosen_recordings, first_window
+from tinyclap.checkpoints.exported import read_config
+from tinyclap.checkpoints.folder import new_folder, write_config, write_json
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.export.audio_model import export_audio_graph
 from tinyclap.export.background import add_background, add_temperature
-from tinyclap.export.folder import new_folder, write_config, write_json
 from tinyclap.export.front_end import write_front_end
 from tinyclap.export.golden import write_golden
 from tinyclap.export.latency import best_precisions, measure_latencies, table
@@ -20,7 +21,6 @@ from tinyclap.export.quantise import quantise
 from tinyclap.export.sources import class_vectors
 from tinyclap.export.text_side import write_text_side
 from tinyclap.runtime.audio_model import GOLDEN, LABELS, VECTORS, AudioModel
-from tinyclap.runtime.folder import read_config
 from tinyclap.runtime.session import has_bf16
 
 _logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@
 ``python -m tinyclap.runtime FOLDER AUDIO …`` prints the same as a table. `export.py` writes the folders.
 """
 
+from tinyclap.checkpoints.exported import read_config
 from tinyclap.errors import CheckpointError
-from tinyclap.runtime.folder import read_config
 
 __all__ = ["load"]
 

@@ -14,8 +14,8 @@ from tinyclap.audio.batch import embed_together
 from tinyclap.audio.clips import as_clips, as_sources
 from tinyclap.audio.processor import n_cores
 from tinyclap.audio.windows import WindowPolicy, window_batches
+from tinyclap.checkpoints.exported import checked_file
 from tinyclap.errors import ConfigError
-from tinyclap.runtime.folder import checked_file
 from tinyclap.runtime.scores import ranked, score, unit_rows
 from tinyclap.runtime.session import open_session
 

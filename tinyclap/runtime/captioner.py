@@ -12,11 +12,11 @@ import numpy as np
 from tinyclap.audio.clips import as_clips
 from tinyclap.audio.groups import clip_groups
 from tinyclap.audio.windows import WindowPolicy
+from tinyclap.checkpoints.exported import checked_file
 from tinyclap.decoding.rule import Hypotheses
 from tinyclap.errors import ConfigError
 from tinyclap.runtime.audio_model import GOLDEN, resolved_precision
 from tinyclap.runtime.caption_search import GraphDecoder
-from tinyclap.runtime.folder import checked_file
 from tinyclap.runtime.session import open_session
 from tinyclap.text.tokenizer import WordTokenizer
 

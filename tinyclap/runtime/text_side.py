@@ -6,8 +6,8 @@ whose sentences are soft choices among a tagger's labels, as :mod:`tinyclap.teac
 
 import numpy as np
 
+from tinyclap.checkpoints.exported import checked_file
 from tinyclap.errors import CheckpointError
-from tinyclap.runtime.folder import checked_file
 from tinyclap.runtime.scores import unit_rows
 from tinyclap.runtime.session import OnnxRuntimeSession
 from tinyclap.text.word_ids import WordIds

@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from tinyclap.audio.io import read_audio
-from tinyclap.checkpoints import sha256_of
+from tinyclap.checkpoints.state import sha256_of
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import CheckpointError, ConfigError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from tinyclap.checkpoints import load_student, sha256_of
+from tinyclap.checkpoints.state import load_student, sha256_of
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.features.windows import as_waveforms
 from tinyclap.hub_tokenizers import bart_tokenizer

@@ -5,9 +5,9 @@ import functools
 import torch
 import torch.nn.functional as F
 
-from tinyclap.checkpoints import load_student
+from tinyclap.checkpoints.kept_dims import kept_dims
+from tinyclap.checkpoints.state import load_student
 from tinyclap.errors import CheckpointError
-from tinyclap.kept_dims import kept_dims
 from tinyclap.teachers.base import FrozenTeacher, class_embeddings
 from tinyclap.teachers.precision import in_bf16
 

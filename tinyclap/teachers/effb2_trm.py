@@ -5,7 +5,7 @@ Source: huggingface.co/wsntxxn/effb2-trm-audiocaps-captioning and -clotho-captio
 
 from pathlib import Path
 
-from tinyclap.checkpoints import sha256_of
+from tinyclap.checkpoints.state import sha256_of
 from tinyclap.errors import CheckpointError
 from tinyclap.published import load_published
 from tinyclap.teachers.captioning import CaptioningTeacher

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from tinyclap.checkpoints import sha256_of
+from tinyclap.checkpoints.state import sha256_of
 from tinyclap.download import download, zenodo_file
 from tinyclap.errors import CheckpointError
 from tinyclap.published import load_published

@@ -5,7 +5,7 @@ Weights: ``student_model.ckpt`` of huggingface.co/fpaissan/tinyCLAP.
 
 import torch
 
-from tinyclap.checkpoints import sha256_of
+from tinyclap.checkpoints.state import sha256_of
 from tinyclap.published import load_published
 from tinyclap.teachers.base import FrozenTeacher
 from tinyclap.teachers.msclap import MsClapTeacher

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tinyclap.checkpoints import load_student, sha256_of
+from tinyclap.checkpoints.state import load_student, sha256_of
 from tinyclap.errors import CheckpointError
 from tinyclap.features.windows import as_waveforms
 from tinyclap.models.conditioners import TagConditioner

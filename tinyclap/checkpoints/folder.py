@@ -7,8 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from tinyclap.checkpoints.exported import CONFIG, FORMAT, file_sha256, read_config
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.runtime.folder import CONFIG, FORMAT, file_sha256, read_config
 
 
 @contextlib.contextmanager

@@ -10,10 +10,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from tinyclap.checkpoints.exported import CONFIG, checked_file, file_sha256
+from tinyclap.checkpoints.folder import new_folder, write_json
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.export.folder import new_folder, write_json
 from tinyclap.model_card import model_card, read_metrics, result_of
-from tinyclap.runtime.folder import CONFIG, checked_file, file_sha256
 
 WEIGHTS, CARD, SCORES, PROBE = "model.safetensors", "README.md", "scores.json", "probe.npz"
 # What a saved folder has beside the files that its config lists.
@@ -149,7 +149,7 @@ def _copy(model, staging):
             "export the model again at that size, or open it without dim"
         )
     if "graphs" not in config and model.config["saved"] != config:
-        from tinyclap.checkpoints import extra_of, save_folder
+        from tinyclap.checkpoints.state import extra_of, save_folder
 
         extra = {key: value for key, value in extra_of(model.config["saved"]).items() if key != "probe"}
         save_folder(model.backend.network, staging, extra)

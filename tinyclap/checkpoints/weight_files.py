@@ -1,6 +1,6 @@
 """What a file of weights holds, by the names and shapes of its tensors: whose it is, how many numbers, what it weighs.
 
-A safetensors file is known by its header, without torch; other files are read by :mod:`tinyclap.checkpoints`, which
+A safetensors file is known by its header, without torch; other files are read by :mod:`tinyclap.checkpoints.state`, which
 executes nothing in them.
 """
 
@@ -48,7 +48,7 @@ def read_shapes(path):
     path = Path(path)
     if path.suffix == ".safetensors":
         return _read_header(path)
-    from tinyclap.checkpoints import read_state_dict
+    from tinyclap.checkpoints.state import read_state_dict
 
     state = read_state_dict(path)
     return {name: (list(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for name, tensor in state.items()}

@@ -1,0 +1,1 @@
+"""Saved models: strict loading of weights, and folders that rebuild their own model."""
