@@ -26,8 +26,8 @@ from tinyclap.export.captioner import export_captioner
 from tinyclap.export.sources import Source
 from tinyclap.export.write import ExportOptions
 from tinyclap.metrics.cost import count_macs
-from tinyclap.published_captioners import Effb2Trm
-from tinyclap.published_wavcaps import WavcapsHtsatBart
+from tinyclap.published.captioners import Effb2Trm
+from tinyclap.published.wavcaps import WavcapsHtsatBart
 from tinyclap.runtime import load
 
 CLIP_S, N_WORDS, BEAM = 10, 20, 3

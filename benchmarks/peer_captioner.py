@@ -113,7 +113,7 @@ class Teacher:
 
     Arguments
     ---------
-    network : tinyclap.published_wavcaps.WavcapsHtsatBart
+    network : tinyclap.published.wavcaps.WavcapsHtsatBart
         Gives the modules; it is changed to `dtype`.
     dtype : torch.dtype
     """

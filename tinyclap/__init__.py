@@ -21,7 +21,7 @@ def __getattr__(name):
 
         return from_pretrained
     if name == "load_published":
-        from tinyclap.published import load_published
+        from tinyclap.published.networks import load_published
 
         return load_published
     raise AttributeError(f"module 'tinyclap' has no attribute {name!r}")

@@ -16,7 +16,7 @@ from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.latent import MOMENTS, RANKING, check_kept, read_arrays, read_order
 from tinyclap.masking import clips_to_compare_on, difference, how_exact
 from tinyclap.metrics.cost import complexity
-from tinyclap.published import load_published
+from tinyclap.published.networks import load_published
 from tinyclap.teachers import make_teacher
 
 REPORT = "pruning.json"

@@ -13,7 +13,7 @@ import torch
 from tests import fakes
 from tests.conftest import ROOT
 from tinyclap.models.mobilenet import MobileNet
-from tinyclap.published import EfficientAtMn
+from tinyclap.published.networks import EfficientAtMn
 from tinyclap.teachers.sentences import DEFAULT_ENCODER, find_encoder
 
 COMPARISONS = {"<": operator.lt, ">": operator.gt, ">=": operator.ge, "==": operator.eq}

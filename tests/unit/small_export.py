@@ -68,7 +68,7 @@ def exported():
 
 
 class _Tagger(torch.nn.Module):
-    """A small network of the form of :class:`tinyclap.published.EfficientAtMn`."""
+    """A small network of the form of :class:`tinyclap.published.networks.EfficientAtMn`."""
 
     def __init__(self):
         super().__init__()

@@ -11,7 +11,7 @@ from transformers import BartTokenizer
 
 from tinyclap.checkpoints.state import save_folder
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.published_wavcaps import WavcapsHtsatBart
+from tinyclap.published.wavcaps import WavcapsHtsatBart
 from tinyclap.teachers.captioning import make_captioning_teacher
 
 WORDS = "a dog barks rain falls on the roof an engine runs while man speaks".split()

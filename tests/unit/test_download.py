@@ -8,8 +8,8 @@ import threading
 import numpy as np
 import pytest
 
-from tinyclap.download import download, md5_of, zenodo_file
 from tinyclap.errors import DownloadError
+from tinyclap.published.download import download, md5_of, zenodo_file
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()

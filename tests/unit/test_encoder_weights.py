@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from tinyclap.checkpoints.state import save_folder
-from tinyclap.encoder_weights import EncoderWeights
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.features.log_mel import log_mel
 from tinyclap.models.encoders import make_encoder
 from tinyclap.models.student import AudioStudent
-from tinyclap.published import EfficientAtMn
+from tinyclap.published.encoder_weights import EncoderWeights
+from tinyclap.published.networks import EfficientAtMn
 
 
 def test_no_weights_leave_the_encoder_alone():

@@ -13,7 +13,7 @@ from tinyclap.export.front_end import write_front_end  # noqa: E402
 from tinyclap.features.log_mel import log_mel  # noqa: E402
 from tinyclap.models.phinet import PhiNet  # noqa: E402
 from tinyclap.models.student import AudioStudent  # noqa: E402
-from tinyclap.published import load_published  # noqa: E402
+from tinyclap.published.networks import load_published  # noqa: E402
 from tinyclap.runtime.session import has_bf16, open_session  # noqa: E402
 
 NAME = "phinet_alpha_0.75_beta_0.75_t0_4_N_5"

@@ -8,12 +8,12 @@ from test_captioner import RATE, WORDS, captioner, clip
 from test_captioning_teachers import SIZES, small_state_dict
 
 from tinyclap.config.registry import build
-from tinyclap.encoder_weights import EncoderWeights
 from tinyclap.errors import CheckpointError
 from tinyclap.features.log_mel import PRESETS
 from tinyclap.models.encoders import ENCODERS, front_end_of, make_encoder
-from tinyclap.published_captioners import Effb2Trm
-from tinyclap.published_wavcaps import WavcapsHtsatBart
+from tinyclap.published.captioners import Effb2Trm
+from tinyclap.published.encoder_weights import EncoderWeights
+from tinyclap.published.wavcaps import WavcapsHtsatBart
 from tinyclap.teachers.captioning import make_captioning_teacher
 
 

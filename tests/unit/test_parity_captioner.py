@@ -16,7 +16,7 @@ from tinyclap.checkpoints.state import strict_load
 from tinyclap.decoding.beam_search import search
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.metrics.cost import count_parameters
-from tinyclap.published_captioners import Effb2Trm
+from tinyclap.published.captioners import Effb2Trm
 from tinyclap.text.tokenizer import WordTokenizer
 
 STORED, FROM_WAVEFORM, FLOAT16 = 1e-4, 1e-3, 1e-3

@@ -9,8 +9,8 @@ from published_reference import STUDENTS, msclap_shapes, student_state_dict
 from tinyclap import load_published
 from tinyclap.checkpoints.state import strict_load
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.hub_tokenizers import bert_tokenizer
-from tinyclap.published import MsClap2022
+from tinyclap.published.hub_tokenizers import bert_tokenizer
+from tinyclap.published.networks import MsClap2022
 
 SMALL = "phinet_alpha_0.75_beta_0.75_t0_4_N_5"
 

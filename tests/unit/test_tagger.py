@@ -14,7 +14,7 @@ from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.losses.contrastive import TagProfileLoss
 from tinyclap.models.tag_head import TagHead
-from tinyclap.published import EfficientAtMn
+from tinyclap.published.networks import EfficientAtMn
 from tinyclap.teachers import TaggerTeacher, make_text_side
 from tinyclap.teachers.calibration import TagCalibration, read_calibration
 from tinyclap.teachers.tagger import LABELS_FILE, read_labels

@@ -16,7 +16,7 @@ from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.conditioners import EmbeddingConditioner, TagConditioner
 from tinyclap.models.text_captioner import TextCaptioner
-from tinyclap.published import EfficientAtMn
+from tinyclap.published.networks import EfficientAtMn
 from tinyclap.teachers import TaggerTeacher, tag_text, tagger
 from tinyclap.teachers.captioning import make_captioning_teacher
 from tinyclap.teachers.tag_simulation import TagSimulator

@@ -6,8 +6,8 @@ import torch
 from tinyclap import load_published
 from tinyclap.config.registry import build
 from tinyclap.errors import CheckpointError
-from tinyclap.published import EfficientAtMn
-from tinyclap.trunks import trunk_student
+from tinyclap.published.backbone import trunk_student
+from tinyclap.published.networks import EfficientAtMn
 
 N_TAGS = 527
 

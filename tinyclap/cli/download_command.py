@@ -99,7 +99,7 @@ def _msclap(options):
     folder = options.cache_dir or os.environ.get("TINYCLAP_CACHE") or Path.home() / ".cache" / "tinyclap"
     if not options.verify:
         return fetch_weights(folder)
-    from tinyclap.download import md5_of
+    from tinyclap.published.download import md5_of
 
     path = Path(folder) / FILE_NAME
     sums = Path(f"{path}.md5")

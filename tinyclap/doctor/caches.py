@@ -151,7 +151,7 @@ def _said(folder, n_files, n_unread):
 
 
 def _md5(path):
-    # not by tinyclap.download, which imports tqdm: that may be what is missing
+    # not by tinyclap.published.download, which imports tqdm: that may be what is missing
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "md5").hexdigest()
 

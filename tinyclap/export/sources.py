@@ -10,7 +10,7 @@ from tinyclap.checkpoints.kept_dims import kept_dims
 from tinyclap.checkpoints.state import load_student, sha256_of
 from tinyclap.errors import ConfigError
 from tinyclap.models.student import AudioStudent, Clap
-from tinyclap.published import EfficientAtMn, load_published
+from tinyclap.published.networks import EfficientAtMn, load_published
 from tinyclap.teachers import make_teacher
 from tinyclap.teachers.tagger import LABELS_FILE, read_labels
 from tinyclap.text.prompts import make_prompts

@@ -15,9 +15,9 @@ import torch
 from tinyclap.checkpoints.state import load_student, sha256_of
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.features.windows import as_waveforms
-from tinyclap.hub_tokenizers import bart_tokenizer
 from tinyclap.models.captioner import Captioner
-from tinyclap.published import load_published
+from tinyclap.published.hub_tokenizers import bart_tokenizer
+from tinyclap.published.networks import load_published
 from tinyclap.teachers.base import FrozenTeacher, fitting_options
 
 
@@ -137,7 +137,7 @@ class WavcapsTeacher(CaptioningTeacher):
     batch_size : int
         Clips in one pass.
     htsat, bart : dict, optional
-        Sizes that differ from the published ones; see :class:`tinyclap.published_wavcaps.WavcapsHtsatBart`.
+        Sizes that differ from the published ones; see :class:`tinyclap.published.wavcaps.WavcapsHtsatBart`.
 
     Notes
     -----

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinyclap.checkpoints.state import sha256_of
 from tinyclap.errors import CheckpointError
-from tinyclap.published import load_published
+from tinyclap.published.networks import load_published
 from tinyclap.teachers.captioning import CaptioningTeacher
 
 VOCABULARY_FILE = "vocabulary.json"

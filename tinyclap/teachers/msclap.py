@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from tinyclap.checkpoints.state import sha256_of
-from tinyclap.download import download, zenodo_file
 from tinyclap.errors import CheckpointError
-from tinyclap.published import load_published
+from tinyclap.published.download import download, zenodo_file
+from tinyclap.published.networks import load_published
 from tinyclap.teachers.base import FrozenTeacher
 from tinyclap.teachers.precision import in_bf16
 

@@ -6,7 +6,7 @@ Weights: ``student_model.ckpt`` of huggingface.co/fpaissan/tinyCLAP.
 import torch
 
 from tinyclap.checkpoints.state import sha256_of
-from tinyclap.published import load_published
+from tinyclap.published.networks import load_published
 from tinyclap.teachers.base import FrozenTeacher
 from tinyclap.teachers.msclap import MsClapTeacher
 from tinyclap.teachers.precision import in_bf16

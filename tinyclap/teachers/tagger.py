@@ -19,7 +19,7 @@ from tinyclap.checkpoints.state import sha256_of
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.features.resample import resample
 from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
-from tinyclap.published import load_published
+from tinyclap.published.networks import load_published
 from tinyclap.teachers.base import FrozenTeacher
 from tinyclap.teachers.calibration import read_calibration
 from tinyclap.teachers.precision import in_bf16

@@ -12,15 +12,15 @@ from torch import nn
 from tinyclap.checkpoints.state import read_state_dict, strict_load, unwrapped
 from tinyclap.errors import ConfigError
 from tinyclap.features.log_mel import log_mel
-from tinyclap.hub_tokenizers import bert_tokenizer
 from tinyclap.models.cnn14 import Cnn14
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import ClapProjection
 from tinyclap.models.student import AudioStudent
 from tinyclap.models.text import BertTextTower
-from tinyclap.published_captioners import Effb2Trm
-from tinyclap.published_wavcaps import WavcapsHtsatBart
+from tinyclap.published.captioners import Effb2Trm
+from tinyclap.published.hub_tokenizers import bert_tokenizer
+from tinyclap.published.wavcaps import WavcapsHtsatBart
 
 
 def load_published(name, state_dict=None, path=None, **config):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tinyclap.checkpoints.state import load_student, read_state_dict, strict_load
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.published import EfficientAtMn
-from tinyclap.published_wavcaps import WavcapsHtsatBart
+from tinyclap.published.networks import EfficientAtMn
+from tinyclap.published.wavcaps import WavcapsHtsatBart
 
 _PREFIX = "audio.encoder."
 

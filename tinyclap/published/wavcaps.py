@@ -13,8 +13,8 @@ from torch import nn
 from tinyclap.features.log_mel import log_mel
 from tinyclap.features.resample import resample
 from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
-from tinyclap.hub_tokenizers import bart_tokenizer
 from tinyclap.models.htsat import Htsat
+from tinyclap.published.hub_tokenizers import bart_tokenizer
 
 # facebook/bart-base
 BART_BASE = {
@@ -195,7 +195,7 @@ class WavcapsHtsatBart(nn.Module):
         return [text.strip() for text in self.load_tokenizer().batch_decode(ids, skip_special_tokens=True)]
 
     def load_tokenizer(self):
-        """Find BART's tokenizer, if that has not been done; returns it. See :mod:`tinyclap.hub_tokenizers`."""
+        """Find BART's tokenizer, if that has not been done; returns it. See :mod:`tinyclap.published.hub_tokenizers`."""
         if self._tokenizer is None:
             self._tokenizer = bart_tokenizer(self._tokenizer_source)
         return self._tokenizer

@@ -7,7 +7,7 @@ from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.projection import MlpHead
 from tinyclap.models.pruning import narrowed, shortened
 from tinyclap.models.student import AudioStudent
-from tinyclap.published import load_published
+from tinyclap.published.networks import load_published
 
 
 def trunk_student(

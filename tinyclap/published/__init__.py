@@ -1,0 +1,1 @@
+"""Networks as their authors released them, loaded by name."""
