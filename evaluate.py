@@ -15,8 +15,8 @@ import sys
 
 from speechbrain.utils.distributed import run_on_main
 
-from tinyclap import experiment
 from tinyclap.errors import TinyclapError
+from tinyclap.training import experiment
 
 logger = logging.getLogger("evaluate")
 

@@ -18,8 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from tinyclap import experiment
 from tinyclap.errors import ConfigError, TinyclapError
+from tinyclap.training import experiment
 
 logger = logging.getLogger("precompute")
 

@@ -19,9 +19,9 @@ import sys
 import speechbrain as sb
 from speechbrain.utils.distributed import run_on_main
 
-from tinyclap import experiment
 from tinyclap.brains.stage_times import StageTimes
 from tinyclap.errors import TinyclapError
+from tinyclap.training import experiment
 
 logger = logging.getLogger("train")
 

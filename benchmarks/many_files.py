@@ -252,7 +252,7 @@ def main():
     parser.add_argument("--output", default="benchmarks/results/many_files.json", help="the record")
     options = parser.parse_args()
     workers = [] if options.workers is None else ["--workers", str(options.workers)]
-    from tinyclap.provenance import git_state
+    from tinyclap.training.provenance import git_state
 
     with tempfile.TemporaryDirectory() as folder:
         record = show(Path(folder), options.n_files, options.n_broken, options.n_unique, workers)

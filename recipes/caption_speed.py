@@ -21,11 +21,11 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(1, str(ROOT))
 
-from tinyclap import experiment  # noqa: E402 - this checkout's package, from any folder
 from tinyclap.audio.io import read_audio  # noqa: E402
 from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
 from tinyclap.metrics.cost import count_parameters, measure_latency  # noqa: E402
 from tinyclap.teachers.captioning import make_captioning_teacher  # noqa: E402
+from tinyclap.training import experiment  # noqa: E402 - this checkout's package, from any folder
 
 RATE = 32000
 SEED = 1234

@@ -162,7 +162,7 @@ def main(arguments=None):
         print(f"{left_out} clips are on one side alone and were left out.")
     if options.output:
         # loads torch, which the comparison does without
-        from tinyclap.experiment import git_state, write_json
+        from tinyclap.training.experiment import git_state, write_json
 
         facts = {
             "labels": list(options.labels),

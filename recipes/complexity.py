@@ -19,9 +19,9 @@ sys.path.insert(1, str(ROOT))
 from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 from ruamel.yaml.error import YAMLError  # noqa: E402
 
-from tinyclap import experiment  # noqa: E402
 from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
 from tinyclap.metrics.cost import complexity  # noqa: E402
+from tinyclap.training import experiment  # noqa: E402
 
 REFERENCE = re.compile(r"<(\w+)")
 

@@ -178,7 +178,7 @@ def exclusion_table(content):
 def write_record(path, content):
     """Write a result with the commit and the date."""
     # loads torch, which the counting does without
-    from tinyclap.experiment import git_state, write_json
+    from tinyclap.training.experiment import git_state, write_json
 
     date = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(path, {**content, **git_state(Path(__file__).parent), "date": date})

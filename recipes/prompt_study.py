@@ -22,12 +22,12 @@ import torch
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from tinyclap.errors import ConfigError, TinyclapError
-from tinyclap.experiment import git_state, load_hparams, write_json
 from tinyclap.latent import EMBEDDINGS, read_arrays
 from tinyclap.metrics.classification import paired_difference
 from tinyclap.metrics.leakage import scored
 from tinyclap.metrics.predictions import write_table
 from tinyclap.text.prompts import CLAP_TEMPLATE, ENSEMBLE, TINYCLAP_TEMPLATE, make_prompts
+from tinyclap.training.experiment import git_state, load_hparams, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = (

@@ -26,10 +26,10 @@ from pathlib import Path
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from tinyclap.errors import TinyclapError
-from tinyclap.experiment import write_json
 from tinyclap.latent import EMBEDDINGS, MOMENTS, RANKING, RIDGE, read_arrays, read_order
 from tinyclap.latent_curves import METHODS, curve_points, fall_interval, kept_at_fall, method_hits, read_scored
-from tinyclap.provenance import provenance
+from tinyclap.training.experiment import write_json
+from tinyclap.training.provenance import provenance
 
 COLUMNS = ("model", "benchmark", "method", "seed", "kept", "kept_fraction", "accuracy", "low", "high", "n_items",
            "full_accuracy")  # fmt: skip

@@ -21,7 +21,7 @@ from run_rows import plan
 from tasks import PLACEHOLDER
 
 from tinyclap.errors import ConfigError, TinyclapError
-from tinyclap.experiment import parse_command_line, write_json
+from tinyclap.training.experiment import parse_command_line, write_json
 
 PLACES = ("output_folder", "seed", "noprogressbar")
 

@@ -21,7 +21,7 @@ MEANT = {
     "ckpt_interval_minutes",
     "ckpt_interval_steps",
 }
-READERS = ("tinyclap/brains", "tinyclap/experiment.py", "tinyclap/data", *SCRIPTS)
+READERS = ("tinyclap/brains", "tinyclap/training/experiment.py", "tinyclap/data", *SCRIPTS)
 BUILDS = re.compile(r"^!(new|name|apply):(.+)$")
 INCLUDE = re.compile(r"^!include:(.+)$")
 

@@ -20,8 +20,8 @@ from tinyclap.losses.contrastive import CosineDistillLoss
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import LinearHead
 from tinyclap.models.student import AudioStudent
-from tinyclap.schedules import CosineSchedule, PlateauSchedule
 from tinyclap.teachers.base import FrozenTeacher
+from tinyclap.training.schedules import CosineSchedule, PlateauSchedule
 
 RATE = 8000
 CLIP_S = 0.2

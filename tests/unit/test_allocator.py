@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from tinyclap import allocator
-from tinyclap.allocator import keep_freed_memory
+from tinyclap.training import allocator
+from tinyclap.training.allocator import keep_freed_memory
 
 # Peak of the resident memory once a block of 64 MB was freed, and what the process holds then, in MB.
 _HELD = """
 import ctypes, sys
-from tinyclap.allocator import keep_freed_memory
+from tinyclap.training.allocator import keep_freed_memory
 kept = keep_freed_memory(sys.argv[1] == "yes")[0]
 malloc = ctypes.CDLL(None).malloc
 free = ctypes.CDLL(None).free

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tinyclap.ema import WeightAverage
+from tinyclap.training.average import WeightAverage
 
 
 def net():

@@ -11,8 +11,8 @@ import pytest
 import torch
 from speechbrain.utils.run_opts import RunOptions
 
-from tinyclap import experiment
 from tinyclap.errors import ConfigError
+from tinyclap.training import experiment
 
 RECIPE = """\
 seed: 3
@@ -134,7 +134,7 @@ def test_what_must_be_given_is_asked_for(recipe):
 
 
 def test_the_bare_command_is_the_built_in_demonstration_and_says_so(recipe, caplog):
-    with caplog.at_level(logging.WARNING, "tinyclap.experiment"):
+    with caplog.at_level(logging.WARNING, "tinyclap.training.experiment"):
         hparams, overrides = experiment.load_hparams(recipe, {"seed": 9})
     assert overrides == {"seed": 9, "data_folder": "built-in", "alpha": 0.5}
     assert hparams["data_folder"] == "built-in" and hparams["alpha"] == 0.5

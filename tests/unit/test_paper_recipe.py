@@ -3,8 +3,8 @@
 import pytest
 
 from tests.conftest import ROOT
-from tinyclap import experiment
 from tinyclap.models.projection import ClapProjection
+from tinyclap.training import experiment
 
 RECIPE = ROOT / "hparams" / "distill_phinet.yaml"
 

@@ -3,10 +3,10 @@
 import pytest
 
 from tests.conftest import ROOT
-from tinyclap import experiment
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.phinet import PhiNet
+from tinyclap.training import experiment
 
 RECIPE = ROOT / "hparams" / "distill_phinet.yaml"
 

@@ -6,7 +6,7 @@ import pytest
 from speechbrain.utils.checkpoints import Checkpointer
 
 from tinyclap.errors import ConfigError
-from tinyclap.schedules import CosineSchedule, ExponentialSchedule, PlateauSchedule, make_schedule
+from tinyclap.training.schedules import CosineSchedule, ExponentialSchedule, PlateauSchedule, make_schedule
 
 
 def test_the_cosine_rises_linearly_and_falls_to_its_end():

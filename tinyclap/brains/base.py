@@ -25,8 +25,8 @@ from torch.nn.parallel import DistributedDataParallel
 from tinyclap.brains.step_log import StepLog
 from tinyclap.brains.whole_checkpoints import drop_half_saved, save_whole
 from tinyclap.checkpoints.state import save_folder
-from tinyclap.ema import WeightAverage
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.training.average import WeightAverage
 
 logger = logging.getLogger(__name__)
 

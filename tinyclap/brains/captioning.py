@@ -7,10 +7,10 @@ import speechbrain as sb
 
 from tinyclap.brains.base import RecipeBrain
 from tinyclap.decoding.beam_search import search
-from tinyclap.ema import WeightAverage
 from tinyclap.errors import ConfigError
 from tinyclap.losses.captioning import caption_cross_entropy, sparse_token_kd
 from tinyclap.metrics.ngrams import cider_d
+from tinyclap.training.average import WeightAverage
 
 SELECTIONS = ("cider_d", "loss")
 

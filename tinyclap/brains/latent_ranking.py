@@ -8,7 +8,7 @@ import torch
 from tinyclap import latent
 from tinyclap.brains.evaluation import EvaluationBrain
 from tinyclap.errors import ConfigError
-from tinyclap.experiment import write_json
+from tinyclap.training.experiment import write_json
 
 
 class LatentRankingBrain(EvaluationBrain):

@@ -22,8 +22,8 @@ from speechbrain.utils.distributed import ddp_barrier, if_main_process, infer_de
 from speechbrain.utils.run_opts import RunOptions
 
 from tinyclap.errors import ConfigError
-from tinyclap.provenance import git_state as git_state  # known from here too
-from tinyclap.provenance import installed_packages, provenance
+from tinyclap.training.provenance import git_state as git_state  # known from here too
+from tinyclap.training.provenance import installed_packages, provenance
 
 logger = logging.getLogger(__name__)
 

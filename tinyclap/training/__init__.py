@@ -1,0 +1,1 @@
+"""What surrounds a training run: command line, run folder, provenance, schedules."""
