@@ -20,7 +20,7 @@ import sys
 
 from tinyclap.errors import ConfigError, TinyclapError
 from tinyclap.export.sources import parse_options
-from tinyclap.latent_pruning import PruneOptions, open_model, prune, summary
+from tinyclap.pruning.prune import PruneOptions, open_model, prune, summary
 
 
 def parser():

@@ -22,10 +22,10 @@ import torch
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from tinyclap.errors import ConfigError, TinyclapError
-from tinyclap.latent import EMBEDDINGS, read_arrays
 from tinyclap.metrics.classification import paired_difference
 from tinyclap.metrics.leakage import scored
 from tinyclap.metrics.predictions import write_table
+from tinyclap.pruning.ranking import EMBEDDINGS, read_arrays
 from tinyclap.text.prompts import CLAP_TEMPLATE, ENSEMBLE, TINYCLAP_TEMPLATE, make_prompts
 from tinyclap.training.experiment import git_state, load_hparams, write_json
 

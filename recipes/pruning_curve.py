@@ -7,7 +7,7 @@
 
 Ways of choosing dimensions: plain (mean absolute activation over the training clips, the paper's), variance, random
 (mean of five orders), pca and whitening (both towers turned by the training clips' second moment, not centred), nested
-(as they come: for a student that was trained for it). What is masked and normalised: tinyclap/latent.py.
+(as they come: for a student that was trained for it). What is masked and normalised: tinyclap/pruning/ranking.py.
 
 Writes curve.csv (a row a point, with its bootstrap interval over clips), pruning_summary.json (the fewest dimensions
 with which accuracy has not fallen by 1 and by 5 points) and metrics.json (the same for recipes/tables), and prints the
@@ -26,8 +26,8 @@ from pathlib import Path
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from tinyclap.errors import TinyclapError
-from tinyclap.latent import EMBEDDINGS, MOMENTS, RANKING, RIDGE, read_arrays, read_order
-from tinyclap.latent_curves import METHODS, curve_points, fall_interval, kept_at_fall, method_hits, read_scored
+from tinyclap.pruning.curves import METHODS, curve_points, fall_interval, kept_at_fall, method_hits, read_scored
+from tinyclap.pruning.ranking import EMBEDDINGS, MOMENTS, RANKING, RIDGE, read_arrays, read_order
 from tinyclap.training.experiment import write_json
 from tinyclap.training.provenance import provenance
 

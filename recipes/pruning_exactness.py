@@ -21,9 +21,9 @@ import torch  # noqa: E402
 from pruning_curve import write_rows  # noqa: E402
 
 from tinyclap.errors import TinyclapError  # noqa: E402
-from tinyclap.latent_pruning import open_model, read_ranking  # noqa: E402
-from tinyclap.masking import clips_to_compare_on, difference, how_exact  # noqa: E402
 from tinyclap.metrics.cost import count_macs, count_parameters  # noqa: E402
+from tinyclap.pruning.exactness import clips_to_compare_on, difference, how_exact  # noqa: E402
+from tinyclap.pruning.prune import open_model, read_ranking  # noqa: E402
 from tinyclap.training.provenance import git_state  # noqa: E402
 
 COLUMNS = ("removed", "kept", "bias", "statistic_rows", "max_abs", "cosine_min", "n_windows", "parameters",

@@ -3,7 +3,7 @@
 from plots.against_size import panel_title
 from plots.style import PALETTE, WIDTH_IN, looks
 
-from tinyclap.latent_curves import METHODS
+from tinyclap.pruning.curves import METHODS
 
 METHOD_LABELS = {
     "plain": "mean |activation| (the paper's)",

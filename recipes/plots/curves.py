@@ -7,7 +7,7 @@ from plots.kept import read_csv
 from plots.scores import Score, is_teacher, mean_over, scope_of
 
 from tinyclap.errors import ConfigError
-from tinyclap.latent_curves import METHODS
+from tinyclap.pruning.curves import METHODS
 
 CURVE_COLUMNS = ("model", "benchmark", "method", "seed", "kept", "kept_fraction", "accuracy", "low", "high", "n_items")
 

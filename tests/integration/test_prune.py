@@ -13,11 +13,11 @@ import prune
 from tests import fakes, tiny
 from tinyclap.checkpoints.state import load_student, save_folder
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.latent import MOMENTS
 from tinyclap.metrics.cost import complexity
 from tinyclap.models.projection import ClapProjection
 from tinyclap.models.student import AudioStudent, Clap
 from tinyclap.models.text import WordTextTower
+from tinyclap.pruning.ranking import MOMENTS
 
 HPARAMS = Path(__file__).resolve().parents[2] / "hparams"
 N_DIMS = 16

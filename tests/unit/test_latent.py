@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.latent import (
+from tinyclap.pruning.ranking import (
     Moments,
     check_kept,
     order_of,

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from tinyclap.errors import ConfigError
-from tinyclap.latent import Moments, order_of, scored_side, write_arrays
-from tinyclap.latent_curves import (
+from tinyclap.pruning.curves import (
     Scored,
     curve_points,
     fall_interval,
@@ -15,6 +14,7 @@ from tinyclap.latent_curves import (
     method_hits,
     read_scored,
 )
+from tinyclap.pruning.ranking import Moments, order_of, scored_side, write_arrays
 from tinyclap.teachers.base import score
 
 

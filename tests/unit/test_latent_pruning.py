@@ -10,8 +10,8 @@ from test_pruned_head import small_student
 from tests import tiny
 from tinyclap.checkpoints.state import load_student, save_folder
 from tinyclap.errors import ConfigError
-from tinyclap.latent_pruning import PruneOptions, open_model, prune, summary
-from tinyclap.masking import difference
+from tinyclap.pruning.exactness import difference
+from tinyclap.pruning.prune import PruneOptions, open_model, prune, summary
 
 SMALL = "phinet_alpha_0.75_beta_0.75_t0_4_N_5"
 

@@ -17,10 +17,10 @@ from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.data.pipeline import collate_clips
 from tinyclap.data.whole_clips import make_training_clips
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.latent import order_of, read_order
 from tinyclap.models.projection import ClapProjection
 from tinyclap.models.student import AudioStudent, Clap
 from tinyclap.models.text import WordTextTower
+from tinyclap.pruning.ranking import order_of, read_order
 from tinyclap.teachers import make_teacher
 
 

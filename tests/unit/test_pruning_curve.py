@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tinyclap.latent import Moments, order_of, scored_side, write_arrays
+from tinyclap.pruning.ranking import Moments, order_of, scored_side, write_arrays
 
 sys.path.insert(0, str(ROOT / "recipes"))
 

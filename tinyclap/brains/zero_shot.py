@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tinyclap import latent
 from tinyclap.brains.evaluation import EvaluationBrain
 from tinyclap.errors import ConfigError
 from tinyclap.metrics.classification import accuracy, accuracy_by, bootstrap_interval
+from tinyclap.pruning import ranking as latent
 from tinyclap.text.prompts import make_prompts
 
 

@@ -13,9 +13,9 @@ from tinyclap.checkpoints.folder import write_json
 from tinyclap.checkpoints.kept_dims import kept_dims
 from tinyclap.checkpoints.state import CONFIG, extra_of, load_student, save_folder, sha256_of
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.latent import MOMENTS, RANKING, check_kept, read_arrays, read_order
-from tinyclap.masking import clips_to_compare_on, difference, how_exact
 from tinyclap.metrics.cost import complexity
+from tinyclap.pruning.exactness import clips_to_compare_on, difference, how_exact
+from tinyclap.pruning.ranking import MOMENTS, RANKING, check_kept, read_arrays, read_order
 from tinyclap.published.networks import load_published
 from tinyclap.teachers import make_teacher
 

@@ -1,7 +1,7 @@
 """Accuracy with fewer dimensions of the shared space: masking, PCA and whitening, and where it begins to fall.
 
 Everything works on what ``evaluate.py … --save_embeddings True`` wrote: no audio is heard again. See
-:mod:`tinyclap.latent` for what is masked and what is normalised.
+:mod:`tinyclap.pruning.ranking` for what is masked and what is normalised.
 """
 
 from typing import NamedTuple
@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyclap.errors import ConfigError
-from tinyclap.latent import RIDGE, STATISTICS, order_of, principal_basis, read_arrays, scored_side
 from tinyclap.metrics.classification import bootstrap_interval
+from tinyclap.pruning.ranking import RIDGE, STATISTICS, order_of, principal_basis, read_arrays, scored_side
 
 METHODS = ("plain", "variance", "random", "pca", "whitening", "nested")
 N_RANDOM_ORDERS = 5
@@ -107,7 +107,7 @@ def method_hits(scored, moments, method, order=None, ridge=RIDGE, n_random=N_RAN
     method : str
         ``"plain"``: ranked by mean absolute activation, the paper's; ``"variance"``: by standard deviation;
         ``"random"``: the mean of several random orders; ``"pca"``, ``"whitening"``: see
-        :func:`tinyclap.latent.principal_basis`; ``"nested"``: as they come, for a model that was trained for it.
+        :func:`tinyclap.pruning.ranking.principal_basis`; ``"nested"``: as they come, for a model that was trained for it.
     order : sequence of int, optional
         Of ``"nested"``: the order that the model was trained with, where it is not 0, 1, 2 …
     ridge : float

@@ -1,0 +1,1 @@
+"""Pruning of the shared embedding space: ranking of dimensions, curves, removal."""
