@@ -242,7 +242,7 @@ def page_table(record):
 
 def measure(folder, clips, options):
     """The record of one recording."""
-    from tinyclap.pretrained import from_pretrained
+    from tinyclap.inference.pretrained import from_pretrained
 
     folder.mkdir(parents=True, exist_ok=True)
     wav, scores = folder / "hour.wav", folder / "scores.npz"

@@ -20,8 +20,8 @@ import tinyclap
 from data_prep.esc50_prepare import prepare_esc50
 from data_prep.urbansound8k_prepare import prepare_urbansound8k
 from tinyclap.data.manifest import read_manifest
+from tinyclap.inference.probe import fit_probe, probe_features
 from tinyclap.metrics.classification import bootstrap_interval, paired_difference
-from tinyclap.probe import fit_probe, probe_features
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "recipes" / "real_audio" / "results" / "probe.json"

@@ -17,7 +17,7 @@ __all__ = ["__version__", "from_pretrained", "load_published"]
 
 def __getattr__(name):
     if name == "from_pretrained":
-        from tinyclap.pretrained import from_pretrained
+        from tinyclap.inference.pretrained import from_pretrained
 
         return from_pretrained
     if name == "load_published":

@@ -21,7 +21,7 @@ from tinyclap.audio.processor import instructions, n_cores, processor
 from tinyclap.checkpoints.exported import checked_file, read_config
 from tinyclap.doctor.machine import memory_mb
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.pretrained import find_folder, from_pretrained
+from tinyclap.inference.pretrained import find_folder, from_pretrained
 
 _RATE_HZ, _CLIP_S = 44100, 5.0  # of the recording that is read from disk
 _LABELS = ["dog barking", "rain", "siren"]

@@ -9,9 +9,9 @@ from pathlib import Path
 from tinyclap.checkpoints.exported import checked_file, file_sha256, read_config
 from tinyclap.checkpoints.weight_files import read_shapes, recognise, summary
 from tinyclap.errors import CheckpointError
+from tinyclap.inference.model_card import licences_of, read_metrics, result_of
+from tinyclap.inference.pretrained import find_folder
 from tinyclap.metrics.graph_cost import count_macs_of_graph, count_numbers, silence
-from tinyclap.model_card import licences_of, read_metrics, result_of
-from tinyclap.pretrained import find_folder
 
 CLIP_S = 5.0  # the length that MACs are stated for, as in the tinyCLAP paper
 _WEIGHTS, _BANKS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors"), (".npz", ".json")

@@ -73,7 +73,7 @@ class SearchIndex:
         ---------
         folder : str or os.PathLike
             Of the index: new, empty, or an index of this model.
-        model : tinyclap.sound_model.SoundModel
+        model : tinyclap.inference.sound_model.SoundModel
         sources : sequence of str or os.PathLike
             Recordings, and folders of them, whose recordings that are gone leave the index.
         dtype : {"float16", "float32"}
@@ -103,7 +103,7 @@ class SearchIndex:
 
         Arguments
         ---------
-        model : tinyclap.sound_model.SoundModel
+        model : tinyclap.inference.sound_model.SoundModel
             The one of the index.
         query : str, os.PathLike or numpy.ndarray
             A sentence; or a recording, where the path exists; or a clip of shape (T,) or (channels, T).
@@ -116,7 +116,7 @@ class SearchIndex:
         Returns
         -------
         list of (str, float)
-            Path and score, best first. A text's score is that of :meth:`tinyclap.sound_model.SoundModel.similarity`;
+            Path and score, best first. A text's score is that of :meth:`tinyclap.inference.sound_model.SoundModel.similarity`;
             a sound's is the cosine with the stored row, which in spaces of probabilities is that of their roots.
 
         Raises
@@ -217,7 +217,7 @@ def opened_for_update(folder, model, dtype="float16"):
     Arguments
     ---------
     folder : str or os.PathLike
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
     dtype : {"float16", "float32"}
         Of a new one.
 
@@ -253,7 +253,7 @@ def index_identity(model):
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
 
     Returns
     -------

@@ -24,7 +24,7 @@ from tinyclap.checkpoints.folder import amend
 from tinyclap.export.captioner import export_captioner
 from tinyclap.export.sources import open_source
 from tinyclap.export.write import ExportOptions, export_audio_model, summary
-from tinyclap.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL
+from tinyclap.inference.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL
 from tinyclap.text.prompts import readable
 
 ROOT = Path(__file__).resolve().parents[2]

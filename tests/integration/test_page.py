@@ -16,7 +16,7 @@ import tinyclap
 from data_prep.soundscapes_synthesis import synthesize
 from tests import fakes
 from tinyclap.errors import DownloadError
-from tinyclap.shipped import DEFAULT_CAPTIONER, shipped_folder
+from tinyclap.inference.shipped import DEFAULT_CAPTIONER, shipped_folder
 from tinyclap.text.bank import LabelBank, compile_bank
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'tinyclap[browser]'")

@@ -11,7 +11,7 @@ from tests.unit.small_export import exported, run  # noqa: E402
 from tinyclap.bench import BenchOptions, bench  # noqa: E402
 from tinyclap.cli.bench_command import as_text  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
-from tinyclap.shipped import DEFAULT_MODEL  # noqa: E402
+from tinyclap.inference.shipped import DEFAULT_MODEL  # noqa: E402
 
 QUICK = {"lengths_s": (0.5, 1.0), "threads": (1,), "n_repeats": 2, "n_clips": 3}
 

@@ -21,7 +21,7 @@ from tinyclap.detection.thresholds import (  # noqa: E402
     ordinary_rows,
 )
 from tinyclap.errors import ConfigError  # noqa: E402
-from tinyclap.pretrained import from_pretrained  # noqa: E402
+from tinyclap.inference.pretrained import from_pretrained  # noqa: E402
 
 LABELS = ["dog", "rain", "siren"]
 

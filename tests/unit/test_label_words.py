@@ -3,7 +3,7 @@
 import pytest
 
 from tinyclap.errors import ConfigError
-from tinyclap.shipped import DEFAULT_MODEL
+from tinyclap.inference.shipped import DEFAULT_MODEL
 from tinyclap.text.bank import LabelBank
 from tinyclap.text.labels import read_labels
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tinyclap.errors import ConfigError
-from tinyclap.model_card import CORPORA, licences_of, model_card, read_metrics, result_of
+from tinyclap.inference.model_card import CORPORA, licences_of, model_card, read_metrics, result_of
 
 METRICS = {
     "dataset": "esc50",

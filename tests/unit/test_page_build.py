@@ -14,7 +14,7 @@ import pytest
 
 from tests.unit import small_export
 from tinyclap.errors import CheckpointError, DownloadError
-from tinyclap.pretrained import from_pretrained
+from tinyclap.inference.pretrained import from_pretrained
 from tinyclap.text.bank import LabelBank
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"

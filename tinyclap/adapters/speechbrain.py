@@ -11,7 +11,7 @@ import torch
 
 from tinyclap.audio.clips import as_clips
 from tinyclap.errors import AudioError, ConfigError
-from tinyclap.pretrained import from_pretrained
+from tinyclap.inference.pretrained import from_pretrained
 
 # What SpeechBrain users override in a YAML, here options of from_pretrained and of the constructor.
 OVERRIDES = ("labels", "template", "dim", "engine", "precision", "n_threads", "revision", "local_files_only")
@@ -22,11 +22,11 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
     labels : list of str, tinyclap.text.bank.LabelBank or None
         What to choose among; None takes the model's own labels.
     template : str, list of str or None
-        As in :meth:`tinyclap.sound_model.SoundModel.label_vectors`.
+        As in :meth:`tinyclap.inference.sound_model.SoundModel.label_vectors`.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
     Raises
     ------
     ConfigError
-        The model is a captioner; or as in :meth:`tinyclap.sound_model.SoundModel.label_vectors`.
+        The model is a captioner; or as in :meth:`tinyclap.inference.sound_model.SoundModel.label_vectors`.
     """
 
     def __init__(self, model, labels=None, template=None):

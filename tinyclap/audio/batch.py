@@ -28,7 +28,7 @@ def embed_many(model, sources, n_workers=None, on_error="raise", sample_rate_hz=
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel, or what computes behind one
+    model : tinyclap.inference.sound_model.SoundModel, or what computes behind one
     sources : iterable of str, os.PathLike or numpy.ndarray
         Paths, or clips of shape (T,) or (channels, T); taken as they are needed, so it may be endless.
     n_workers : int or None

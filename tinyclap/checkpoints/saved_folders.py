@@ -13,7 +13,7 @@ from pathlib import Path
 from tinyclap.checkpoints.exported import CONFIG, checked_file, file_sha256
 from tinyclap.checkpoints.folder import new_folder, write_json
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.model_card import model_card, read_metrics, result_of
+from tinyclap.inference.model_card import model_card, read_metrics, result_of
 
 WEIGHTS, CARD, SCORES, PROBE = "model.safetensors", "README.md", "scores.json", "probe.npz"
 # What a saved folder has beside the files that its config lists.
@@ -25,7 +25,7 @@ def save_pretrained(model, folder, metrics=(), name=None, add=None):
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
     folder : str or os.PathLike
         Missing, empty, or an earlier save, which is then replaced.
     metrics : sequence of str, os.PathLike or dict

@@ -6,7 +6,7 @@ from tinyclap.cli.common import ONE_THREAD, add_model_arguments, model_identity,
 from tinyclap.cli.outputs import FILE, Form
 from tinyclap.cli.run_clips import LONGEST_S, ClipRun, add_clip_arguments
 from tinyclap.errors import ConfigError
-from tinyclap.shipped import DEFAULT_CAPTIONER
+from tinyclap.inference.shipped import DEFAULT_CAPTIONER
 
 DESCRIPTION = """\
 Describe recordings, a sentence each."""

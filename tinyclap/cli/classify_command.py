@@ -90,7 +90,7 @@ def _run_probe(clips, options):
     """Name the classes of a probe; returns the exit status."""
     from tinyclap.audio.batch import embed_many
     from tinyclap.errors import AudioError, ConfigError
-    from tinyclap.probe import load_probe
+    from tinyclap.inference.probe import load_probe
     from tinyclap.runtime.scores import ranked, softmax_rows
 
     if options.labels is not None or options.template is not None:

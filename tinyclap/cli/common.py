@@ -1,6 +1,6 @@
 """What commands share: the options that say which model, and its opening."""
 
-from tinyclap.shipped import DEFAULT_MODEL
+from tinyclap.inference.shipped import DEFAULT_MODEL
 
 ENGINES = ("onnxruntime", "openvino")
 PRECISIONS = ("auto", "fp32", "int8", "bf16")
@@ -35,7 +35,7 @@ def add_model_arguments(parser, default=DEFAULT_MODEL, threads="all cores"):
 
 def open_model(options):
     """Open the model that the options of :func:`add_model_arguments` name: a SoundModel."""
-    from tinyclap.pretrained import from_pretrained
+    from tinyclap.inference.pretrained import from_pretrained
 
     return from_pretrained(
         options.model,
@@ -61,7 +61,7 @@ def open_for_clips(options):
 
     Returns
     -------
-    tinyclap.sound_model.SoundModel
+    tinyclap.inference.sound_model.SoundModel
     """
     options.threads = options.threads or 1
     return open_model(options)
@@ -72,7 +72,7 @@ def model_identity(model, options):
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
     options : argparse.Namespace
         Of :func:`add_model_arguments`.
 

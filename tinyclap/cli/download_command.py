@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinyclap.cli.exit_status import DONE
 from tinyclap.errors import ConfigError, DownloadError
-from tinyclap.shipped import shipped_folder, shipped_names
+from tinyclap.inference.shipped import shipped_folder, shipped_names
 
 DESCRIPTION = """\
 Fetch models ahead. Every file is compared with the SHA-256 that the model's config states, and one that is broken is
@@ -61,13 +61,13 @@ def _fetched(name, options):
     shipped = shipped_folder(name)
     if shipped is not None:
         return _whole(name, shipped, _broken(name, shipped), "pip install --force-reinstall --no-deps tinyclap")
-    from tinyclap.pretrained import find_folder
+    from tinyclap.inference.pretrained import find_folder
 
     local_only = options.verify or Path(name).is_dir()
     folder = find_folder(name, options.revision, local_only, options.cache_dir)
     broken = _broken(name, folder)
     if broken and not local_only:
-        from tinyclap.hub import fetch
+        from tinyclap.inference.hub import fetch
 
         sys.stderr.write(f"{name}: {', '.join(broken)} broken; fetching again\n")
         folder = fetch(name, options.revision, False, options.cache_dir, force=broken)
@@ -135,7 +135,7 @@ def _listed(cache_dir):
 def _cached(cache_dir):
     if importlib.util.find_spec("huggingface_hub") is None:
         return ["  not known: huggingface_hub is not installed (pip install 'tinyclap[hub]')"]
-    from tinyclap.hub import cached_models
+    from tinyclap.inference.hub import cached_models
 
     return [f"  {name}  {commit[:12]}  {folder}" for name, commit, folder in cached_models(cache_dir)]
 

@@ -8,7 +8,7 @@ from tinyclap.cli.exit_status import DONE, SOME_FAILED
 from tinyclap.cli.outputs import FILE, FORMATS, Form, StreamRows, chosen_format, printable
 from tinyclap.cli.run_clips import LONGEST_S
 from tinyclap.errors import ConfigError
-from tinyclap.shipped import DEFAULT_MODEL
+from tinyclap.inference.shipped import DEFAULT_MODEL
 
 DESCRIPTION = """Find recordings by a text or by another recording.
 

@@ -72,7 +72,7 @@ class Detector:
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
         No captioner.
     labels : list of str, tinyclap.text.bank.LabelBank or None
         What to listen for; None takes the model's own labels.
@@ -186,7 +186,7 @@ def detect(model, source, labels=None, template=None, **options):
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
     source : str, os.PathLike or tinyclap.detection.sources.Source
         A recording's path, or a stream.
     labels, template

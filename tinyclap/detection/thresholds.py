@@ -138,7 +138,7 @@ def ordinary_rows(model):
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
 
     Returns
     -------
@@ -165,7 +165,7 @@ def choose_thresholds(model, vectors, false_alarms=None, threshold=None, share=N
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
     vectors : numpy.ndarray, shape (N, D)
         Of the labels.
     false_alarms, threshold, share : float or None

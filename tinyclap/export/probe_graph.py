@@ -15,12 +15,12 @@ def write_classifier(graph_path, config, probe, target):
         The model's fp32 graph, from windows to ``embedding`` or ``logits``.
     config : dict
         Of its folder.
-    probe : tinyclap.probe.Probe
+    probe : tinyclap.inference.probe.Probe
     target : str or os.PathLike
 
     Notes
     -----
-    A clip of one window gets the probabilities that :meth:`tinyclap.probe.Probe.predict_proba` gives. Of longer clips
+    A clip of one window gets the probabilities that :meth:`tinyclap.inference.probe.Probe.predict_proba` gives. Of longer clips
     that averages the embeddings of the windows; a device may average the probabilities. The names of the classes are
     in the graph's metadata, as JSON under ``classes``.
     """

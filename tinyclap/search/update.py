@@ -63,7 +63,7 @@ def update(
     ---------
     index : tinyclap.search.folder.IndexFolder
         Of this model, locked.
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
     sources : iterable of str or os.PathLike
         All the recordings that should be there, besides those of other folders.
     within : sequence of str or os.PathLike

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
+from tinyclap.inference.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
 from tinyclap.text.label_vectors import label_vectors
 
 FORMAT = 1
@@ -96,7 +96,7 @@ class LabelBank:
 
         Arguments
         ---------
-        model : tinyclap.sound_model.SoundModel
+        model : tinyclap.inference.sound_model.SoundModel
         """
         n_dims = len(model.backend.tags) if model.kind == "tagger" else model.backend.embed_dim
         if {self.model_sha256, self.weights_sha256 or self.model_sha256}.isdisjoint(_sha256s(model)):
@@ -198,7 +198,7 @@ def compile_bank(model, names, template=None):
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
         With a text side, unless all names are its own.
     names : list of str
     template : str, list of str or None

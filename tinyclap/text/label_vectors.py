@@ -7,11 +7,11 @@ from tinyclap.text.prompts import make_prompts
 
 
 def label_vectors(model, labels=None, template=None):
-    """Vectors of labels in the whole space of a model; see :meth:`tinyclap.sound_model.SoundModel.label_vectors`.
+    """Vectors of labels in the whole space of a model; see :meth:`tinyclap.inference.sound_model.SoundModel.label_vectors`.
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
     labels : list of str, tinyclap.text.bank.LabelBank or None
     template : str, list of str or None
 

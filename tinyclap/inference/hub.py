@@ -119,7 +119,7 @@ def push_to_hub(model, repo_id, private=False, token=None, commit_message=None, 
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
     repo_id : str
         ``owner/name``; made if it is missing.
     private : bool

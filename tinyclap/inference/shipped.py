@@ -4,7 +4,7 @@ from pathlib import Path
 
 DEFAULT_MODEL = "tinyclap-phinet-m"
 DEFAULT_CAPTIONER = "tinyclap-captioner-mn04"
-_FOLDER = Path(__file__).resolve().parent / "shipped_models"
+_FOLDER = Path(__file__).resolve().parents[1] / "shipped_models"
 
 
 def shipped_names():

@@ -1,4 +1,4 @@
-"""Runs and saved models behind :class:`tinyclap.sound_model.SoundModel`: torch computes, numpy goes in and out."""
+"""Runs and saved models behind :class:`tinyclap.inference.sound_model.SoundModel`: torch computes, numpy goes in and out."""
 
 import functools
 import json
@@ -82,7 +82,7 @@ class CheckpointModel:
 
     @torch.inference_mode()
     def embed_many(self, audio, sample_rate_hz=None, progress=None):
-        """Embed clips: (B, D), float32; see :meth:`tinyclap.sound_model.SoundModel.embed`."""
+        """Embed clips: (B, D), float32; see :meth:`tinyclap.inference.sound_model.SoundModel.embed`."""
         sources = as_sources(audio)
         if len(sources) != 1:
             return embed_together(self, sources, sample_rate_hz, progress)

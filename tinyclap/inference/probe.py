@@ -16,7 +16,7 @@ from tinyclap.checkpoints.exported import CONFIG, file_sha256
 from tinyclap.checkpoints.folder import write_json
 from tinyclap.checkpoints.saved_folders import PROBE, config_of, save_pretrained
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.pretrained import from_pretrained
+from tinyclap.inference.pretrained import from_pretrained
 from tinyclap.runtime.scores import ranked, softmax_rows
 
 GRAPH = "classifier.onnx"
@@ -29,7 +29,7 @@ class Probe:
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
     classes : sequence of str, N of them
     weights : numpy.ndarray, shape (N, D)
     bias : numpy.ndarray, shape (N,)
@@ -122,7 +122,7 @@ def train_probe(model, audio, names, sample_rate_hz=None, strength=None, groups=
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
     audio : sequence of str, os.PathLike or numpy.ndarray, B of them
         As in ``SoundModel.embed``.
     names : sequence of str, B of them
@@ -161,7 +161,7 @@ def fit_probe(model, features, names, strength=None, groups=None):
 
     Arguments
     ---------
-    model : tinyclap.sound_model.SoundModel
+    model : tinyclap.inference.sound_model.SoundModel
     features : numpy.ndarray, shape (B, D)
         What :func:`probe_features` made of them.
     names : numpy.ndarray of str, shape (B,)
@@ -194,7 +194,7 @@ def load_probe(source, **options):
 
     Arguments
     ---------
-    source : str, os.PathLike or tinyclap.sound_model.SoundModel
+    source : str, os.PathLike or tinyclap.inference.sound_model.SoundModel
         As in :func:`tinyclap.from_pretrained`, or a model that is open.
     **options
         Of :func:`tinyclap.from_pretrained`.

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from tinyclap.errors import CheckpointError, ConfigError, DownloadError
-from tinyclap.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
+from tinyclap.inference.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
 
 CONFIG = "config.json"
 
@@ -45,7 +45,7 @@ def from_pretrained(
 
     Returns
     -------
-    tinyclap.sound_model.SoundModel
+    tinyclap.inference.sound_model.SoundModel
 
     Raises
     ------
@@ -65,8 +65,8 @@ def from_pretrained(
     folder = find_folder(source, revision, local_files_only, cache_dir)
     config = _config_of(folder)
     if "graphs" in config:
+        from tinyclap.inference.sound_model import SoundModel
         from tinyclap.runtime import load
-        from tinyclap.sound_model import SoundModel
 
         return SoundModel(load(folder, engine, precision, n_threads), str(source), dim)
     if precision not in ("auto", "fp32") or engine != "onnxruntime":
@@ -74,8 +74,8 @@ def from_pretrained(
             f"{folder}: engine and precision belong to exported folders, and this is a checkpoint; "
             "write one with: tinyclap export"
         )
-    from tinyclap.sound_model import SoundModel
-    from tinyclap.torch_model import open_checkpoint
+    from tinyclap.inference.sound_model import SoundModel
+    from tinyclap.inference.torch_model import open_checkpoint
 
     return SoundModel(open_checkpoint(folder, dim), str(source))
 
@@ -111,7 +111,7 @@ def find_folder(source, revision=None, local_files_only=False, cache_dir=None):
             f"no model {str(source)!r}: neither a folder, nor one that comes with the package "
             f"({', '.join(shipped_names()) or 'none does'}), nor owner/name on the hub"
         )
-    from tinyclap.hub import fetch
+    from tinyclap.inference.hub import fetch
 
     try:
         return fetch(str(source), revision, local_files_only, cache_dir)
