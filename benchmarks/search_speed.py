@@ -26,13 +26,13 @@ from tinyclap.audio.clips import as_clips  # noqa: E402
 from tinyclap.audio.find import find_recordings  # noqa: E402
 from tinyclap.search import nearest  # noqa: E402
 from tinyclap.search.folder import IndexFolder  # noqa: E402
-from tinyclap.search_index import SearchIndex, index_identity  # noqa: E402
+from tinyclap.search.index import SearchIndex, index_identity  # noqa: E402
 
 _K, _N_QUERIES, _CHUNK = 10, 50, 131072
 _OPEN = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
-from tinyclap.search_index import SearchIndex
+from tinyclap.search.index import SearchIndex
 start = time.perf_counter()
 print(len(SearchIndex.open(sys.argv[1])), time.perf_counter() - start)
 """

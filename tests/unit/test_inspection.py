@@ -165,7 +165,7 @@ def test_a_ready_bank_says_its_labels_and_its_model():
 def test_a_search_index_says_how_many_recordings_it_has(tmp_path):
     from tests.unit.small_export import recordings
     from tinyclap import from_pretrained
-    from tinyclap.search_index import SearchIndex
+    from tinyclap.search.index import SearchIndex
 
     SearchIndex.build(tmp_path / "index", from_pretrained(), [recordings()])
     found = inspect_source(tmp_path / "index")

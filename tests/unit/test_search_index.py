@@ -15,8 +15,8 @@ from tinyclap.audio.io import read_channels  # noqa: E402
 from tinyclap.errors import AudioError, CheckpointError, ConfigError  # noqa: E402
 from tinyclap.search import folder as search_folder  # noqa: E402
 from tinyclap.search.folder import INDEX, IndexFolder  # noqa: E402
+from tinyclap.search.index import SearchIndex, opened_for_update  # noqa: E402
 from tinyclap.search.update import update  # noqa: E402
-from tinyclap.search_index import SearchIndex, opened_for_update  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def add_arguments(parser):
 
 def run(options):
     """Index, mend, ask: what the options say, in this order; returns the exit status."""
-    from tinyclap.search_index import SearchIndex
+    from tinyclap.search.index import SearchIndex
 
     if not (options.query or options.add or options.graph or options.verify):
         raise ConfigError("nothing to do: give a query, or recordings to index with --add")
@@ -97,8 +97,8 @@ def _open(options, opener):
 def _add(options, model):
     """Bring the index up to date; returns the exit status."""
     from tinyclap.audio.find import find_recordings
+    from tinyclap.search.index import folders_of, opened_for_update
     from tinyclap.search.update import update
-    from tinyclap.search_index import folders_of, opened_for_update
 
     paths = find_recordings(options.add, note=_say)
     with opened_for_update(options.index, model, options.dtype) as files:

@@ -252,7 +252,7 @@ class SoundModel:
         ---------
         query : str, os.PathLike or numpy.ndarray
             A sentence; or a recording, where the path exists; or a clip of shape (T,) or (channels, T).
-        index : str, os.PathLike or tinyclap.search_index.SearchIndex
+        index : str, os.PathLike or tinyclap.search.index.SearchIndex
         k : int
         sample_rate_hz : int or None
             Of an array.
@@ -262,7 +262,7 @@ class SoundModel:
         list of (str, float)
             Path and score, best first.
         """
-        from tinyclap.search_index import SearchIndex
+        from tinyclap.search.index import SearchIndex
 
         index = index if isinstance(index, SearchIndex) else SearchIndex.open(index)
         return index.search(self, query, k, sample_rate_hz)

@@ -1,1 +1,1 @@
-"""Parts of the search index: the folder on disk, its upkeep, and nearest neighbours; see `tinyclap.search_index`."""
+"""Parts of the search index: the folder on disk, its upkeep, and nearest neighbours; see `tinyclap.search.index`."""

@@ -92,7 +92,7 @@ class IndexFolder:
         ---------
         folder : str or os.PathLike
         identity : dict
-            Of the model; see :func:`tinyclap.search_index.index_identity`.
+            Of the model; see :func:`tinyclap.search.index.index_identity`.
         dtype : {"float16", "float32"}
 
         Raises
