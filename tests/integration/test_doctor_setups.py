@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "recipes" / "doctor"))
 
 import setups  # noqa: E402
 
-from tinyclap.doctor.requirements import wanted  # noqa: E402
+from tinyclap.cli.doctor.requirements import wanted  # noqa: E402
 
 
 def faults(report):
@@ -65,7 +65,7 @@ def test_a_torch_of_another_cuda_is_traced_through_torchaudio_to_the_message_abo
 
 def torch_cuda():
     """The CUDA that this environment's torch is built for."""
-    from tinyclap.doctor.torch_pair import build_of
+    from tinyclap.cli.doctor.torch_pair import build_of
 
     return build_of("torch")[1]
 

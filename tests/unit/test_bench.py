@@ -8,7 +8,7 @@ pytest.importorskip("onnx", reason="exporting is an extra: pip install 'tinyclap
 pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tinyclap[runtime]'")
 
 from tests.unit.small_export import exported, run  # noqa: E402
-from tinyclap.bench import BenchOptions, bench  # noqa: E402
+from tinyclap.cli.bench import BenchOptions, bench  # noqa: E402
 from tinyclap.cli.bench_command import as_text  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
 from tinyclap.inference.shipped import DEFAULT_MODEL  # noqa: E402

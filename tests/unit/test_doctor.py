@@ -10,14 +10,14 @@ import time
 import pytest
 
 from tests.conftest import ROOT
-from tinyclap.doctor import libraries, requirements, torch_pair
-from tinyclap.doctor.caches import check_hub_cache, check_tinyclap_cache, hub_cache
-from tinyclap.doctor.examination import as_json, as_text
-from tinyclap.doctor.finding import FAULT, OK, WARNING, Finding
-from tinyclap.doctor.imports import Trial, try_imports
-from tinyclap.doctor.machine import check_disks, check_machine
-from tinyclap.doctor.network import check_network
-from tinyclap.doctor.programs import check_java
+from tinyclap.cli.doctor import libraries, requirements, torch_pair
+from tinyclap.cli.doctor.caches import check_hub_cache, check_tinyclap_cache, hub_cache
+from tinyclap.cli.doctor.examination import as_json, as_text
+from tinyclap.cli.doctor.finding import FAULT, OK, WARNING, Finding
+from tinyclap.cli.doctor.imports import Trial, try_imports
+from tinyclap.cli.doctor.machine import check_disks, check_machine
+from tinyclap.cli.doctor.network import check_network
+from tinyclap.cli.doctor.programs import check_java
 
 MODEL = b"weights " * 1000
 
@@ -219,7 +219,7 @@ def test_a_disk_is_tried_and_not_only_measured(tmp_path, caches):
     pytest.importorskip("resource", reason="limits of files are POSIX")
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20));"
-        "from tinyclap.doctor.machine import check_disks;"
+        "from tinyclap.cli.doctor.machine import check_disks;"
         "print([each.status for each in check_disks(['runtime'])], check_disks(['runtime'])[0].why)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -17,9 +17,9 @@ from tests.conftest import ROOT  # noqa: E402
 from tests.unit.small_export import exported, run, tag_space_run  # noqa: E402
 from tinyclap.checkpoints.state import load_student  # noqa: E402
 from tinyclap.checkpoints.weight_files import read_shapes, recognise, summary  # noqa: E402
+from tinyclap.cli.inspection import inspect_source  # noqa: E402
 from tinyclap.errors import CheckpointError  # noqa: E402
 from tinyclap.inference.shipped import DEFAULT_MODEL, shipped_folder  # noqa: E402
-from tinyclap.inspection import inspect_source  # noqa: E402
 from tinyclap.metrics.cost import count_parameters  # noqa: E402
 from tinyclap.metrics.graph_cost import count_macs_of_graph, count_numbers, silence  # noqa: E402
 
@@ -189,7 +189,9 @@ def test_a_changed_file_is_refused(tmp_path):
 
 
 def test_the_shipped_model_is_inspected_without_torch():
-    code = f"import sys, tinyclap.inspection as i; i.inspect_source({DEFAULT_MODEL!r}); print(' '.join(sys.modules))"
+    code = (
+        f"import sys, tinyclap.cli.inspection as i; i.inspect_source({DEFAULT_MODEL!r}); print(' '.join(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "onnxruntime" in loaded and not loaded & {"torch", "onnx", "safetensors", "transformers", "pandas"}

@@ -47,7 +47,7 @@ def add_arguments(parser):
 
 def run(options):
     """Measure, and write a table to standard output; returns the exit status."""
-    from tinyclap.bench import BenchOptions, bench
+    from tinyclap.cli.bench import BenchOptions, bench
 
     wanted = BenchOptions(
         tuple(options.lengths),
@@ -64,7 +64,7 @@ def run(options):
 
 
 def as_text(report):
-    """A report of :func:`tinyclap.bench.bench` for people: str."""
+    """A report of :func:`tinyclap.cli.bench.bench` for people: str."""
     machine = report["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     lines = [

@@ -39,7 +39,7 @@ def add_arguments(parser):
 
 def run(options):
     """Examine, report, and return the exit status."""
-    from tinyclap.doctor.examination import Examination, as_json, as_text
+    from tinyclap.cli.doctor.examination import Examination, as_json, as_text
 
     examination = Examination(
         tuple(options.purposes),

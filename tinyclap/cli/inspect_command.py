@@ -27,7 +27,7 @@ def add_arguments(parser):
 
 def run(options):
     """Look, and write what was found to standard output; returns the exit status."""
-    from tinyclap.inspection import inspect_source
+    from tinyclap.cli.inspection import inspect_source
 
     found = inspect_source(options.source, options.macs)
     text = json.dumps(found, indent=1, ensure_ascii=False) if options.json else "\n".join(lines_of(found))

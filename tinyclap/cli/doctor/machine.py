@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from tinyclap.audio.processor import instructions, n_cores, processor
-from tinyclap.doctor.caches import hub_cache, tinyclap_cache
-from tinyclap.doctor.finding import FAULT, OK, WARNING, Finding
+from tinyclap.cli.doctor.caches import hub_cache, tinyclap_cache
+from tinyclap.cli.doctor.finding import FAULT, OK, WARNING, Finding
 
 _MB = 1 << 20
 # What a purpose writes at most in ordinary use, in MB, and what it is.

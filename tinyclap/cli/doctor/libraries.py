@@ -11,10 +11,10 @@ from importlib import metadata
 from pathlib import Path
 
 from tinyclap import __version__
-from tinyclap.doctor.finding import FAULT, OK, PURPOSES, WARNING, Finding
-from tinyclap.doctor.imports import TRIALS, try_imports
-from tinyclap.doctor.requirements import fits, installed_version, pip, requirements, wanted
-from tinyclap.doctor.torch_pair import build_of, check_pair, explain
+from tinyclap.cli.doctor.finding import FAULT, OK, PURPOSES, WARNING, Finding
+from tinyclap.cli.doctor.imports import TRIALS, try_imports
+from tinyclap.cli.doctor.requirements import fits, installed_version, pip, requirements, wanted
+from tinyclap.cli.doctor.torch_pair import build_of, check_pair, explain
 
 # Modules that no extra names, or under another name than their distribution's.
 _DISTRIBUTION = {"aac_metrics": "aac-metrics"}

@@ -4,8 +4,8 @@ import shlex
 import shutil
 import sys
 
-from tinyclap.doctor.finding import FAULT, OK, WARNING, Finding
-from tinyclap.doctor.requirements import installed_version
+from tinyclap.cli.doctor.finding import FAULT, OK, WARNING, Finding
+from tinyclap.cli.doctor.requirements import installed_version
 from tinyclap.metrics.caption_resources import READY, check_metrics, java_major, java_path
 
 _PYTHON = shlex.quote(sys.executable)

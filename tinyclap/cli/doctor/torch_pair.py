@@ -9,8 +9,8 @@ import importlib.util
 import re
 from pathlib import Path
 
-from tinyclap.doctor.finding import FAULT, Finding
-from tinyclap.doctor.requirements import installed_version, pip, requirements, wanted
+from tinyclap.cli.doctor.finding import FAULT, Finding
+from tinyclap.cli.doctor.requirements import installed_version, pip, requirements, wanted
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _NEEDED_BY = ("train", "metrics")

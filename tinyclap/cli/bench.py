@@ -19,7 +19,7 @@ import numpy as np
 
 from tinyclap.audio.processor import instructions, n_cores, processor
 from tinyclap.checkpoints.exported import checked_file, read_config
-from tinyclap.doctor.machine import memory_mb
+from tinyclap.cli.doctor.machine import memory_mb
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.inference.pretrained import find_folder, from_pretrained
 

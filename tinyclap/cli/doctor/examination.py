@@ -3,13 +3,13 @@
 import textwrap
 from dataclasses import asdict, dataclass
 
-from tinyclap.doctor.caches import LIMIT_BYTES, check_hub_cache, check_shipped, check_tinyclap_cache
-from tinyclap.doctor.finding import FAULT, PURPOSES, WARNING, Finding
-from tinyclap.doctor.libraries import check_libraries, check_python, check_tinyclap
-from tinyclap.doctor.machine import check_disks, check_machine
-from tinyclap.doctor.network import check_network
-from tinyclap.doctor.programs import check_ffmpeg, check_java, check_metric_files
-from tinyclap.doctor.requirements import installed_version
+from tinyclap.cli.doctor.caches import LIMIT_BYTES, check_hub_cache, check_shipped, check_tinyclap_cache
+from tinyclap.cli.doctor.finding import FAULT, PURPOSES, WARNING, Finding
+from tinyclap.cli.doctor.libraries import check_libraries, check_python, check_tinyclap
+from tinyclap.cli.doctor.machine import check_disks, check_machine
+from tinyclap.cli.doctor.network import check_network
+from tinyclap.cli.doctor.programs import check_ffmpeg, check_java, check_metric_files
+from tinyclap.cli.doctor.requirements import installed_version
 
 # What tells that somebody wants a purpose, where none is named. Metrics are not guessed: most need no Java.
 _SIGNS = {"runtime": ("onnxruntime",), "train": ("speechbrain", "torchaudio"), "export": ("onnxscript",)}

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from tinyclap.checkpoints.exported import file_sha256, read_config
-from tinyclap.doctor.finding import FAULT, OK, WARNING, Finding
+from tinyclap.cli.doctor.finding import FAULT, OK, WARNING, Finding
 from tinyclap.errors import TinyclapError
 from tinyclap.inference.shipped import shipped_folder, shipped_names
 
@@ -58,7 +58,7 @@ def _again(folder):
     checkout = folder.parents[2]
     if (checkout / ".git").exists():
         return shlex.join(["git", "-C", str(checkout), "checkout", "--", str(folder.relative_to(checkout))])
-    from tinyclap.doctor.requirements import pip
+    from tinyclap.cli.doctor.requirements import pip
 
     return pip("--force-reinstall", "--no-deps", "tinyclap")
 

@@ -4,7 +4,7 @@ import os
 import socket
 import urllib.parse
 
-from tinyclap.doctor.finding import OK, WARNING, Finding
+from tinyclap.cli.doctor.finding import OK, WARNING, Finding
 
 _LIMIT_S = 5.0
 _HOSTS = {
