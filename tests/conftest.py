@@ -1,11 +1,14 @@
 """Fixtures that every test may use, and the options of the suite."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+# some tests take helpers from others, which lie in the folders of other packages
+sys.path[1:1] = [str(path) for path in sorted((ROOT / "tests" / "unit").iterdir()) if path.is_dir()]
 
 
 def pytest_addoption(parser):

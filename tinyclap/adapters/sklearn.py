@@ -26,7 +26,7 @@ class _SoundEstimator(BaseEstimator):
     """What both have: a model by its name, and recordings as X."""
 
     def open_model(self):
-        """The model: a :class:`tinyclap.inference.sound_model.SoundModel`, shared by all estimators that say the same."""
+        """The model: a :class:`SoundModel`, shared by all estimators that say the same."""
         if not isinstance(self.model, (str, os.PathLike)):
             raise ConfigError(f"model={self.model!r}: give a name or a folder, so that clones and pickles can open it")
         place = shipped_folder(self.model) or Path(self.model)

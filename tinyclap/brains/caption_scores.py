@@ -28,7 +28,7 @@ class CaptionScoreBrain(EvaluationBrain):
     After ``evaluate``, ``results`` holds what ``metrics.json`` gets; ``predictions.csv`` (one row a clip: its caption,
     its value in each metric, its references) and ``submission.csv`` (DCASE's columns) are written.
 
-    Keys of the YAML: ``metrics`` (names among :data:`tinyclap.metrics.captioning.METRICS`; null: all that can be had, the
+    Keys of the YAML: ``metrics`` (names among :data:`METRICS`; null: all that can be had, the
     others being named), ``bootstrap_seed``, ``output_folder``.
     """
 

@@ -19,7 +19,7 @@ class LatentRankingBrain(EvaluationBrain):
 
     Notes
     -----
-    Moments are of clip embeddings in the form in which they are scored (:func:`tinyclap.pruning.ranking.scored_side`). Where the
+    Moments are of clip embeddings in the form in which they are scored (:func:`scored_side`). Where the
     audio tower ends in ``projection_class``, moments inside that head are kept beside them, over the windows of the
     clips: ``pre_norm_mean`` (D,) and ``pre_norm_second_moment`` (D, D) of the LayerNorm's input, ``hidden_mean`` and
     ``hidden_std`` of its GELU units. Rows of the head can be removed with their help; see ``tinyclap.models``.

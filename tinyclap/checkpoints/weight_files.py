@@ -1,6 +1,6 @@
 """What a file of weights holds, by the names and shapes of its tensors: whose it is, how many numbers, what it weighs.
 
-A safetensors file is known by its header, without torch; other files are read by :mod:`tinyclap.checkpoints.state`, which
+A safetensors file is known by its header, without torch; other files are read by :mod:`state`, which
 executes nothing in them.
 """
 

@@ -114,7 +114,7 @@ class StudentChoices:
 
     Notes
     -----
-    The student reads the teacher's caption in words of its own (:func:`tinyclap.text.tokenizer.caption_words`). Where one
+    The student reads the teacher's caption in words of its own (:func:`caption_words`). Where one
     word of the teacher is several of the student's ("rain-soaked"), these have no target; one that is none ("--") has
     no place.
 

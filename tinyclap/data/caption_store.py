@@ -23,7 +23,7 @@ class CaptionStore(ShardStore):
     """The captions and embeddings of a run; see :class:`tinyclap.data.shard_store.ShardStore` for its arguments.
 
     The teacher has ``teach_captions(wavs, sample_rate_hz)`` → ((B, D), B captions). One whose ``n_word_choices`` is not
-    0 has ``words`` and ``teach_words(wavs, sample_rate_hz)``, which gives :class:`tinyclap.decoding.beam_search.WordChoices` too.
+    0 has ``words`` and ``teach_words(wavs, sample_rate_hz)``, which gives :class:`WordChoices` too.
     Loaded, ``taught`` is a :class:`tinyclap.data.caption_shards.TaughtCaptions`.
     """
 

@@ -1,7 +1,7 @@
 """The rule of the captioners' beam search: which beams go on, which captions are stored, who is done. No tensors.
 
 Source: the beam search of the published EfficientNet-B2 captioner (Xu et al., "Efficient Audio Captioning with
-Encoder-Level Knowledge Distillation", Interspeech 2024). :mod:`tinyclap.decoding.beam_search` and :mod:`tinyclap.runtime` bring the
+Encoder-Level Knowledge Distillation", Interspeech 2024). :mod:`beam_search` and :mod:`runtime` bring the
 scores, the one in torch, the other in numpy; what is done with them stands here once.
 """
 

@@ -27,7 +27,7 @@ def stream_resampler(from_hz, to_hz, method="sinc"):
     BlockResampler or SoxrResampler
         ``push(samples)`` takes samples (n,) float32 and returns the outputs (m,) float32 that are certain, maybe none;
         ``end()`` returns the rest. After the end comes silence, as it does for a whole recording. The outputs do not
-        depend on the pieces, bit for bit, and equal :func:`tinyclap.audio.sinc.resample_array` of the whole to rounding.
+        depend on the pieces, bit for bit, and equal :func:`resample_array` of the whole to rounding.
 
     Raises
     ------
@@ -60,7 +60,7 @@ class BlockResampler:
 
     Notes
     -----
-    A block is cut out of what :func:`tinyclap.audio.sinc.resample_array` makes of the block's samples and of enough before
+    A block is cut out of what :func:`resample_array` makes of the block's samples and of enough before
     and after them. Blocks lie at fixed places and all have one shape, hence the same bits. A block is no shorter than
     one period of the two rates: 44100 → 32000 Hz has a period of 10 ms, 44101 → 32000 Hz one of 1 s.
     """

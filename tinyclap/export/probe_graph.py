@@ -20,7 +20,7 @@ def write_classifier(graph_path, config, probe, target):
 
     Notes
     -----
-    A clip of one window gets the probabilities that :meth:`tinyclap.inference.probe.Probe.predict_proba` gives. Of longer clips
+    A clip of one window gets the probabilities that :meth:`Probe.predict_proba` gives. Of longer clips
     that averages the embeddings of the windows; a device may average the probabilities. The names of the classes are
     in the graph's metadata, as JSON under ``classes``.
     """

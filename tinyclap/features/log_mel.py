@@ -111,7 +111,7 @@ class LogMel(nn.Module):
     -----
     A waveform too short for the reflection (T ≤ n_fft/2) is first followed by zeros up to n_fft/2 + 1 samples, so any
     T ≥ 1 is taken. Always float32, also under autocast. On the CPU without gradient the powers come from
-    :func:`tinyclap.features.mel_power.mel_power_in_blocks`, several times quicker and equal to the last bits; what watches the
+    :func:`mel_power_in_blocks`, several times quicker and equal to the last bits; what watches the
     operations (a compiler, a tracer, a counter of FLOPs) sees the plain ones. The published captioner hangs the floor
     of `top_db` on the maximum of the whole batch, so that a clip's values depend on its neighbours; here they do so
     only when asked.

@@ -33,7 +33,7 @@ def resample(wavs, from_hz, to_hz, method="sinc"):
         Sample rates before and after.
     method : {"sinc", "soxr", "banded"}
         "sinc" is :func:`sinc_resample` (differentiable, any device; 46 dB SNR); "soxr" is SoX's HQ setting
-        (83 dB), "banded" :func:`tinyclap.audio.banded_resample.banded_resample` (102 dB), both on the CPU, without gradient.
+        (83 dB), "banded" :func:`banded_resample` (102 dB), both on the CPU, without gradient.
 
     Returns
     -------

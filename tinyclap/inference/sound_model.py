@@ -1,7 +1,7 @@
 """One model, whatever computes it: embeddings, classes by name, similarities, captions and search. numpy in and out.
 
 Made by :func:`tinyclap.from_pretrained`. What computes is an :class:`tinyclap.runtime.audio_model.AudioModel` or
-:class:`tinyclap.runtime.captioner.CaptionModel` (no torch), or a :class:`tinyclap.inference.torch_model.CheckpointModel`.
+:class:`CaptionModel` (no torch), or a :class:`CheckpointModel`.
 """
 
 import numpy as np
@@ -268,7 +268,7 @@ class SoundModel:
         return index.search(self, query, k, sample_rate_hz)
 
     def save_pretrained(self, folder, **options):
-        """Copy the model to `folder`, with its model card; options as for :func:`tinyclap.inference.hub.save_pretrained`."""
+        """Copy the model to `folder`, with its model card; options as for :func:`save_pretrained`."""
         from tinyclap.inference.hub import save_pretrained
 
         return save_pretrained(self, folder, **options)

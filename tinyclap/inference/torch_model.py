@@ -1,4 +1,4 @@
-"""Runs and saved models behind :class:`tinyclap.inference.sound_model.SoundModel`: torch computes, numpy goes in and out."""
+"""Runs and saved models behind :class:`SoundModel`: torch computes, numpy goes in and out."""
 
 import functools
 import json

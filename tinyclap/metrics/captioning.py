@@ -3,7 +3,7 @@
 The library is imported when it is used. What a metric needs beside Python (Java, networks) is looked up first; a metric
 that cannot be had is named with the reason, and nothing is downloaded.
 
-Captions are split into words by :func:`tinyclap.text.tokenizer.caption_words`, which needs no Java, before every metric, as
+Captions are split into words by :func:`caption_words`, which needs no Java, before every metric, as
 DCASE's evaluation does with the tokenizer of the Penn Treebank. The two differ in 4 of the 5,225 captions of Clotho's
 evaluation part and in 73 of the 4,875 of AudioCaps' test part (hyphens and "'s"); the CIDEr-D of one reference against
 the other four stays at 0.8011 on the one, and goes from 0.8965 to 0.8982 on the other.

@@ -36,7 +36,7 @@ class AudioStudent(nn.Module):
     projection : nn.Module or None
         (B, C) to (B, D), with attributes ``d_in`` and ``d_out``; None leaves the encoder's clip vector as it is.
     window : dict
-        Arguments of :class:`tinyclap.features.windows.WindowPolicy`: what `embed_audio` does with clips of other lengths.
+        Arguments of :class:`WindowPolicy`: what `embed_audio` does with clips of other lengths.
     resampler : {"sinc", "soxr", "banded"}
         How `embed_audio` changes sample rates.
     output : {"none", "sigmoid"}

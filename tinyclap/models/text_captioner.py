@@ -102,7 +102,7 @@ class TextCaptioner(nn.Module):
         style : str, optional
             Whose wording; by default that of the first corpus.
         beam, max_words, min_words, n_best : int
-            See :func:`tinyclap.decoding.beam_search.beam_search`; fewer words are asked for where `max_words` leaves no more.
+            See :func:`beam_search`; fewer words are asked for where `max_words` leaves no more.
         allow_repeats : bool
             A caption may say the same word twice, whatever the word.
 

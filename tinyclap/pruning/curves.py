@@ -107,7 +107,7 @@ def method_hits(scored, moments, method, order=None, ridge=RIDGE, n_random=N_RAN
     method : str
         ``"plain"``: ranked by mean absolute activation, the paper's; ``"variance"``: by standard deviation;
         ``"random"``: the mean of several random orders; ``"pca"``, ``"whitening"``: see
-        :func:`tinyclap.pruning.ranking.principal_basis`; ``"nested"``: as they come, for a model that was trained for it.
+        :func:`principal_basis`; ``"nested"``: as they come, for a model that was trained for it.
     order : sequence of int, optional
         Of ``"nested"``: the order that the model was trained with, where it is not 0, 1, 2 …
     ridge : float

@@ -28,7 +28,7 @@ class Effb2Trm(nn.Module):
     start_id, end_id, pad_id : int, optional
         Ids of the words that begin, end and fill captions; 1, 2 and 0 as released.
     tokenizer : WordTokenizer, str or os.PathLike, optional
-        The vocabulary, or a file of it (see :meth:`tinyclap.text.tokenizer.WordTokenizer.load`); it settles the four numbers
+        The vocabulary, or a file of it (see :meth:`WordTokenizer.load`); it settles the four numbers
         above. Without one, :meth:`generate` gives ids as ever, and :meth:`caption` refuses.
 
     Raises

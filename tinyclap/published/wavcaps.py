@@ -195,7 +195,7 @@ class WavcapsHtsatBart(nn.Module):
         return [text.strip() for text in self.load_tokenizer().batch_decode(ids, skip_special_tokens=True)]
 
     def load_tokenizer(self):
-        """Find BART's tokenizer, if that has not been done; returns it. See :mod:`tinyclap.published.hub_tokenizers`."""
+        """Find BART's tokenizer, if that has not been done; returns it. See :mod:`hub_tokenizers`."""
         if self._tokenizer is None:
             self._tokenizer = bart_tokenizer(self._tokenizer_source)
         return self._tokenizer

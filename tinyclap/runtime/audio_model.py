@@ -109,7 +109,7 @@ class AudioModel:
         return self.outputs(audio, sample_rate_hz, batch_size)["embedding"]
 
     def embed_many(self, audio, sample_rate_hz=None, progress=None):
-        """What is compared with labels: (B, D), float32; see :meth:`tinyclap.inference.sound_model.SoundModel.embed`."""
+        """What is compared with labels: (B, D), float32; see :meth:`SoundModel.embed`."""
         sources = as_sources(audio)
         if len(sources) == 1:
             return self._steady._sounds(sources, sample_rate_hz, _BATCH_SIZE)

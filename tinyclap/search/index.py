@@ -116,7 +116,7 @@ class SearchIndex:
         Returns
         -------
         list of (str, float)
-            Path and score, best first. A text's score is that of :meth:`tinyclap.inference.sound_model.SoundModel.similarity`;
+            Path and score, best first. A text's score is that of :meth:`SoundModel.similarity`;
             a sound's is the cosine with the stored row, which in spaces of probabilities is that of their roots.
 
         Raises

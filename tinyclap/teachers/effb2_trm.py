@@ -21,7 +21,7 @@ class Effb2TrmTeacher(CaptioningTeacher):
     weights : str or os.PathLike or None
         The published file, ``pytorch_model.bin`` or ``swa.pth``.
     tokenizer : str or os.PathLike, optional
-        File of its words, see :meth:`tinyclap.text.tokenizer.WordTokenizer.load`; by default ``vocabulary.json`` beside the
+        File of its words, see :meth:`WordTokenizer.load`; by default ``vocabulary.json`` beside the
         weights.
     beam : int
         1 is greedy; the authors' is 3.

@@ -7,7 +7,7 @@ from tinyclap.text.prompts import make_prompts
 
 
 def label_vectors(model, labels=None, template=None):
-    """Vectors of labels in the whole space of a model; see :meth:`tinyclap.inference.sound_model.SoundModel.label_vectors`.
+    """Vectors of labels in the whole space of a model; see :meth:`SoundModel.label_vectors`.
 
     Arguments
     ---------

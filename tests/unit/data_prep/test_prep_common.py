@@ -29,7 +29,7 @@ from tests import fakes
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ConfigError, DataLayoutError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PREPARE = {
     "audiocaps": audiocaps_prepare.prepare_audiocaps,
     "clotho": clotho_prepare.prepare_clotho,

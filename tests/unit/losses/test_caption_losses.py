@@ -9,7 +9,7 @@ from published_reference import arrays, rule
 
 from tinyclap.errors import ConfigError
 from tinyclap.losses.captioning import EncoderKDLoss, caption_cross_entropy, sparse_token_kd, token_kd
-from tinyclap.losses.contrastive import contrastive as losses
+from tinyclap.losses import contrastive as losses
 
 
 def random(*shape, seed=0):

@@ -19,7 +19,7 @@ from tinyclap.decoding.rule import BeamRule
 from tinyclap.text.word_ids import WordIds
 from tinyclap.text.word_pieces import WordPieces
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NODE = shutil.which("node")
 OLDEST_NODE = 18  # DecompressionStream, and fetch's Response
 POLICIES = [
@@ -57,7 +57,7 @@ def call(tmp_path_factory):
     def run(*calls):
         keys = ("module", "name", "args", "method")
         given = json.dumps([dict(zip(keys, one, strict=False)) for one in calls])
-        command = [NODE, str(Path(__file__).with_name("page_calls.mjs")), str(folder)]
+        command = [NODE, str(Path(__file__).parents[1] / "page_calls.mjs"), str(folder)]
         found = subprocess.run(command, input=given, capture_output=True, text=True, encoding="utf-8", timeout=120)
         assert found.returncode == 0, found.stderr
         return json.loads(found.stdout)

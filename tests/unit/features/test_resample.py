@@ -7,7 +7,7 @@ import torch
 import torchaudio
 
 from tinyclap.errors import ConfigError
-from tinyclap.features.log_mel import resample as module
+from tinyclap.features import resample as module
 from tinyclap.features.resample import resample, sinc_resample
 
 

@@ -17,7 +17,7 @@ from tinyclap.errors import CheckpointError, DownloadError
 from tinyclap.inference.pretrained import from_pretrained
 from tinyclap.text.bank import LabelBank
 
-DEMO = Path(__file__).resolve().parents[2] / "demo"
+DEMO = Path(__file__).resolve().parents[3] / "demo"
 sys.path.insert(0, str(DEMO))
 
 import build  # noqa: E402

@@ -11,7 +11,7 @@ import tinyclap
 from data_prep.soundscapes_synthesis import synthesize
 
 gradio = pytest.importorskip("gradio", reason="needs gradio: pip install 'tinyclap[demo]'")
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "demo"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "demo"))
 
 import gradio_app  # noqa: E402
 

@@ -17,7 +17,7 @@ from tinyclap.losses.contrastive import (
     TagDistillLoss,
     TagProfileLoss,
 )
-from tinyclap.losses.contrastive import contrastive as losses
+from tinyclap.losses import contrastive as losses
 
 
 def embeddings(seed=0, n=5, dim=8):
