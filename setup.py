@@ -44,7 +44,7 @@ EXTRAS = {
     "browser": ["playwright>=1.50"],
     # the peers that benchmarks/ compares with
     "benchmarks": ["torchlibrosa>=0.1.0"],
-    "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.12", "pre-commit>=4", "codespell>=2.3"],
+    "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.12", "pre-commit>=4", "codespell>=2.3", "import-linter>=2.3"],
 }
 
 setup(

@@ -28,7 +28,7 @@ import tinyclap  # noqa: E402
 from tinyclap.audio.find import find_recordings  # noqa: E402
 from tinyclap.audio.io import read_channels  # noqa: E402
 from tinyclap.audio.processor import n_cores, processor  # noqa: E402
-from tinyclap.inference.shipped import DEFAULT_CAPTIONER  # noqa: E402
+from tinyclap.config.shipped import DEFAULT_CAPTIONER  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "page.json"
 OTHER_WORDS = "a cat meows, thunder, footsteps"

@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from data_prep.soundscapes_synthesis import synthesize  # noqa: E402
 from tinyclap.checkpoints.exported import checked_file, file_sha256, read_config  # noqa: E402
 from tinyclap.cli.doctor.caches import tinyclap_cache  # noqa: E402
+from tinyclap.config.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL, shipped_folder  # noqa: E402
 from tinyclap.errors import DownloadError, TinyclapError  # noqa: E402
 from tinyclap.inference.pretrained import find_folder, from_pretrained  # noqa: E402
-from tinyclap.inference.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL, shipped_folder  # noqa: E402
 from tinyclap.published.download import download  # noqa: E402
 from tinyclap.text.bank import compile_bank  # noqa: E402
 

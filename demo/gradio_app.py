@@ -12,8 +12,8 @@ import re
 import gradio
 
 import tinyclap
+from tinyclap.config.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL, shipped_folder
 from tinyclap.errors import TinyclapError
-from tinyclap.inference.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL, shipped_folder
 
 WORDS = "dog barking, rain, siren, car horn, clock ticking, glass breaking, birds singing, a person speaking, music"
 SHOWN = 8

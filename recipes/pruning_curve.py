@@ -25,9 +25,10 @@ from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
+from tinyclap.config.kept_dims import RANKING, read_order
 from tinyclap.errors import TinyclapError
 from tinyclap.pruning.curves import METHODS, curve_points, fall_interval, kept_at_fall, method_hits, read_scored
-from tinyclap.pruning.ranking import EMBEDDINGS, MOMENTS, RANKING, RIDGE, read_arrays, read_order
+from tinyclap.pruning.ranking import EMBEDDINGS, MOMENTS, RIDGE, read_arrays
 from tinyclap.training.experiment import write_json
 from tinyclap.training.provenance import provenance
 

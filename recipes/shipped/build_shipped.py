@@ -21,10 +21,10 @@ from shipped_figures import measure, table
 
 from data_prep import esc50_prepare, tut17_prepare, urbansound8k_prepare
 from tinyclap.checkpoints.folder import amend
+from tinyclap.config.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL
 from tinyclap.export.captioner import export_captioner
 from tinyclap.export.sources import open_source
 from tinyclap.export.write import ExportOptions, export_audio_model, summary
-from tinyclap.inference.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL
 from tinyclap.text.prompts import readable
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from tinyclap import from_pretrained
-from tinyclap.audio.recordings import find_recordings
+from tinyclap.data.recordings import find_recordings
 from tinyclap.metrics.classification import bootstrap_interval
 from tinyclap.runtime.scores import score
 from tinyclap.teachers import make_teacher

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from house_tree import ROOT, SCRIPTS, module_name, python_files, tree, where
@@ -12,6 +13,13 @@ MAX_LINES = 400
 LONG_FOR_A_CAUSE = {}
 
 CODE = ("tinyclap", "data_prep", *SCRIPTS)
+
+
+def test_imports_run_one_way():
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports"))], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_only_checkpoints_calls_torch_load_and_nothing_unpickles():

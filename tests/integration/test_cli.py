@@ -18,7 +18,7 @@ import tinyclap
 from tests.fakes import write_audio
 from tinyclap.cli.main import COMMANDS, part_of
 from tinyclap.cli.main import parser as command_line
-from tinyclap.inference.shipped import DEFAULT_CAPTIONER, shipped_names
+from tinyclap.config.shipped import DEFAULT_CAPTIONER, shipped_names
 
 pytest.importorskip("onnxruntime", reason="the shipped models need an engine")
 

@@ -15,8 +15,8 @@ import soundfile
 import tinyclap
 from data_prep.soundscapes_synthesis import synthesize
 from tests import fakes
+from tinyclap.config.shipped import DEFAULT_CAPTIONER, shipped_folder
 from tinyclap.errors import DownloadError
-from tinyclap.inference.shipped import DEFAULT_CAPTIONER, shipped_folder
 from tinyclap.text.bank import LabelBank, compile_bank
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'tinyclap[browser]'")

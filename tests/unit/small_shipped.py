@@ -6,7 +6,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from tinyclap.inference.shipped import shipped_folder
+from tinyclap.config.shipped import shipped_folder
 
 
 @cache

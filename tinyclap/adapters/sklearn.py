@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 
+from tinyclap.config.shipped import DEFAULT_MODEL, shipped_folder
 from tinyclap.errors import ConfigError
 from tinyclap.inference.pretrained import from_pretrained
-from tinyclap.inference.shipped import DEFAULT_MODEL, shipped_folder
 from tinyclap.runtime.scores import softmax_rows
 
 _N_KEPT = 4  # models that stay open

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from tinyclap.brains.evaluation import EvaluationBrain
+from tinyclap.config.kept_dims import RANKING, read_order
 from tinyclap.errors import ConfigError
 from tinyclap.pruning import ranking as latent
 from tinyclap.training.experiment import write_json
@@ -34,7 +35,7 @@ class LatentRankingBrain(EvaluationBrain):
             raise ConfigError(
                 f"statistic {self.hparams.statistic!r} is unknown; choose one of {', '.join(latent.STATISTICS)}"
             )
-        self.stored = latent.read_order(self.modules.model.weights) if self.hparams.statistic == "stored" else None
+        self.stored = read_order(self.modules.model.weights) if self.hparams.statistic == "stored" else None
         self.moments, self.inside = latent.Moments(), {}
         self._watching = contextlib.ExitStack()
         for module in self.modules.model.modules():
@@ -87,7 +88,7 @@ class LatentRankingBrain(EvaluationBrain):
             "normalised": model.score_kind == "cosine",
             "score": model.score_kind,
         }
-        write_json(folder / latent.RANKING, record)
+        write_json(folder / RANKING, record)
         quarter = max(1, len(order) // 4)
         self.results = {
             "metric": f"share of the {statistic} activation in the first quarter of the dimensions",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from tinyclap.checkpoints.kept_dims import at_dim
+from tinyclap.config.kept_dims import at_dim
 from tinyclap.config.registry import build
 from tinyclap.errors import CheckpointError, ConfigError
 
@@ -281,7 +281,7 @@ def load_student(run_or_folder, dim=None):
         A run's folder (the model is in its ``student``), or the folder of a saved model itself.
     dim : int, optional
         Load its `dim` most important dimensions alone, of a folder that ``prune.py`` wrote; see
-        :func:`tinyclap.checkpoints.kept_dims.at_dim`. None loads it as it is.
+        :func:`tinyclap.config.kept_dims.at_dim`. None loads it as it is.
 
     Returns
     -------

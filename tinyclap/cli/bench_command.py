@@ -5,7 +5,7 @@ import sys
 
 from tinyclap.cli.common import ENGINES, PRECISIONS
 from tinyclap.cli.exit_status import DONE
-from tinyclap.inference.shipped import DEFAULT_MODEL
+from tinyclap.config.shipped import DEFAULT_MODEL
 
 DESCRIPTION = """Time a model on this machine: one pass of the network for clips of several lengths, in each engine,
 precision and number of threads; a recording from the disk to its result; many clips; and a new

@@ -5,8 +5,8 @@ import os
 from tinyclap.cli.common import ONE_THREAD, add_model_arguments, model_identity, open_for_clips
 from tinyclap.cli.outputs import FILE, Form
 from tinyclap.cli.run_clips import LONGEST_S, ClipRun, add_clip_arguments
+from tinyclap.config.shipped import DEFAULT_CAPTIONER
 from tinyclap.errors import ConfigError
-from tinyclap.inference.shipped import DEFAULT_CAPTIONER
 
 DESCRIPTION = """\
 Describe recordings, a sentence each."""

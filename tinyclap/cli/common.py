@@ -1,6 +1,6 @@
 """What commands share: the options that say which model, and its opening."""
 
-from tinyclap.inference.shipped import DEFAULT_MODEL
+from tinyclap.config.shipped import DEFAULT_MODEL
 
 ENGINES = ("onnxruntime", "openvino")
 PRECISIONS = ("auto", "fp32", "int8", "bf16")

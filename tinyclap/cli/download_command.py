@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from tinyclap.cli.exit_status import DONE
+from tinyclap.config.shipped import shipped_folder, shipped_names
 from tinyclap.errors import ConfigError, DownloadError
-from tinyclap.inference.shipped import shipped_folder, shipped_names
 
 DESCRIPTION = """\
 Fetch models ahead. Every file is compared with the SHA-256 that the model's config states, and one that is broken is
@@ -83,7 +83,7 @@ def _whole(name, folder, broken, remedy):
 
 
 def _broken(name, folder):
-    from tinyclap.checkpoints.saved_folders import CONFIG, broken_files, config_of, sums_of
+    from tinyclap.inference.saved_folders import CONFIG, broken_files, config_of, sums_of
 
     broken = broken_files(folder)
     n_files = len(sums_of(config_of(Path(folder) / CONFIG, name)))

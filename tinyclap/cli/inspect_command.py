@@ -4,7 +4,7 @@ import json
 import sys
 
 from tinyclap.cli.exit_status import DONE
-from tinyclap.inference.shipped import DEFAULT_MODEL
+from tinyclap.config.shipped import DEFAULT_MODEL
 
 DESCRIPTION = """Say what something is: size, parameters, MACs of a clip of 5 s, rate and window, teacher, data,
 licences of all parts, scores, and how exact and how quick an export is. Takes the folder of a run,

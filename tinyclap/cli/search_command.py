@@ -7,8 +7,8 @@ from tinyclap.cli.common import add_model_arguments, open_for_clips, open_model
 from tinyclap.cli.exit_status import DONE, SOME_FAILED
 from tinyclap.cli.outputs import FILE, FORMATS, Form, StreamRows, chosen_format, printable
 from tinyclap.cli.run_clips import LONGEST_S
+from tinyclap.config.shipped import DEFAULT_MODEL
 from tinyclap.errors import ConfigError
-from tinyclap.inference.shipped import DEFAULT_MODEL
 
 DESCRIPTION = """Find recordings by a text or by another recording.
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from tinyclap.audio.io import read_audio
-from tinyclap.audio.recordings import find_recordings
 from tinyclap.audio.sinc import resample_array
 from tinyclap.checkpoints.folder import amend
 from tinyclap.data.manifest import read_manifest
+from tinyclap.data.recordings import find_recordings
 from tinyclap.errors import ConfigError
 from tinyclap.runtime import load
 from tinyclap.runtime.scores import score
@@ -97,7 +97,7 @@ def add_background(folder, given, n_windows=N_WINDOWS, seed=0):
     folder : str or os.PathLike
         An exported folder.
     given : list of str
-        Training recordings; see :func:`tinyclap.audio.recordings.find_recordings`. Each place gives as many windows.
+        Training recordings; see :func:`tinyclap.data.recordings.find_recordings`. Each place gives as many windows.
     n_windows : int
         In all, of 2 s, each from a random place of a random recording.
     seed : int

@@ -5,9 +5,9 @@ import torch
 
 from tinyclap import __version__
 from tinyclap.audio.io import read_audio
-from tinyclap.audio.recordings import chosen_recordings, first_window
 from tinyclap.checkpoints.exported import read_config
 from tinyclap.checkpoints.folder import amend, new_folder, write_config, write_json
+from tinyclap.data.recordings import chosen_recordings, first_window
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.export.caption_graphs import FramesGraph, MemoryGraph, StepGraph
 from tinyclap.export.compact import compact_graph

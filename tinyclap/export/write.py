@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from tinyclap import __version__
-from tinyclap.audio.recordings import chosen_recordings, first_window
 from tinyclap.checkpoints.exported import read_config
 from tinyclap.checkpoints.folder import new_folder, write_config, write_json
+from tinyclap.data.recordings import chosen_recordings, first_window
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.export.audio_model import export_audio_graph
 from tinyclap.export.background import add_background, add_temperature
@@ -41,7 +41,7 @@ class ExportOptions:
     precisions : list of str
         "fp32", and "int8" if wanted.
     calibration_audio : str or None
-        Where int8 is calibrated; see :func:`tinyclap.audio.recordings.find_recordings`.
+        Where int8 is calibrated; see :func:`tinyclap.data.recordings.find_recordings`.
     check_audio : list of str
         Where the result is compared with the network; by default the part of `calibration_audio` that was not used.
     n_calibration, n_check : int

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import tinyclap
 from tinyclap.checkpoints.exported import CONFIG
-from tinyclap.checkpoints.saved_folders import config_of, save_pretrained
 from tinyclap.errors import CheckpointError, ConfigError, DownloadError
+from tinyclap.inference.saved_folders import config_of, save_pretrained
 
 __all__ = ["cached_models", "fetch", "push_to_hub", "save_pretrained"]
 

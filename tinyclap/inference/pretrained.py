@@ -9,8 +9,8 @@ An exported folder is opened by an inference engine, without torch; a run or a s
 import json
 from pathlib import Path
 
+from tinyclap.config.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
 from tinyclap.errors import CheckpointError, ConfigError, DownloadError
-from tinyclap.inference.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
 
 CONFIG = "config.json"
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from tinyclap.checkpoints.exported import CONFIG, file_sha256
 from tinyclap.checkpoints.folder import write_json
-from tinyclap.checkpoints.saved_folders import PROBE, config_of, save_pretrained
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.inference.pretrained import from_pretrained
+from tinyclap.inference.saved_folders import PROBE, config_of, save_pretrained
 from tinyclap.runtime.scores import ranked, softmax_rows
 
 GRAPH = "classifier.onnx"
@@ -80,7 +80,7 @@ class Probe:
         folder : str or os.PathLike
             Missing, empty, or an earlier save, which is then replaced.
         metrics
-            For the card; see :func:`tinyclap.checkpoints.saved_folders.save_pretrained`.
+            For the card; see :func:`tinyclap.inference.saved_folders.save_pretrained`.
 
         Returns
         -------
@@ -89,7 +89,7 @@ class Probe:
         Raises
         ------
         ConfigError, CheckpointError
-            As in :func:`tinyclap.checkpoints.saved_folders.save_pretrained`.
+            As in :func:`tinyclap.inference.saved_folders.save_pretrained`.
 
         Notes
         -----

@@ -9,8 +9,8 @@ import torch
 
 from tinyclap.audio.batch import embed_together
 from tinyclap.audio.clips import as_clips, as_sources
-from tinyclap.checkpoints.kept_dims import kept_dims
 from tinyclap.checkpoints.state import CONFIG, load_student
+from tinyclap.config.kept_dims import kept_dims
 from tinyclap.errors import ConfigError
 from tinyclap.models.student import AudioStudent, Clap
 from tinyclap.teachers import make_teacher

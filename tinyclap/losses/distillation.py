@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tinyclap.config.kept_dims import read_order
 from tinyclap.errors import ConfigError
 from tinyclap.losses.contrastive import (
     CLAP_LOGIT_SCALE,
@@ -17,7 +18,6 @@ from tinyclap.losses.contrastive import (
     TagProfileLoss,
     clap_contrastive,
 )
-from tinyclap.pruning.ranking import read_order
 
 LOSSES = ("cosine", "mse", "centred", "contrastive", "relational", "tag_profile")
 OF_ALL_DIMENSIONS = ("centred", "tag_profile")
@@ -85,7 +85,7 @@ class NestedLoss(nn.Module):
     dims : sequence of int
         Lengths of the prefixes, each from 1 to D − 1.
     order : sequence of int, optional
-        The dimensions, D of them, most important first (``tinyclap.pruning.ranking.read_order``); by default 0, 1, ….
+        The dimensions, D of them, most important first (``tinyclap.config.kept_dims.read_order``); by default 0, 1, ….
     relational_weight : float
         Factor of the second part, ≥ 0.
 

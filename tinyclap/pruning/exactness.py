@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from tinyclap.audio.io import read_audio
-from tinyclap.audio.recordings import find_recordings, sample
+from tinyclap.data.recordings import find_recordings, sample
 from tinyclap.models.pruned_head import PrunedClapProjection
 
 _N_NOISES = 8
@@ -52,7 +52,7 @@ def clips_to_compare_on(model, check_audio=None, n_clips=64, seed=0):
     model : AudioStudent or Clap
         Whose rate and window the noise has.
     check_audio : str, optional
-        See :func:`tinyclap.audio.recordings.find_recordings`.
+        See :func:`tinyclap.data.recordings.find_recordings`.
     n_clips : int
         Recordings at most, chosen at random.
     seed : int

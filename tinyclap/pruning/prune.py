@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyclap.checkpoints.folder import write_json
-from tinyclap.checkpoints.kept_dims import kept_dims
 from tinyclap.checkpoints.state import CONFIG, extra_of, load_student, save_folder, sha256_of
+from tinyclap.config.kept_dims import RANKING, kept_dims, read_order
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.metrics.cost import complexity
 from tinyclap.pruning.exactness import clips_to_compare_on, difference, how_exact
-from tinyclap.pruning.ranking import MOMENTS, RANKING, check_kept, read_arrays, read_order
+from tinyclap.pruning.ranking import MOMENTS, check_kept, read_arrays
 from tinyclap.published.networks import load_published
 from tinyclap.teachers import make_teacher
 
@@ -39,7 +39,7 @@ class PruneOptions:
     fold : bool
         Also fold the student.
     check_audio : str or None
-        Recordings on which both are compared, see :func:`tinyclap.audio.recordings.find_recordings`; None: noise.
+        Recordings on which both are compared, see :func:`tinyclap.data.recordings.find_recordings`; None: noise.
     n_check : int
         Recordings at most, chosen at random with `seed`.
     seed : int

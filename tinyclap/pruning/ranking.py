@@ -15,7 +15,6 @@ and neither the side of the normalisation on which the mean is taken nor what is
   another score even when all dimensions are kept.
 """
 
-import json
 import zipfile
 from pathlib import Path
 
@@ -24,7 +23,7 @@ import numpy as np
 from tinyclap.errors import CheckpointError, ConfigError
 
 FORMAT = 1
-RANKING, MOMENTS, EMBEDDINGS = "ranking.json", "moments.npz", "embeddings.npz"
+MOMENTS, EMBEDDINGS = "moments.npz", "embeddings.npz"
 # The recipe's name of a ranking → the moment that it looks at; "stored" keeps the order that the model came with.
 STATISTICS = {"mean_abs": "mean_abs", "variance": "std", "stored": "mean_abs"}
 RIDGE = 1.0
@@ -123,57 +122,6 @@ def order_of(importance):
     [1, 3, 0, 2]
     """
     return [int(index) for index in np.argsort(-np.asarray(importance, dtype=np.float64), kind="stable")]
-
-
-def read_order(path):
-    """The stored order of a model's dimensions, the most important first.
-
-    Arguments
-    ---------
-    path : str or os.PathLike
-        A ranking's folder or its ``ranking.json``; or a student's folder, or its run's, in whose config
-        ``python prune.py`` stored an order. A student that has lost dimensions holds the rest in that order already,
-        so its order is 0, 1, 2 …
-
-    Returns
-    -------
-    list of int
-
-    Raises
-    ------
-    CheckpointError
-        There is no order, or it is no permutation.
-    """
-    path = Path(path)
-    if path.is_file() or (path / RANKING).is_file():
-        source = path if path.is_file() else path / RANKING
-        order = _read_json(source).get("order")
-    else:
-        configs = [folder / "config.json" for folder in (path, path / "student")]
-        source = next((config for config in configs if config.is_file()), None)
-        if source is None:
-            raise CheckpointError(
-                f"{path}: neither a ranking nor a student is there; rank its dimensions first: python evaluate.py "
-                "hparams/rank_latent.yaml --weights …"
-            )
-        latent = _read_json(source).get("latent") or {}
-        order = list(range(len(latent["kept"]))) if "kept" in latent else latent.get("order")
-    if not isinstance(order, list) or sorted(order) != list(range(len(order))) or not order:
-        raise CheckpointError(
-            f"{source} holds no order of dimensions; rank them with python evaluate.py hparams/rank_latent.yaml "
-            "--weights …, and store the order in a student with python prune.py"
-        )
-    return order
-
-
-def _read_json(path):
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: not a JSON object")
-    return content
 
 
 def read_arrays(path, names):

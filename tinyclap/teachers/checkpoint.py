@@ -5,8 +5,8 @@ import functools
 import torch
 import torch.nn.functional as F
 
-from tinyclap.checkpoints.kept_dims import kept_dims
 from tinyclap.checkpoints.state import load_student
+from tinyclap.config.kept_dims import kept_dims
 from tinyclap.errors import CheckpointError
 from tinyclap.teachers.base import FrozenTeacher, class_embeddings
 from tinyclap.teachers.precision import in_bf16

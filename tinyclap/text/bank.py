@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyclap.config.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.inference.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
 from tinyclap.text.label_vectors import label_vectors
 
 FORMAT = 1

@@ -58,7 +58,7 @@ def read_labels(words, model_name):
 
 def _ready(name, model_name):
     """The bank of this name that comes with a shipped model, or None."""
-    from tinyclap.inference.shipped import shipped_folder
+    from tinyclap.config.shipped import shipped_folder
 
     folder = shipped_folder(model_name)
     if folder is None or not (folder / "banks" / f"{name}.npz").is_file():

@@ -13,6 +13,7 @@ from tests import fakes, tiny
 from tinyclap.audio.io import read_audio
 from tinyclap.brains import LatentRankingBrain
 from tinyclap.checkpoints.state import save_folder
+from tinyclap.config.kept_dims import read_order
 from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.data.pipeline import collate_clips
 from tinyclap.data.whole_clips import make_training_clips
@@ -20,7 +21,7 @@ from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.models.projection import ClapProjection
 from tinyclap.models.student import AudioStudent, Clap
 from tinyclap.models.text import WordTextTower
-from tinyclap.pruning.ranking import order_of, read_order
+from tinyclap.pruning.ranking import order_of
 from tinyclap.teachers import make_teacher
 
 

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tinyclap.checkpoints.state import load_folder, load_student, read_state_dict, save_folder, strict_load
 from tinyclap.checkpoints import state as checkpoints
+from tinyclap.checkpoints.state import load_folder, load_student, read_state_dict, save_folder, strict_load
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.features.log_mel import log_mel
 from tinyclap.models.phinet import PhiNet

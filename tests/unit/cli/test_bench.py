@@ -10,8 +10,8 @@ pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tin
 from tests.unit.small_export import exported, run  # noqa: E402
 from tinyclap.cli.bench import BenchOptions, bench  # noqa: E402
 from tinyclap.cli.bench_command import as_text  # noqa: E402
+from tinyclap.config.shipped import DEFAULT_MODEL  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
-from tinyclap.inference.shipped import DEFAULT_MODEL  # noqa: E402
 
 QUICK = {"lengths_s": (0.5, 1.0), "threads": (1,), "n_repeats": 2, "n_clips": 3}
 

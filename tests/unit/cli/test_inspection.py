@@ -18,8 +18,8 @@ from tests.unit.small_export import exported, run, tag_space_run  # noqa: E402
 from tinyclap.checkpoints.state import load_student  # noqa: E402
 from tinyclap.checkpoints.weight_files import read_shapes, recognise, summary  # noqa: E402
 from tinyclap.cli.inspection import inspect_source  # noqa: E402
+from tinyclap.config.shipped import DEFAULT_MODEL, shipped_folder  # noqa: E402
 from tinyclap.errors import CheckpointError  # noqa: E402
-from tinyclap.inference.shipped import DEFAULT_MODEL, shipped_folder  # noqa: E402
 from tinyclap.metrics.cost import count_parameters  # noqa: E402
 from tinyclap.metrics.graph_cost import count_macs_of_graph, count_numbers, silence  # noqa: E402
 

@@ -12,9 +12,9 @@ pytest.importorskip("huggingface_hub", reason="the hub is an extra: pip install 
 import tinyclap  # noqa: E402
 from tests.local_hub import serve  # noqa: E402
 from tests.unit.small_shipped import small_shipped  # noqa: E402
-from tinyclap.checkpoints.saved_folders import broken_files  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError, DownloadError  # noqa: E402
 from tinyclap.inference import hub  # noqa: E402
+from tinyclap.inference.saved_folders import broken_files  # noqa: E402
 
 NAME = "me/tiny"
 NOWHERE = "http://127.0.0.1:9"  # the port of "discard", where nothing answers

@@ -13,8 +13,8 @@ pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tin
 
 import tinyclap  # noqa: E402
 from tests.unit.small_export import LABELS, exported, exported_tagger, recordings, run  # noqa: E402
+from tinyclap.config.shipped import shipped_folder, shipped_names  # noqa: E402
 from tinyclap.errors import AudioError, CheckpointError, ConfigError, DownloadError  # noqa: E402
-from tinyclap.inference.shipped import shipped_folder, shipped_names  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ pytest.importorskip("sklearn", reason="scikit-learn is an extra: pip install 'ti
 import tinyclap  # noqa: E402
 from tests.unit.small_export import exported, exported_tagger, run  # noqa: E402
 from tests.unit.small_shipped import small_shipped  # noqa: E402
-from tinyclap.checkpoints.saved_folders import broken_files  # noqa: E402
 from tinyclap.cli.main import main  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
 from tinyclap.inference.probe import Probe, fit_probe, load_probe, probe_features, train_probe  # noqa: E402
+from tinyclap.inference.saved_folders import broken_files  # noqa: E402
 
 RATE = 16000
 

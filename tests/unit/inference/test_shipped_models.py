@@ -10,7 +10,7 @@ pytest.importorskip("onnxruntime", reason="the shipped models run on it: pip ins
 import tinyclap  # noqa: E402
 from tinyclap.audio.io import read_audio  # noqa: E402
 from tinyclap.checkpoints.exported import checked_file, read_config  # noqa: E402
-from tinyclap.inference.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL, shipped_folder, shipped_names  # noqa: E402
+from tinyclap.config.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL, shipped_folder, shipped_names  # noqa: E402
 
 MEGABYTES = {DEFAULT_MODEL: 30, DEFAULT_CAPTIONER: 6}
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from published_reference import arrays, rule
 
 from tinyclap.errors import ConfigError
-from tinyclap.losses.captioning import EncoderKDLoss, caption_cross_entropy, sparse_token_kd, token_kd
 from tinyclap.losses import contrastive as losses
+from tinyclap.losses.captioning import EncoderKDLoss, caption_cross_entropy, sparse_token_kd, token_kd
 
 
 def random(*shape, seed=0):

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from published_reference import arrays
 
+from tinyclap.losses import contrastive as losses
 from tinyclap.losses.contrastive import (
     CentredCosineDistillLoss,
     ClapContrastiveLoss,
@@ -17,7 +18,6 @@ from tinyclap.losses.contrastive import (
     TagDistillLoss,
     TagProfileLoss,
 )
-from tinyclap.losses import contrastive as losses
 
 
 def embeddings(seed=0, n=5, dim=8):

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tinyclap.errors import ConfigError
-from tinyclap.metrics.captioning import METRICS, available, check_metrics, cider_d, score_captions, with_intervals
 from tinyclap.metrics import caption_resources
 from tinyclap.metrics import captioning as caption_metrics
+from tinyclap.metrics.captioning import METRICS, available, check_metrics, cider_d, score_captions, with_intervals
 from tinyclap.metrics.ngrams import bleu_counts, bleu_intervals, bleu_of, cider_d_of_clips, plain_captions
 
 HAS_LIBRARY = importlib.util.find_spec("aac_metrics") is not None

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from tinyclap.config.kept_dims import read_order
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.pruning.ranking import (
     Moments,
@@ -12,7 +13,6 @@ from tinyclap.pruning.ranking import (
     order_of,
     principal_basis,
     read_arrays,
-    read_order,
     scored_side,
     write_arrays,
 )
@@ -81,7 +81,7 @@ def test_an_order_is_read_from_a_ranking_a_student_or_a_run(tmp_path):
         ("config.json", "{}", "holds no order of dimensions.*prune.py"),
         ("ranking.json", '{"order": [0, 0, 1]}', "holds no order"),
         ("ranking.json", '{"order": []}', "holds no order"),
-        ("ranking.json", "[1, 2]", "not a JSON object"),
+        ("ranking.json", "[1, 2]", "JSON list"),
         ("ranking.json", "{", "not readable as JSON"),
     ],
 )

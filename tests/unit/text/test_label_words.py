@@ -2,8 +2,8 @@
 
 import pytest
 
+from tinyclap.config.shipped import DEFAULT_MODEL
 from tinyclap.errors import ConfigError
-from tinyclap.inference.shipped import DEFAULT_MODEL
 from tinyclap.text.bank import LabelBank
 from tinyclap.text.labels import read_labels
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tinyclap.checkpoints.exported import file_sha256, read_config
 from tinyclap.cli.doctor.finding import FAULT, OK, WARNING, Finding
+from tinyclap.config.shipped import shipped_folder, shipped_names
 from tinyclap.errors import TinyclapError
-from tinyclap.inference.shipped import shipped_folder, shipped_names
 
 LIMIT_BYTES = 1 << 30  # of all checksums together; reading a gigabyte takes about a second where it is in memory
 

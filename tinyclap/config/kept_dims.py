@@ -4,7 +4,12 @@
 comes from, and, once dimensions were removed, ``kept`` (the original dimension of each output) and ``n_dims`` (D).
 """
 
+from pathlib import Path
+
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.files import CONFIG, model_folder, read_json
+
+RANKING = "ranking.json"
 
 
 def kept_dims(config):
@@ -77,3 +82,44 @@ def at_dim(model, config, dim, source):
     pruned = model.keep_dims(range(dim) if "kept" in latent else order[:dim])
     latent = {**latent, "kept": order[:dim], "n_dims": len(latent["order"])}
     return pruned, {**config, "model": pruned.config, "latent": latent}
+
+
+def read_order(path):
+    """The stored order of a model's dimensions, the most important first.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        A ranking's folder or its ``ranking.json``; or a student's folder, or its run's, in whose config
+        ``python prune.py`` stored an order. A student that has lost dimensions holds the rest in that order already,
+        so its order is 0, 1, 2 …
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    CheckpointError
+        There is no order, or it is no permutation.
+    """
+    path = Path(path)
+    if path.is_file() or (path / RANKING).is_file():
+        source = path if path.is_file() else path / RANKING
+        order = read_json(source).get("order")
+    else:
+        try:
+            source = model_folder(path) / CONFIG
+        except CheckpointError:
+            raise CheckpointError(
+                f"{path}: neither a ranking nor a student is there; rank its dimensions first: python evaluate.py "
+                "hparams/rank_latent.yaml --weights …"
+            ) from None
+        latent = read_json(source).get("latent") or {}
+        order = list(range(len(latent["kept"]))) if "kept" in latent else latent.get("order")
+    if not isinstance(order, list) or sorted(order) != list(range(len(order))) or not order:
+        raise CheckpointError(
+            f"{source} holds no order of dimensions; rank them with python evaluate.py hparams/rank_latent.yaml "
+            "--weights …, and store the order in a student with python prune.py"
+        )
+    return order
