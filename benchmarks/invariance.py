@@ -30,8 +30,8 @@ from tinyclap.audio.find import find_recordings  # noqa: E402
 from tinyclap.audio.io import read_channels  # noqa: E402
 from tinyclap.detection.resample_stream import stream_resampler  # noqa: E402
 from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
-from tinyclap.runtime.scores import unit_rows  # noqa: E402
 from tinyclap.text.bank import ready_bank  # noqa: E402
+from tinyclap.text.scores import unit_rows  # noqa: E402
 
 _SYNTHESISED = ("dog_bark", "cat_meow", "siren", "rain", "church_bell", "clock_tick", "footsteps", "telephone_ring")
 SAME, ENGINE, OTHER = "the same samples", "the same samples, another computation", "nearly the same sound"

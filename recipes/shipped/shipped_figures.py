@@ -7,10 +7,10 @@ import numpy as np
 from tinyclap import from_pretrained
 from tinyclap.data.recordings import find_recordings
 from tinyclap.metrics.classification import bootstrap_interval
-from tinyclap.runtime.scores import score
 from tinyclap.teachers import make_teacher
 from tinyclap.text.bank import ready_names
 from tinyclap.text.prompts import make_prompts
+from tinyclap.text.scores import score
 
 
 def measure(source, folder, held_out, captioner):

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from tinyclap.config.shipped import DEFAULT_MODEL, shipped_folder
 from tinyclap.errors import ConfigError
 from tinyclap.inference.pretrained import from_pretrained
-from tinyclap.runtime.scores import softmax_rows
+from tinyclap.text.scores import softmax_rows
 
 _N_KEPT = 4  # models that stay open
 

@@ -91,7 +91,7 @@ def _run_probe(clips, options):
     from tinyclap.audio.batch import embed_many
     from tinyclap.errors import AudioError, ConfigError
     from tinyclap.inference.probe import load_probe
-    from tinyclap.runtime.scores import ranked, softmax_rows
+    from tinyclap.text.scores import ranked, softmax_rows
 
     if options.labels is not None or options.template is not None:
         raise ConfigError("--probe has classes of its own; leave out --labels and --template")
@@ -115,7 +115,7 @@ def _run_probe(clips, options):
 
 def _ranked(model, row, names, vectors, shares):
     """All labels with their values, best first."""
-    from tinyclap.runtime.scores import ranked
+    from tinyclap.text.scores import ranked
 
     scores = model.score_rows(row[None], vectors)
     return ranked(model.probabilities(scores) if shares else scores, names, len(names))[0]

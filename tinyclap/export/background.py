@@ -14,7 +14,7 @@ from tinyclap.data.manifest import read_manifest
 from tinyclap.data.recordings import find_recordings
 from tinyclap.errors import ConfigError
 from tinyclap.runtime import load
-from tinyclap.runtime.scores import score
+from tinyclap.text.scores import score
 
 BACKGROUND = "background.npz"
 WINDOW_S, N_WINDOWS = 2.0, 500

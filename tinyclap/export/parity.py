@@ -4,7 +4,7 @@ import numpy as np
 
 from tinyclap.audio.io import read_audio
 from tinyclap.errors import ConfigError
-from tinyclap.runtime.scores import score, unit_rows
+from tinyclap.text.scores import score, unit_rows
 
 # of fp32: an FFT front end and the exported one differ by rounding, see tinyclap.export.log_mel
 MAX_RELATIVE_ERROR = 1e-3

@@ -17,7 +17,7 @@ from tinyclap.checkpoints.folder import write_json
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.inference.pretrained import from_pretrained
 from tinyclap.inference.saved_folders import PROBE, config_of, save_pretrained
-from tinyclap.runtime.scores import ranked, softmax_rows
+from tinyclap.text.scores import ranked, softmax_rows
 
 GRAPH = "classifier.onnx"
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # inverse regularisation that is tried where none is given

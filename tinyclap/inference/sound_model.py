@@ -7,8 +7,8 @@ Made by :func:`tinyclap.from_pretrained`. What computes is an :class:`tinyclap.r
 import numpy as np
 
 from tinyclap.errors import ConfigError
-from tinyclap.runtime.scores import ranked, score, softmax_rows, unit_rows
 from tinyclap.text.label_vectors import label_vectors
+from tinyclap.text.scores import ranked, score, softmax_rows, unit_rows
 
 
 class SoundModel:

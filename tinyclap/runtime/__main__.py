@@ -6,8 +6,8 @@ import sys
 
 from tinyclap.errors import TinyclapError
 from tinyclap.runtime import load
-from tinyclap.runtime.scores import ranked
 from tinyclap.runtime.session import ENGINES, PRECISIONS
+from tinyclap.text.scores import ranked
 
 
 def parser():

@@ -16,8 +16,8 @@ from tinyclap.audio.processor import n_cores
 from tinyclap.audio.windows import WindowPolicy, window_batches
 from tinyclap.checkpoints.exported import checked_file
 from tinyclap.errors import ConfigError
-from tinyclap.runtime.scores import ranked, score, unit_rows
 from tinyclap.runtime.session import open_session
+from tinyclap.text.scores import ranked, score, unit_rows
 
 LABELS, VECTORS, GOLDEN = "labels.json", "label_vectors.npz", "golden.npz"
 _BATCH_SIZE = 32

@@ -8,8 +8,8 @@ import numpy as np
 
 from tinyclap.checkpoints.exported import checked_file
 from tinyclap.errors import CheckpointError
-from tinyclap.runtime.scores import unit_rows
 from tinyclap.runtime.session import OnnxRuntimeSession
+from tinyclap.text.scores import unit_rows
 from tinyclap.text.word_ids import WordIds
 from tinyclap.text.word_pieces import WordPieces
 

@@ -18,10 +18,10 @@ from tinyclap.errors import AudioError, CheckpointError, ConfigError  # noqa: E4
 from tinyclap.export.sources import open_source  # noqa: E402
 from tinyclap.export.write import ExportOptions, export_audio_model  # noqa: E402
 from tinyclap.runtime.__main__ import main  # noqa: E402
-from tinyclap.runtime.scores import score  # noqa: E402
 from tinyclap.runtime.session import has_bf16  # noqa: E402
 from tinyclap.teachers import score as torch_score  # noqa: E402
 from tinyclap.text.prompts import make_prompts  # noqa: E402
+from tinyclap.text.scores import score  # noqa: E402
 
 
 def paths():

@@ -1,4 +1,4 @@
-"""From embeddings and label vectors to scores, shares and names. Needs numpy alone."""
+"""Scores of audio embeddings against label embeddings, their softmax and the best names. numpy alone."""
 
 import numpy as np
 
