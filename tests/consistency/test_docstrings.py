@@ -5,7 +5,7 @@ import re
 from functools import cache
 
 import pytest
-from house_tree import SCRIPTS, python_files, tree, where
+from repository_files import SCRIPTS, python_files, tree, where
 
 # Methods whose meaning is fixed by the class they override: SpeechBrain's Brain and PyTorch's Module and Dataset.
 INHERITED = {

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from house_tree import ROOT, SCRIPTS, module_name, python_files, tree, where
+from repository_files import ROOT, SCRIPTS, module_name, python_files, tree, where
 
 # file -> why it is longer than MAX_LINES
 MAX_LINES = 400

@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 import yaml
-from house_tree import ROOT, python_files, tree, where
+from repository_files import ROOT, python_files, tree, where
 
 FOLDERS = ("tinyclap", "data_prep", "hparams", "recipes", "tests", "weights", "docs", "demo", "benchmarks", ".ci")
 SUFFIXES = r"(?:py|yaml|yml|sh|md|csv|toml|cff|json|safetensors|png|npz)"

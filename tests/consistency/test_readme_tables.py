@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from house_tree import ROOT
+from repository_files import ROOT
 
 
 def test_the_tables_are_what_the_result_files_say():

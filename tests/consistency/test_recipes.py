@@ -4,7 +4,7 @@ import csv
 import re
 
 import pytest
-from house_tree import ROOT, launchable_yaml_files, python_files, where
+from repository_files import ROOT, launchable_yaml_files, python_files, where
 
 COLUMNS = ["hparams", "prep", "readme", "flags", "check"]
 

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 import yaml
-from house_tree import ROOT, SCRIPTS, launchable_yaml_files, python_files, tree, where, yaml_files
+from repository_files import ROOT, SCRIPTS, launchable_yaml_files, python_files, tree, where, yaml_files
 
 # Run options of SpeechBrain that a YAML sets on purpose, so that the command line overrides them by one name.
 MEANT = {

@@ -1,4 +1,4 @@
-"""The files of the repository, for the tests that check the house itself."""
+"""The files of the repository, for the tests that scan them."""
 
 import ast
 from functools import cache
