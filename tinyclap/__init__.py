@@ -10,18 +10,23 @@ batch first, time second. Units stand in names: ``_s``, ``_hz``, ``_ms``, ``_db`
 ``import tinyclap`` imports numpy at most: what needs torch is loaded when it is used.
 """
 
+from typing import TYPE_CHECKING
+
+from tinyclap.config.renamed import install_renamed_modules, lazy_names
+
+if TYPE_CHECKING:
+    from tinyclap.inference.pretrained import from_pretrained
+    from tinyclap.inference.sound_model import SoundModel
+    from tinyclap.published.networks import load_published
+
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "from_pretrained", "load_published"]
+__all__ = ["SoundModel", "__version__", "from_pretrained", "load_published"]
 
-
-def __getattr__(name):
-    if name == "from_pretrained":
-        from tinyclap.inference.pretrained import from_pretrained
-
-        return from_pretrained
-    if name == "load_published":
-        from tinyclap.published.networks import load_published
-
-        return load_published
-    raise AttributeError(f"module 'tinyclap' has no attribute {name!r}")
+install_renamed_modules()
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    SoundModel="inference.sound_model",
+    from_pretrained="inference.pretrained",
+    load_published="published.networks",
+)

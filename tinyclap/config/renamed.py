@@ -1,0 +1,74 @@
+"""Module names of 0.1 that still import, with a DeprecationWarning, and packages whose names load when first used."""
+
+import importlib
+import sys
+import warnings
+from importlib.machinery import ModuleSpec
+
+RENAMED = {
+    "caption_metrics": "metrics.captioning",
+    "configurable": "config.registry",
+    "distill_losses": "losses.distillation",
+    "download": "published.download",
+    "hub": "inference.hub",
+    "label_bank": "text.bank",
+    "many_clips": "audio.batch",
+    "model_card": "inference.model_card",
+    "probe": "inference.probe",
+    "prompts": "text.prompts",
+    "resample": "features.resample",
+    "search_index": "search.index",
+    "shipped": "config.shipped",
+    "window_policy": "audio.windows",
+    "windows": "features.windows",
+}
+
+
+class RenamedModules:
+    """A finder for ``sys.meta_path``: the old name gives the module itself."""
+
+    def find_spec(self, name, path=None, target=None):
+        """A spec for an old name; None for any other."""
+        parent, _, child = name.rpartition(".")
+        return ModuleSpec(name, self) if parent == "tinyclap" and child in RENAMED else None
+
+    def create_module(self, spec):
+        """The import system's default."""
+
+    def exec_module(self, module):
+        """Put the renamed module in the place of `module`."""
+        new = f"tinyclap.{RENAMED[module.__name__.rpartition('.')[2]]}"
+        warnings.warn(f"{module.__name__} is now {new}", DeprecationWarning, stacklevel=2)
+        sys.modules[module.__name__] = importlib.import_module(new)
+
+
+def install_renamed_modules():
+    """Make the old names importable; they are looked up last."""
+    if not any(isinstance(finder, RenamedModules) for finder in sys.meta_path):
+        sys.meta_path.append(RenamedModules())
+
+
+def lazy_names(package, **names):
+    """``__getattr__`` and ``__dir__`` of a package whose public names load their module when they are first used.
+
+    Arguments
+    ---------
+    package : str
+        Its ``__name__``.
+    **names
+        Public name = the submodule that defines it.
+
+    Example
+    -------
+    >>> load, _ = lazy_names("tinyclap.config", DEFAULT_MODEL="shipped")
+    >>> load("DEFAULT_MODEL")
+    'tinyclap-phinet-m'
+    """
+
+    def load(name):
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{package}.{names[name]}"), name)
+
+    ours = {"TYPE_CHECKING", "install_renamed_modules", "lazy_names"}
+    return load, lambda: sorted({*vars(sys.modules[package]), *names} - ours)
