@@ -21,6 +21,7 @@ EXTRAS = {
         "transformers>=5,<6",
         "pandas>=2.2",
         "safetensors>=0.4.3",
+        "filelock>=3.13",
     ],
     # 0.6.0 depends on a release that was withdrawn, and 0.5.5 on numpy<2 and transformers<5
     "metrics": ["aac-metrics==0.5.4"],
@@ -39,7 +40,7 @@ EXTRAS = {
     "sklearn": ["scikit-learn>=1.4"],
     "microphone": ["sounddevice>=0.4"],
     # the app of demo/, for hubs that host such
-    "demo": ["gradio>=6,<7", "onnxruntime>=1.20"],
+    "demo": ["gradio>=6,<7", "onnxruntime>=1.20", "filelock>=3.13"],
     # tests and pictures of the browser page, with the Chromium that the system has
     "browser": ["playwright>=1.50"],
     # the peers that benchmarks/ compares with

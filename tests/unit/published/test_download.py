@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -76,13 +77,14 @@ def part(tmp_path):
 
 
 def names_in(folder):
-    return sorted(path.name for path in folder.iterdir())
+    """Names of its files, without the lock that a failed download leaves."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
 def test_a_file_comes_whole_with_its_checksum_beside_it_and_nothing_else(fetch):
     path = fetch()
     assert path.read_bytes() == CONTENT
-    assert names_in(path.parent) == ["weights.pth", "weights.pth.md5"]
+    assert sorted(path.name for path in path.parent.iterdir()) == ["weights.pth", "weights.pth.md5"]
     assert (path.parent / "weights.pth.md5").read_text() == f"{MD5}  weights.pth\n"
     assert md5_of(path) == MD5
 
@@ -170,6 +172,29 @@ def test_a_page_that_is_not_there_is_named_with_its_status(site, tmp_path):
     with pytest.raises(DownloadError, match="cannot fetch http://\\S+/other.pth .*404"):
         download(f"{site.url}/other.pth", tmp_path / "other.pth")
     assert not (tmp_path / "other.pth").exists()
+
+
+def test_several_that_want_the_same_file_all_get_it_and_it_is_fetched_once(site, fetch):
+    with ThreadPoolExecutor(8) as pool:  # a lock of the file system: threads stand for processes
+        paths = list(pool.map(lambda _: fetch(), range(8)))
+    assert {path.read_bytes() for path in paths} == {CONTENT} and len(site.requests) == 1
+    assert names_in(paths[0].parent) == ["weights.pth", "weights.pth.md5"]
+
+
+def test_who_waited_for_a_download_that_failed_goes_on_with_it(site, fetch, part):
+    site.hangs_up_after = 200_000
+    with pytest.raises(DownloadError, match="200,000 bytes are kept"):
+        fetch()
+    site.hangs_up_after = None
+    with ThreadPoolExecutor(3) as pool:
+        assert {path.read_bytes() for path in pool.map(lambda _: fetch(), range(3))} == {CONTENT}
+    assert [asked for _, asked in site.requests] == [None, "bytes=200000-"]
+
+
+def test_a_place_that_cannot_be_written_is_named(site, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(DownloadError, match="cannot write .*file.*weights.pth"):
+        download(f"{site.url}/weights.pth", tmp_path / "file" / "weights.pth")
 
 
 def zenodo_page(site):
