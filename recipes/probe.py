@@ -20,8 +20,9 @@ import tinyclap
 from data_prep.esc50_prepare import prepare_esc50
 from data_prep.urbansound8k_prepare import prepare_urbansound8k
 from tinyclap.data.manifest import read_manifest
-from tinyclap.inference.probe import fit_probe, probe_features
+from tinyclap.inference.probe import fit_probe
 from tinyclap.metrics.classification import bootstrap_interval, paired_difference
+from tinyclap.text.scores import audio_side
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "recipes" / "real_audio" / "results" / "probe.json"
@@ -62,7 +63,7 @@ def compare(name, folder, model):
     for n_of_each in N_OF_EACH:
         kept = np.arange(len(names)) if n_of_each is None else few(names, n_of_each)
         strength = None if n_of_each is None else 10.0
-        features = probe_features(rows[kept], model.score_kind)
+        features = audio_side(rows[kept], model.score_kind)
         probe = fit_probe(model, features, names[kept], strength, groups[kept] if strength is None else None)
         said = np.array(probe.classes)[probe.logits(test).argmax(1)]
         what = f"probe, {'all' if n_of_each is None else n_of_each} of each class"

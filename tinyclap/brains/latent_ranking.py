@@ -9,6 +9,7 @@ from tinyclap.brains.evaluation import EvaluationBrain
 from tinyclap.config.kept_dims import RANKING, read_order
 from tinyclap.errors import ConfigError
 from tinyclap.pruning import ranking as latent
+from tinyclap.text.scores import audio_side
 from tinyclap.training.experiment import write_json
 
 
@@ -20,10 +21,10 @@ class LatentRankingBrain(EvaluationBrain):
 
     Notes
     -----
-    Moments are of clip embeddings in the form in which they are scored (:func:`scored_side`). Where the
-    audio tower ends in ``projection_class``, moments inside that head are kept beside them, over the windows of the
-    clips: ``pre_norm_mean`` (D,) and ``pre_norm_second_moment`` (D, D) of the LayerNorm's input, ``hidden_mean`` and
-    ``hidden_std`` of its GELU units. Rows of the head can be removed with their help; see ``tinyclap.models``.
+    Moments are of clip embeddings in the form in which they are scored (:func:`tinyclap.text.scores.audio_side`).
+    Where the audio tower ends in ``projection_class``, moments inside that head are kept beside them, over the windows
+    of the clips: ``pre_norm_mean`` (D,) and ``pre_norm_second_moment`` (D, D) of the LayerNorm's input, ``hidden_mean``
+    and ``hidden_std`` of its GELU units. Rows of the head can be removed with their help; see ``tinyclap.models``.
     """
 
     required_hparams = ("output_folder", "statistic", "projection_class", "bootstrap_seed")
@@ -62,7 +63,7 @@ class LatentRankingBrain(EvaluationBrain):
         rows = torch.empty(len(batch["wav"]), model.embed_dim, dtype=torch.float64)
         for members, clips, rate in self.clips_by_rate(batch):
             rows[members] = model.embed_audio(clips, rate).double().cpu()
-        return torch.from_numpy(latent.scored_side(rows.numpy(), model.score_kind))
+        return torch.from_numpy(audio_side(rows.numpy(), model.score_kind))
 
     def compute_objectives(self, predictions, batch, stage):
         """Take the rows up; there is nothing to lose."""

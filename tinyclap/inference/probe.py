@@ -17,7 +17,7 @@ from tinyclap.checkpoints.folder import write_json
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.inference.pretrained import from_pretrained
 from tinyclap.inference.saved_folders import PROBE, config_of, save_pretrained
-from tinyclap.text.scores import ranked, softmax_rows
+from tinyclap.text.scores import audio_side, ranked, softmax_rows
 
 GRAPH = "classifier.onnx"
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # inverse regularisation that is tried where none is given
@@ -58,7 +58,7 @@ class Probe:
 
     def logits(self, rows):
         """Embeddings (B, D) → logits (B, N)."""
-        return probe_features(rows, self.model.score_kind) @ self.weights.T + self.bias
+        return audio_side(rows, self.model.score_kind) @ self.weights.T + self.bias
 
     def predict_proba(self, audio, sample_rate_hz=None):
         """Probabilities of the classes: (B, N), rows that add up to 1; arguments as in ``SoundModel.embed``."""
@@ -152,7 +152,7 @@ def train_probe(model, audio, names, sample_rate_hz=None, strength=None, groups=
             f"{len(audio)} clips have {len(names)} names of {len(set(names))} classes; give one name for each clip, "
             "of two classes at least"
         )
-    rows = probe_features(model.embed(audio, sample_rate_hz), model.score_kind)
+    rows = audio_side(model.embed(audio, sample_rate_hz), model.score_kind)
     return fit_probe(model, rows, np.asarray(names), strength, groups)
 
 
@@ -163,7 +163,7 @@ def fit_probe(model, features, names, strength=None, groups=None):
     ---------
     model : tinyclap.inference.sound_model.SoundModel
     features : numpy.ndarray, shape (B, D)
-        What :func:`probe_features` made of them.
+        What :func:`tinyclap.text.scores.audio_side` made of them.
     names : numpy.ndarray of str, shape (B,)
     strength, groups
         As in :func:`train_probe`.
@@ -222,17 +222,6 @@ def load_probe(source, **options):
     with np.load(path) as content:
         kept = {key: value for key, value in note.items() if key not in ("file", "sha256", "classes")}
         return Probe(model, content["classes"].tolist(), content["weights"], content["bias"], kept)
-
-
-def probe_features(rows, score_kind):
-    """What a probe reads of embeddings.
-
-    Example
-    -------
-    >>> probe_features(np.array([[0.25, 0.0]]), "sqrt_dot").tolist()
-    [[0.5, 0.0]]
-    """
-    return np.sqrt(np.maximum(rows, 0)) if score_kind == "sqrt_dot" else rows
 
 
 def _chosen_strength(classifier, features, names, groups):

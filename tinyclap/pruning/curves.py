@@ -10,7 +10,8 @@ import numpy as np
 
 from tinyclap.errors import ConfigError
 from tinyclap.metrics.classification import bootstrap_interval
-from tinyclap.pruning.ranking import RIDGE, STATISTICS, order_of, principal_basis, read_arrays, scored_side
+from tinyclap.pruning.ranking import RIDGE, STATISTICS, order_of, principal_basis, read_arrays
+from tinyclap.text.scores import audio_side
 
 METHODS = ("plain", "variance", "random", "pca", "whitening", "nested")
 N_RANDOM_ORDERS = 5
@@ -57,7 +58,7 @@ def read_scored(path):
     arrays = read_arrays(path, _DUMPED)
     kind = str(arrays["score_kind"])
     text = np.asarray(arrays["text"], dtype=np.float64)
-    return Scored(scored_side(arrays["audio"], kind), text, arrays["labels"], arrays["groups"], kind)
+    return Scored(audio_side(arrays["audio"].astype(np.float64), kind), text, arrays["labels"], arrays["groups"], kind)
 
 
 def hits_by_kept(audio, text, labels, cosine=True):

@@ -5,7 +5,7 @@ masked out; they are ranked by their mean absolute activation over the training 
 and neither the side of the normalisation on which the mean is taken nor what is done to the text was said; here:
 
 * an activation is an entry of the clip embedding in the form in which it enters the dot product with a text
-  (:func:`scored_side`): of a unit vector for cosines, the root of a probability in a tag space;
+  (:func:`tinyclap.text.scores.audio_side`): of a unit vector for cosines, the root of a probability in a tag space;
 * audio and text lose the same entries, and cosines are normalised again afterwards. The dot product would be the same
   were one side masked alone. An audio vector's length changes no decision, as it is the same for all classes; a text's
   does, so which of its lengths divides is a choice, and it is the length of what is kept;
@@ -27,41 +27,6 @@ MOMENTS, EMBEDDINGS = "moments.npz", "embeddings.npz"
 # The recipe's name of a ranking → the moment that it looks at; "stored" keeps the order that the model came with.
 STATISTICS = {"mean_abs": "mean_abs", "variance": "std", "stored": "mean_abs"}
 RIDGE = 1.0
-_TINY = 1e-12
-
-
-def scored_side(rows, score_kind):
-    """Clip embeddings in the form in which they enter the dot product with a text.
-
-    Arguments
-    ---------
-    rows : array, shape (B, D)
-    score_kind : str
-        ``"cosine"``: unit rows; ``"dot"``: as they are; ``"sqrt_dot"``: the square roots of probabilities. See
-        :func:`tinyclap.teachers.base.score`.
-
-    Returns
-    -------
-    numpy.ndarray, shape (B, D), float64
-
-    Raises
-    ------
-    ConfigError
-        The score kind is unknown.
-
-    Example
-    -------
-    >>> scored_side([[3.0, 4.0]], "cosine").round(6).tolist(), scored_side([[0.25, 0.0]], "sqrt_dot").tolist()
-    ([[0.6, 0.8]], [[0.5, 0.0]])
-    """
-    rows = np.asarray(rows, dtype=np.float64)
-    if score_kind == "cosine":
-        return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), _TINY)
-    if score_kind == "sqrt_dot":
-        return np.sqrt(np.maximum(rows, 0.0))
-    if score_kind == "dot":
-        return rows
-    raise ConfigError(f"score kind {score_kind!r} is unknown; choose 'cosine', 'dot' or 'sqrt_dot'")
 
 
 class Moments:

@@ -9,7 +9,7 @@ import numpy as np
 from tinyclap.checkpoints.exported import checked_file
 from tinyclap.errors import CheckpointError
 from tinyclap.runtime.session import OnnxRuntimeSession
-from tinyclap.text.scores import unit_rows
+from tinyclap.text.scores import softmax_rows, unit_rows
 from tinyclap.text.word_ids import WordIds
 from tinyclap.text.word_pieces import WordPieces
 
@@ -130,8 +130,7 @@ class TagSpace:
     def __call__(self, rows):
         """Unit vectors of sentences (N, E) → (N, K), float32, ≥ 0: probabilities of labels over √(prior + floor)."""
         best = np.maximum.reduceat(rows @ self._readings.T, self._starts, axis=1)
-        powers = np.exp((best - best.max(axis=1, keepdims=True)) / self._temperature)
-        return (powers / powers.sum(axis=1, keepdims=True) * self._weights).astype(np.float32)
+        return (softmax_rows(best, self._temperature) * self._weights).astype(np.float32)
 
 
 class TextTower:

@@ -9,8 +9,7 @@ from torch import nn
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.teachers.precision import PRECISIONS
 from tinyclap.text.prompts import TINYCLAP_TEMPLATE
-
-SCORE_KINDS = ("cosine", "dot", "sqrt_dot")
+from tinyclap.text.scores import SCORE_KINDS
 
 
 def score(audio, text, kind="cosine"):

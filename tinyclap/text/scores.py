@@ -2,9 +2,13 @@
 
 import numpy as np
 
+from tinyclap.errors import ConfigError
+
+SCORE_KINDS = ("cosine", "dot", "sqrt_dot")
+
 
 def unit_rows(rows):
-    """Rows (B, D) divided by their lengths; a row of zeros stays one.
+    """L2-normalise rows (…, D); a row of zeros stays one.
 
     Example
     -------
@@ -15,7 +19,7 @@ def unit_rows(rows):
 
 
 def softmax_rows(logits, temperature=1.0):
-    """Shares of logits or scores (B, N), rows that add up to 1.
+    """Softmax of each row of logits or scores (B, N).
 
     Example
     -------
@@ -26,35 +30,65 @@ def softmax_rows(logits, temperature=1.0):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
+def audio_side(rows, kind):
+    """Audio embeddings (B, D) in the form whose dot product with a label embedding is the score.
+
+    Arguments
+    ---------
+    rows : numpy.ndarray, shape (B, D)
+    kind : {"cosine", "dot", "sqrt_dot"}
+        ``"cosine"``: L2-normalised; ``"dot"``: unchanged; ``"sqrt_dot"``: square roots, of embeddings that are
+        probabilities.
+
+    Returns
+    -------
+    numpy.ndarray, shape (B, D)
+
+    Raises
+    ------
+    ConfigError
+        An unknown kind.
+
+    Example
+    -------
+    >>> audio_side(np.array([[0.25, 0.0]]), "sqrt_dot").tolist()
+    [[0.5, 0.0]]
+    """
+    if kind == "cosine":
+        return unit_rows(rows)
+    if kind == "sqrt_dot":
+        return np.sqrt(np.maximum(rows, 0))
+    if kind != "dot":
+        raise ConfigError(f"score kind {kind!r} is unknown; choose one of {', '.join(SCORE_KINDS)}")
+    return rows
+
+
 def score(audio, text, kind):
-    """How well each text (N, D) fits each clip (B, D), as :func:`tinyclap.teachers.score` does it: (B, N).
+    """Scores of audio embeddings (B, D) and label embeddings (N, D): (B, N); `kind` as for :func:`audio_side`.
 
     Example
     -------
     >>> score(np.array([[4.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 1.0]]), "sqrt_dot").tolist()
     [[2.0, 2.0]]
     """
-    if kind == "cosine":
-        return unit_rows(audio) @ unit_rows(text).T
-    return (np.sqrt(np.maximum(audio, 0)) if kind == "sqrt_dot" else audio) @ text.T
+    return audio_side(audio, kind) @ (unit_rows(text) if kind == "cosine" else text).T
 
 
 def ranked(scores, names, top, only=None):
-    """The best names of each row of scores.
+    """The best labels of each row of scores, best first.
 
     Arguments
     ---------
     scores : numpy.ndarray, shape (B, N)
     names : list of str, N of them
     top : int
-        How many to give, at most.
+        Maximum number for each row.
     only : list of str, optional
-        Choose among these of the names.
+        Choose among these names.
 
     Returns
     -------
     list of list of (str, float)
-        Best first.
 
     Example
     -------

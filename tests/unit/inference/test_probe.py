@@ -15,8 +15,9 @@ from tests.unit.small_export import exported, exported_tagger, run  # noqa: E402
 from tests.unit.small_shipped import small_shipped  # noqa: E402
 from tinyclap.cli.main import main  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
-from tinyclap.inference.probe import Probe, fit_probe, load_probe, probe_features, train_probe  # noqa: E402
+from tinyclap.inference.probe import Probe, fit_probe, load_probe, train_probe  # noqa: E402
 from tinyclap.inference.saved_folders import broken_files  # noqa: E402
+from tinyclap.text.scores import audio_side  # noqa: E402
 
 RATE = 16000
 
@@ -111,7 +112,7 @@ def test_regularisation_means_the_same_for_features_of_any_size(model):
     rows = generator.random((30, model.embed_dim)).astype(np.float32)
     names = generator.choice(["a", "b", "c"], 30)
     small, large = (
-        fit_probe(model, probe_features(size * rows, model.score_kind), names, 1.0).logits(size * rows)
+        fit_probe(model, audio_side(size * rows, model.score_kind), names, 1.0).logits(size * rows)
         for size in (0.01, 100.0)
     )
     np.testing.assert_allclose(small, large, atol=1e-3)

@@ -13,9 +13,9 @@ from tinyclap.pruning.ranking import (
     order_of,
     principal_basis,
     read_arrays,
-    scored_side,
     write_arrays,
 )
+from tinyclap.text.scores import audio_side
 
 
 def test_moments_of_batches_are_those_of_all_rows():
@@ -51,12 +51,12 @@ def test_equal_dimensions_keep_their_places():
 
 
 def test_a_score_kind_that_is_unknown_is_refused():
-    with pytest.raises(ConfigError, match="choose 'cosine', 'dot' or 'sqrt_dot'"):
-        scored_side(np.ones((1, 2)), "euclid")
+    with pytest.raises(ConfigError, match="choose one of cosine, dot, sqrt_dot"):
+        audio_side(np.ones((1, 2)), "euclid")
 
 
 def test_silence_has_a_finite_direction():
-    assert scored_side(np.zeros((1, 4)), "cosine").tolist() == [[0.0] * 4]
+    assert audio_side(np.zeros((1, 4)), "cosine").tolist() == [[0.0] * 4]
 
 
 def test_an_order_is_read_from_a_ranking_a_student_or_a_run(tmp_path):

@@ -14,8 +14,9 @@ from tinyclap.pruning.curves import (
     method_hits,
     read_scored,
 )
-from tinyclap.pruning.ranking import Moments, order_of, scored_side, write_arrays
+from tinyclap.pruning.ranking import Moments, order_of, write_arrays
 from tinyclap.teachers.base import score
+from tinyclap.text.scores import audio_side
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def space():
     audio = text[labels] + random.normal(size=(40, 12)) * 0.9
     groups = np.array([f"r{index // 2}" for index in range(40)])
     kind = "cosine"
-    scored = Scored(scored_side(audio, kind), text / np.linalg.norm(text, axis=1, keepdims=True), labels, groups, kind)
+    scored = Scored(audio_side(audio, kind), text / np.linalg.norm(text, axis=1, keepdims=True), labels, groups, kind)
     moments = Moments()
     moments.add(scored.audio)
     return scored, moments.result()
@@ -38,9 +39,9 @@ def test_a_prefix_scores_as_the_model_scores_what_is_left(kind):
     random = np.random.default_rng(3)
     audio, text = random.random((30, 7)), random.random((5, 7))
     labels = random.integers(5, size=30)
-    hits = hits_by_kept(scored_side(audio, kind), text, labels, kind == "cosine")
+    hits = hits_by_kept(audio_side(audio, kind), text, labels, kind == "cosine")
     for kept in range(1 if kind != "cosine" else 2, 8):  # all cosines of one dimension are 1
-        left = scored_side(audio, "cosine") if kind == "cosine" else audio
+        left = audio_side(audio, "cosine") if kind == "cosine" else audio
         scores = score(torch.from_numpy(left[:, :kept]), torch.from_numpy(text[:, :kept]), kind)
         assert hits[:, kept - 1].tolist() == (scores.argmax(dim=1).numpy() == labels).tolist()
 

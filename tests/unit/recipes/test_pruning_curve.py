@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tinyclap.pruning.ranking import Moments, order_of, scored_side, write_arrays
+from tinyclap.pruning.ranking import Moments, order_of, write_arrays
+from tinyclap.text.scores import audio_side
 
 sys.path.insert(0, str(ROOT / "recipes"))
 
@@ -22,9 +23,9 @@ N_DIMS = 8
 def saved_model(folder, seed=0, n=60):
     """A ranking's folder and a score's, of clips near their class in six of eight dimensions."""
     random = np.random.default_rng(seed)
-    text = scored_side(random.normal(size=(4, N_DIMS)) * ([1.0] * 6 + [0.01] * 2), "cosine")
+    text = audio_side(random.normal(size=(4, N_DIMS)) * ([1.0] * 6 + [0.01] * 2), "cosine")
     labels = random.integers(4, size=n)
-    audio = scored_side(text[labels] + 0.35 * random.normal(size=(n, N_DIMS)), "cosine")
+    audio = audio_side(text[labels] + 0.35 * random.normal(size=(n, N_DIMS)), "cosine")
     moments = Moments()
     moments.add(audio)
     (folder / "ranking").mkdir(parents=True)
