@@ -28,6 +28,8 @@ EXTRAS = {
     "plots": ["matplotlib>=3.8"],
     "export": [TORCH, "safetensors>=0.4.3", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "runtime": ["onnxruntime>=1.20"],
+    # results of the commands in Parquet
+    "parquet": ["pyarrow>=17"],
     # another engine for the same exported folders: quicker on most CPUs, and bf16 where the CPU has it
     "openvino": ["openvino>=2025.0", "onnxruntime>=1.20"],
     # stores of teachers' answers made on many machines
@@ -60,7 +62,7 @@ setup(
     # the models that come with the package: no code, so no package of their own
     package_data={"tinyclap": ["shipped_models/*.md", "shipped_models/*/*", "shipped_models/*/banks/*"]},
     python_requires=">=3.11",
-    install_requires=["numpy>=1.26", "soundfile>=0.12.1", "soxr>=0.5", "tqdm>=4.66"],
+    install_requires=["numpy>=1.26", "soundfile>=0.12.1", "soxr>=0.5", "tqdm>=4.66", "shtab>=1.13"],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["tinyclap = tinyclap.cli.main:main"]},
     classifiers=[

@@ -19,7 +19,6 @@ import numpy as np
 
 from tinyclap.audio.processor import instructions, n_cores, processor
 from tinyclap.checkpoints.exported import checked_file, read_config
-from tinyclap.cli.doctor.machine import memory_mb
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.inference.pretrained import find_folder, from_pretrained
 
@@ -136,12 +135,11 @@ def machine():
             versions[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
             versions[library] = None
-    memory = memory_mb()
     return {
         "processor": processor(),
         "instructions": instructions(),
         "n_cores": n_cores(),
-        "memory_mb": memory[0] if memory else None,
+        "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20 if hasattr(os, "sysconf") else None,
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "versions": versions,
     }

@@ -1,38 +1,48 @@
-"""The command ``tinyclap``: finds the command that is meant, and turns errors into one line and an exit status."""
+"""The command ``tinyclap``: parses options, runs one command, turns every error into one line and an exit status."""
 
-import argparse
-import importlib
 import os
+import signal
 import sys
 
-from tinyclap import __version__
 from tinyclap.cli.exit_status import DONE, FAILED, INTERRUPTED, USAGE
-from tinyclap.errors import TinyclapError
+from tinyclap.errors import ConfigError, TinyclapError
 
-# The command → what it does, in a line. Its module is tinyclap.cli.<command>_command, with add_arguments(parser) and
-# run(options) → exit status; DESCRIPTION and EXAMPLES there are shown by its --help.
+# Command → help line. Its module is tinyclap.cli.<command>_command: DESCRIPTION, EXAMPLES, add_arguments(parser), and
+# run(options) → exit status. Only the module of the command that runs is imported.
 COMMANDS = {
-    "classify": "name the sounds of recordings zero-shot, by words that you give",
-    "embed": "turn recordings into vectors",
-    "caption": "describe recordings in words",
+    "classify": "zero-shot sound classification, with labels that you give",
+    "embed": "audio embeddings",
+    "caption": "describe recordings in sentences",
     "search": "find recordings of an indexed folder by a text or a sound",
-    "listen": "say what is heard when, in hours of audio or a live stream",
+    "listen": "detect when each sound begins and ends, in long audio or a live stream",
     "labels": "compile a list of names into a label bank",
-    "export": "write a model as a folder that runs without torch",
-    "bench": "time a model on this machine",
-    "inspect": "say what a checkpoint or exported folder is",
-    "doctor": "find what is wrong with this installation, and the command that mends it",
-    "download": "fetch models ahead, so that everything works without a network",
-    "completion": "print the shell's completion script",
+    "export": "export a model to ONNX, to run without torch",
+    "bench": "measure the speed of a model on this machine",
+    "inspect": "show what a model, checkpoint, label bank or index is",
+    "doctor": "check this installation, and print the command that fixes each problem",
+    "download": "fetch models for use without a network",
+    "completion": "print the completion script of a shell",
 }
 
 
 def parser(command=None):
-    """The command line; of one command alone where `command` says which, so that the others are not imported."""
-    made = argparse.ArgumentParser(
+    """The argparse parser: with the options of one command, of all (None), or of none ("")."""
+    import argparse
+    import importlib
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message):
+            self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+        def _print_message(self, message, file=None):
+            (file or sys.stderr).write(message)  # argparse's own passes over a full disk in silence
+
+    from tinyclap import __version__
+
+    made = Parser(
         prog="tinyclap",
-        description="Name, describe, find and time sounds with tiny audio-language models.",
-        epilog="tinyclap COMMAND --help says more of each.",
+        description="Classify, caption, search and detect sounds with tiny audio-language models.",
+        epilog="tinyclap COMMAND --help shows the options of a command.",
     )
     made.add_argument("--version", action="version", version=f"tinyclap {__version__}")
     commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -54,26 +64,16 @@ def parser(command=None):
 
 
 def part_of(made, name):
-    """The parser of one command, of what :func:`parser` made; `made` itself where there is no such command."""
-    parts = next(action.choices for action in made._actions if isinstance(action, argparse._SubParsersAction))
-    return parts.get(name, made)
+    """The parser of one command in the parser `made`; `made` itself where there is no such command."""
+    return made._subparsers._group_actions[0].choices.get(name, made)
 
 
 def respelled(words, command):
-    """Words of a command line with --keep_going where the option is called --keep-going, and the other way round.
-
-    Arguments
-    ---------
-    words : list of str
-    command : argparse.ArgumentParser
-        Whose options are meant.
-
-    Returns
-    -------
-    list of str
+    """Options of the command line as the argparse parser `command` spells them, with - or _ between words.
 
     Example
     -------
+    >>> import argparse
     >>> made = argparse.ArgumentParser()
     >>> _ = made.add_argument("--keep-going"), made.add_argument("--cache_dir")
     >>> respelled(["--keep_going", "--cache-dir=a_b-c", "--", "--keep_going"], made)
@@ -82,41 +82,123 @@ def respelled(words, command):
     known = {name.replace("_", "-"): name for action in command._actions for name in action.option_strings}
     end = words.index("--") if "--" in words else len(words)
     parts = [word.partition("=") for word in words[:end]]
-    named = [
-        known.get(name.replace("_", "-"), name) + sign + value if name.startswith("--") else name + sign + value
+    return [
+        (known.get(name.replace("_", "-"), name) if name.startswith("--") else name) + sign + value
         for name, sign, value in parts
-    ]
-    return named + words[end:]
+    ] + words[end:]
 
 
 def main(arguments=None):
-    """Run the command line; returns the exit status (see :mod:`tinyclap.cli.exit_status`)."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments:
+    """Run the command line; returns an exit status of :mod:`tinyclap.cli.exit_status`.
+
+    Arguments
+    ---------
+    arguments : sequence of str, optional
+        None runs as the program: ``sys.argv``, and signals and standard streams are set up.
+    """
+    try:
+        if arguments is None:
+            signal.signal(signal.SIGINT, _Interrupt.handle)
+            sys.unraisablehook = _Interrupt.unraisable
+            _set_up_streams()
+        words = sys.argv[1:] if arguments is None else list(arguments)
+        try:
+            status = _run(words)
+        except SystemExit as stop:  # of argparse: --help, or a wrong option
+            status = stop.code
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader (head, say) has enough
+        _discard_output()
+        return DONE
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or _Interrupt.came:  # an interrupted import may end in an ImportError
+            _Interrupt.say()
+            return INTERRUPTED
+        if isinstance(error, OSError):
+            _discard_output()
+        elif not isinstance(error, (TinyclapError, MemoryError)):
+            raise
+        sys.stderr.write(f"tinyclap {' '.join(sys.argv[1:2]) if arguments is None else words[0]}: {_line(error)}\n")
+        return FAILED
+
+
+def _run(words):
+    if not words:
         parser("").print_help(sys.stderr)
         return USAGE
-    asked = next((word for word in arguments if not word.startswith("-")), "")
+    asked = next((word for word in words if not word.startswith("-")), "")
     made = parser(asked if asked in COMMANDS else "")
-    options = made.parse_args(respelled(arguments, part_of(made, asked)))
-    try:
-        return options.run(options)
-    except TinyclapError as error:
-        sys.stderr.write(f"tinyclap {options.command}: {error}\n")
-        return FAILED
-    except KeyboardInterrupt:
+    options = made.parse_args(respelled(words, part_of(made, asked)))
+    return options.run(options)
+
+
+def _line(error):
+    """An error as one line."""
+    from tinyclap.cli.outputs import printable
+
+    text = str(error)
+    if isinstance(error, MemoryError):
+        text = f"out of memory ({text})" if text else "out of memory"
+    elif isinstance(error, OSError) and error.strerror:
+        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return printable(text)
+
+
+class _Interrupt:
+    """Ctrl-C of the program: the first raises KeyboardInterrupt, a second one ends the process at once."""
+
+    came = False
+
+    @classmethod
+    def handle(cls, *_):
+        """Signal handler."""
+        if cls.came:
+            os._exit(INTERRUPTED)
+        cls.came = True
+        raise KeyboardInterrupt
+
+    @classmethod
+    def unraisable(cls, problem):
+        """Ctrl-C within a finaliser: Python would print it and carry on."""
+        if problem.exc_type is KeyboardInterrupt:
+            cls.say()
+            os._exit(INTERRUPTED)
+        sys.__unraisablehook__(problem)
+
+    @staticmethod
+    def say():
+        """Say it on standard error."""
         sys.stderr.write("\nstopped\n")
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader (head, say) has enough
-        _close_output()
-        return DONE
-    except OSError as error:  # no space, no permission
-        sys.stderr.write(f"tinyclap {options.command}: {error}\n")
-        _close_output()
-        return FAILED
+        sys.stderr.flush()
 
 
-def _close_output():
-    """Write what is left of the output to nowhere: Python would complain once more when it ends."""
+def _set_up_streams():
+    """Replace characters that the terminal lacks, and open what the caller closed, so that no file takes its number."""
+    if sys.stdin is None:
+        sys.stdin = _closed_input()
+    if sys.stdout is None:  # read-only, so that writing results to it fails
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8", errors="replace")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8", errors="replace")
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
+
+
+def _closed_input():
+    import io
+
+    class ClosedInput(io.StringIO):
+        @property
+        def buffer(self):
+            raise ConfigError("standard input is closed; name files, or pipe a list or a recording into it")
+
+    os.open(os.devnull, os.O_RDONLY)
+    return ClosedInput()
+
+
+def _discard_output():
+    """Send what is left of the output nowhere: Python would complain once more when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
