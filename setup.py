@@ -12,6 +12,9 @@ README = ROOT / "README.md"
 # torchaudio 2.11.0 refuses a torch of another CUDA release; 2.11.1 takes any torch of the same CUDA major.
 TORCH = "torch>=2.11"
 
+# 0.6.0 depends on a release that was withdrawn, and 0.5.5 on numpy<2 and transformers<5
+AAC_METRICS = "aac-metrics==0.5.4"
+
 EXTRAS = {
     "train": [
         "speechbrain>=1.1,<2",
@@ -22,9 +25,9 @@ EXTRAS = {
         "pandas>=2.2",
         "safetensors>=0.4.3",
         "filelock>=3.13",
+        AAC_METRICS,  # CIDEr-D selects the best epoch of a captioner
     ],
-    # 0.6.0 depends on a release that was withdrawn, and 0.5.5 on numpy<2 and transformers<5
-    "metrics": ["aac-metrics==0.5.4"],
+    "metrics": [AAC_METRICS],
     "plots": ["matplotlib>=3.8"],
     "export": [TORCH, "safetensors>=0.4.3", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "runtime": ["onnxruntime>=1.20"],

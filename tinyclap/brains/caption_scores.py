@@ -5,8 +5,7 @@ import logging
 import torch
 
 from tinyclap.brains.evaluation import EvaluationBrain
-from tinyclap.metrics.caption_resources import READY
-from tinyclap.metrics.captioning import METRICS, TOKENIZER, available, score_captions, with_intervals
+from tinyclap.metrics.captioning import METRICS, READY, TOKENIZER, available, score_captions, with_intervals
 from tinyclap.metrics.classification import bootstrap_interval
 from tinyclap.metrics.cost import complexity, count_parameters
 from tinyclap.text.tokenizer import caption_words

@@ -9,7 +9,7 @@ from tinyclap.brains.base import RecipeBrain
 from tinyclap.decoding.beam_search import search
 from tinyclap.errors import ConfigError
 from tinyclap.losses.captioning import caption_cross_entropy, sparse_token_kd
-from tinyclap.metrics.ngrams import cider_d
+from tinyclap.metrics.captioning import cider_d
 from tinyclap.training.average import WeightAverage
 
 SELECTIONS = ("cider_d", "loss")
