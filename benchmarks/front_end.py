@@ -120,11 +120,11 @@ def save_operator_graph(features, path):
 
 def with_onnxruntime(path, n_threads):
     """Open a graph in onnxruntime."""
-    import onnxruntime
+    from tinyclap.runtime.session import onnxruntime
 
-    session_options = onnxruntime.SessionOptions()
+    session_options = onnxruntime().SessionOptions()
     session_options.intra_op_num_threads = n_threads
-    session = onnxruntime.InferenceSession(str(path), session_options, providers=["CPUExecutionProvider"])
+    session = onnxruntime().InferenceSession(str(path), session_options, providers=["CPUExecutionProvider"])
     return lambda wavs: session.run(None, {"wavs": wavs})[0]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from tinyclap.errors import ConfigError
 from tinyclap.export.front_end import front_end_nodes
+from tinyclap.runtime.session import onnxruntime
 
 _logger = logging.getLogger(__name__)
 METHODS = ("minmax", "entropy", "percentile")
@@ -49,6 +50,7 @@ def quantise(source, target, windows, method="minmax", keep=()):
     if not windows:
         raise ConfigError("int8 needs real clips to calibrate on; give --calibration_audio")
     try:
+        onnxruntime()
         import onnx
         from onnxruntime import quantization
         from onnxruntime.quantization.shape_inference import quant_pre_process

@@ -17,7 +17,7 @@ from tinyclap.export.compact import compact_graph
 from tinyclap.export.onnx_graphs import export_graph
 from tinyclap.models.student import Clap
 from tinyclap.models.text import WordTextTower
-from tinyclap.runtime.session import OnnxRuntimeSession
+from tinyclap.runtime.session import open_session
 from tinyclap.runtime.text_side import TAG_SPACE, TEXT_GRAPH, VOCABULARY, TextTower, tokenizer_of
 from tinyclap.teachers.sentences import SentenceEncoder, find_encoder
 from tinyclap.teachers.tag_text import TagSpaceText, label_readings
@@ -257,7 +257,7 @@ def _write_tag_space(path, side, tower):
 
 def _parity(folder, about, tower, texts):
     """Cosines between the written tower's rows and torch's; raises where they are not the same tower."""
-    session = OnnxRuntimeSession(folder / about["graph"], "fp32", None, level="basic")
+    session = open_session(folder / about["graph"], level="basic")
     ours = TextTower(session, tokenizer_of(about, folder / VOCABULARY))(texts)
     with torch.inference_mode():
         theirs = tower.embed(texts).cpu().numpy()

@@ -5,6 +5,7 @@ Needs numpy, and onnxruntime for the MACs; neither torch nor onnx.
 
 import json
 import math
+import os
 import tempfile
 from pathlib import Path
 
@@ -132,6 +133,7 @@ def count_macs_of_graph(path, feeds):
     The engine's own record of a pass, with its fusions off, says every node's shapes; a quantised graph's operators
     count too. One MAC is one multiplication and one addition, as in :mod:`tinyclap.metrics.cost`.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

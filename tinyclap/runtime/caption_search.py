@@ -11,7 +11,7 @@ class GraphDecoder:
 
     Arguments
     ---------
-    step : tinyclap.runtime.session.OnnxRuntimeSession or OpenVinoSession
+    step : tinyclap.runtime.session.Session
         The graph of :class:`tinyclap.export.caption_graphs.StepGraph`.
     sizes : dict
         ``n_words`` (of the vocabulary), ``n_layers``, ``n_heads``, ``width``, ``max_positions``, ``start_id``,

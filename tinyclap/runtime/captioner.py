@@ -44,7 +44,7 @@ class CaptionModel:
     precision : str
         Of the encoder: what "auto" came to. The decoder is fp32.
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
-    frames_graph, memory_graph : tinyclap.runtime.session.OnnxRuntimeSession or OpenVinoSession
+    frames_graph, memory_graph : tinyclap.runtime.session.Session
         Waveforms (B, T) to frames; these and their number to what the decoder asks of them.
     decoder : tinyclap.runtime.caption_search.GraphDecoder
     """

@@ -1,130 +1,179 @@
-"""One graph opened by an inference engine, behind one call: numpy arrays by name in, a list of numpy arrays out.
+"""ONNX graphs in onnxruntime or OpenVINO, behind one call: NumPy arrays by name in, a list of NumPy arrays out.
 
-Needs numpy and the engine's own package (onnxruntime, or openvino); no torch.
+A :class:`Session` opens its graph when it is first used, may be used by any number of threads, and pickles (it opens
+the file again). This is the only module that imports an engine. No torch.
 """
 
+import contextlib
 import functools
+import importlib
 import importlib.util
+import mmap
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
 
+from tinyclap.audio.processor import n_cores
 from tinyclap.errors import CheckpointError, ConfigError
 
 ENGINES = ("onnxruntime", "openvino")
 PRECISIONS = ("fp32", "int8", "bf16")
+_EXTRAS = {"onnxruntime": "runtime", "openvino": "openvino"}
+_EXTERNAL_DATA = b"\n\x08location\x12"  # how a tensor of onnx.proto says that its values are in another file
+
+
+def onnxruntime():
+    """The module onnxruntime, imported with its telemetry off: it writes an id into the home folder, and sends it."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return _engine("onnxruntime")
 
 
 def open_session(path, engine="onnxruntime", precision="fp32", n_threads=None, front_end=None, level="all"):
-    """Open an ONNX graph.
+    """Get a graph ready to run.
 
     Arguments
     ---------
     path : str or os.PathLike
         The ``.onnx`` file.
     engine : {"onnxruntime", "openvino"}
-        Who computes.
     precision : {"fp32", "int8", "bf16"}
-        What arithmetic is wanted. "fp32" and "int8" follow the file, which has its weights so; "bf16" is OpenVINO's
-        own conversion of an fp32 file, on processors that have the arithmetic.
+        Of the arithmetic. "fp32" and "int8" follow the file; "bf16" is OpenVINO's own conversion of an fp32 file.
     n_threads : int or None
-        Threads of one call; None takes the engine's choice, which is all cores.
+        Threads of one call; None takes all cores.
     front_end : str or os.PathLike, optional
-        The graph's front end as a file of its own, from the waveform to the only logarithm. OpenVINO then leaves it to
-        onnxruntime, where that is installed: it takes two thirds of the time there.
+        The graph's front end as a file of its own, from waveform to log-mel: OpenVINO leaves it to onnxruntime, where
+        that is installed, which needs a third of the time.
     level : {"all", "basic", "unpacked"}
-        How far onnxruntime rewrites the graph; see :class:`OnnxRuntimeSession`.
+        onnxruntime's graph optimisation. For graphs with weights stored as int8 (:mod:`tinyclap.export.compact`),
+        "all" would round activations, too; "basic" opens in half the time and dequantises weights in every call;
+        "unpacked" dequantises once, for graphs that run often.
 
     Returns
     -------
-    OnnxRuntimeSession or OpenVinoSession
-        ``run(feeds)`` maps a dict of numpy arrays by input name to the list of outputs; ``input_names`` and
-        ``output_names`` are lists of str.
+    Session
 
     Raises
     ------
     ConfigError
-        The engine is unknown or not installed, or cannot compute in that precision here.
+        The engine is unknown or not installed, or has no such precision here.
     CheckpointError
-        The file is missing, or the engine refuses it.
-
-    Notes
-    -----
-    OpenVINO computes in bf16 by itself wherever the processor can; here it does so only when asked, so that "fp32"
-    means fp32 with both engines.
+        The file is missing, or keeps weights in a second file.
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine {engine!r} is unknown; choose {' or '.join(map(repr, ENGINES))}")
     if precision not in PRECISIONS:
         raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(map(repr, PRECISIONS))}")
-    if n_threads is not None and (int(n_threads) != n_threads or n_threads < 1):
+    whole = isinstance(n_threads, (int, np.integer)) and not isinstance(n_threads, bool)
+    if n_threads is not None and not (whole and n_threads > 0):
         raise ConfigError(f"n_threads is a whole number above zero, or None for all cores; not {n_threads!r}")
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such graph; export the model again")
-    if engine == "onnxruntime":
-        return OnnxRuntimeSession(path, precision, n_threads, level)
-    return OpenVinoSession(path, precision, n_threads, front_end)
+    if importlib.util.find_spec(engine) is None:
+        _engine(engine)
+    if precision == "bf16" and engine == "onnxruntime":
+        raise ConfigError("onnxruntime has no bf16 on CPUs; take engine='openvino', or precision 'fp32'")
+    if precision == "bf16" and not has_bf16():
+        raise ConfigError("this CPU has no bf16 arithmetic; take precision 'fp32' or 'int8'")
+    if front_end is not None and (engine != "openvino" or importlib.util.find_spec("onnxruntime") is None):
+        front_end = None
+    for file in (path, front_end):
+        if file is not None:
+            _require_whole(Path(file))
+    return Session(path, engine, precision, n_threads, front_end, level)
 
 
-class OnnxRuntimeSession:
-    """A graph in onnxruntime, on the processor.
+class Session:
+    """A graph that an engine computes on the CPU; made by :func:`open_session`, whose arguments it takes.
 
-    Arguments
-    ---------
-    path, precision, n_threads
-        See :func:`open_session`.
-    level : {"all", "basic", "unpacked"}
-        How far the engine rewrites the graph. Of graphs with weights stored as int8 (:mod:`tinyclap.export.compact`),
-        "all" would round activations, too. "basic" opens them in half the time and makes their weights fp32 in every
-        call; "unpacked" does that once, for graphs that are called often.
-
-    Attributes
-    ----------
-    session : onnxruntime.InferenceSession
-        The engine's own object, for bindings that keep arrays inside it.
+    Notes
+    -----
+    onnxruntime computes calls of several threads at once in one session. An OpenVINO graph takes one call at a time: it
+    is compiled once more for a call that comes while all are in use, as long as cores are left; else the call waits.
     """
 
-    def __init__(self, path, precision, n_threads, level="all"):
-        onnxruntime = _engine("onnxruntime", "runtime")
-        if precision == "bf16":
-            raise ConfigError("onnxruntime has no bf16 on processors; take engine='openvino', or precision 'fp32'")
-        options = onnxruntime.SessionOptions()
+    def __init__(self, path, engine, precision, n_threads, front_end, level):
+        self._arguments = (str(path), engine, precision, n_threads, front_end, level)
+        self._lock, self._free, self._first = threading.Lock(), [], None
+        n_at_once = max(1, n_cores() // (n_threads or n_cores())) if engine == "openvino" else None
+        self._turns = contextlib.nullcontext() if n_at_once is None else threading.Semaphore(n_at_once)
+
+    def __reduce__(self):
+        """Pickle by name."""
+        return Session, self._arguments
+
+    @property
+    def input_names(self):
+        """Names of the graph's inputs: list of str."""
+        return self._opened().input_names
+
+    @property
+    def output_names(self):
+        """Names of the graph's outputs: list of str."""
+        return self._opened().output_names
+
+    def run(self, feeds):
+        """Compute all outputs: dict of str to numpy.ndarray → list of numpy.ndarray."""
+        first = self._opened()
+        if isinstance(first, _OnnxRuntime):
+            return first.session.run(None, feeds)
+        with self._turns:
+            try:
+                graph = self._free.pop()
+            except IndexError:
+                graph = self._open()
+            try:
+                return graph.run(feeds)
+            finally:
+                self._free.append(graph)
+
+    def _opened(self):
+        if self._first is None:
+            with self._lock:
+                if self._first is None:
+                    first = self._open()
+                    self._free.append(first)
+                    self._first = first
+        return self._first
+
+    def _open(self):
+        path, engine, precision, n_threads, front_end, level = self._arguments
+        if engine == "onnxruntime":
+            return _OnnxRuntime(path, n_threads, level)
+        return _OpenVino(path, precision, n_threads, front_end)
+
+
+class _OnnxRuntime:
+    """A graph in onnxruntime."""
+
+    def __init__(self, path, n_threads, level="all"):
+        engine = onnxruntime()
+        options = engine.SessionOptions()
         options.log_severity_level = 3
         options.inter_op_num_threads = 1
         if level == "unpacked":
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         elif level == "basic":
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+            options.graph_optimization_level = engine.GraphOptimizationLevel.ORT_ENABLE_BASIC
         # threads wait busily within a call, which is quick, but not after it, which would take others' cores
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if n_threads is not None:
             options.intra_op_num_threads = int(n_threads)
         try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self.session = engine.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the engine has an exception class for each of its codes, and no common base
-            raise CheckpointError(f"{path}: onnxruntime refuses the graph ({error}); export the model again") from error
+            raise _refused(path, "onnxruntime", error) from error
         self.input_names = [node.name for node in self.session.get_inputs()]
         self.output_names = [node.name for node in self.session.get_outputs()]
 
-    def run(self, feeds):
-        """Compute all outputs: dict of str to numpy.ndarray → list of numpy.ndarray."""
-        return self.session.run(None, feeds)
 
+class _OpenVino:
+    """A graph in OpenVINO, for one call at a time.
 
-class OpenVinoSession:
-    """A graph in OpenVINO, on the processor.
-
-    Arguments
-    ---------
-    path, precision, n_threads, front_end
-        See :func:`open_session`.
+    OpenVINO computes in bf16 by itself wherever the CPU can; here only where that was chosen.
     """
 
     def __init__(self, path, precision, n_threads, front_end=None):
-        openvino, core = _engine("openvino", "openvino"), openvino_core()
-        if precision == "bf16" and not _computes_bf16(core):
-            raise ConfigError("this processor has no bf16 arithmetic; take precision 'fp32' or 'int8'")
+        openvino, core = _engine("openvino"), openvino_core()
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
@@ -135,8 +184,6 @@ class OpenVinoSession:
         }
         if n_threads is not None:
             options["INFERENCE_NUM_THREADS"] = int(n_threads)
-        if front_end is not None and importlib.util.find_spec("onnxruntime") is None:
-            front_end = None
         try:
             model = core.read_model(str(path))
             self.input_names = [port.get_any_name() for port in model.inputs]
@@ -152,35 +199,28 @@ class OpenVinoSession:
                 for part, hint in zip(parts, hints, strict=True)
             ]
         except RuntimeError as error:  # the base of all that the engine raises
-            raise CheckpointError(f"{path}: OpenVINO refuses the graph ({error}); export the model again") from error
-        self._front_end = None if front_end is None else OnnxRuntimeSession(front_end, "fp32", n_threads)
+            raise _refused(path, "OpenVINO", error) from error
+        self._front_end = None if front_end is None else _OnnxRuntime(front_end, n_threads).session
 
     def run(self, feeds):
         """Compute all outputs: dict of str to numpy.ndarray → list of numpy.ndarray."""
         if self._front_end is not None:
-            feeds = {"log_mel": self._by_mel_axis(self._front_end.run(feeds)[0])}
+            feeds = {"log_mel": self._by_mel_axis(self._front_end.run(None, feeds)[0])}
         for graph in self._graphs[:-1]:
             feeds = {"log_mel": graph.infer(feeds, share_outputs=True)[0]}
         results = self._graphs[-1].infer(feeds)
         return [results[index] for index in range(len(self.output_names))]
 
     def _by_mel_axis(self, log_mel):
-        """Logarithms in the order of axes in which OpenVINO wants them: it moves transpositions when it reads."""
-        shape = self._front_end.session.get_outputs()[0].shape
-        theirs = _fixed_axis([str(size) for size in shape])
+        """Log-mels in the order of axes in which OpenVINO wants them: it moves transpositions when it reads."""
+        theirs = _fixed_axis([str(size) for size in self._front_end.get_outputs()[0].shape])
         return log_mel if theirs == self._mel_axis else np.ascontiguousarray(log_mel.swapaxes(theirs, self._mel_axis))
 
 
 class _ShapedGraph:
-    """A graph of OpenVINO for inputs of any shape, and compiled once more for shapes that keep coming.
+    """An OpenVINO graph for inputs of any shape, compiled once more for shapes that keep coming.
 
     A graph that knows its shapes takes about seven eighths of the time. Compiling takes as long as some dozen calls.
-
-    Arguments
-    ---------
-    core : openvino.Core
-    model : openvino.Model
-    options : dict
     """
 
     n_calls_before, n_kept, n_counted = 3, 4, 1000  # calls of a shape before it is compiled; shapes kept, and counted
@@ -220,9 +260,9 @@ def _fixed_axis(sizes):
 
 
 def has_bf16():
-    """Whether OpenVINO is installed here, on a processor with bf16 arithmetic."""
+    """Whether OpenVINO is installed here, on a CPU with bf16 arithmetic."""
     try:
-        return _computes_bf16(openvino_core())
+        return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except ConfigError:
         return False
 
@@ -234,11 +274,7 @@ def openvino_core():
     Each new one sets the stack of the process's signal handlers, and sets back what it found when it goes: of two that
     do not go in the reverse order, the second leaves a stack that is no more, and the next signal ends the process.
     """
-    return _engine("openvino", "openvino").Core()
-
-
-def _computes_bf16(core):
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return _engine("openvino").Core()
 
 
 def _cut_behind_logarithm(openvino, model):
@@ -257,8 +293,26 @@ def _cut_behind_logarithm(openvino, model):
     return [front_end, openvino.Model(model.get_results(), [middle], "network")]
 
 
-def _engine(name, extra):
+def _require_whole(path):
+    """Refuse a graph that is missing, or that keeps weights in a second file, of which there is no checksum."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such graph; export the model again")
+    if path.stat().st_size:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if content.find(_EXTERNAL_DATA) >= 0:
+                raise CheckpointError(
+                    f"{path}: keeps weights in a second file, which no checksum covers; save it as one file "
+                    "(onnx.save without external data), or export the model again"
+                )
+
+
+def _refused(path, engine, error):
+    reason = " ".join(str(error).split())
+    return CheckpointError(f"{path}: {engine} refuses the graph ({reason}); export the model again")
+
+
+def _engine(name):
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ConfigError(f"{name} is not installed ({error}); run: pip install 'tinyclap[{extra}]'") from error
+        raise ConfigError(f"{name} is not installed ({error}); run: pip install 'tinyclap[{_EXTRAS[name]}]'") from error

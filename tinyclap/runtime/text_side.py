@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyclap.checkpoints.exported import checked_file
 from tinyclap.errors import CheckpointError
-from tinyclap.runtime.session import OnnxRuntimeSession
+from tinyclap.runtime.session import open_session
 from tinyclap.text.scores import softmax_rows, unit_rows
 from tinyclap.text.word_ids import WordIds
 from tinyclap.text.word_pieces import WordPieces
@@ -41,7 +41,7 @@ def open_text_side(folder, config, n_threads=None):
     if about["kind"] not in ("embedding", "tag_space"):
         raise CheckpointError(f"{folder}: a text side of the kind {about['kind']!r}; install a later tinyclap")
     tower = TextTower(
-        OnnxRuntimeSession(checked_file(folder, config, about["graph"]), "fp32", n_threads, level="basic"),
+        open_session(checked_file(folder, config, about["graph"]), n_threads=n_threads, level="basic"),
         tokenizer_of(about, checked_file(folder, config, about["vocabulary"]) if "vocabulary" in about else None),
     )
     space = None
@@ -138,7 +138,7 @@ class TextTower:
 
     Arguments
     ---------
-    session : tinyclap.runtime.session.OnnxRuntimeSession
+    session : tinyclap.runtime.session.Session
         ``input_ids`` and ``attention_mask`` (N, L) to ``embedding`` (N, E).
     tokenizer : callable
         list of str → list of list of int; has ``pad_id``.

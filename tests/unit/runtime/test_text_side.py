@@ -15,7 +15,7 @@ from tinyclap.checkpoints.exported import file_sha256  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
 from tinyclap.export.text_side import _parity, _tower, text_identity, write_text_side  # noqa: E402
 from tinyclap.models.text import WordTextTower  # noqa: E402
-from tinyclap.runtime.session import OnnxRuntimeSession  # noqa: E402
+from tinyclap.runtime.session import open_session  # noqa: E402
 from tinyclap.runtime.text_side import TagSpace, TextTower, open_text_side  # noqa: E402
 from tinyclap.teachers import make_teacher  # noqa: E402
 from tinyclap.teachers.tag_text import TagSpaceText, label_readings  # noqa: E402
@@ -165,7 +165,7 @@ def test_a_changed_file_is_noticed(tag_space, tmp_path):
 def test_the_basic_level_keeps_int8_weights_arithmetic_in_fp32(tag_space):
     _, folder, _ = tag_space
     feeds = {"input_ids": np.array([[2, 80, 81, 3]]), "attention_mask": np.ones((1, 4), np.int64)}
-    basic, unpacked = (OnnxRuntimeSession(folder / "text.onnx", "fp32", 1, level) for level in ("basic", "unpacked"))
+    basic, unpacked = (open_session(folder / "text.onnx", n_threads=1, level=level) for level in ("basic", "unpacked"))
     np.testing.assert_allclose(basic.run(feeds)[0], unpacked.run(feeds)[0], atol=1e-6)
 
 

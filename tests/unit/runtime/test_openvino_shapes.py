@@ -31,13 +31,13 @@ def test_any_number_of_calls_of_any_shapes_gives_one_result(graph):
         expected = with_onnxruntime.run(feeds)[0]
         for _ in range(6):
             np.testing.assert_allclose(with_openvino.run(feeds)[0], expected, atol=1e-5)
-    shaped = with_openvino._graphs[-1]
+    shaped = with_openvino._opened()._graphs[-1]
     assert len(shaped._of_shape) == shaped.n_kept, "as many shapes are kept as may be, and no more"
 
 
 def test_what_is_counted_stays_bounded(graph):
     session = open_session(graph, "openvino", "fp32", 1)
-    shaped = session._graphs[-1]
+    shaped = session._opened()._graphs[-1]
     shaped.n_counted = 5
     for n_samples in range(20, 40):
         session.run({"wavs": np.zeros((1, 1, n_samples), np.float32)})
