@@ -21,7 +21,7 @@ from pathlib import Path
 
 import harness  # noqa: F401 - makes tinyclap importable from a checkout
 
-from tinyclap.audio.processor import n_cores, processor
+from tinyclap.audio.cpu import n_cores, processor
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "first_answer.json"

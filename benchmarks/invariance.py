@@ -28,7 +28,7 @@ from data_prep.soundscapes_synthesis import synthesize  # noqa: E402
 from tinyclap.audio.batch import embed_many  # noqa: E402
 from tinyclap.audio.find import find_recordings  # noqa: E402
 from tinyclap.audio.io import read_channels  # noqa: E402
-from tinyclap.detection.resample_stream import stream_resampler  # noqa: E402
+from tinyclap.detection.resample import stream_resampler  # noqa: E402
 from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
 from tinyclap.text.bank import ready_bank  # noqa: E402
 from tinyclap.text.scores import unit_rows  # noqa: E402

@@ -178,7 +178,7 @@ def named(path):
 
 def show(folder, n_files, n_broken, n_unique, workers):
     """All of it; returns the record."""
-    from tinyclap.audio.processor import n_cores
+    from tinyclap.audio.cpu import n_cores
 
     good, broken = make_files(folder / "files", n_files, n_broken, n_unique)
     files, whole, cut = folder / "files", folder / "whole.csv", folder / "cut.csv"

@@ -25,9 +25,9 @@ import build  # noqa: E402
 import screenshot  # noqa: E402
 
 import tinyclap  # noqa: E402
+from tinyclap.audio.cpu import n_cores, processor  # noqa: E402
 from tinyclap.audio.find import find_recordings  # noqa: E402
 from tinyclap.audio.io import read_channels  # noqa: E402
-from tinyclap.audio.processor import n_cores, processor  # noqa: E402
 from tinyclap.config.shipped import DEFAULT_CAPTIONER  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "page.json"

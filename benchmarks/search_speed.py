@@ -21,8 +21,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tinyclap  # noqa: E402
-from tinyclap.audio.batch import each_clip  # noqa: E402
-from tinyclap.audio.clips import as_clips  # noqa: E402
+from tinyclap.audio.batch import (
+    as_clips,  # noqa: E402
+    each_clip,  # noqa: E402
+)
 from tinyclap.audio.find import find_recordings  # noqa: E402
 from tinyclap.search import nearest  # noqa: E402
 from tinyclap.search.folder import IndexFolder  # noqa: E402

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyclap.audio.processor import instructions, n_cores, processor
+from tinyclap.audio.cpu import instructions, n_cores, processor
 from tinyclap.checkpoints.exported import checked_file, read_config
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.inference.pretrained import find_folder, from_pretrained

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyclap.audio.io import read_audio
-from tinyclap.audio.sinc import resample_array
+from tinyclap.audio.resample import resample_array
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ConfigError
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tinyclap.detection.events import EventFinder, EventRule
-from tinyclap.detection.resample_stream import stream_resampler
+from tinyclap.detection.resample import stream_resampler
 from tinyclap.detection.thresholds import choose_thresholds
-from tinyclap.detection.window_stream import WindowStream
+from tinyclap.detection.windows import WindowStream
 from tinyclap.errors import AudioError, ConfigError
 
 DEFAULT_WINDOW_S = 2.0

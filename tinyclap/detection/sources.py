@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from tinyclap.audio.headers import SAMPLE_FORMATS, decode, read_header
 from tinyclap.audio.io import mean_of_channels, probe
-from tinyclap.audio.wav_pipe import SAMPLE_FORMATS, decode, read_header
 from tinyclap.errors import AudioError, ConfigError
 
 # Frames of an MP3 are estimated where no length is written.

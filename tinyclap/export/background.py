@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyclap.audio.io import read_audio
-from tinyclap.audio.sinc import resample_array
+from tinyclap.audio.resample import resample_array
 from tinyclap.checkpoints.folder import amend
 from tinyclap.data.manifest import read_manifest
 from tinyclap.data.recordings import find_recordings

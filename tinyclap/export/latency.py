@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from tinyclap.audio.processor import n_cores
+from tinyclap.audio.cpu import n_cores
 from tinyclap.runtime.session import ENGINES, has_bf16, open_session
 
 _FASTER = 0.9  # int8 is named the best precision only where it takes less than this share of fp32's time

@@ -9,7 +9,7 @@ import functools
 import torch
 import torch.nn.functional as F
 
-from tinyclap.audio.sinc import (
+from tinyclap.audio.resample import (
     RESAMPLERS,
     direct_padding,
     direct_parts,

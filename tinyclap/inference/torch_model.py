@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tinyclap.audio.batch import embed_together
-from tinyclap.audio.clips import as_clips, as_sources
+from tinyclap.audio.batch import as_clips, as_sources, embed_together
 from tinyclap.checkpoints.state import CONFIG, load_student
 from tinyclap.config.kept_dims import kept_dims
 from tinyclap.errors import ConfigError

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from tinyclap.audio.groups import clip_groups
+from tinyclap.audio.windows import clip_groups
 from tinyclap.config.registry import configurable
 from tinyclap.decoding.beam_search import Hypotheses, WordChoices, search, word_choices
 from tinyclap.errors import AudioError, ConfigError

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyclap.audio.batch import embed_together
-from tinyclap.audio.clips import as_clips, as_sources
-from tinyclap.audio.processor import n_cores
+from tinyclap.audio.batch import as_clips, as_sources, embed_together
+from tinyclap.audio.cpu import n_cores
 from tinyclap.audio.windows import WindowPolicy, window_batches
 from tinyclap.checkpoints.exported import checked_file
 from tinyclap.errors import ConfigError
@@ -92,7 +91,7 @@ class AudioModel:
         Arguments
         ---------
         audio, sample_rate_hz
-            Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
+            Paths or arrays; see :func:`tinyclap.audio.batch.as_clips`.
         batch_size : int
             Windows in one pass.
 

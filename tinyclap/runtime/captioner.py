@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyclap.audio.clips import as_clips
-from tinyclap.audio.groups import clip_groups
-from tinyclap.audio.windows import WindowPolicy
+from tinyclap.audio.batch import as_clips
+from tinyclap.audio.windows import WindowPolicy, clip_groups
 from tinyclap.checkpoints.exported import checked_file
 from tinyclap.decoding.rule import Hypotheses
 from tinyclap.errors import ConfigError
@@ -69,7 +68,7 @@ class CaptionModel:
         Arguments
         ---------
         audio, sample_rate_hz
-            Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
+            Paths or arrays; see :func:`tinyclap.audio.batch.as_clips`.
         **options
             As for `describe`.
 
@@ -94,7 +93,7 @@ class CaptionModel:
         Arguments
         ---------
         audio, sample_rate_hz
-            Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
+            Paths or arrays; see :func:`tinyclap.audio.batch.as_clips`.
         beam, max_words : int or None
             None takes what ``config["decoding"]`` says.
         batch_size : int

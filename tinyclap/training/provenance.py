@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 import tinyclap
-from tinyclap.audio.processor import processor
+from tinyclap.audio.cpu import processor
 
 
 def git_state(folder):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinyclap.audio.sinc import kernel_is_too_large, resample_array, sinc_kernel
+from tinyclap.audio.resample import kernel_is_too_large, resample_array, sinc_kernel
 from tinyclap.audio.windows import WindowPolicy, mono, window_batches
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.features.resample import resample

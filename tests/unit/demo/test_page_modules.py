@@ -13,7 +13,7 @@ import soundfile
 
 from tests import fakes
 from tinyclap.audio.io import read_audio
-from tinyclap.audio.sinc import resample_array
+from tinyclap.audio.resample import resample_array
 from tinyclap.audio.windows import WindowPolicy
 from tinyclap.decoding.rule import BeamRule
 from tinyclap.text.word_ids import WordIds

@@ -8,11 +8,11 @@ import pytest
 import soundfile
 
 from tinyclap.audio.io import read_audio
-from tinyclap.audio.sinc import resample_array
+from tinyclap.audio.resample import resample_array
 from tinyclap.audio.windows import WindowPolicy
-from tinyclap.detection.resample_stream import stream_resampler
+from tinyclap.detection.resample import stream_resampler
 from tinyclap.detection.sources import file_source, pipe_source
-from tinyclap.detection.window_stream import WindowStream
+from tinyclap.detection.windows import WindowStream
 from tinyclap.errors import AudioError, ConfigError
 
 

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tinyclap.audio.processor import instructions, n_cores, processor
+from tinyclap.audio.cpu import instructions, n_cores, processor
 from tinyclap.cli.doctor.caches import hub_cache, tinyclap_cache
 from tinyclap.cli.doctor.finding import FAULT, OK, WARNING, Finding
 

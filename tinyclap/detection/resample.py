@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tinyclap.audio.sinc import RESAMPLERS, lowest_terms, resample_array, whole_hz
+from tinyclap.audio.resample import RESAMPLERS, lowest_terms, resample_array, whole_hz
 from tinyclap.errors import ConfigError
 
 # How far an output sample looks, in samples of the lower of the two rates.
