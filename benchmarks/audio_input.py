@@ -84,7 +84,6 @@ def resamplers(to_hz):
     import torchaudio
     from peer_front_end import resample_with_new_kernel
 
-    from tinyclap.audio.banded_resample import banded_resample
     from tinyclap.features.resample import resample
 
     kept = torchaudio.transforms.Resample(FILE_HZ, to_hz)
@@ -93,7 +92,6 @@ def resamplers(to_hz):
         "torchaudio, kernel kept": kept,
         "resample, sinc": lambda wav: resample(wav, FILE_HZ, to_hz),
         "resample, soxr HQ": lambda wav: resample(wav, FILE_HZ, to_hz, method="soxr"),
-        "banded_resample": lambda wav: torch.from_numpy(banded_resample(wav.numpy(), FILE_HZ, to_hz)),
     }
 
 
@@ -142,9 +140,6 @@ def decoding_and_resampling(name, path, to_hz):
     cases = {
         "whole, new kernel, cut": lambda: new_kernel(torch.from_numpy(whole(path)))[:n_kept],
         "read_audio, the part": lambda: read_audio(path, to_hz, start_s=START_S, duration_s=KEPT_S),
-        "read_audio, the part, banded": lambda: read_audio(
-            path, to_hz, start_s=START_S, duration_s=KEPT_S, resampler="banded"
-        ),
     }
     title = f"decode {name} and resample to {to_hz / 1000:g} kHz"
     return Group(title, f"{KEPT_S:g} of {FILE_S:g} s at 44.1 kHz", cases, peer="whole, new kernel, cut")

@@ -14,10 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from tinyclap.audio.banded_resample import banded_resample
-from tinyclap.errors import AudioError, ConfigError
-
-RESAMPLERS = ("soxr", "banded")
+from tinyclap.errors import AudioError
 
 # A stream written through a pipe keeps one of these in place of the length, which is then unknown, not wrong.
 _UNKNOWN_LENGTHS = (0, 0x7FFFFFFF, 0x7FFFFFFF - 36, 0xFFFFFFFF, 0xFFFFFFFF - 36)
@@ -72,7 +69,7 @@ def probe(path):
         return _info(file)
 
 
-def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None, resampler="soxr"):
+def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None):
     """Read a recording, or a part of it, as mono.
 
     Arguments
@@ -85,8 +82,6 @@ def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None, resample
         Where the part begins; samples before it are skipped, not decoded.
     duration_s : float or None
         Length of the part; None reads to the end. A part that reaches beyond the end stops there.
-    resampler : {"soxr", "banded"}
-        SoX's HQ setting, or :func:`tinyclap.audio.banded_resample.banded_resample`, which is twice as quick.
 
     Returns
     -------
@@ -99,8 +94,6 @@ def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None, resample
     AudioError
         The file cannot be used (see :func:`probe`), ends early, has NaN or infinite samples, or has no samples in
         the part that is asked for.
-    ConfigError
-        There is no such resampler.
 
     Notes
     -----
@@ -115,8 +108,6 @@ def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None, resample
     >>> wav.shape, rate, float(wav[0])
     ((4000,), 8000, 0.125)
     """
-    if resampler not in RESAMPLERS:
-        raise ConfigError(f"resampler {resampler!r} is none of {', '.join(RESAMPLERS)}")
     with _opened(path) as file:
         rate = file.samplerate
         samples = _decode(file, path, start_s, duration_s)
@@ -125,10 +116,7 @@ def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None, resample
     if sample_rate_hz is not None and sample_rate_hz != rate:
         if sample_rate_hz < 1:
             raise AudioError(path, f"cannot be resampled to {sample_rate_hz} Hz; ask for a rate above zero")
-        if resampler == "banded":
-            wav = banded_resample(wav, rate, sample_rate_hz)
-        else:
-            wav = soxr.resample(wav, rate, sample_rate_hz, quality="HQ")
+        wav = soxr.resample(wav, rate, sample_rate_hz, quality="HQ")
         rate = int(sample_rate_hz)
     return np.ascontiguousarray(wav, dtype=np.float32), rate
 

@@ -9,10 +9,9 @@ import math
 
 import numpy as np
 
-from tinyclap.audio.banded_resample import banded_resample
 from tinyclap.errors import ConfigError
 
-RESAMPLERS = ("sinc", "soxr", "banded")
+RESAMPLERS = ("sinc", "soxr")
 _ZERO_CROSSINGS = 6  # of the sinc on each side that the Hann window keeps
 _ROLLOFF = 0.99  # cut-off as a share of the lower Nyquist frequency
 _LEAST_OUTPUTS = 32  # of a block of numpy's resampler
@@ -29,7 +28,7 @@ def resample_array(wav, from_hz, to_hz, method="sinc"):
         At `from_hz`.
     from_hz, to_hz : int
         Sample rates before and after.
-    method : {"sinc", "soxr", "banded"}
+    method : {"sinc", "soxr"}
         See :func:`tinyclap.features.resample.resample`.
 
     Returns
@@ -51,8 +50,6 @@ def resample_array(wav, from_hz, to_hz, method="sinc"):
     from_hz, to_hz = whole_hz(from_hz), whole_hz(to_hz)
     if from_hz == to_hz or wav.size == 0:
         return wav
-    if method == "banded":
-        return banded_resample(wav, from_hz, to_hz)
     if method == "soxr":
         import soxr
 

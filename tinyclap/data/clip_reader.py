@@ -22,8 +22,6 @@ class ClipReader:
     decoded_cache : str or os.PathLike, optional
         Keep them in this folder instead, for corpora that do not fit into memory; see
         :class:`tinyclap.data.decoded_cache.DecodedCache`.
-    resampler : {"soxr", "banded"}
-        See :func:`tinyclap.audio.io.read_audio`.
 
     Attributes
     ----------
@@ -36,13 +34,13 @@ class ClipReader:
         Both kinds of keeping are asked for.
     """
 
-    def __init__(self, sample_rate_hz, in_memory=False, decoded_cache=None, resampler="soxr"):
+    def __init__(self, sample_rate_hz, in_memory=False, decoded_cache=None):
         if in_memory and decoded_cache is not None:
             raise ConfigError("decoded clips are kept in memory or in a folder, not in both; leave one out")
-        self.sample_rate_hz, self.in_memory, self.resampler = sample_rate_hz, in_memory, resampler
+        self.sample_rate_hz, self.in_memory = sample_rate_hz, in_memory
         self.seconds = 0.0
         self._kept = {}
-        self._cache = None if decoded_cache is None else DecodedCache(decoded_cache, sample_rate_hz, resampler)
+        self._cache = None if decoded_cache is None else DecodedCache(decoded_cache, sample_rate_hz)
 
     def __call__(self, path, start_s=0.0, duration_s=None):
         """Read a part of a clip.
@@ -65,7 +63,7 @@ class ClipReader:
 
     def _read(self, path, start_s, duration_s):
         if not self.in_memory and self._cache is None:
-            return read_audio(path, self.sample_rate_hz, start_s, duration_s, self.resampler)[0]
+            return read_audio(path, self.sample_rate_hz, start_s, duration_s)[0]
         samples = self._samples(path)
         first = round(start_s * self.sample_rate_hz)
         last = None if duration_s is None else first + round(duration_s * self.sample_rate_hz)
@@ -75,5 +73,5 @@ class ClipReader:
         if self._cache is not None:
             return self._cache.samples(path)
         if path not in self._kept:
-            self._kept[path] = to_int16(read_audio(path, self.sample_rate_hz, resampler=self.resampler)[0])
+            self._kept[path] = to_int16(read_audio(path, self.sample_rate_hz)[0])
         return self._kept[path]

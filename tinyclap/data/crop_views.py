@@ -111,7 +111,7 @@ class CropViews(Views):
         return {
             "kind": kind,
             "sample_rate_hz": self.sample_rate_hz,
-            "resampler": self.reader.resampler,
+            "resampler": "soxr",
             "clip_duration_s": self.window_s,
             "n_views": self.n_views,
             "short": self.short,

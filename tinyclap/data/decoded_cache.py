@@ -18,24 +18,22 @@ class DecodedCache:
     folder : str or os.PathLike
         Shared by runs and workers; 5 s at 32 kHz take 0.3 MB. A clip that changes gets another file.
     sample_rate_hz : int
-    resampler : {"soxr", "banded"}
-        See :func:`tinyclap.audio.io.read_audio`.
     """
 
-    def __init__(self, folder, sample_rate_hz, resampler="soxr"):
-        self.folder, self.sample_rate_hz, self.resampler = Path(folder), sample_rate_hz, resampler
+    def __init__(self, folder, sample_rate_hz):
+        self.folder, self.sample_rate_hz = Path(folder), sample_rate_hz
 
     def samples(self, path):
         """All samples of a clip: int16 of shape (T,), mapped from disk."""
         file = self.path_of(path)
         if not file.exists():
-            self._write(file, to_int16(read_audio(path, self.sample_rate_hz, resampler=self.resampler)[0]))
+            self._write(file, to_int16(read_audio(path, self.sample_rate_hz)[0]))
         return np.load(file, mmap_mode="r")
 
     def path_of(self, path):
         """Where a clip's samples are kept: its place, size and time of change decide."""
         facts = os.stat(path)
-        key = f"{os.path.abspath(path)} {facts.st_size} {facts.st_mtime_ns} {self.sample_rate_hz} {self.resampler}"
+        key = f"{os.path.abspath(path)} {facts.st_size} {facts.st_mtime_ns} {self.sample_rate_hz} soxr"
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
         return self.folder / name[:2] / f"{name}.npy"
 

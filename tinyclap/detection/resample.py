@@ -19,7 +19,7 @@ def stream_resampler(from_hz, to_hz, method="sinc"):
     ---------
     from_hz, to_hz : int
         Sample rates before and after.
-    method : {"sinc", "soxr", "banded"}
+    method : {"sinc", "soxr"}
         See :func:`tinyclap.features.resample.resample`.
 
     Returns

@@ -31,9 +31,9 @@ def resample(wavs, from_hz, to_hz, method="sinc"):
         Waveforms at `from_hz`.
     from_hz, to_hz : int
         Sample rates before and after.
-    method : {"sinc", "soxr", "banded"}
+    method : {"sinc", "soxr"}
         "sinc" is :func:`sinc_resample` (differentiable, any device; 46 dB SNR); "soxr" is SoX's HQ setting
-        (83 dB), "banded" :func:`banded_resample` (102 dB), both on the CPU, without gradient.
+        (83 dB) on the CPU, without gradient.
 
     Returns
     -------

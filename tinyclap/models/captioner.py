@@ -54,7 +54,7 @@ class Captioner(nn.Module):
         the other in the decoder's memory, which knows no positions, so a clip of any length has one caption.
     min_s : float
         A shorter clip is repeated up to this length.
-    resampler : {"sinc", "soxr", "banded"}
+    resampler : {"sinc", "soxr"}
         How sample rates are changed.
     freeze_encoder : bool
         The encoder gets no gradient and stays in eval mode: a decoder is trained on what another network hears.

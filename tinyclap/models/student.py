@@ -37,7 +37,7 @@ class AudioStudent(nn.Module):
         (B, C) to (B, D), with attributes ``d_in`` and ``d_out``; None leaves the encoder's clip vector as it is.
     window : dict
         Arguments of :class:`WindowPolicy`: what `embed_audio` does with clips of other lengths.
-    resampler : {"sinc", "soxr", "banded"}
+    resampler : {"sinc", "soxr"}
         How `embed_audio` changes sample rates.
     output : {"none", "sigmoid"}
         "sigmoid" where the student gives probabilities (a tag space).
