@@ -26,7 +26,6 @@ import numpy as np
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from tinyclap.errors import ConfigError, TinyclapError
-from tinyclap.metrics.clip_lists import read_clips
 from tinyclap.metrics.leakage import (
     COLUMNS,
     JOINT,
@@ -36,6 +35,7 @@ from tinyclap.metrics.leakage import (
     is_same,
     leak_rows,
     overlap,
+    read_clips,
     union,
 )
 from tinyclap.metrics.predictions import percent_interval, read_predictions, write_table

@@ -1,74 +1,288 @@
-"""Which recordings training and test lists share, and what a score is without the clips that were heard before.
+"""Data leakage: which recordings training and test sets share, and accuracy without the clips cut from them.
 
-Two lists are compared where both name recordings of one archive (Freesound ids, YouTube ids). What cannot be compared
-is said: a clip without a recording, and lists of different archives, are unknown, never clean. Equal ids are found,
-equal sounds under different ids are not: the numbers are lower bounds.
+Most sound corpora are cut from the same archives. A clip's *recording* is its source there: ``freesound:117790`` or
+``youtube:7fmOlUlwoNg``. Clips of one recording share speaker, place and device, often the very samples. Two lists are
+compared where both name recordings of one archive; a clip without a recording, and lists of different archives, count
+as unknown, never as clean. Equal sounds under different ids are not found: the numbers are lower bounds.
+
+Sources of the layouts: the tables and file names that the corpora publish (see ``data_prep``).
 """
+
+import csv
+import hashlib
+import io
+import re
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ConfigError
+from tinyclap.files import sha256_of
 from tinyclap.metrics.classification import accuracy_by, bootstrap_interval
-from tinyclap.metrics.clip_lists import archive_of
 
 SHARED, UNKNOWN, NONE_FOUND = "shared", "unknown", "none_found"
 JOINT = " + "  # between the names of lists
 COLUMNS = ("test", "clip", "recording", "status", "train")
 
+FREESOUND, YOUTUBE = "freesound", "youtube"
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+# Tables are recognised by columns that no other table has: (corpus, clip, id, archive).
+TABLES = (
+    ("esc50", "filename", "src_file", FREESOUND),
+    ("urbansound8k", "slice_file_name", "fsID", FREESOUND),
+    ("clotho", "file_name", "sound_id", FREESOUND),
+    ("clotho captions", "file_name", "caption_1", FREESOUND),
+    ("fsd50k", "fname", "mids", FREESOUND),
+    ("audiocaps", "youtube_id", "audiocap_id", YOUTUBE),
+)
+# Published file names that hold a Freesound id; without the suffix.
+NAMES = (
+    ("esc50", re.compile(r"[1-5]-(?P<id>\d+)-[A-Z]-\d{1,2}")),
+    ("urbansound8k", re.compile(r"(?P<id>\d+)-\d-\d+-\d+")),
+)
+_BARE_ID = re.compile(r"(?P<id>\d+)")
+_AUDIOSET_HEAD = "# YTID"
 
-def overlap(train, test):
-    """What a training list and a test list share.
+
+# Lists of clips -------------------------------------------------------------------------------------------------------
+
+
+class Clips(NamedTuple):
+    """Clips of one list: ``name``, ``corpus``, ``recordings`` (clip → recording or None) and ``facts`` (dict)."""
+
+    name: str
+    corpus: str
+    recordings: dict
+    facts: dict
+
+    def known(self):
+        """The set of its recordings."""
+        return {recording for recording in self.recordings.values() if recording}
+
+    def n_unknown(self):
+        """How many clips have no known recording."""
+        return sum(not recording for recording in self.recordings.values())
+
+    def describe(self):
+        """JSON-able counts of clips, recordings and clips without one, and the file's facts."""
+        return {
+            "name": self.name,
+            "corpus": self.corpus,
+            "n_clips": len(self.recordings),
+            "n_recordings": len(self.known()),
+            "n_unknown": self.n_unknown(),
+            "archives": sorted(_archives(self.known())),
+            **self.facts,
+        }
+
+
+def _archives(recordings):
+    return {recording.partition(":")[0] for recording in recordings}
+
+
+def recording_of(clip, any_digits=False):
+    """The recording that a published file name holds, or None.
 
     Arguments
     ---------
-    train, test : tinyclap.metrics.clip_lists.Clips
+    clip : str
+        File name or id of a clip, with or without folder and suffix.
+    any_digits : bool
+        Take a name of digits alone for a Freesound id, as FSD50K's are.
+
+    Returns
+    -------
+    str or None
+
+    Example
+    -------
+    >>> recording_of("1-100032-A-0.wav"), recording_of("100032-3-0-0"), recording_of("64760", True)
+    ('freesound:100032', 'freesound:100032', 'freesound:64760')
+    >>> recording_of("64760") is None
+    True
+    """
+    stem = _without_suffix(Path(clip).name)
+    for pattern in [*(pattern for _, pattern in NAMES), *([_BARE_ID] if any_digits else [])]:
+        if found := pattern.fullmatch(stem):
+            return f"{FREESOUND}:{found['id']}"
+    return None
+
+
+def read_clips(name, path, folds=None):
+    """Read the clips of a manifest, of a published table or of a folder of audio, each with its recording.
+
+    Arguments
+    ---------
+    name : str
+        Name of the list in the report.
+    path : str or os.PathLike
+        A manifest (JSON); ``esc50.csv``, ``UrbanSound8K.csv``, ``clotho_metadata_*.csv``, ``clotho_captions_*.csv``
+        (with the metadata beside it, if there), FSD50K's ``dev.csv`` and ``eval.csv``, AudioCaps' and AudioSet's lists;
+        or a folder whose file names are those of ESC-50, UrbanSound8K or FSD50K.
+    folds : collection of str, optional
+        Take these folds alone.
+
+    Returns
+    -------
+    Clips
+
+    Raises
+    ------
+    ConfigError
+        There is no such file, nothing in it names recordings, or it has no such folds.
+    tinyclap.errors.ManifestError
+        A manifest is incomplete.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ConfigError(f"{name}: no {path}; give a manifest, a published table or a folder of audio")
+    if path.is_dir():
+        corpus, rows, facts = _from_folder(name, path)
+    elif path.suffix == ".json":
+        corpus, rows, facts = _from_manifest(path)
+    else:
+        corpus, rows, facts = _from_table(name, path)
+    if folds is not None:
+        wanted, found = {str(fold) for fold in folds}, {fold for _, _, fold in rows if fold}
+        if wanted - found:
+            missing, found = (", ".join(sorted(some)) or "none" for some in (wanted - found, found))
+            raise ConfigError(f"{name}: {path} has no fold {missing}; its folds are: {found}")
+        rows = [row for row in rows if row[2] in wanted]
+        facts = {**facts, "folds": sorted(wanted)}
+    recordings = {}
+    for clip, recording, _ in rows:  # a list may name a clip twice, once a caption
+        recordings[clip] = recordings.get(clip) or recording
+    if not recordings:
+        raise ConfigError(f"{name}: {path} lists no clip")
+    return Clips(name, corpus, recordings, facts)
+
+
+def _from_folder(name, path):
+    """Clips of a folder of audio; folds as UrbanSound8K's folders and ESC-50's names have them."""
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+    if not files:
+        raise ConfigError(f"{name}: no audio in {path} ({', '.join(AUDIO_SUFFIXES)})")
+    corpora = {corpus for file in files for corpus, pattern in NAMES if pattern.fullmatch(file.stem)}
+    rows = []
+    for file in files:
+        fold = re.fullmatch(r"fold(\d+)", file.parent.name)
+        esc50 = NAMES[0][1].fullmatch(file.stem)
+        rows.append((file.stem, recording_of(file.stem, True), fold[1] if fold else file.stem[0] if esc50 else None))
+    return "+".join(sorted(corpora)) or "audio folder", rows, {"kind": "folder"}
+
+
+def _from_manifest(path):
+    """Clips of a manifest; the groups of AudioCaps' are the ids of the videos they are cut from."""
+    manifest = read_manifest(path, ".")
+    corpus = manifest.meta["dataset"]
+
+    def recording(item):
+        if item.get("freesound_id"):
+            return f"{FREESOUND}:{item['freesound_id']}"
+        if corpus == "audiocaps" and item.get("group"):
+            return f"{YOUTUBE}:{item['group']}"
+        return recording_of(item["id"])
+
+    rows = [(item["id"], recording(item), str(item.get("fold", "")) or None) for item in manifest.items]
+    kept = {key: manifest.meta[key] for key in ("split", "options", "options_hash")}
+    return corpus, rows, {"kind": "manifest", "sha256": sha256_of(path), **kept}
+
+
+def _from_table(name, path):
+    """Clips of a published table, recognised by its columns."""
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:  # Clotho's metadata are Latin-1
+        text = content.decode("latin-1")
+    facts = {"kind": "table", "sha256": hashlib.sha256(content).hexdigest()}
+    if _AUDIOSET_HEAD in text[:1000]:
+        lines = [line.split(",", 1)[0].strip() for line in text.splitlines() if line and not line.startswith("#")]
+        return "audioset", [(clip, f"{YOUTUBE}:{clip}", None) for clip in lines], facts
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = reader.fieldnames or []
+    layout = next((layout for layout in TABLES if {layout[1], layout[2]} <= set(columns)), None)
+    if layout is None:
+        known = "; ".join(f"{corpus}: {clip}, {column}" for corpus, clip, column, _ in TABLES)
+        raise ConfigError(f"{name}: {path} has the columns {', '.join(columns)}; known tables have {known}")
+    corpus, clip_column, id_column, archive = layout
+    if corpus in ("fsd50k", "audiocaps"):  # a clip's name is the id of its recording
+        id_column = clip_column
+    split = f"{path.stem.rpartition('_')[2]}/"  # Clotho's names repeat across splits; manifests have split/file_name
+    rows = []
+    for row in reader:
+        clip = row[clip_column]
+        clip = split + clip if corpus.startswith("clotho") else _without_suffix(clip.strip())
+        cell = (row[id_column] or "").strip()
+        is_id = cell and (archive != FREESOUND or cell.isdigit())  # Clotho has "Not found" where it knows none
+        rows.append((clip, f"{archive}:{cell}" if is_id else None, row.get("fold") or None))
+    if corpus == "clotho captions":
+        corpus = "clotho"
+        metadata = path.with_name(path.name.replace("captions", "metadata"))
+        if metadata.is_file() and metadata != path:
+            known = {clip: recording for clip, recording, _ in _from_table(name, metadata)[1]}
+            rows = [(clip, known.get(clip), None) for clip, _, _ in rows]
+            facts = {**facts, "metadata_sha256": sha256_of(metadata)}
+        else:
+            rows = [(clip, None, None) for clip, _, _ in rows]
+    return corpus, rows, facts
+
+
+def _without_suffix(name):
+    """A clip's name without the suffix of an audio file; other dots stay."""
+    return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in AUDIO_SUFFIXES else name
+
+
+# Comparison -----------------------------------------------------------------------------------------------------------
+
+
+def overlap(train, test):
+    """Count what a training list and a test list share.
+
+    Arguments
+    ---------
+    train, test : Clips
 
     Returns
     -------
     dict
         ``comparable`` (whether both name recordings of one archive), ``n_shared_recordings``, ``shared_recordings``
-        (sorted), ``n_train_clips`` and ``n_test_clips`` (cut from these), ``train_share`` and ``test_share`` (of all
-        clips of the list, in [0, 1]), ``n_train_unknown`` and ``n_test_unknown``.
+        (sorted), ``n_train_clips`` and ``n_test_clips`` (cut from these), ``train_share`` and ``test_share`` (fractions
+        of the list's clips), ``n_train_unknown`` and ``n_test_unknown``.
 
     Example
     -------
-    >>> from tinyclap.metrics.clip_lists import Clips
     >>> train = Clips("a", "toy", {"a1": "freesound:1", "a2": "freesound:2", "a3": None}, {})
     >>> test = Clips("b", "toy", {"b1": "freesound:2", "b2": "freesound:2", "b3": "freesound:9", "b4": None}, {})
     >>> found = overlap(train, test)
     >>> found["n_shared_recordings"], found["n_train_clips"], found["n_test_clips"], found["test_share"]
     (1, 1, 2, 0.5)
     """
-    ours, theirs = _known(train), _known(test)
-    shared = sorted(ours & theirs, key=lambda recording: (len(recording), recording))
-    n_train, n_test = (len(clips_of(side, shared)) for side in (train, test))
+    shared = train.known() & test.known()
+    n_train, n_test = (sum(one in shared for one in side.recordings.values()) for side in (train, test))
     return {
         "train": train.name,
         "test": test.name,
-        "comparable": bool({archive_of(one) for one in ours} & {archive_of(one) for one in theirs}),
+        "comparable": bool(_archives(train.known()) & _archives(test.known())),
         "n_shared_recordings": len(shared),
         "n_train_clips": n_train,
         "n_test_clips": n_test,
         "train_share": n_train / len(train.recordings),
         "test_share": n_test / len(test.recordings),
-        "n_train_unknown": _n_unknown(train),
-        "n_test_unknown": _n_unknown(test),
-        "shared_recordings": shared,
+        "n_train_unknown": train.n_unknown(),
+        "n_test_unknown": test.n_unknown(),
+        "shared_recordings": sorted(shared, key=lambda recording: (len(recording), recording)),
     }
 
 
-def clips_of(clips, recordings):
-    """Names of the clips cut from some recordings, in the list's order."""
-    recordings = set(recordings)
-    return [clip for clip, recording in clips.recordings.items() if recording in recordings]
-
-
 def leak_rows(train_lists, test_lists):
-    """Rows of ``leaks.csv``: every test clip, and what was found of its recording.
+    """Rows of ``leaks.csv``: every test clip, and whether training has its recording.
 
     Arguments
     ---------
-    train_lists, test_lists : list of tinyclap.metrics.clip_lists.Clips
+    train_lists, test_lists : list of Clips
 
     Returns
     -------
@@ -79,11 +293,11 @@ def leak_rows(train_lists, test_lists):
     """
     rows = []
     for test in test_lists:
-        known = {train.name: _known(train) for train in train_lists if not is_same(train, test)}
-        archives = {archive_of(recording) for recordings in known.values() for recording in recordings}
+        known = {train.name: train.known() for train in train_lists if not is_same(train, test)}
+        archives = _archives(set().union(*known.values()))
         for clip, recording in test.recordings.items():
             sharing = [name for name, recordings in known.items() if recording in recordings]
-            compared = recording is not None and archive_of(recording) in archives
+            compared = recording is not None and _archives([recording]) <= archives
             status = SHARED if sharing else NONE_FOUND if compared else UNKNOWN
             rows.append([test.name, clip, recording or "", status, JOINT.join(sharing)])
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
@@ -95,43 +309,32 @@ def is_same(train, test):
 
 
 def union(name, lists):
-    """All clips of several lists as one, so that a training set of many corpora is one side; clips keep their list.
-
-    Arguments
-    ---------
-    name : str
-    lists : list of tinyclap.metrics.clip_lists.Clips
-
-    Returns
-    -------
-    tinyclap.metrics.clip_lists.Clips
-    """
+    """All clips of several lists of :class:`Clips` as one, so that many training corpora are one side."""
     merged = {(part.name, clip): recording for part in lists for clip, recording in part.recordings.items()}
-    return type(lists[0])(name, "+".join(dict.fromkeys(part.corpus for part in lists)), merged, {})
+    return Clips(name, "+".join(dict.fromkeys(part.corpus for part in lists)), merged, {})
 
 
 def accuracy_without(correct, recordings, statuses, labels, seed=0):
-    """A score with and without the clips that training has heard.
+    """Accuracy with and without the clips whose recording is in training.
 
     Arguments
     ---------
     correct : array of bool, shape (B,)
     recordings : sequence of str, length B
-        Which clips belong together: whole recordings are drawn for the second interval.
+        Whole recordings are drawn for the second interval.
     statuses : sequence of str, length B
-        As :func:`leak_rows` has them.
+        Of :func:`leak_rows`.
     labels : sequence of str, length B
-        Class names; accuracies are also told class by class.
+        Class names.
     seed : int
         Of the bootstrap.
 
     Returns
     -------
     dict
-        ``all``, ``without_shared``, ``without_shared_or_unknown``, ``shared`` and ``unknown``: each a dict of
-        ``accuracy`` in [0, 1], ``n_clips``, ``n_recordings``, ``interval_95``, ``interval_95_by_recording``, or None
-        where no clip is left; ``moves_by`` (accuracy without the shared clips minus accuracy with them; None if
-        nothing is left); ``per_class``: class → accuracies and counts with and without.
+        ``all``, ``without_shared``, ``without_shared_or_unknown``, ``shared`` and ``unknown``: see :func:`scored`;
+        ``moves_by`` (accuracy without the shared clips minus accuracy with them; None if nothing is left);
+        ``per_class``: class → accuracies and counts with and without.
 
     Raises
     ------
@@ -146,8 +349,8 @@ def accuracy_without(correct, recordings, statuses, labels, seed=0):
     """
     correct, statuses = np.asarray(correct, dtype=bool), np.asarray(statuses)
     recordings, labels = np.asarray(recordings), np.asarray(labels)
-    if not len(correct) == len(recordings) == len(statuses) == len(labels) or not len(correct):
-        lengths = [len(part) for part in (correct, recordings, statuses, labels)]
+    lengths = [len(part) for part in (correct, recordings, statuses, labels)]
+    if len(set(lengths)) > 1 or not lengths[0]:
         raise ConfigError(
             f"scores, recordings, statuses and labels have the lengths {lengths}; they must be equal, > 0"
         )
@@ -159,32 +362,19 @@ def accuracy_without(correct, recordings, statuses, labels, seed=0):
         "unknown": statuses == UNKNOWN,
     }
     found = {name: scored(correct[kept], recordings[kept], seed) for name, kept in parts.items()}
-    clean = found["without_shared"]
-    kept = parts["without_shared"]
+    clean, kept = found["without_shared"], parts["without_shared"]
     return {
         **found,
         "moves_by": None if clean is None else clean["accuracy"] - found["all"]["accuracy"],
         "per_class": {
             "all": accuracy_by(labels, correct),
-            "without_shared": accuracy_by(labels[kept], correct[kept]) if kept.any() else {},
+            "without_shared": accuracy_by(labels[kept], correct[kept]),
         },
     }
 
 
 def scored(correct, recordings, seed=0):
-    """An accuracy with both of its intervals, or None without clips.
-
-    Arguments
-    ---------
-    correct : array of bool, shape (B,)
-    recordings : sequence of str, length B
-    seed : int
-
-    Returns
-    -------
-    dict or None
-        See :func:`accuracy_without`.
-    """
+    """Accuracy of clips, its 95 % intervals over clips and over recordings, and the counts; None without clips."""
     if not len(correct):
         return None
     return {
@@ -194,11 +384,3 @@ def scored(correct, recordings, seed=0):
         "interval_95": list(bootstrap_interval(correct, seed=seed)),
         "interval_95_by_recording": list(bootstrap_interval(correct, recordings, seed=seed)),
     }
-
-
-def _known(clips):
-    return {recording for recording in clips.recordings.values() if recording is not None}
-
-
-def _n_unknown(clips):
-    return sum(recording is None for recording in clips.recordings.values())

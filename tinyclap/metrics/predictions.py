@@ -1,7 +1,6 @@
-"""``predictions.csv`` of a classification, read back: what a model said of each clip, and which recording that is."""
+"""``predictions.csv`` of a classification, read back: label, prediction and recording of each clip."""
 
 import csv
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +8,8 @@ import numpy as np
 
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ConfigError
-from tinyclap.metrics.clip_lists import recording_of
+from tinyclap.files import atomic_path
+from tinyclap.metrics.leakage import recording_of
 
 NEEDED = ("id", "label", "prediction")
 SCORE = "score:"
@@ -18,8 +18,8 @@ SCORE = "score:"
 class Predictions(NamedTuple):
     """One row a clip: ``ids``, ``folds``, ``labels``, ``answers``, ``recordings`` (arrays of str) and ``classes``.
 
-    ``classes`` is the tuple of classes in the order of the scores, empty where the file has none; ``grouped_by`` says
-    where the recordings come from.
+    ``classes`` is the tuple of classes in the order of the scores, empty where the file has none; ``grouped_by`` names
+    the source of the recordings.
     """
 
     ids: np.ndarray
@@ -37,23 +37,17 @@ class Predictions(NamedTuple):
 
     def at(self, places):
         """The clips at some places, in that order."""
-        arrays = (self.ids, self.folds, self.labels, self.answers, self.recordings)
-        return Predictions(*(array[places] for array in arrays), self.classes, self.grouped_by)
+        return Predictions(*(array[places] for array in self[:5]), self.classes, self.grouped_by)
 
 
 def read_predictions(path):
-    """Read what ``evaluate.py`` wrote of a classification.
-
-    Arguments
-    ---------
-    path : str or os.PathLike
-        ``predictions.csv``, or the folder that has it.
+    """Read the ``predictions.csv`` of a classification, or of the folder that has it.
 
     Returns
     -------
     Predictions
-        Recordings are the groups of the test manifest that lies beside the file; else what the clip's published file
-        name tells; else each clip is its own.
+        Recordings are the groups of the test manifest beside the file; else those that published file names hold; else
+        each clip is its own.
 
     Raises
     ------
@@ -81,37 +75,24 @@ def read_predictions(path):
 
 
 def _recordings(folder, ids):
-    """The recording of each clip, and where that is known from."""
+    """The recording of each clip, and the source of that knowledge."""
     for path in sorted(folder.glob("*_test.json")):
         items = {item["id"]: item for item in read_manifest(path, ".").items}
         if set(ids) <= set(items):
             return [str(items[clip].get("group") or items[clip].get("freesound_id") or clip) for clip in ids], path.name
-    told = [recording_of(clip) for clip in ids]
-    if all(told):
-        return told, "file names"
-    return ids, "clips: no recordings are known"
+    named = [recording_of(clip) for clip in ids]
+    return (named, "file names") if all(named) else (ids, "clips: no recordings are known")
 
 
 def write_table(path, rows):
-    """Write a CSV whole or not at all.
-
-    Arguments
-    ---------
-    path : str or os.PathLike
-        Its folder is made.
-    rows : iterable of list
-        The head first.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with open(part, "w", newline="", encoding="utf-8") as file:
+    """Write a CSV atomically from rows, the head first; its folder is made."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
-    os.replace(part, path)
 
 
 def percent_interval(ends):
-    """Ends of an interval in [0, 1] as a person reads them.
+    """Format the ends of an interval in [0, 1] as percent.
 
     Example
     -------

@@ -9,8 +9,18 @@ import pytest
 from tests import fakes
 from tests.conftest import ROOT
 from tinyclap.errors import ConfigError, ManifestError
-from tinyclap.metrics.clip_lists import Clips, read_clips, recording_of
-from tinyclap.metrics.leakage import NONE_FOUND, SHARED, UNKNOWN, accuracy_without, leak_rows, overlap, union
+from tinyclap.metrics.leakage import (
+    NONE_FOUND,
+    SHARED,
+    UNKNOWN,
+    Clips,
+    accuracy_without,
+    leak_rows,
+    overlap,
+    read_clips,
+    recording_of,
+    union,
+)
 from tinyclap.metrics.predictions import read_predictions
 
 
