@@ -366,18 +366,17 @@ def with_intervals(candidates, references, outcome, seed=0):
     return records
 
 
-def bleu_intervals(candidates, references, level=0.95, n_resamples=2000, seed=0):
-    """Percentile bootstrap intervals over clips of the corpus' BLEU: dict of ``bleu_1`` … ``bleu_4`` → (low, high)."""
+def bleu_intervals(candidates, references, seed=0):
+    """95 % bootstrap intervals over clips of the corpus' BLEU: dict of ``bleu_1`` … ``bleu_4`` → (low, high)."""
     from aac_metrics.functional.bleu import _bleu_update
 
     clips, _ = _bleu_update(*tokenised(candidates, references), 4, str.split, [], [])
     closest = [min((abs(n - clip["testlen"]), n) for n in clip["reflen"])[1] for clip in clips]
     counts = [(*c["correct"], *c["guess"], c["testlen"], n) for c, n in zip(clips, closest, strict=True)]
-    draws = np.random.default_rng(seed).multinomial(len(clips), np.full(len(clips), 1 / len(clips)), size=n_resamples)
+    draws = np.random.default_rng(seed).multinomial(len(clips), np.full(len(clips), 1 / len(clips)), size=2000)
     hits, guesses, n_words, n_closest = np.split(draws @ np.array(counts, dtype=float), [4, 8, 9], axis=-1)
     # the two small numbers are the library's, against division by zero
     precisions = np.cumsum(np.log((hits + 1e-15) / (guesses + 1e-9)), axis=-1) / np.arange(1, 5)
     brevity = np.minimum(0, 1 - (n_closest + 1e-9) / (n_words + 1e-15))
-    tail = (1 - level) / 2
-    low, high = np.quantile(np.exp(precisions) * np.exp(brevity), [tail, 1 - tail], axis=0)
+    low, high = np.quantile(np.exp(precisions) * np.exp(brevity), [0.025, 0.975], axis=0)
     return {f"bleu_{order + 1}": (float(low[order]), float(high[order])) for order in range(4)}

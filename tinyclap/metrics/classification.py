@@ -1,4 +1,4 @@
-"""Scores of zero-shot classification and their comparison, as pure functions over numpy arrays.
+"""Accuracy, its bootstrap interval, paired differences and McNemar's test, over numpy arrays.
 
 Source of the interval: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, percentile method. Of the test:
 McNemar, Psychometrika 12, 1947; its exact form and mid-p: Fagerland, Lydersen, Laake, BMC Medical Research Methodology
@@ -11,12 +11,7 @@ from tinyclap.errors import ConfigError
 
 
 def accuracy(predictions, labels):
-    """Share of equal entries, in [0, 1].
-
-    Arguments
-    ---------
-    predictions, labels : array of int, shape (B,)
-    """
+    """Fraction of equal entries of two arrays of int, in [0, 1]."""
     return float(np.mean(np.asarray(predictions) == np.asarray(labels)))
 
 
@@ -26,13 +21,11 @@ def bootstrap_interval(correct, groups=None, level=0.95, n_resamples=2000, seed=
     Arguments
     ---------
     correct : array of bool or float, shape (B,)
-        One score per clip.
     groups : sequence, length B, optional
-        Clips of one group (slices of one recording) are not independent: whole groups are drawn, not clips.
+        Whole groups are drawn in place of clips: slices of one recording are not independent.
     level : float
         Coverage, in (0, 1).
-    n_resamples : int
-    seed : int
+    n_resamples, seed : int
 
     Returns
     -------
@@ -62,17 +55,12 @@ def bootstrap_interval(correct, groups=None, level=0.95, n_resamples=2000, seed=
 
 
 def accuracy_by(keys, correct):
-    """Accuracy within each group, e.g. each fold or class.
-
-    Arguments
-    ---------
-    keys : sequence, length B
-    correct : array of bool, shape (B,)
+    """Accuracy within each group of clips, e.g. each fold or class.
 
     Returns
     -------
     dict
-        key → {"accuracy": float in [0, 1], "n": int}, keys in sorted order.
+        Each of `keys`, sorted → {"accuracy": float in [0, 1], "n": int}.
     """
     correct = np.asarray(correct, dtype=float)
     keys = np.asarray(keys)
@@ -83,31 +71,25 @@ def accuracy_by(keys, correct):
 
 
 def paired_difference(first, second, groups=None, level=0.95, n_resamples=2000, seed=0):
-    """How much more accurate the second of two models is on the same clips, with a paired bootstrap interval.
+    """Difference of two models' accuracies on the same clips, with its paired bootstrap interval.
 
     Arguments
     ---------
     first, second : array of bool or float, shape (B,)
         Scores of the same clips in the same order.
-    groups : sequence, length B, optional
-        Whole groups are drawn, see :func:`bootstrap_interval`.
-    level, n_resamples, seed
+    groups, level, n_resamples, seed
         See :func:`bootstrap_interval`.
 
     Returns
     -------
     (float, (float, float))
-        Mean of ``second - first``, in [-1, 1], and its interval.
+        Mean of ``second - first``, in [-1, 1], and its interval, which is much narrower than two separate intervals
+        suggest where both err on the same clips.
 
     Raises
     ------
     ConfigError
         The two are of different lengths, or empty.
-
-    Notes
-    -----
-    A draw takes both models' answers to a clip together. Where the two err on the same clips, which is usual, this is
-    much narrower than two separate intervals suggest.
 
     Example
     -------
@@ -122,10 +104,6 @@ def paired_difference(first, second, groups=None, level=0.95, n_resamples=2000, 
 def mcnemar(first, second):
     """McNemar's test of two classifiers on the same clips: are their error rates equal?
 
-    Arguments
-    ---------
-    first, second : array of bool, shape (B,)
-
     Returns
     -------
     dict
@@ -138,9 +116,8 @@ def mcnemar(first, second):
 
     Notes
     -----
-    Given the b + c clips on which one alone is right, b follows Binomial(b + c, 1/2) if the rates are equal. With
-    k = min(b, c): exact p = min(1, 2 P(X <= k)); mid-p = 2 P(X < k) + P(X = k), which is less conservative. Clips are
-    taken as independent; slices of one recording are not, so see the interval by recording too.
+    If the rates are equal, b follows Binomial(b + c, 1/2). With k = min(b, c): exact p = min(1, 2 P(X <= k)); mid-p =
+    2 P(X < k) + P(X = k), which is less conservative. Clips are taken as independent; slices of one recording are not.
 
     Example
     -------

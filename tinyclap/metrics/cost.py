@@ -1,7 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates (MACs) in two conventions, memory of activations, latency.
-
-Never called inside a model. One MAC is one multiplication and one addition.
-"""
+"""Cost of a network: parameters, multiply-accumulates (MACs) in two conventions, memory of activations, latency."""
 
 import contextlib
 import statistics
@@ -16,17 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_parameters(module, trainable_only=False):
-    """Count the numbers in the parameters of `module`; shared tensors count once.
-
-    Arguments
-    ---------
-    module : nn.Module
-    trainable_only : bool
-        Leave out what gets no gradient.
-
-    Returns
-    -------
-    int
+    """Count the parameters of a module, or those that get a gradient; shared tensors count once.
 
     Example
     -------
@@ -37,21 +24,14 @@ def count_parameters(module, trainable_only=False):
 
 
 def count_macs(module, *inputs):
-    """Count the MACs of one forward pass in two conventions.
-
-    Arguments
-    ---------
-    module : nn.Module or callable
-        Runs as ``module(*inputs)``, without gradient, in the mode it is in.
-    *inputs : torch.Tensor
-        For an audio tower: waveforms (1, T).
+    """Count the MACs of one forward pass, ``module(*inputs)``, without gradient.
 
     Returns
     -------
     dict of str to int
-        ``n_macs``: half of what ``torch.utils.flop_counter`` counts, which is convolutions and every matrix product,
-        so also the mel bands and attention, but no FFT. ``n_macs_paper``: convolutions and linear layers alone, as
-        the paper counts; its figures are for 5 s at 44.1 kHz, a 690 × 64 log-mel.
+        ``n_macs``: half of the FLOPs of ``torch.utils.flop_counter``: convolutions and every matrix product, so also
+        the mel bands and attention, but no FFT. ``n_macs_paper``: convolutions and linear layers alone, as the paper
+        counts; its figures are for 5 s at 44.1 kHz, a 690 × 64 log-mel.
 
     Example
     -------
@@ -64,22 +44,21 @@ def count_macs(module, *inputs):
 
 
 def complexity(model, clip_duration_s=5.0, run=None):
-    """Measure what a model spends on the audio side, whatever it is made of.
+    """Count parameters and MACs of a model's audio side.
 
     Arguments
     ---------
     model : nn.Module
         Has ``embed_audio(wavs, sample_rate_hz)`` and ``sample_rate_hz``: a student, a teacher, a published network.
     clip_duration_s : float
-        Length of the clip that is embedded, in seconds.
     run : callable, optional
-        What is measured in the place of ``model.embed_audio``: ``run(wavs (1, T), sample_rate_hz)``.
+        Measured in place of ``model.embed_audio``: ``run(wavs (1, T), sample_rate_hz)``.
 
     Returns
     -------
     dict of str to int or float
         ``n_parameters`` of the layers that took part (so no text tower and no unused head), ``n_macs`` and
-        ``n_macs_paper`` as in :func:`count_macs`, and ``macs_clip_s``, the length they are for.
+        ``n_macs_paper`` of :func:`count_macs`, and ``macs_clip_s``, the length they are for.
 
     Example
     -------
@@ -93,12 +72,8 @@ def complexity(model, clip_duration_s=5.0, run=None):
     wavs = torch.zeros(1, round(clip_duration_s * model.sample_rate_hz))
     with _observed() as seen, FlopCounterMode(display=False) as counter, torch.no_grad():
         (run or model.embed_audio)(wavs, model.sample_rate_hz)
-    return {
-        "n_parameters": sum(seen["parameters"].values()),
-        "n_macs": counter.get_total_flops() // 2,
-        "n_macs_paper": seen["n_macs"],
-        "macs_clip_s": clip_duration_s,
-    }
+    n_macs = {"n_macs": counter.get_total_flops() // 2, "n_macs_paper": seen["n_macs"]}
+    return {"n_parameters": sum(seen["parameters"].values()), **n_macs, "macs_clip_s": clip_duration_s}
 
 
 @contextlib.contextmanager
@@ -121,28 +96,20 @@ def _observed():
 
 
 def peak_activation_memory(module, *inputs):
-    """Count the most bytes of activations that are alive at once in one forward pass.
-
-    Arguments
-    ---------
-    module : nn.Module or callable
-        Runs as ``module(*inputs)``, without gradient, in the mode it is in.
-    *inputs : torch.Tensor
-        They stay alive, and count, for the whole pass.
+    """Measure the peak bytes of activations in one forward pass, ``module(*inputs)``, without gradient.
 
     Returns
     -------
     dict
-        ``peak_bytes``; ``operation``, the one that has just made its result at that moment; and ``input_bytes``, the
-        part that `inputs` take.
+        ``peak_bytes``; ``operation``, the one that had just made its result; ``input_bytes``, the part of `inputs`,
+        which count for the whole pass.
 
     Notes
     -----
-    Exact for what PyTorch runs, tensor by tensor and independent of the machine: every storage that an operation makes
-    counts from then until nobody holds it. Weights do not count, views count once. What a kernel takes for itself and
-    returns before it ends is not seen: on x86 CPUs, whose convolutions reorder maps inside, PyTorch's allocator peaked
-    at 1.1 to 1.7 times this for the students here. Neither is the quick front end of the CPU, which works block by
-    block: while somebody watches, :class:`tinyclap.features.log_mel.LogMel` runs its plain operations.
+    Exact for what PyTorch runs, and independent of the machine: every storage that an operation makes counts until it
+    is released. Weights do not count, views count once. Not seen is the workspace of a kernel (on x86 CPUs, PyTorch's
+    allocator peaked at 1.1 to 1.7 times this for the students here), nor the front end's quick path on CPUs, which
+    works block by block: under observation :class:`tinyclap.features.log_mel.LogMel` runs its plain operations.
 
     Example
     -------
@@ -155,7 +122,7 @@ def peak_activation_memory(module, *inputs):
 
 
 class _LiveStorages(TorchDispatchMode):
-    """Sees every operation, and adds up the storages that operations made and that are still held."""
+    """Adds up the storages that operations made and that are still held."""
 
     def __init__(self, inputs):
         super().__init__()
@@ -187,17 +154,15 @@ class _LiveStorages(TorchDispatchMode):
 
 
 def measure_latency(module, *inputs, n_repeats=20, n_warmup=3, n_threads=None):
-    """Time ``module(*inputs)`` without gradient.
+    """Time ``module(*inputs)`` without gradient, on the device of the inputs.
 
     Arguments
     ---------
     module : nn.Module or callable
     *inputs : torch.Tensor
-        On the device to be timed.
     n_repeats, n_warmup : int
-        Passes that count, and passes before them that do not.
     n_threads : int or None
-        Threads of the CPU for the time of the measurement; None leaves them as they are.
+        Threads of the CPU during the measurement; None leaves them as they are.
 
     Returns
     -------
