@@ -80,7 +80,6 @@ def decoding(name, path):
 
 def resamplers(to_hz):
     """Name → function of a waveform (T,), a tensor."""
-    import torch
     import torchaudio
     from peer_front_end import resample_with_new_kernel
 
