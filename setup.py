@@ -29,12 +29,12 @@ EXTRAS = {
     ],
     "metrics": [AAC_METRICS],
     "plots": ["matplotlib>=3.8"],
-    "export": [TORCH, "safetensors>=0.4.3", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
-    "runtime": ["onnxruntime>=1.20"],
+    "export": [TORCH, "safetensors>=0.4.3", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20", "tokenizers>=0.20"],
+    "runtime": ["onnxruntime>=1.20", "tokenizers>=0.20"],
     # results of the commands in Parquet
     "parquet": ["pyarrow>=17"],
     # another engine for the same exported folders: quicker on most CPUs, and bf16 where the CPU has it
-    "openvino": ["openvino>=2025.0", "onnxruntime>=1.20"],
+    "openvino": ["openvino>=2025.0", "onnxruntime>=1.20", "tokenizers>=0.20"],
     # stores of teachers' answers made on many machines
     "scale": ["ray[data]>=2.60"],
     # 2.26 ends the process when onnxruntime is imported after it

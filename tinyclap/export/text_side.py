@@ -178,7 +178,7 @@ def _tower(side):
         identity = {"name": Path(side.weights).resolve().name, "sha256": side.folder_config["weights_sha256"]}
         model, words = side.model, side.model.text.word_ids
         embed = functools.partial(model.embed_text, whole=True)
-        return Tower(_Normalised(model.text), embed, words, words.max_words, identity)
+        return Tower(_Normalised(model.text), embed, words, words.max_ids, identity)
     raise ConfigError(
         f"the text side {kind or type(side).__name__!r} cannot be exported; those of our runs, of msclap2022 and of "
         "taggers can. Export without it (--text_side no) and compile names by --labels"

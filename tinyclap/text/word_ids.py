@@ -1,4 +1,4 @@
-"""Whole words as numbers, by a vocabulary or by their hash, for text towers over words. No torch."""
+"""Word-level ids for text towers over whole words, by a vocabulary or by hash."""
 
 import re
 import zlib
@@ -18,22 +18,24 @@ def words_of(text):
 
 
 class WordIds:
-    """Texts → the numbers of their words.
+    """Texts → ids of their words.
 
     Arguments
     ---------
     vocabulary : list of str or None
-        Known words, without the two special ones. None: every word is known by its hash.
+        Known words, without the two special ones. None: the id is a hash of the word.
     max_words : int
-        Words of a text that are read; later ones are cut off.
+        Maximum number of words of a text; the rest is cut.
     n_buckets : int
         Distinct hashes (CRC-32) where there is no vocabulary.
 
     Attributes
     ----------
     n_ids : int
-        Numbers that there are, the special ones among them.
-    pad_id : int
+        Size of the embedding table, special words included.
+    pad_id, unknown_id : int
+    max_ids : int
+        How many of :meth:`ids` are kept.
 
     Example
     -------
@@ -41,33 +43,24 @@ class WordIds:
     [[2, 3, 4], [1], [1]]
     """
 
-    pad_id = 0
+    pad_id, unknown_id = 0, 1
 
     def __init__(self, vocabulary=None, max_words=32, n_buckets=4096):
-        self.max_words, self.n_buckets = max_words, n_buckets if vocabulary is None else None
+        self.max_ids, self.n_buckets = max_words, n_buckets if vocabulary is None else None
         self._ids = {word: index for index, word in enumerate([PAD, UNKNOWN, *(vocabulary or ())])}
         self.n_ids = len(self._ids) + (self.n_buckets or 0)
 
     @property
     def vocabulary(self):
-        """Known words without the special ones: list of str; None where words are known by their hash."""
+        """Known words without the special ones: list of str; None where ids are hashes."""
         return list(self._ids)[2:] if self.n_buckets is None else None
 
     def __call__(self, texts):
-        """Number the words of texts; words that are not known, and a text without any word, become ``<unk>``.
+        """Ids of texts, cut to ``max_ids``; a text without words is one ``<unk>``: list of list of int."""
+        return [self.ids(text)[: self.max_ids] or [self.unknown_id] for text in texts]
 
-        Arguments
-        ---------
-        texts : sequence of str, N of them
-
-        Returns
-        -------
-        list of list of int, N of them, none empty
-        """
-        unknown = self._ids[UNKNOWN]
-        return [[self._id_of(word) for word in words_of(text)][: self.max_words] or [unknown] for text in texts]
-
-    def _id_of(self, word):
+    def ids(self, text):
+        """All ids of a text, not cut: list of int."""
         if self.n_buckets is None:
-            return self._ids.get(word, self._ids[UNKNOWN])
-        return len(self._ids) + zlib.crc32(word.encode()) % self.n_buckets
+            return [self._ids.get(word, self.unknown_id) for word in words_of(text)]
+        return [len(self._ids) + zlib.crc32(word.encode()) % self.n_buckets for word in words_of(text)]
