@@ -93,7 +93,7 @@ def heard(site, paths):
             times["clip_s"].append(time.perf_counter() - begin)
             rows = page.locator("#bars li").all()
             said = {row.get_attribute("data-label"): float(row.get_attribute("data-score")) for row in rows}
-            wanted = dict(model.classify(str(path), words, top=len(words))[0])
+            wanted = dict(model.classify(str(path), words, top=len(words), scores=True)[0])
             differences.append(max(abs(score - wanted[label]) for label, score in said.items()))
             same_label += next(iter(said)) == next(iter(wanted))
             begin = time.perf_counter()

@@ -51,7 +51,7 @@ def hear(path, words):
         raise gradio.Error("Give a recording first.", print_exception=False)
     names = [name.strip() for name in re.split(r"[,\n]", words) if name.strip()]
     try:
-        (best,) = opened(DEFAULT_MODEL).classify(path, names or None, top=SHOWN, probabilities=True)
+        (best,) = opened(DEFAULT_MODEL).classify(path, names or None, top=SHOWN)
         has_captioner = shipped_folder(DEFAULT_CAPTIONER) is not None
         sentence = opened(DEFAULT_CAPTIONER).caption(path)[0] if has_captioner else ""
     except TinyclapError as error:

@@ -150,7 +150,7 @@ def test_a_dropped_recording_gets_pythons_scores(page, model, tmp_path, rate, su
     choose(page, "compiled")
     page.evaluate(DROP, [path.name, base64.b64encode(path.read_bytes()).decode()])
     page.wait_for_selector("html[data-clip=ready]")
-    assert_pythons(shown(page), model.classify(path, top=100)[0])
+    assert_pythons(shown(page), model.classify(path, top=100, scores=True)[0])
     assert page.locator("#mel").evaluate("canvas => canvas.width * canvas.height") > 1000
 
 
@@ -160,7 +160,7 @@ def test_real_recordings_get_pythons_scores(page, model, shared_dir):
     choose(page, "compiled")
     for path in recordings:
         screenshot.give(page, path)
-        assert_pythons(shown(page), model.classify(path, top=100)[0])
+        assert_pythons(shown(page), model.classify(path, top=100, scores=True)[0])
 
 
 def test_a_recording_longer_than_a_window_is_heard_in_windows(page, model, tmp_path):
@@ -169,16 +169,16 @@ def test_a_recording_longer_than_a_window_is_heard_in_windows(page, model, tmp_p
     choose(page, "compiled")
     for _ in range(2):  # the same file again is heard again
         screenshot.give(page, path)
-    assert_pythons(shown(page), model.classify(path, top=100)[0])
+    assert_pythons(shown(page), model.classify(path, top=100, scores=True)[0])
 
 
 def test_free_words_get_pythons_scores(page, model, tmp_path):
     path = write(tmp_path / "clip.wav", sound("glass_breaking", 44100), 44100)
     screenshot.give(page, path)
     choose(page, "own", OWN)
-    assert_pythons(shown(page), model.classify(path, OWN, top=100)[0])
+    assert_pythons(shown(page), model.classify(path, OWN, top=100, scores=True)[0])
     shares = [float(row.get_attribute("data-share")) for row in page.locator("#bars li").all()]
-    wanted = model.classify(path, OWN, top=100, probabilities=True)[0]
+    wanted = model.classify(path, OWN, top=100)[0]
     np.testing.assert_allclose(shares, [share for _, share in wanted], atol=NEAR)
 
 
@@ -190,7 +190,7 @@ def test_ready_banks_get_pythons_scores(page, model, site, tmp_path):
     screenshot.give(page, path)
     for bank in banks:
         choose(page, bank["file"])
-        assert_pythons(shown(page), model.classify(path, LabelBank.load(site / bank["file"]), top=1000)[0])
+        assert_pythons(shown(page), model.classify(path, LabelBank.load(site / bank["file"]), top=1000, scores=True)[0])
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".json"])
@@ -202,7 +202,7 @@ def test_a_bank_file_is_taken_and_another_models_is_refused(page, model, tmp_pat
     page.evaluate("document.documentElement.dataset.words = 'asked'")
     page.set_input_files("#bank-file", str(tmp_path / f"ours{suffix}"))
     page.wait_for_selector("html[data-words=ready]")
-    wanted = model.classify(path, ours)[0]
+    wanted = model.classify(path, ours, scores=True)[0]
     assert_pythons(shown(page), wanted)
     facts = {**ours.facts(), "model": "someone-elses", "model_sha256": "0" * 64, "weights_sha256": "1" * 64}
     facts.pop("format")
@@ -237,9 +237,9 @@ def test_it_works_with_the_network_off(chromium, site, model, tmp_path):
         page.wait_for_selector("html[data-model=ready]")
         choose(page, "compiled")
         screenshot.give(page, path)
-        assert_pythons(shown(page), model.classify(path, top=100)[0])
+        assert_pythons(shown(page), model.classify(path, top=100, scores=True)[0])
         choose(page, "own", OWN)
-        assert_pythons(shown(page), model.classify(path, OWN, top=100)[0])
+        assert_pythons(shown(page), model.classify(path, OWN, top=100, scores=True)[0])
         if not page.locator("#caption-row").is_hidden():
             page.click("#describe")
             page.wait_for_function("document.getElementById('caption').textContent.length > 1")
@@ -266,7 +266,7 @@ def test_what_is_no_recording_is_refused_with_a_reason_and_the_page_goes_on(page
         assert "fault" in page.get_attribute("#status", "class")
     choose(page, "compiled")
     screenshot.give(page, files["stereo_24_bit"])
-    assert_pythons(shown(page), model.classify(files["stereo_24_bit"], top=100)[0])
+    assert_pythons(shown(page), model.classify(files["stereo_24_bit"], top=100, scores=True)[0])
     assert "fault" not in page.get_attribute("#status", "class")
 
 

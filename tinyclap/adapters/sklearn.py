@@ -200,7 +200,7 @@ class ZeroShotClassifier(ClassifierMixin, _SoundEstimator):
 
 
 def _recordings(X):
-    """X as :func:`tinyclap.audio.batch.as_clips` takes it: tables and arrays of names become lists."""
+    """X as :func:`tinyclap.audio.clips.as_clips` takes it: tables and arrays of names become lists."""
     if hasattr(X, "to_numpy"):
         X = X.to_numpy()
     if isinstance(X, np.ndarray) and X.dtype.kind in "OUST":

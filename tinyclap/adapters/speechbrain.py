@@ -9,7 +9,7 @@ SpeechBrain is not imported and no YAML is read: a model is a folder of JSON and
 import numpy as np
 import torch
 
-from tinyclap.audio.batch import as_clips
+from tinyclap.audio.clips import as_clips
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.inference.pretrained import from_pretrained
 

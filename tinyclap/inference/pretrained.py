@@ -1,31 +1,32 @@
-"""A model by its folder, its name on the hub, or the name of one that comes with the package: one call.
+"""``from_pretrained``: open a model by its folder, its name on the hub, or the name of a shipped one."""
 
-    model = tinyclap.from_pretrained()
-    model.classify("dog.wav", labels=["dog barking", "rain", "siren"])
+from __future__ import annotations
 
-An exported folder is opened by an inference engine, without torch; a run or a saved model by torch.
-"""
-
-import json
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinyclap.config.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
 from tinyclap.errors import CheckpointError, ConfigError, DownloadError
+from tinyclap.files import CONFIG, model_folder, read_json
 
-CONFIG = "config.json"
+if TYPE_CHECKING:
+    from tinyclap.inference.sound_model import SoundModel
 
 
 def from_pretrained(
-    source=DEFAULT_MODEL,
-    dim=None,
-    revision=None,
-    local_files_only=False,
-    cache_dir=None,
-    engine="onnxruntime",
-    precision="auto",
-    n_threads=None,
-):
+    source: str | os.PathLike[str] = DEFAULT_MODEL,
+    dim: int | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+    engine: str = "onnxruntime",
+    precision: str = "auto",
+    n_threads: int | None = None,
+) -> SoundModel:
     """Open a model, ready to use.
+
+    An exported folder is opened by an inference engine, without torch; a run or a saved model by torch.
 
     Arguments
     ---------
@@ -37,7 +38,7 @@ def from_pretrained(
     revision : str or None
         Branch, tag or commit on the hub.
     local_files_only : bool
-        Never ask the network: a hub name is looked up in the cache alone.
+        Never use the network: a hub name is looked up in the cache alone.
     cache_dir : str or os.PathLike, optional
         Where downloads are kept; None takes the hub's own place.
     engine, precision, n_threads
@@ -45,42 +46,63 @@ def from_pretrained(
 
     Returns
     -------
-    tinyclap.inference.sound_model.SoundModel
+    tinyclap.SoundModel
 
     Raises
     ------
     CheckpointError
         Nothing usable is there.
     ConfigError
-        An option that this kind of model does not take.
+        An option that this kind of model does not take, or torch is needed and not installed.
     DownloadError
         The hub does not answer, or has no such model.
 
     Example
     -------
-    >>> from_pretrained("no-such-model")
-    Traceback (most recent call last):
-    tinyclap.errors.CheckpointError: no model 'no-such-model': ...
+    >>> from_pretrained()
+    SoundModel('tinyclap-phinet-m', kind='tagger', 527 dimensions, 32000 Hz)
     """
+    from tinyclap.inference.sound_model import SoundModel
+
     folder = find_folder(source, revision, local_files_only, cache_dir)
-    config = _config_of(folder)
-    if "graphs" in config:
-        from tinyclap.inference.sound_model import SoundModel
+    # what a pickled model is opened by: the same folder, or the same commit of the hub
+    opening = {
+        "source": folder.absolute() if os.path.isdir(source) else str(source),
+        "dim": dim,
+        "revision": folder.name,
+        "local_files_only": local_files_only,
+        "cache_dir": cache_dir,
+        "engine": engine,
+        "precision": precision,
+        "n_threads": n_threads,
+    }
+    if "graphs" in read_json(model_folder(folder) / CONFIG, "fetch the folder again"):
         from tinyclap.runtime import load
 
-        return SoundModel(load(folder, engine, precision, n_threads), str(source), dim)
+        return SoundModel(load(folder, engine, precision, n_threads), str(source), dim, opening)
     if precision not in ("auto", "fp32") or engine != "onnxruntime":
         raise ConfigError(
             f"{folder}: engine and precision belong to exported folders, and this is a checkpoint; "
             "write one with: tinyclap export"
         )
-    from tinyclap.inference.sound_model import SoundModel
-    from tinyclap.inference.torch_model import open_checkpoint
+    try:
+        from tinyclap.inference.torch_model import open_checkpoint
 
-    return SoundModel(open_checkpoint(folder, dim), str(source))
+        backend = open_checkpoint(folder, dim, local_files_only)
+    except ImportError as error:
+        raise ConfigError(
+            f"{folder} is a checkpoint, which needs torch to open ({error}); run: pip install 'tinyclap[train]', or "
+            "where that is installed: tinyclap export"
+        ) from error
+    return SoundModel(backend, str(source), opening=opening)
 
 
-def find_folder(source, revision=None, local_files_only=False, cache_dir=None):
+def find_folder(
+    source: str | os.PathLike[str],
+    revision: str | None = None,
+    local_files_only: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Path:
     """Where the files of a model are, fetched first if they are on the hub.
 
     Arguments
@@ -99,14 +121,15 @@ def find_folder(source, revision=None, local_files_only=False, cache_dir=None):
     DownloadError
         The hub does not answer, or has no such model.
     """
-    folder = Path(source)
-    if folder.is_dir():
-        return folder
+    if not isinstance(source, (str, os.PathLike)):
+        raise CheckpointError(f"no model {source!r}: give a folder, the name of a shipped model, or owner/name")
+    if os.path.isdir(source):
+        return Path(source)
     shipped = shipped_folder(source)
     if shipped is not None:
         return shipped
     parts = str(source).split("/")
-    if len(parts) != 2 or not all(parts) or folder.suffix in (".onnx", ".pth", ".ckpt", ".safetensors"):
+    if len(parts) != 2 or not all(parts) or parts[1].endswith((".onnx", ".pth", ".ckpt", ".safetensors")):
         raise CheckpointError(
             f"no model {str(source)!r}: neither a folder, nor one that comes with the package "
             f"({', '.join(shipped_names()) or 'none does'}), nor owner/name on the hub"
@@ -117,17 +140,3 @@ def find_folder(source, revision=None, local_files_only=False, cache_dir=None):
         return fetch(str(source), revision, local_files_only, cache_dir)
     except DownloadError as error:  # a mistyped path looks like a name on the hub
         raise DownloadError(f"no folder {str(source)!r} here; as a name on the hub: {error}") from error
-
-
-def _config_of(folder):
-    """The config of an exported or saved model in `folder`, or in its ``student``."""
-    for path in (folder / CONFIG, folder / "student" / CONFIG):
-        if path.is_file():
-            try:
-                return json.loads(path.read_text(encoding="utf-8"))
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise CheckpointError(f"{path}: not readable as JSON ({error}); fetch the folder again") from error
-    raise CheckpointError(
-        f"{folder}: no model there (neither {CONFIG} nor student/{CONFIG}); give an exported folder, the folder of a "
-        "finished run, or of a saved model"
-    )

@@ -1,131 +1,181 @@
-"""One model, whatever computes it: embeddings, classes by name, similarities, captions and search. numpy in and out.
+"""The model that :func:`tinyclap.from_pretrained` returns: embeddings, zero-shot classes, captions, search."""
 
-Made by :func:`tinyclap.from_pretrained`. What computes is an :class:`tinyclap.runtime.audio_model.AudioModel` or
-:class:`CaptionModel` (no torch), or a :class:`CheckpointModel`.
-"""
+from __future__ import annotations
+
+import functools
+import numbers
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyclap.errors import ConfigError
+from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.text.label_vectors import label_vectors
 from tinyclap.text.scores import ranked, score, softmax_rows, unit_rows
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tinyclap.audio.clips import Audio, Recording
+    from tinyclap.search.index import SearchIndex
+    from tinyclap.text.bank import LabelBank
+
+    Labels = str | Iterable[str] | LabelBank
+    Rows = NDArray[np.float32]
+
 
 class SoundModel:
-    """A model ready to use.
+    """A model ready to use; made by :func:`tinyclap.from_pretrained`.
+
+    It can be pickled and copied: what travels is where the model is, and it is opened again when it is first used.
 
     Arguments
     ---------
-    backend : object
+    backend : AudioModel, CaptionModel or CheckpointModel
         What computes.
     name : str
-        What it was asked for by.
     dim : int or None
         Keep the `dim` most important dimensions, of an exported model in which an order is stored.
+    opening : dict, optional
+        Arguments of :func:`tinyclap.from_pretrained` that open the same model again.
 
     Attributes
     ----------
-    backend : object
     name : str
     kind : {"audio_encoder", "tagger", "captioner"}
     config : dict
-    sample_rate_hz, embed_dim : int
+        Of the model's folder.
+    sample_rate_hz : int
+        Of the network; audio of any rate is resampled to it.
+    embed_dim : int
+        D, the width of embeddings.
     labels : list of str
-        Names that are compiled into the model; `classify` takes them when none are given.
+        Names compiled into the model, which `classify` takes when none are given.
     score_kind : {"cosine", "dot", "sqrt_dot"}
+        How embeddings are compared with texts: the cosine, the dot product, or the dot product of the texts with the
+        square roots of the tags' probabilities.
 
     Raises
     ------
     ConfigError
-        No order is stored, or there are not so many dimensions.
+        No order is stored, or `dim` is out of range.
     """
 
-    def __init__(self, backend, name, dim=None):
+    def __init__(self, backend: Any, name: str, dim: int | None = None, opening: dict[str, Any] | None = None) -> None:
         self.backend, self.name = backend, name
-        self.kind, self.config = backend.config["kind"], backend.config
-        self.sample_rate_hz, self.embed_dim = backend.sample_rate_hz, backend.embed_dim
-        if self.kind == "tagger":
-            self.embed_dim = len(backend.tags)  # what labels are compared with: the probabilities of the tags
-        self.labels = list(getattr(backend, "labels", ()))
-        self.score_kind = backend.config.get("score", "cosine")
+        self.config: dict[str, Any] = backend.config
+        self.kind: str = backend.config["kind"]
+        self.sample_rate_hz: int = backend.sample_rate_hz
+        self.embed_dim: int = len(backend.tags) if self.kind == "tagger" else backend.embed_dim
+        self.labels: list[str] = list(getattr(backend, "labels", ()))
+        self.score_kind: str = backend.config.get("score", "cosine")
+        self._opening = opening or {"source": Path(backend.folder).absolute(), "dim": dim}
         self._kept = None if dim is None else _first_dims(self.config, dim, self.embed_dim, name)
         if self._kept is not None:
             self.embed_dim = len(self._kept)
 
+    @functools.cached_property
+    def backend(self) -> Any:
+        """What computes; of a model that was pickled or copied it is opened here, at its first use."""
+        from tinyclap.inference.pretrained import from_pretrained
+
+        again = from_pretrained(**self._opening)
+        if any(again.config.get(key) != self.config.get(key) for key in ("files", "saved")):
+            raise CheckpointError(f"{self.name}: another model is there since this one was pickled; open it again")
+        return again.backend
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "backend"}
+
     @property
-    def is_cut(self):
-        """Whether it was opened with fewer dimensions than its graph has: bool."""
+    def is_cut(self) -> bool:
+        """Whether it was opened with fewer dimensions than its graph has."""
         return self._kept is not None
 
-    def columns(self, rows):
-        """Rows (n, D_whole) of the whole space in the dimensions that are kept: (n, D), unit rows again for cosines."""
+    def columns(self, rows: Rows) -> Rows:
+        """The kept dimensions of embeddings (n, D_whole): (n, D), normalised again where scores are cosines."""
         if self._kept is None:
             return rows
         rows = rows[:, self._kept]
         return unit_rows(rows) if self.score_kind == "cosine" else rows
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"SoundModel({self.name!r}, kind={self.kind!r}, {self.embed_dim} dimensions, {self.sample_rate_hz} Hz)"
 
-    def embed(self, audio, sample_rate_hz=None, progress=None):
-        """Embed clips.
+    def embed(self, audio: Audio, sample_rate_hz: int | None = None, progress: bool | None = None) -> Rows:
+        """Embed recordings.
 
         Arguments
         ---------
-        audio : str, os.PathLike, numpy.ndarray, or a sequence of them
-            Recordings of any format, rate and length; or clips of shape (T,) or (channels, T), or a batch (B, T):
-            floats in [-1, 1], or integers.
+        audio : path, bytes, file object, array, dict, or a sequence of them
+            Recordings of any format, rate and length: paths; the bytes of an audio file, or a file open for reading;
+            arrays of shape (T,), or a batch (B, T) or (B, channels, T): floats in [-1, 1], or int16, int32, uint8,
+            which are scaled by their full range; or what Hugging Face data sets hold: ``{"array": …,
+            "sampling_rate": …}``, ``{"path": …}``, ``{"bytes": …}``. A list, tuple, generator or pandas column of
+            these; in it, an array may also be (channels, T). Channels are averaged.
         sample_rate_hz : int or None
-            Of arrays; needed where there are any.
+            Of arrays, in Hz; needed where there are any.
         progress : bool or None
-            Show a bar; None shows one at a terminal when there are many recordings.
+            Show a bar; None shows one at a terminal when there are more than 20 recordings.
 
         Returns
         -------
         numpy.ndarray, shape (B, D), float32
-            Unit rows where scores are cosines; a row depends on its own clip alone.
+            One row a recording, the same alone and among others; L2-normalised where ``score_kind`` is "cosine".
 
         Raises
         ------
         AudioError
-            A clip cannot be used; the message says which and why.
+            A recording cannot be used; the message says which and why.
+        ConfigError
+            Arrays without a rate, or the model is a captioner.
+
+        Example
+        -------
+        >>> import tinyclap
+        >>> model = tinyclap.from_pretrained()
+        >>> model.embed(np.zeros((2, 16000), np.float32), sample_rate_hz=16000).shape
+        (2, 527)
         """
-        self._require_sounds("embed")
+        if self.kind == "captioner":
+            raise ConfigError(f"{self.name} is a captioner: it cannot embed into a space with texts; open an encoder")
         return self.columns(self.backend.embed_many(audio, sample_rate_hz, progress))
 
-    def embed_windows(self, windows):
-        """Embed windows (n, T) float32 at ``sample_rate_hz``, each as it is: (n, D), float32. For streams."""
+    def embed_windows(self, windows: Rows) -> Rows:
+        """Embed windows (n, T) at ``sample_rate_hz`` without cutting or padding them: (n, D), float32. For streams."""
         return self.columns(self.backend.embed_windows(np.ascontiguousarray(windows, np.float32)))
 
-    def embed_text(self, texts, template=None):
-        """Embed sentences, or class names by a template.
+    def embed_text(self, texts: str | Iterable[str], template: str | list[str] | None = None) -> Rows:
+        """Embed sentences, or class names in a template.
 
         Arguments
         ---------
-        texts : str or list of str, N of them
+        texts : str or sequence of str, N of them
         template : str, list of str or None
-            With ``{}`` for the name; None takes texts as they stand.
+            Sentences with ``{}`` for the name, whose embeddings are averaged; None takes texts as they stand.
 
         Returns
         -------
         numpy.ndarray, shape (N, D), float32
-            As they are compared with sounds by ``score_kind``.
 
         Raises
         ------
         ConfigError
-            The model has no text side.
+            The model has no text side; or a text is no str.
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        return self.label_vectors(texts, "{}" if template is None else template)[1]
+        return self.label_vectors(_texts(texts, "texts"), "{}" if template is None else template)[1]
 
-    def label_vectors(self, labels=None, template=None):
-        """What sounds are compared with.
+    def label_vectors(
+        self, labels: Labels | None = None, template: str | list[str] | None = None
+    ) -> tuple[list[str], Rows]:
+        """Label embeddings, which embeddings of recordings are compared with.
 
         Arguments
         ---------
-        labels : list of str, LabelBank or None
-            Names, a compiled bank, or None for the model's own labels.
+        labels : sequence of str, LabelBank or None
+            Names, a compiled label bank, or None for the model's own labels.
         template : str, list of str or None
             Prompts with ``{}`` for the name; None takes the model's own.
 
@@ -139,23 +189,32 @@ class SoundModel:
         ConfigError
             There are no labels; a bank of another model; or new names and no text side.
         """
+        if labels is not None and not hasattr(labels, "vectors"):
+            labels = _texts(labels, "labels")
         names, vectors = label_vectors(self, labels, template)
         return names, self.columns(vectors)
 
-    def scores(self, audio, labels=None, template=None, sample_rate_hz=None, progress=None):
-        """How well each label fits each clip.
+    def scores(
+        self,
+        audio: Audio,
+        labels: Labels | None = None,
+        template: str | list[str] | None = None,
+        sample_rate_hz: int | None = None,
+        progress: bool | None = None,
+    ) -> Rows:
+        """Scores of labels for recordings.
 
         Arguments
         ---------
         audio, sample_rate_hz, progress
             As in `embed`.
         labels, template
-            As in `label_vectors`.
+            As in `classify`.
 
         Returns
         -------
         numpy.ndarray, shape (B, N), float32
-            Of the kind that ``score_kind`` names: cosines in [-1, 1], or sums that have no bound above.
+            Cosines in [-1, 1], or sums that have no upper bound: ``score_kind`` says which.
 
         Raises
         ------
@@ -165,69 +224,103 @@ class SoundModel:
         _, vectors = self.label_vectors(labels, template)
         return self.score_rows(self.embed(audio, sample_rate_hz, progress), vectors)
 
-    def score_rows(self, rows, vectors):
-        """Scores of embeddings (B, D) and label vectors (N, D): (B, N)."""
+    def score_rows(self, rows: Rows, vectors: Rows) -> Rows:
+        """Scores of embeddings (B, D) and label embeddings (N, D): (B, N)."""
         return score(rows, vectors, self.score_kind)
 
-    def similarity(self, audio, texts, sample_rate_hz=None):
-        """How well sentences fit clips: as `scores`, but sentences are taken as they stand, without a template.
+    def similarity(self, audio: Audio, texts: str | Iterable[str], sample_rate_hz: int | None = None) -> Rows:
+        """Scores of sentences for recordings: as `scores`, without a template.
 
         Arguments
         ---------
         audio, sample_rate_hz
             As in `embed`.
-        texts : str or list of str, N of them
+        texts : str or sequence of str, N of them
 
         Returns
         -------
         numpy.ndarray, shape (B, N), float32
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        return self.scores(audio, texts, "{}", sample_rate_hz)
+        return self.scores(audio, _texts(texts, "texts"), "{}", sample_rate_hz)
 
-    def classify(self, audio, labels=None, template=None, top=5, sample_rate_hz=None, probabilities=False):
-        """Name the sounds of clips, zero-shot.
+    def classify(
+        self,
+        audio: Audio,
+        labels: Labels | None = None,
+        template: str | list[str] | None = None,
+        top: int = 5,
+        sample_rate_hz: int | None = None,
+        scores: bool = False,
+    ) -> list[list[tuple[str, float]]]:
+        """Zero-shot classification: the best labels of each recording.
 
         Arguments
         ---------
-        audio, sample_rate_hz
-            As in `embed`.
-        labels, template
-            As in `label_vectors`.
+        audio : path, bytes, file object, array, dict, or a sequence of them
+            Recordings of any format, rate and length; arrays are (T,), or a batch (B, T), floats in [-1, 1] or
+            integers; see `embed`.
+        labels : sequence of str, LabelBank or None
+            Names in plain English, a compiled label bank, or None for the model's own labels.
+        template : str, list of str or None
+            Prompts with ``{}`` for the name, whose embeddings are averaged; None takes the model's own.
         top : int
-            How many to name for each clip.
-        probabilities : bool
-            Give shares among the labels, which add up to 1, in place of scores; see `probabilities`.
+            Labels to give for each recording, at most.
+        sample_rate_hz : int or None
+            Of arrays, in Hz; needed where there are any.
+        scores : bool
+            Give scores, which do not depend on the other labels, in place of probabilities.
 
         Returns
         -------
         list of list of (str, float)
-            For each clip the likeliest labels, best first.
+            For each recording (label, probability), best first. Probabilities are a softmax over all given labels, so
+            those of all N add up to 1. Where the model has no fitted temperature, the labels are one alone or a bank
+            of its own tags, these are scores; see `gives_probabilities`.
 
         Raises
         ------
-        AudioError, ConfigError
-            As in `embed` and `label_vectors`.
-        """
-        names, vectors = self.label_vectors(labels, template)
-        rows = self.score_rows(self.embed(audio, sample_rate_hz), vectors)
-        return ranked(self.probabilities(rows) if probabilities else rows, names, top)
+        AudioError
+            A recording cannot be used; the message says which and why.
+        ConfigError
+            No labels, labels that the model cannot embed, `top` below 1, or arrays without a rate.
 
-    def probabilities(self, scores):
-        """Softmax of scores (B, N) over the labels, at the temperature that the model's config states: (B, N).
+        Example
+        -------
+        >>> import tinyclap
+        >>> model = tinyclap.from_pretrained()
+        >>> noise = np.random.default_rng(0).uniform(-0.1, 0.1, 32000)
+        >>> [[name for name, _ in best] for best in model.classify(noise, ["rain", "dog"], sample_rate_hz=16000)]
+        [['rain', 'dog']]
+        """
+        if isinstance(top, bool) or not isinstance(top, numbers.Integral) or top < 1:
+            raise ConfigError(f"top={top!r}: give a whole number of labels, 1 or more")
+        names, vectors = self.label_vectors(labels, template)
+        values = self.score_rows(self.embed(audio, sample_rate_hz), vectors)
+        if not scores and len(names) > 1 and self.gives_probabilities(labels):
+            values = self.probabilities(values)
+        return ranked(values, names, top)
+
+    def gives_probabilities(self, labels: Labels | None = None) -> bool:
+        """Whether a temperature was fitted for these labels, so that `classify` gives probabilities.
+
+        A label bank of the network's own tags has scores alone: the temperature is of texts.
+        """
+        return "temperature" in self.config.get("calibration", {}) and getattr(labels, "is_of_texts", True)
+
+    def probabilities(self, scores: Rows) -> Rows:
+        """Softmax of scores (B, N) over the labels at the model's fitted temperature: (B, N).
 
         Raises
         ------
         ConfigError
             No temperature was fitted to this model.
         """
-        temperature = self.config.get("calibration", {}).get("temperature")
-        if temperature is None:
-            raise ConfigError(f"{self.name}: no temperature is stored with this model; take the scores as they are")
-        return softmax_rows(scores, temperature)
+        if not self.gives_probabilities():
+            raise ConfigError(f"{self.name}: no temperature is stored with this model; take scores=True")
+        return softmax_rows(scores, self.config["calibration"]["temperature"])
 
-    def caption(self, audio, sample_rate_hz=None, **options):
-        """Describe clips in words: list of str.
+    def caption(self, audio: Audio, sample_rate_hz: int | None = None, **options: Any) -> list[str]:
+        """Describe recordings in a sentence each.
 
         Arguments
         ---------
@@ -236,17 +329,29 @@ class SoundModel:
         **options
             ``beam`` and the others of :meth:`tinyclap.runtime.captioner.CaptionModel.describe`.
 
+        Returns
+        -------
+        list of str, B of them
+
         Raises
         ------
+        AudioError
+            A recording cannot be used.
         ConfigError
             The model is no captioner.
         """
         if self.kind != "captioner":
-            raise ConfigError(f"{self.name} names sounds and does not caption; open a captioner")
+            raise ConfigError(f"{self.name} classifies and does not caption; open a captioner")
         return self.backend.caption(audio, sample_rate_hz, **options)
 
-    def search(self, query, index, k=10, sample_rate_hz=None):
-        """Find the recordings of an index that fit a text or a sound best.
+    def search(
+        self,
+        query: Recording,
+        index: str | os.PathLike[str] | SearchIndex,
+        k: int = 10,
+        sample_rate_hz: int | None = None,
+    ) -> list[tuple[str, float]]:
+        """Find the recordings of an index that fit a text or a recording best.
 
         Arguments
         ---------
@@ -255,7 +360,7 @@ class SoundModel:
         index : str, os.PathLike or tinyclap.search.index.SearchIndex
         k : int
         sample_rate_hz : int or None
-            Of an array.
+            Of an array, in Hz.
 
         Returns
         -------
@@ -267,24 +372,29 @@ class SoundModel:
         index = index if isinstance(index, SearchIndex) else SearchIndex.open(index)
         return index.search(self, query, k, sample_rate_hz)
 
-    def save_pretrained(self, folder, **options):
-        """Copy the model to `folder`, with its model card; options as for :func:`save_pretrained`."""
-        from tinyclap.inference.hub import save_pretrained
+    def save_pretrained(self, folder: str | os.PathLike[str], **options: Any) -> Path:
+        """Write the model with its card into `folder`; see :func:`tinyclap.inference.saved_folders.save_pretrained`."""
+        from tinyclap.inference.saved_folders import save_pretrained
 
         return save_pretrained(self, folder, **options)
 
-    def push_to_hub(self, repo_id, **options):
-        """Publish the model on the hub; see :func:`tinyclap.inference.hub.push_to_hub`."""
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Publish the model on the Hugging Face hub; see :func:`tinyclap.inference.hub.push_to_hub`."""
         from tinyclap.inference.hub import push_to_hub
 
         return push_to_hub(self, repo_id, **options)
 
-    def _require_sounds(self, what):
-        if self.kind == "captioner":
-            raise ConfigError(f"{self.name} is a captioner: it cannot {what} in a space with texts; open an encoder")
+
+def _texts(texts: Any, what: str) -> list[str]:
+    """One str or a sequence of them as a list; what is no str (None, an empty cell of a table) is refused."""
+    found = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
+    odd = next((item for item in found if not isinstance(item, str)), None)
+    if odd is not None or None in found:
+        raise ConfigError(f"{what}: {odd!r} is no text; give a list of str")
+    return found
 
 
-def _first_dims(config, dim, n_dims, name):
+def _first_dims(config: dict[str, Any], dim: int, n_dims: int, name: str) -> NDArray[Any]:
     """Columns of the `dim` most important dimensions."""
     order = config.get("latent", {}).get("order")
     if order is None:
@@ -292,6 +402,6 @@ def _first_dims(config, dim, n_dims, name):
             f"{name}: no order of its dimensions is stored, so there is none to take the first {dim} of; "
             "store one with: python prune.py"
         )
-    if not 1 <= dim <= n_dims:
-        raise ConfigError(f"{name} has {n_dims} dimensions; dim={dim} is not among 1 … {n_dims}")
+    if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or not 1 <= dim <= n_dims:
+        raise ConfigError(f"{name} has {n_dims} dimensions; dim={dim!r} is not among 1 … {n_dims}")
     return np.asarray(order[:dim])

@@ -1,45 +1,57 @@
-"""Runs and saved models behind :class:`SoundModel`: torch computes, numpy goes in and out."""
+"""The backend of :class:`SoundModel` for runs and saved models: torch computes, numpy goes in and out."""
+
+from __future__ import annotations
 
 import functools
-import json
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from tinyclap.audio.batch import as_clips, as_sources, embed_together
-from tinyclap.checkpoints.state import CONFIG, load_student
+from tinyclap.audio.batch import embed_together
+from tinyclap.audio.clips import as_clips, as_sources
+from tinyclap.checkpoints.state import load_student
 from tinyclap.config.kept_dims import kept_dims
+from tinyclap.config.network import local_files_only
 from tinyclap.errors import ConfigError
+from tinyclap.files import CONFIG, model_folder, read_json
 from tinyclap.models.student import AudioStudent, Clap
 from tinyclap.teachers import make_teacher
 
+if TYPE_CHECKING:
+    from tinyclap.audio.clips import Audio
 
-def open_checkpoint(folder, dim=None):
-    """Open the folder of a run or of a saved model; `dim` as in :func:`tinyclap.checkpoints.state.load_student`.
+
+def open_checkpoint(
+    folder: str | os.PathLike[str], dim: int | None = None, is_local: bool = False
+) -> CheckpointModel | CheckpointCaptioner:
+    """Open the folder of a run or of a saved model.
 
     Arguments
     ---------
     folder : str or os.PathLike
     dim : int, optional
+        As in :func:`tinyclap.checkpoints.state.load_student`.
+    is_local : bool
+        Never use the network, for a text side that is a model on the hub.
 
     Returns
     -------
-    CheckpointModel
+    CheckpointModel or CheckpointCaptioner
 
     Raises
     ------
     CheckpointError
         Nothing usable is there.
     """
-    folder = Path(folder)
-    place = folder if (folder / CONFIG).is_file() else folder / "student"
-    is_sound = json.loads((place / CONFIG).read_text("utf-8"))["model"]["type"] in ("AudioStudent", "Clap")
-    if not is_sound:
-        if dim is not None:
-            raise ConfigError(f"{folder}: dim belongs to models with a space that texts share, not to captioners")
-        return CheckpointCaptioner(folder)
-    return CheckpointModel(folder, dim)
+    model = read_json(model_folder(folder) / CONFIG).get("model")
+    if isinstance(model, dict) and model.get("type") in ("AudioStudent", "Clap"):
+        return CheckpointModel(folder, dim, is_local)
+    if dim is not None:
+        raise ConfigError(f"{folder}: dim belongs to models with a space that texts share, not to captioners")
+    return CheckpointCaptioner(folder)
 
 
 class CheckpointModel:
@@ -49,10 +61,14 @@ class CheckpointModel:
     ---------
     folder : str or os.PathLike
     dim : int, optional
+    is_local : bool
+        As in :func:`open_checkpoint`.
     """
 
-    def __init__(self, folder, dim=None):
-        self.folder, self._dim = Path(folder), dim
+    usual_workers = 1  # torch gives every pass all cores
+
+    def __init__(self, folder: str | os.PathLike[str], dim: int | None = None, is_local: bool = False) -> None:
+        self.folder, self._dim, self._is_local = Path(folder), dim, is_local
         self.network, saved = load_student(folder, dim)
         audio = self.network if isinstance(self.network, AudioStudent) else self.network.audio
         self.audio, self.sample_rate_hz, self.embed_dim = audio, audio.sample_rate_hz, audio.embed_dim
@@ -71,16 +87,21 @@ class CheckpointModel:
         self._has_text = bool(side) or isinstance(self.network, Clap)
 
     @functools.cached_property
-    def text(self):
+    def text(self) -> _NumpyText | None:
         """The text side, or None; it may read a text tower, so it is opened when it is first used."""
         if not self._has_text:
             return None
-        return _NumpyText(make_teacher("checkpoint", weights=self.folder, dim=self._dim).load())
-
-    usual_workers = 1  # torch gives every pass all cores
+        try:
+            with local_files_only(self._is_local):
+                return _NumpyText(make_teacher("checkpoint", weights=self.folder, dim=self._dim).load())
+        except ImportError as error:
+            raise ConfigError(
+                f"{self.folder}: its text side needs a library that is missing ({error}); run: "
+                "pip install 'tinyclap[train]'"
+            ) from error
 
     @torch.inference_mode()
-    def embed_many(self, audio, sample_rate_hz=None, progress=None):
+    def embed_many(self, audio: Audio, sample_rate_hz: int | None = None, progress: bool | None = None) -> np.ndarray:
         """Embed clips: (B, D), float32; see :meth:`tinyclap.inference.sound_model.SoundModel.embed`."""
         sources = as_sources(audio)
         if len(sources) != 1:
@@ -88,13 +109,13 @@ class CheckpointModel:
         clips = as_clips(sources, self.sample_rate_hz, self.config["resampler"], sample_rate_hz)
         return self.audio.embed_audio(clips, self.sample_rate_hz).float().numpy()
 
-    def for_worker(self):
+    def for_worker(self) -> CheckpointModel:
         """The model as one of many threads uses it (see :mod:`tinyclap.audio.batch`): itself."""
         return self
 
     @torch.inference_mode()
-    def embed_windows(self, windows):
-        """Embed windows (n, T) at ``sample_rate_hz``, each as it is: (n, D), float32."""
+    def embed_windows(self, windows: np.ndarray) -> np.ndarray:
+        """Embed windows (n, T) at ``sample_rate_hz`` without cutting or padding them: (n, D), float32."""
         rows = self.audio(torch.from_numpy(windows)).clip
         if self.audio.output == "none":
             rows = torch.nn.functional.normalize(rows, dim=-1)
@@ -109,13 +130,13 @@ class CheckpointCaptioner:
     folder : str or os.PathLike
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self.network, saved = load_student(folder)
         self.sample_rate_hz, self.embed_dim = self.network.sample_rate_hz, getattr(self.network, "embed_dim", 0)
         self.config = {"kind": "captioner", "saved": saved}
 
-    def caption(self, audio, sample_rate_hz=None, **options):
+    def caption(self, audio: Audio, sample_rate_hz: int | None = None, **options: Any) -> list[str]:
         """Describe clips: list of str."""
         clips = as_clips(audio, self.sample_rate_hz, getattr(self.network, "resampler", "sinc"), sample_rate_hz)
         return self.network.caption(clips, self.sample_rate_hz, **options)
@@ -124,12 +145,12 @@ class CheckpointCaptioner:
 class _NumpyText:
     """A teacher's text side with numpy arrays coming out."""
 
-    def __init__(self, teacher):
+    def __init__(self, teacher: Any) -> None:
         self._teacher = teacher
         self.default_templates, self.score_kind = tuple(teacher.default_templates), teacher.score_kind
 
     @functools.cached_property
-    def identity(self):
+    def identity(self) -> dict[str, str]:
         """``name`` and ``sha256`` of the text tower's weights; empty where they cannot be told."""
         from tinyclap.export.text_side import text_identity
 
@@ -138,7 +159,7 @@ class _NumpyText:
         except ConfigError:
             return {}
 
-    def embed_classes(self, prompts):
-        """One row a class: list of list of str, N × K → (N, D), float32."""
+    def embed_classes(self, prompts: list[list[str]]) -> np.ndarray:
+        """One embedding a class: list of list of str, N × K → (N, D), float32."""
         with torch.inference_mode():
             return self._teacher.embed_classes(prompts).numpy().astype(np.float32)

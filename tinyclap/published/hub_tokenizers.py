@@ -1,5 +1,6 @@
 """Tokenizers that `transformers` reads: from a local folder, or by their name on the hub."""
 
+from tinyclap.config.network import hub_options
 from tinyclap.errors import CheckpointError
 
 
@@ -25,7 +26,7 @@ def find_tokenizer(source, name, files):
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(str(source))
+        return AutoTokenizer.from_pretrained(str(source), **hub_options())
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"no tokenizer from {str(source)!r}; give tokenizer= the folder of {name}'s tokenizer files ({files}), or "

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyclap.audio.batch import as_clips, as_sources, embed_together
+from tinyclap.audio.batch import embed_together
+from tinyclap.audio.clips import as_clips, as_sources
 from tinyclap.audio.cpu import n_cores
 from tinyclap.audio.windows import WindowPolicy, window_batches
 from tinyclap.checkpoints.exported import checked_file
@@ -91,7 +92,7 @@ class AudioModel:
         Arguments
         ---------
         audio, sample_rate_hz
-            Paths or arrays; see :func:`tinyclap.audio.batch.as_clips`.
+            Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
         batch_size : int
             Windows in one pass.
 

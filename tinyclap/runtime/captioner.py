@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyclap.audio.batch import as_clips
+from tinyclap.audio.clips import as_clips
 from tinyclap.audio.windows import WindowPolicy, clip_groups
 from tinyclap.checkpoints.exported import checked_file
 from tinyclap.decoding.rule import Hypotheses
@@ -68,7 +68,7 @@ class CaptionModel:
         Arguments
         ---------
         audio, sample_rate_hz
-            Paths or arrays; see :func:`tinyclap.audio.batch.as_clips`.
+            Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
         **options
             As for `describe`.
 
@@ -93,7 +93,7 @@ class CaptionModel:
         Arguments
         ---------
         audio, sample_rate_hz
-            Paths or arrays; see :func:`tinyclap.audio.batch.as_clips`.
+            Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
         beam, max_words : int or None
             None takes what ``config["decoding"]`` says.
         batch_size : int

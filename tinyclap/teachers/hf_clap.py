@@ -10,6 +10,7 @@ import hashlib
 import torch
 import torch.nn.functional as F
 
+from tinyclap.config.network import hub_options
 from tinyclap.errors import CheckpointError
 from tinyclap.features.resample import resample
 from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
@@ -39,7 +40,7 @@ class HfClapTeacher(FrozenTeacher):
     def _load(self):
         from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
 
-        options = {"revision": self.revision, "local_files_only": self.local_files_only}
+        options = {"revision": self.revision, "local_files_only": self.local_files_only, **hub_options()}
         try:
             self.model = ClapModel.from_pretrained(self.weights, use_safetensors=None, **options)
             self.extractor = ClapFeatureExtractor.from_pretrained(self.weights, **options)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from tinyclap.config.network import hub_options
 from tinyclap.errors import CheckpointError
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -59,8 +60,8 @@ class SentenceEncoder:
         self.name = str(name)
         source = find_encoder(name)
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(source)
-            self.model = AutoModel.from_pretrained(source).eval()
+            self.tokenizer = AutoTokenizer.from_pretrained(source, **hub_options())
+            self.model = AutoModel.from_pretrained(source, **hub_options()).eval()
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"no sentence encoder at {self.name!r} ({str(error).splitlines()[0]}); give a local folder, or for "

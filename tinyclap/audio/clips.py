@@ -1,0 +1,245 @@
+"""Audio inputs (paths, bytes, file objects, arrays, Hugging Face dicts) as mono float32 clips at a model's rate.
+
+No torch.
+"""
+
+from __future__ import annotations
+
+import numbers
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from tinyclap.audio.io import read_audio
+from tinyclap.audio.resample import resample_array
+from tinyclap.audio.windows import mono
+from tinyclap.errors import AudioError, ConfigError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_LOUDEST = 32.0  # floats beyond this are samples of 16 bits that nobody scaled, not loud audio
+_MAX_CHANNELS = 64
+
+
+class SupportsArray(Protocol):
+    """Arrays of numpy, torch, jax …: anything with ``__array__``."""
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        """numpy's protocol."""
+
+
+class SupportsRead(Protocol):
+    """A file that is open for reading bytes."""
+
+    def read(self, *args: Any, **kwargs: Any) -> bytes:
+        """The bytes from its position on."""
+
+
+if TYPE_CHECKING:
+    Recording = str | os.PathLike[str] | bytes | SupportsRead | Mapping[str, Any] | SupportsArray
+    Audio = Recording | Iterable[Recording]
+
+
+def as_clips(
+    audio: Audio, to_hz: int, resampler: str, sample_rate_hz: float | None = None
+) -> list[NDArray[np.float32]]:
+    """Read and resample.
+
+    Arguments
+    ---------
+    audio : str, os.PathLike, bytes, file object, numpy.ndarray, dict, or a sequence of them
+        See :meth:`tinyclap.SoundModel.embed`.
+    to_hz : int
+        The rate of the clips.
+    resampler : {"sinc", "soxr", "banded"}
+    sample_rate_hz : int or None
+        Of arrays; needed where there are any.
+
+    Returns
+    -------
+    list of numpy.ndarray, each of shape (T_i,), float32
+
+    Raises
+    ------
+    AudioError
+        A clip cannot be used; the message says which and why.
+    ConfigError
+        Arrays without a rate, or a rate that is no number of Hz.
+
+    Example
+    -------
+    >>> [clip.shape for clip in as_clips([np.zeros(8000), np.zeros((2, 400), np.int16)], 8000, "sinc", 16000)]
+    [(4000,), (200,)]
+    """
+    clips = []
+    for index, item in enumerate(as_sources(audio)):
+        wav, from_hz = _read(item, f"clip {index} of the batch", sample_rate_hz)
+        clips.append(resample_array(wav, from_hz, to_hz, resampler))
+    return clips
+
+
+def as_sources(audio: Audio) -> list[Any]:
+    """One recording, or a batch, column or sequence of them, as a list of recordings.
+
+    Arguments
+    ---------
+    audio : str, os.PathLike, bytes, file object, numpy.ndarray, dict, or an iterable of them
+        See :func:`as_clips`; an array of two axes is a batch (B, T).
+
+    Returns
+    -------
+    list
+
+    Raises
+    ------
+    AudioError
+        It is neither a recording nor a sequence.
+
+    Example
+    -------
+    >>> as_sources("dog.wav"), len(as_sources(np.zeros((3, 800))))
+    (['dog.wav'], 3)
+    """
+    if isinstance(audio, (str, os.PathLike, bytes, bytearray, memoryview, Mapping)) or _is_stream(audio):
+        return [audio]
+    if hasattr(audio, "__array__"):
+        array = _array(audio, "the audio")
+        if array.dtype.kind in "OUST" and (array.ndim < 2 or array.shape[1:] == (1,)):  # a column of a table
+            items = array.reshape(-1).tolist()
+            return as_sources([os.fsdecode(item) for item in items] if array.dtype.kind == "S" else items)
+        if array.ndim < 2:
+            return [array]
+        if array.ndim == 2 and array.shape[1] <= min(_MAX_CHANNELS, array.shape[0] - 1):
+            raise AudioError(
+                "the audio",
+                f"has shape {array.shape}, as (samples, channels); a batch is (clips, samples), and one recording of "
+                "several channels is [x.T], a list of (channels, samples)",
+            )
+        return list(array)
+    if not isinstance(audio, Iterable):
+        raise AudioError("the audio", f"is {audio!r:.60}; give a path, an array of samples, or a list of them")
+    sources = list(audio)
+    if sources and all(isinstance(item, numbers.Number) for item in sources):  # samples, as JSON has them
+        return [_array(sources, "the audio")]
+    return sources
+
+
+def _is_stream(item: object) -> bool:
+    """Whether it is an open file, or a decoder of Hugging Face datasets."""
+    return hasattr(item, "read") or hasattr(item, "get_all_samples")
+
+
+def _read(item: Any, source: str, rate: float | None) -> tuple[NDArray[np.float32], int]:
+    """One recording as mono float32 at its own rate."""
+    if isinstance(item, Mapping):
+        item, rate = _of_dict(item, source, rate)
+    if hasattr(item, "get_all_samples"):
+        decoded = item.get_all_samples()
+        item, rate = decoded.data, decoded.sample_rate
+    elif hasattr(item, "read"):
+        item = item.read()
+        if not isinstance(item, bytes):
+            raise AudioError(source, f"read() gives {type(item).__name__}, not bytes; open the file with mode 'rb'")
+    if isinstance(item, (str, os.PathLike)):
+        try:
+            return read_audio(item)
+        except (OSError, ValueError) as error:  # a name that is too long, a null byte, a folder without permission
+            raise AudioError(item, f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return _read_bytes(item, source)
+    if item is None or isinstance(item, numbers.Number):
+        raise AudioError(source, f"is {item!r}, no recording; give a path, an array of samples, or leave it out")
+    samples = _array(item, source)
+    _require_scale(samples, source)
+    return mono(samples, _float32, source), checked_rate(rate)
+
+
+def checked_rate(rate: Any) -> int:
+    """A sample rate as an int.
+
+    Raises
+    ------
+    ConfigError
+        It is None, no number, no whole one, or not above zero.
+
+    Example
+    -------
+    >>> checked_rate(np.float64(16000))
+    16000
+    """
+    if rate is None:
+        raise ConfigError("arrays say nothing of their sample rate; give sample_rate_hz")
+    try:
+        whole = 0 if isinstance(rate, (str, bytes, bool)) else int(rate)
+        is_rate = whole == rate and whole > 0
+    except (TypeError, ValueError, OverflowError):
+        is_rate = False
+    if not is_rate:
+        raise ConfigError(f"sample_rate_hz={rate!r}: give a whole number of Hz above zero, such as 16000")
+    return whole
+
+
+def _of_dict(item: Mapping[str, Any], source: str, rate: float | None) -> tuple[Any, float | None]:
+    """What a dict of Hugging Face datasets or pipelines holds, and its rate."""
+    if item.get("audio") is not None:  # a row of a data set
+        audio = item["audio"]
+        return _of_dict(audio, source, rate) if isinstance(audio, Mapping) else (audio, rate)
+    for key in ("array", "raw"):
+        if item.get(key) is not None:
+            return item[key], item.get("sampling_rate", rate)
+    for key in ("bytes", "path"):
+        if item.get(key) is not None:
+            return item[key], rate
+    raise AudioError(
+        source,
+        f"is a dict of {', '.join(map(str, item)) or 'nothing'}; give {{'array': …, 'sampling_rate': …}}, "
+        "{'path': …} or {'bytes': …}",
+    )
+
+
+def _read_bytes(content: bytes | bytearray | memoryview, source: str) -> tuple[NDArray[np.float32], int]:
+    """Decode a file that is in memory, with all checks of files on disk."""
+    with tempfile.TemporaryDirectory(prefix="tinyclap") as folder:
+        path = Path(folder) / "recording"
+        path.write_bytes(content)
+        try:
+            return read_audio(path)
+        except AudioError as error:
+            raise AudioError(source, error.problem.replace(f"{folder}{os.sep}", "")) from None
+
+
+def _array(item: Any, source: str) -> NDArray[Any]:
+    """As numpy.ndarray; tensors lose their gradient and their device."""
+    try:
+        if hasattr(item, "detach"):
+            item = item.detach().cpu()
+            item = item.float() if item.is_floating_point() else item
+        return np.asarray(item)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AudioError(source, f"is not an array of samples ({error}); read the file first") from error
+
+
+def _require_scale(samples: NDArray[Any], source: str) -> None:
+    """Refuse samples whose full scale cannot be what their type says; others would be silence or noise to a model."""
+    kind, n_bytes = samples.dtype.kind, samples.dtype.itemsize
+    if not samples.size or kind not in "iuf":
+        return
+    advice = "give 16-bit samples as x.astype(numpy.int16), or floats in [-1, 1]"
+    if kind in "iu" and n_bytes == 8:
+        raise AudioError(source, f"has samples of {samples.dtype}, which no audio has; {advice}")
+    if kind == "f":
+        peak = float(np.max(np.abs(samples)))
+        if _LOUDEST < peak < np.inf:
+            raise AudioError(source, f"has floats up to {peak:.6g}; floats are in [-1, 1]: divide by the full scale")
+    # 24 bits in 32 are multiples of 256, however quiet
+    elif samples.dtype == np.int32 and -(2**15) <= samples.min() and samples.max() < 2**15 and (samples & 255).any():
+        raise AudioError(source, f"has 16-bit samples in {samples.dtype}, 96 dB too quiet; {advice}")
+
+
+def _float32(array: NDArray[Any]) -> NDArray[np.float32]:
+    return array.astype(np.float32, copy=False)

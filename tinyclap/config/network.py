@@ -1,0 +1,31 @@
+"""``local_files_only``: whether what is called from here may use the network."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+_is_local = ContextVar("local_files_only", default=False)
+
+
+@contextlib.contextmanager
+def local_files_only(is_local: bool) -> Iterator[None]:
+    """Within the block, :func:`hub_options` is ``{"local_files_only": True}`` where `is_local`.
+
+    Example
+    -------
+    >>> with local_files_only(True):
+    ...     hub_options()
+    {'local_files_only': True}
+    """
+    token = _is_local.set(is_local or _is_local.get())
+    try:
+        yield
+    finally:
+        _is_local.reset(token)
+
+
+def hub_options() -> dict[str, bool]:
+    """What to give to every ``from_pretrained`` of `transformers`."""
+    return {"local_files_only": True} if _is_local.get() else {}
