@@ -60,7 +60,7 @@ def from_pretrained(
     Example
     -------
     >>> from_pretrained()
-    SoundModel('tinyclap-phinet-m', kind='tagger', 527 dimensions, 32000 Hz)
+    SoundModel('tinyclap-phinet-m', kind='audio_encoder', 527 dimensions, 32000 Hz)
     """
     from tinyclap.inference.sound_model import SoundModel
 

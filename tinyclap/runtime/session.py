@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyclap.audio.processor import n_cores
+from tinyclap.audio.cpu import n_cores
 from tinyclap.errors import CheckpointError, ConfigError
 
 ENGINES = ("onnxruntime", "openvino")
