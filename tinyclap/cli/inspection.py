@@ -99,23 +99,17 @@ def _bank(path):
 
 
 def _index(folder):
-    state = _json(folder / "index.json")
-    try:
-        n_rows = sum(shard["n"] for shard in state["shards"])
-        return {
-            "is": "search index",
-            "path": str(folder),
-            **_size(sorted(path for path in folder.iterdir() if path.is_file())),
-            "n_recordings": n_rows - len(state["removed"]),
-            "n_rows": n_rows,
-            "n_shards": len(state["shards"]),
-            "n_broken": len(state["broken"]),
-            "type": state["dtype"],
-            "graph": "yes" if state["graph"] else "no",
-            "model": state["model"],
-        }
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}: index.json is none of a search index ({error!r} is wrong)") from error
+    from tinyclap.search.index import SearchIndex
+
+    index = SearchIndex.open(folder)
+    return {
+        "is": "search index",
+        "path": str(folder),
+        **_size(sorted(path for path in folder.iterdir() if path.is_file())),
+        "n_recordings": len(index),
+        "n_skipped": len(index.skipped()),
+        "model": index.model,
+    }
 
 
 def _exported(folder, count_macs):

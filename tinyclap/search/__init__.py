@@ -1,1 +1,1 @@
-"""Parts of the search index: the folder on disk, its upkeep, and nearest neighbours; see `tinyclap.search.index`."""
+"""A search index of audio embeddings in one SQLite file; see :mod:`tinyclap.search.index`."""

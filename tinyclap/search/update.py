@@ -1,55 +1,38 @@
-"""A search index brought up to date: new and changed recordings embedded, those that are gone left out."""
+"""Upkeep of a search index: new and changed recordings are embedded; those that are gone are removed when told to."""
 
+import functools
 import os
 import time
+from collections import Counter
 from typing import NamedTuple
-
-import numpy as np
 
 from tinyclap.audio.batch import embed_many, with_bar
 from tinyclap.errors import AudioError
+from tinyclap.search.database import Recording
+from tinyclap.text.scores import audio_side
 
-_FLUSH_S, _FLUSH_ROWS = 5.0, 1024  # what a killed run loses at most
-_MOST_REMOVED, _FEW_REMOVED = 0.25, 1000  # share of rows that do not count; and how many are not worth a new copy
+_FLUSH_S, _FLUSH_ROWS = 5.0, 1024  # a transaction; what a killed run loses at most
 
 
 class UpdateReport(NamedTuple):
     """What an update did.
 
-    Fields: ``n_added``, ``n_changed``, ``n_removed``, ``n_unchanged`` (int), ``broken`` (list of AudioError, the
-    recordings that were found unusable), ``n_known_broken`` (int, those that are known for it and were not tried).
+    Fields: ``n_added``, ``n_changed``, ``n_unchanged``, ``n_known_skipped`` (int; the last are known to be broken and
+    were not tried again), ``skipped`` (list of AudioError).
     """
 
     n_added: int
     n_changed: int
-    n_removed: int
     n_unchanged: int
-    broken: list
-    n_known_broken: int
-
-
-def stored_rows(rows, score_kind):
-    """Embeddings (B, D) as an index keeps them, so that an inner product with a text's vector is the score.
-
-    Arguments
-    ---------
-    rows : numpy.ndarray, shape (B, D)
-    score_kind : {"cosine", "dot", "sqrt_dot"}
-        Roots of the probabilities for "sqrt_dot"; else the rows themselves, which have length 1 for "cosine".
-
-    Example
-    -------
-    >>> stored_rows(np.array([[4.0, 0.0, 9.0]]), "sqrt_dot").tolist()
-    [[2.0, 0.0, 3.0]]
-    """
-    return np.sqrt(np.maximum(rows, 0)) if score_kind == "sqrt_dot" else rows
+    n_known_skipped: int
+    skipped: list
 
 
 def update(
-    index,
+    database,
     model,
     sources,
-    within=(),
+    folders=(),
     on_error="raise",
     n_workers=None,
     retry=False,
@@ -57,29 +40,29 @@ def update(
     progress=None,
     tell=None,
 ):
-    """Bring an index up to date.
+    """Embed the recordings that an index lacks, or has of another size or time of change.
 
     Arguments
     ---------
-    index : tinyclap.search.folder.IndexFolder
-        Of this model, locked.
+    database : tinyclap.search.database.Database
+        Of this model.
     model : tinyclap.inference.sound_model.SoundModel
     sources : iterable of str or os.PathLike
-        All the recordings that should be there, besides those of other folders.
-    within : sequence of str or os.PathLike
-        Folders that `sources` lists whole: what the index has of them and `sources` has not is removed.
+    folders : sequence of str or os.PathLike
+        Folders that the sources were found in; :func:`prune` keeps recordings of a folder that is not there.
     on_error : {"raise", "skip"}
-        At a recording that cannot be used. A skipped one is remembered, and tried again once its file has changed.
+        At a recording that cannot be used. A skipped one is stored with what is wrong, and tried again once its file
+        has changed.
     n_workers : int or None
         As for :func:`tinyclap.audio.batch.embed_many`.
     retry : bool
-        Try those again that are known to be broken.
+        Also try again those that are known to be broken.
     longest_s : float or None
-        Take longer recordings for broken, in seconds.
+        Refuse longer recordings, in seconds.
     progress : bool or None
         Show a bar.
     tell : callable, optional
-        ``tell(error)``: called with the AudioError of each skipped recording.
+        ``tell(error)`` is called with the AudioError of each skipped recording.
 
     Returns
     -------
@@ -89,112 +72,111 @@ def update(
     ------
     AudioError
         With ``on_error="raise"``; what was embedded before is kept.
-
-    Notes
-    -----
-    A recording is known by its absolute path, and is embedded again if its size or time of change is another.
     """
-    retry = retry or on_error == "raise"  # nothing is left out in silence
-    wanted, broken = _sayable(dict.fromkeys(os.path.abspath(source) for source in sources), on_error, tell)
-    there = {path: (row, size, mtime_ns) for row, path, size, mtime_ns in index.all_entries()}
-    todo, known_broken = _to_do(index, wanted, there, retry)
-    gone, forgotten = (_gone(paths, set(wanted), within) for paths in (there, index.state["broken"]))
-    if gone or forgotten:
-        index.append(np.zeros(0, np.float32), [], [there[path][0] for path in gone], dict.fromkeys(forgotten))
-    batch, counts = _Batch(index, model.score_kind, there), {"added": 0, "changed": 0}
+    folders = tuple(os.path.join(os.path.abspath(folder), "") for folder in folders)
+    retry = retry or on_error == "raise"  # nothing is left out silently
+    wanted = list(dict.fromkeys(os.path.abspath(source) for source in sources))
+    todo, old, n_known = {}, set(), 0
+    for path, known in zip(wanted, database.known_of(wanted), strict=True):
+        recording = _look_at(path, folders)
+        if known is not None and known[:2] == recording[3:]:
+            if known[2] is not None and retry:
+                todo[path] = recording
+            n_known += known[2] is not None and not retry
+        else:
+            todo[path] = recording
+        if known is not None and known[2] is None:
+            old.add(path)
+    n_unchanged = len(wanted) - len(todo) - n_known
+    batch, since_s, skipped, n_added, n_changed = [], time.monotonic(), [], 0, 0
     results = embed_many(model, list(todo), n_workers, on_error, longest_s=longest_s)
     try:
         for path, result in with_bar(results, len(todo), progress):
-            if isinstance(result, AudioError):
-                broken.append(result)
-                batch.add_broken(path, todo[path], result)
+            if not isinstance(result, AudioError):
+                batch.append((todo[path], audio_side(result[None], model.score_kind)[0]))
+                n_added, n_changed = n_added + (path not in old), n_changed + (path in old)
+            else:
+                skipped.append(result)
+                if path not in old or _is_readable(path):  # what cannot be read now keeps its embedding
+                    batch.append((todo[path], result.problem))
                 if tell is not None:
                     tell(result)
-            else:
-                counts["changed" if path in there else "added"] += 1
-                batch.add(path, todo[path], result)
+            if len(batch) >= _FLUSH_ROWS or time.monotonic() - since_s > _FLUSH_S:
+                full, batch = batch, []
+                database.write(full)
+                since_s = time.monotonic()
     finally:
         results.close()
-        batch.flush()
-    n_removed = len(index.state["removed"])
-    if n_removed > max(_FEW_REMOVED, _MOST_REMOVED * index.n_rows):
-        index.compact()
-    n_unchanged = len(wanted) - len(todo) - known_broken
-    return UpdateReport(counts["added"], counts["changed"], len(gone), n_unchanged, broken, known_broken)
+        if batch:
+            database.write(batch)
+    return UpdateReport(n_added, n_changed, n_unchanged, n_known, skipped)
 
 
-def _to_do(index, wanted, there, retry):
-    """New and changed recordings with their (size, mtime_ns); and how many are known to be broken."""
-    todo, n_known_broken = {}, 0
-    for path in wanted:
-        signature = _signature(path)
-        before = index.state["broken"].get(path)
-        if before is not None and not retry and (before["size"], before["mtime_ns"]) == signature:
-            n_known_broken += 1
-        elif path not in there or there[path][1:] != signature:
-            todo[path] = signature
-    return todo, n_known_broken
+def prune(database, folders=()):
+    """Remove the recordings that are gone, but for those of folders that are not there or cannot be read.
 
+    Arguments
+    ---------
+    database : tinyclap.search.database.Database
+    folders : sequence of str or os.PathLike
+        Folders known to be gone: what is missing below them is removed although the folder is missing, too.
 
-def _sayable(paths, on_error, tell):
-    """The paths that are text, and an AudioError of each other: its bytes cannot be written into a JSON file."""
-    wanted, broken = [], []
-    for path in paths:
-        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-        if shown == path:
-            wanted.append(path)
+    Returns
+    -------
+    int
+        How many were removed.
+    dict of str to int
+        Folders that could not be looked into, and how many recordings of each were kept.
+
+    Notes
+    -----
+    A missing file is gone if the folder that it was indexed by is there, and the nearest folder above it is on the same
+    device as the file was: else a disk or share is not mounted.
+    """
+    folders = tuple(os.path.join(os.path.abspath(folder), "") for folder in folders)
+    gone, kept = [], Counter()
+    look = functools.cache(_nearest)
+    for recording in database.recordings():
+        try:
+            os.lstat(recording.path)
             continue
-        broken.append(AudioError(shown, "has a name that is not UTF-8; rename the file"))
-        if on_error == "raise":
-            raise broken[-1]
-        if tell is not None:
-            tell(broken[-1])
-    return wanted, broken
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError:  # no permission, a share that does not answer
+            kept[os.path.dirname(recording.path)] += 1
+            continue
+        nearest, device = look(os.path.dirname(recording.path))
+        if not recording.path.startswith(folders) and (
+            not os.path.isdir(recording.folder) or device != recording.device
+        ):
+            kept[nearest if os.path.isdir(recording.folder) else recording.folder] += 1
+        else:
+            gone.append(recording)
+    if gone:
+        database.remove(gone)
+    return len(gone), dict(kept)
 
 
-def _signature(path):
-    """Size in bytes and time of change in nanoseconds; of a file that is not there, -1 and 0."""
+def _look_at(path, folders):
+    """A path as a Recording; of a file that is not there, size -1."""
+    folder = max((folder for folder in folders if path.startswith(folder)), key=len, default=os.path.dirname(path))
     try:
         facts = os.stat(path)
     except OSError:
-        return -1, 0
-    return facts.st_size, facts.st_mtime_ns
+        return Recording(path, folder, "", -1, 0)
+    return Recording(path, folder, str(facts.st_dev), facts.st_size, facts.st_mtime_ns)
 
 
-def _gone(paths, wanted, within):
-    """Those of the paths below the folders `within` that nobody wants any more."""
-    folders = tuple(os.path.join(os.path.abspath(folder), "") for folder in within)
-    return [path for path in paths if path not in wanted and path.startswith(folders)]
+def _is_readable(path):
+    return os.path.exists(path) and os.access(path, os.R_OK)
 
 
-class _Batch:
-    """What has been found out and is not yet in the index."""
-
-    def __init__(self, index, score_kind, there):
-        self._index, self._score_kind, self._there = index, score_kind, there
-        self._clear()
-
-    def _clear(self):
-        self._rows, self._entries, self._removed, self._broken = [], [], [], {}
-        self._since_s = time.monotonic()
-
-    def add(self, path, signature, row):
-        self._rows.append(stored_rows(row[None], self._score_kind)[0])
-        self._entries.append((path, *signature))
-        self._replace(path)
-
-    def add_broken(self, path, signature, error):
-        self._broken[path] = {"size": signature[0], "mtime_ns": signature[1], "why": error.problem}
-        self._replace(path)
-
-    def _replace(self, path):
-        if path in self._there:
-            self._removed.append(self._there[path][0])
-        if len(self._entries) >= _FLUSH_ROWS or time.monotonic() - self._since_s > _FLUSH_S:
-            self.flush()
-
-    def flush(self):
-        if self._entries or self._broken or self._removed:
-            rows = np.array(self._rows, np.float32)
-            self._index.append(rows, self._entries, self._removed, self._broken)
-        self._clear()
+def _nearest(folder):
+    """The nearest folder at or above `folder` that exists, and its device."""
+    while True:
+        try:
+            return folder, str(os.stat(folder).st_dev)
+        except OSError:
+            if os.path.dirname(folder) == folder:
+                return folder, ""
+            folder = os.path.dirname(folder)

@@ -1,7 +1,11 @@
-"""A search index keeps up with a folder, survives being killed, and finds what a product with all rows finds."""
+"""A search index keeps up with a folder, loses nothing, and finds what a product with all rows finds."""
 
 import json
 import os
+import shutil
+import sqlite3
+import threading
+from stat import S_ISDIR
 
 import numpy as np
 import pytest
@@ -13,10 +17,9 @@ from tests.fakes import write_audio  # noqa: E402
 from tests.tiny import saved_clap  # noqa: E402
 from tinyclap.audio.io import read_channels  # noqa: E402
 from tinyclap.errors import AudioError, CheckpointError, ConfigError  # noqa: E402
-from tinyclap.search import folder as search_folder  # noqa: E402
-from tinyclap.search.folder import INDEX, IndexFolder  # noqa: E402
-from tinyclap.search.index import SearchIndex, opened_for_update  # noqa: E402
-from tinyclap.search.update import update  # noqa: E402
+from tinyclap.search import database  # noqa: E402
+from tinyclap.search.database import DATABASE, INDEX, Database, Recording  # noqa: E402
+from tinyclap.search.index import SearchIndex  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +47,12 @@ def names(index):
     return sorted(os.path.basename(path) for path in index.paths())
 
 
-def near(found):
-    """Results with scores to five digits: sums of other rows beside them are rounded otherwise."""
-    return [(path, round(score, 5)) for path, score in found]
+def of_rows(folder, rows, dtype="float32", score="dot"):
+    """An index of these rows (n, D), of recordings /data/00000000.wav and on."""
+    identity = {"name": "none", "sha256": "0", "score": score, "embed_dim": rows.shape[1]}
+    made = Database.create(folder, identity, dtype)
+    made.write([(Recording(f"/data/{n:08d}.wav", "/data", "1", 1, 1), row) for n, row in enumerate(rows)])
+    return SearchIndex.open(folder)
 
 
 def test_cosines_and_scores_are_those_of_the_model(other_model, recordings, tmp_path):
@@ -82,64 +88,100 @@ def test_a_clip_of_two_channels_is_one_query(model, recordings, tmp_path):
     assert found == [(str(recordings / "3.wav"), pytest.approx(1.0, abs=1e-3))]
 
 
-def test_an_update_embeds_what_is_new_or_changed_and_forgets_what_is_gone(model, recordings, tmp_path):
-    SearchIndex.build(tmp_path / "index", model, [recordings])
+def test_an_update_embeds_what_is_new_or_changed_and_removes_nothing(model, recordings, tmp_path):
+    index = SearchIndex.build(tmp_path / "index", model, [recordings])
     write_audio(recordings / "new.wav", 0.3, 16000, pitch_hz=3000)
     write_audio(recordings / "2.wav", 0.4, 16000, pitch_hz=2000)
     (recordings / "0.wav").unlink()
-    with opened_for_update(tmp_path / "index", model) as files:
-        paths = sorted(str(path) for path in recordings.rglob("*.wav"))
-        report = update(files, model, paths, [recordings])
-        again = update(files, model, paths, [recordings])
-    assert report == (1, 1, 1, 7, [], 0)
-    assert again == (0, 0, 0, 9, [], 0)
-    index = SearchIndex.open(tmp_path / "index")
-    assert len(index) == 9 and "0.wav" not in names(index) and "new.wav" in names(index)
+    assert index.add(model, [str(recordings)]) == (1, 1, 7, 0, [])
+    assert index.add(model, [str(recordings)]) == (0, 0, 9, 0, [])
+    assert len(index) == 10 and {"0.wav", "new.wav"} <= set(names(index))
     best = index.search(model, recordings / "2.wav", 2)
     assert best[0] == (str(recordings / "2.wav"), pytest.approx(1.0, abs=1e-3))
-    assert [path for path, _ in index.search(model, recordings / "new.wav", 9)].count(str(recordings / "2.wav")) == 1
+    assert index.prune() == (1, {})
+    assert len(index) == 9 and "0.wav" not in names(index)
+    assert [path for path, _ in index.search(model, recordings / "new.wav", 99)].count(str(recordings / "2.wav")) == 1
 
 
 def test_recordings_of_other_folders_stay(model, recordings, tmp_path):
-    other = write_audio(tmp_path / "other" / "9.wav", 0.3, 16000) is not None and tmp_path / "other"
+    write_audio(tmp_path / "other" / "9.wav", 0.3, 16000)
     SearchIndex.build(tmp_path / "index", model, [recordings])
-    index = SearchIndex.build(tmp_path / "index", model, [other])
-    assert len(index) == 10
+    index = SearchIndex.build(tmp_path / "index", model, [tmp_path / "other"])
+    assert len(index) == 10 and index.prune() == (0, {})
 
 
-def test_shards_fill_and_compaction_keeps_every_recording_with_its_row(model, recordings, tmp_path, monkeypatch):
-    monkeypatch.setattr(search_folder, "SHARD_SIZE", 4)
+def test_a_folder_that_is_not_there_keeps_its_recordings_until_it_is_named(model, recordings, tmp_path):
     index = SearchIndex.build(tmp_path / "index", model, [recordings])
-    assert [shard["n"] for shard in IndexFolder.open(tmp_path / "index").state["shards"]] == [4, 4, 1]
-    before = {path: index.search(model, path, 3) for path in index.paths()}
-    with opened_for_update(tmp_path / "index", model) as files:
-        files.append(np.zeros(0), [], removed=[1, 4])
-        gone = {index.paths()[1], index.paths()[4]}
-        files.compact()
-    index = SearchIndex.open(tmp_path / "index")
-    assert index._files.n_rows == len(index) == 7 and not gone & set(index.paths())
-    index.verify()
-    for path in index.paths():
-        assert near(index.search(model, path, 1)) == near(before[path][:1])
-    left = sorted(path.name for path in (tmp_path / "index").glob("rows_*.npy"))
-    assert len(left) == 2  # 4 + 3 rows, and nothing of the old ones
+    os.rename(recordings, tmp_path / "away")
+    assert index.prune() == (0, {f"{recordings}{os.sep}": 9})
+    assert index.prune([recordings]) == (9, {}) and len(index) == 0
+    assert index.search(model, "siren") == []
 
 
-def test_a_broken_recording_is_named_once_and_tried_again_when_it_has_changed(model, recordings, tmp_path):
+def test_an_empty_mount_point_keeps_its_recordings(model, recordings, tmp_path, monkeypatch):
+    index = SearchIndex.build(tmp_path / "index", model, [recordings])
+    shutil.rmtree(recordings / "deep")
+    stat = os.stat
+
+    def of_another_device(path, **options):
+        facts = list(stat(path, **options))
+        return os.stat_result([*facts[:2], facts[2] + S_ISDIR(facts[0]), *facts[3:]])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", of_another_device)
+        assert index.prune() == (0, {str(recordings): 1})
+    assert index.prune() == (1, {})
+
+
+def test_an_unreadable_folder_keeps_its_recordings(model, recordings, tmp_path, monkeypatch):
+    index = SearchIndex.build(tmp_path / "index", model, [recordings])
+    lstat, closed = os.lstat, str(recordings / "deep" / "er")
+
+    def refusing(path, **options):
+        if str(path).startswith(closed):
+            raise PermissionError(13, "Permission denied", path)
+        return lstat(path, **options)
+
+    (recordings / "deep" / "er" / "8.wav").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "lstat", refusing)
+        assert index.prune() == (0, {closed: 1})
+    assert index.prune() == (1, {})
+
+
+def test_a_recording_that_cannot_be_looked_at_keeps_its_embedding(model, recordings, tmp_path):
+    index = SearchIndex.build(tmp_path / "index", model, [recordings])
+    os.rename(recordings / "0.wav", tmp_path / "0.wav")
+    report = index.add(model, ["@" + str(listing(tmp_path, recordings / "0.wav"))], "skip")
+    assert len(report.skipped) == 1 and len(index) == 9 and index.skipped() == {}
+    os.rename(tmp_path / "0.wav", recordings / "0.wav")
+    assert index.add(model, [str(recordings)]) == (0, 0, 9, 0, [])
+
+
+def listing(folder, *paths):
+    (folder / "list.txt").write_text("".join(f"{path}\n" for path in paths))
+    return folder / "list.txt"
+
+
+def test_a_broken_recording_is_kept_with_its_problem_and_tried_again_when_it_has_changed(model, recordings, tmp_path):
     (recordings / "bad.wav").write_bytes(b"no audio")
     with pytest.raises(AudioError, match="bad.wav"):
         SearchIndex.build(tmp_path / "index", model, [recordings])
-    paths, told = sorted(str(path) for path in recordings.rglob("*.wav")), []
-    with opened_for_update(tmp_path / "index", model) as files:
-        first = update(files, model, paths, [recordings], "skip", tell=told.append)
-        second = update(files, model, paths, [recordings], "skip", tell=told.append)
-    assert (len(first.broken), first.n_known_broken, len(told)) == (1, 0, 1)
-    assert second == (0, 0, 0, 9, [], 1)
+    index, told = SearchIndex.open(tmp_path / "index"), []
+    first = index.add(model, [str(recordings)], "skip", tell=told.append)
+    second = index.add(model, [str(recordings)], "skip", tell=told.append)
+    assert (len(first.skipped), first.n_known_skipped, len(told)) == (1, 0, 1)
+    assert second == (0, 0, 9, 1, [])
+    assert list(index.skipped()) == [str(recordings / "bad.wav")] and "audio" in index.skipped()[told[0].source]
     write_audio(recordings / "bad.wav", 0.3, 16000)
-    with opened_for_update(tmp_path / "index", model) as files:
-        third = update(files, model, paths, [recordings], "skip")
-        assert files.state["broken"] == {}
-    assert third == (1, 0, 0, 9, [], 0)
+    assert index.add(model, [str(recordings)], "skip") == (1, 0, 9, 0, []) and index.skipped() == {}
+
+
+def test_a_recording_that_broke_is_not_found_any_more(model, recordings, tmp_path):
+    index = SearchIndex.build(tmp_path / "index", model, [recordings])
+    (recordings / "0.wav").write_bytes(b"no audio")
+    index.add(model, [str(recordings)], "skip")
+    assert len(index) == 8 and list(index.skipped()) == [str(recordings / "0.wav")]
 
 
 def test_what_was_done_before_a_broken_recording_is_kept(model, recordings, tmp_path):
@@ -150,20 +192,47 @@ def test_what_was_done_before_a_broken_recording_is_kept(model, recordings, tmp_
     assert names(SearchIndex.open(tmp_path / "index")) == [f"{index}.wav" for index in range(5)]
 
 
-def test_files_that_a_killed_run_left_are_not_counted_and_go(model, recordings, tmp_path):
+@pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="names are Unicode there")
+def test_names_that_are_no_utf8_are_indexed_and_found(model, recordings, tmp_path):
+    odd = os.fsdecode(os.fsencode(recordings) + b"/caf\xe9 \n'\xff.wav")
+    os.rename(recordings / "3.wav", odd)
     index = SearchIndex.build(tmp_path / "index", model, [recordings])
-    stray = tmp_path / "index" / "rows_0000099.npy"
-    stray.write_bytes(b"half a shard")
-    assert len(SearchIndex.open(tmp_path / "index")) == len(index)
-    SearchIndex.build(tmp_path / "index", model, [recordings])
-    assert not stray.exists() and len(SearchIndex.open(tmp_path / "index")) == 9
+    assert index.search(model, odd, 1)[0][0] == odd
+    os.unlink(odd)
+    assert index.prune() == (1, {})
 
 
-def test_an_open_index_goes_on_while_another_process_changes_it(model, recordings, tmp_path):
+def test_an_open_index_follows_what_another_one_writes(model, recordings, tmp_path):
     index = SearchIndex.build(tmp_path / "index", model, [recordings])
     write_audio(recordings / "new.wav", 0.3, 16000, pitch_hz=3000)
-    SearchIndex.build(tmp_path / "index", model, [recordings])  # replaces the shard that `index` has open
+    SearchIndex.build(tmp_path / "index", model, [recordings])
     assert index.search(model, recordings / "new.wav", 1)[0][0].endswith("new.wav")
+
+
+def test_writers_at_once_lose_nothing(tmp_path):
+    of_rows(tmp_path, np.eye(4, dtype=np.float32))
+
+    def write(writer):
+        for batch in range(20):
+            path = f"/data/{writer}/{batch}.wav"
+            entries = [(Recording(path, "/data", "1", 1, 1), np.ones(4)), (Recording("/both", "/", "1", 1, 1), "why")]
+            Database.open(tmp_path).write(entries)
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    [writer.start() for writer in writers], [writer.join() for writer in writers]
+    index = SearchIndex.open(tmp_path)
+    assert len(index) == len(set(index.paths())) == 84 and index.skipped() == {"/both": "why"}
+    index.verify()
+
+
+def test_a_writer_that_waits_too_long_says_so(tmp_path, monkeypatch):
+    of_rows(tmp_path, np.eye(4, dtype=np.float32))
+    monkeypatch.setattr(database, "_WAIT_S", 0.01)
+    with sqlite3.connect(tmp_path / DATABASE, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(ConfigError, match="another process"):
+            Database.open(tmp_path).write([(Recording("/a", "/", "1", 1, 1), np.ones(4))])
+    other.close()
 
 
 def test_an_index_of_another_model_is_refused(model, other_model, recordings, tmp_path):
@@ -175,35 +244,104 @@ def test_an_index_of_another_model_is_refused(model, other_model, recordings, tm
 
 
 def test_a_folder_with_something_else_is_not_written_to(model, recordings, tmp_path):
+    before = sorted(os.listdir(recordings))
     with pytest.raises(ConfigError, match="not an empty folder"):
         SearchIndex.build(recordings, model, [recordings])
-    assert not (recordings / INDEX).exists()
+    assert sorted(os.listdir(recordings)) == before
 
 
-def test_two_writers_do_not_meet(model, recordings, tmp_path):
-    pytest.importorskip("fcntl", reason="files are locked on Unix alone")
-    SearchIndex.build(tmp_path / "index", model, [recordings])
-    with opened_for_update(tmp_path / "index", model):
-        with pytest.raises(ConfigError, match="another process"):
-            SearchIndex.build(tmp_path / "index", model, [recordings])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 1},
+        {"format": 99},
+        {"format": None},
+        {"model": None},
+        {"model": []},
+        {"model": {"name": "a", "sha256": None, "score": "dot", "embed_dim": 4}},
+        {"model": {"name": "a", "sha256": "0", "score": "dot", "embed_dim": True}},
+        {"model": {"name": "a", "sha256": "0", "score": "dot", "embed_dim": -4}},
+        {"dtype": ["float16"]},
+        {"dtype": "object"},
+        {"shards": [{"name": "../other/index.sqlite"}]},
+        {"shards": None},
+    ],
+)
+def test_a_description_that_is_not_an_index_of_ours_is_refused(tmp_path, change):
+    of_rows(tmp_path, np.eye(4, dtype=np.float32))
+    state = json.loads((tmp_path / INDEX).read_text())
+    (tmp_path / INDEX).write_text(json.dumps(state | change))
+    with pytest.raises(CheckpointError, match=INDEX):
+        SearchIndex.open(tmp_path)
 
 
-def test_damage_is_named(model, recordings, tmp_path):
-    index = SearchIndex.build(tmp_path / "index", model, [recordings])
-    rows = next((tmp_path / "index").glob("rows_*.npy"))
-    content = bytearray(rows.read_bytes())
-    content[-1] ^= 1
-    rows.write_bytes(content)
-    with pytest.raises(CheckpointError, match=rows.stem):
+def cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def of_another_program(path):
+    path.unlink()
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE recordings (path)")
+    connection.close()
+
+
+def with_a_trigger(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TRIGGER t AFTER INSERT ON recordings BEGIN DELETE FROM vectors; END")
+    connection.close()
+
+
+def with_other_vectors(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE vectors SET vector = 'text' WHERE id = 2")
+    connection.close()
+
+
+def linked(path):
+    os.rename(path, path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut,
+        of_another_program,
+        with_a_trigger,
+        with_other_vectors,
+        linked,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"no database" * 1000),
+        lambda path: path.unlink(),
+    ],
+)
+def test_a_database_that_is_not_ours_or_damaged_is_named(tmp_path, damage):
+    of_rows(tmp_path, np.random.default_rng(0).random((300, 64), np.float32))
+    damage(tmp_path / DATABASE)
+    with pytest.raises(CheckpointError, match=DATABASE):
+        SearchIndex.open(tmp_path).paths()
+
+
+def test_a_changed_vector_is_found_by_its_checksum(tmp_path):
+    index = of_rows(tmp_path, np.eye(8, dtype=np.float32))
+    index.verify()
+    content = (tmp_path / DATABASE).read_bytes()
+    (tmp_path / DATABASE).write_bytes(content.replace(np.eye(8, dtype="<f4")[3].tobytes(), b"\1" * 32))
+    with pytest.raises(CheckpointError, match="damaged"):
         index.verify()
-    rows.write_bytes(content[:-100])
-    with pytest.raises(CheckpointError, match=rows.name):
-        SearchIndex.open(tmp_path / "index")
-    (tmp_path / "index" / INDEX).write_text(json.dumps({"format": 99}), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="format"):
-        SearchIndex.open(tmp_path / "index")
+
+
+def test_there_is_no_index(tmp_path):
     with pytest.raises(CheckpointError, match="no search index"):
         SearchIndex.open(tmp_path)
+
+
+@pytest.mark.parametrize("query", ["", " \n"])
+def test_an_empty_query_is_an_error(model, recordings, tmp_path, query):
+    index = SearchIndex.build(tmp_path / "index", model, [recordings / "0.wav"])
+    with pytest.raises(ConfigError, match="empty"):
+        index.search(model, query)
 
 
 def test_a_query_that_reads_like_a_recording_but_is_none_is_an_error(model, recordings, tmp_path):
@@ -212,17 +350,62 @@ def test_a_query_that_reads_like_a_recording_but_is_none_is_an_error(model, reco
         index.search(model, "nothing.wav")
 
 
-def test_a_graph_finds_the_rows_and_knows_what_came_and_went_since(model, recordings, tmp_path):
-    pytest.importorskip("usearch", reason="an extra: pip install 'tinyclap[search]'")
-    index = SearchIndex.build(tmp_path / "index", model, [recordings])
-    exact = {path: near(index.search(model, path, 4)) for path in index.paths()}
-    index.build_graph(n_threads=1)
-    assert index.has_graph
-    assert {path: near(index.search(model, path, 4)) for path in index.paths()} == exact
-    write_audio(recordings / "new.wav", 0.3, 16000, pitch_hz=3000)
-    (recordings / "4.wav").unlink()
-    index = SearchIndex.build(tmp_path / "index", model, [recordings])
-    assert index.has_graph
-    for path in index.paths():
-        assert near(index.search(model, path, 9)) == near(index.search(model, path, 9, exact=True))
-        assert str(recordings / "4.wav") not in dict(index.search(model, path, 9))
+def brute_force(rows, queries, k, cosine):
+    """Scores and rows by one product in float64, equal scores by row."""
+    rows, queries = rows.astype(np.float64), queries.astype(np.float64)
+    scores = queries @ rows.T
+    if cosine:
+        scores /= np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(rows, axis=1)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, best, 1), [[f"/data/{row:08d}.wav" for row in found] for found in best.tolist()]
+
+
+@pytest.mark.parametrize("mapped_from", [1, 10_000])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("cosine", [False, True])
+def test_the_best_recordings_are_those_of_brute_force(tmp_path, monkeypatch, mapped_from, dtype, cosine):
+    monkeypatch.setattr(database, "_MAPPED_FROM", mapped_from)
+    generator = np.random.default_rng(0)
+    rows = np.sqrt(generator.random((3000, 48)) ** 6).astype(dtype)
+    queries = (generator.standard_normal((7, 48)) * np.logspace(-4, 6, 7)[:, None]).astype(np.float32)
+    index = of_rows(tmp_path, rows, dtype)
+    want_scores, want_paths = brute_force(rows, queries, 10, cosine)
+    paths, scores = index.nearest(queries, 10, cosine)
+    assert paths == want_paths and np.allclose(scores, want_scores, rtol=1e-5)
+    assert [index.nearest(query[None], 10, cosine)[0][0] for query in queries] == want_paths
+
+
+def test_the_copy_of_the_embeddings_is_made_again_when_it_is_old_or_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "_MAPPED_FROM", 1)
+    index = of_rows(tmp_path, np.eye(4, dtype=np.float32))
+    (old,) = tmp_path.glob("vectors-*.f32")
+    Database.open(tmp_path).write([(Recording("/new", "/", "1", 1, 1), np.full(4, 2.0))])
+    assert index.nearest(np.ones((1, 4)), 1, False)[0] == [["/new"]]
+    (new,) = tmp_path.glob("vectors-*.f32")
+    assert new != old
+    del index
+    cut(new)
+    assert SearchIndex.open(tmp_path).nearest(np.ones((1, 4)), 1, False)[0] == [["/new"]]
+
+
+def test_equal_scores_come_in_the_order_of_indexing(tmp_path):
+    index = of_rows(tmp_path, np.tile(np.float32([[0.5, 0.25, 0.0, 0.0]]), (2000, 1)))
+    paths, scores = index.nearest(np.float32([[1, 2, 3, 4]]), 5, False)
+    assert paths == [[f"/data/{row:08d}.wav" for row in range(5)]] and scores.tolist() == [[1.0] * 5]
+
+
+def test_fewer_recordings_than_asked_for_are_all_given(tmp_path):
+    index = of_rows(tmp_path, np.eye(3, dtype=np.float32))
+    assert index.nearest(np.float32([[1, 0.5, 0], [0, 0, 0]]), 10**12, False)[1].tolist() == [[1, 0.5, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("queries, k", [(np.ones((1, 3)), 0), (np.ones((1, 4)), 1), (np.ones(3), 1), (np.eye(3), 1.5)])
+def test_queries_of_a_wrong_shape_or_number_are_refused(tmp_path, queries, k):
+    with pytest.raises(ConfigError):
+        of_rows(tmp_path, np.eye(3, dtype=np.float32)).nearest(queries, k)
+
+
+def test_a_value_beyond_float16_is_refused_and_nothing_of_its_batch_is_kept(tmp_path):
+    with pytest.raises(ConfigError, match="float32"):
+        of_rows(tmp_path, np.float32([[1, 2], [1e9, 0]]), "float16")
+    assert len(SearchIndex.open(tmp_path)) == 0
