@@ -82,7 +82,7 @@ def test_one_recording_and_three_words(folder):
 def test_the_command_line_says_what_python_says(folder, good):
     model = tinyclap.from_pretrained()
     names = model.labels[:4]
-    out, _ = tinyclap_says("classify", *good[:3], "--labels", ",".join(names), "--all", "--no-probabilities")
+    out, _ = tinyclap_says("classify", *good[:3], "--labels", ",".join(names), "--all", "--scores")
     told = np.array([[float(row[name]) for name in names] for row in rows_of(out)])
     assert np.abs(told - model.scores(good[:3], names)).max() < 1e-5
     out, _ = tinyclap_says("embed", *good[:3])
@@ -218,7 +218,7 @@ def test_lists_and_sound_on_standard_input(folder, good):
 
 
 def test_vectors_in_arrays(folder, good, tmp_path):
-    for name in ("rows.npy", "rows.npz"):
+    for name in ("rows.parquet", "rows.npz"):
         tinyclap_says("embed", folder, "--keep-going", "--out", tmp_path / name, status=3)
     rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
     names = rows_of((tmp_path / "rows.names.csv").read_text(encoding="utf-8"))
@@ -250,7 +250,7 @@ def test_captions_in_the_form_of_dcase(folder, good):
         (("classify", "{folder}", "--resume"), 1, "belong to --out"),
         (("classify", "{folder}", "--top", "0"), 1, "at least one"),
         (("classify", "{folder}", "--workers", "0"), 1, "above zero"),
-        (("embed", "{folder}", "--out", "no/folder/rows.npy"), 1, "there is no folder"),
+        (("embed", "{folder}", "--out", "no/folder/rows.npz"), 1, "there is no folder"),
         (("caption", "{folder}", "--model", "tinyclap-phinet-m"), 1, "does not caption"),
         (("classify", "{folder}", "--format", "xml"), 2, "invalid choice"),
         (("nonsense",), 2, "invalid choice"),

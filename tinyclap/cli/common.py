@@ -100,7 +100,7 @@ ONE_THREAD = "1, and one recording for each core at a time"
 
 
 def open_for_clips(options):
-    """As :func:`open_model`, for many recordings in parallel: one thread of the engine each unless --threads is given."""
+    """As :func:`open_model`, for many recordings in parallel: one engine thread each, unless --threads is given."""
     options.threads = options.threads or 1
     return open_model(options)
 

@@ -1,30 +1,28 @@
-"""``tinyclap embed``: recordings as vectors."""
+"""``tinyclap embed``: audio embeddings."""
 
 from tinyclap.cli.common import ONE_THREAD, add_model_arguments, model_identity, open_for_clips
 from tinyclap.cli.outputs import FILE, Form
-from tinyclap.cli.run_clips import LONGEST_S, ClipRun, add_clip_arguments
+from tinyclap.cli.run_clips import EXIT_STATUS, LONGEST_S, ClipRun, add_clip_arguments
 
 DESCRIPTION = """\
-Turn recordings into vectors, one row each, float32. A row depends on its own recording alone: not on the others, their
-order, or the number of workers."""
+Audio embeddings: one float32 vector a recording, whatever the other recordings, their order, and --workers are."""
 
-EXAMPLES = """\
+EXAMPLES = f"""\
 examples:
-  tinyclap embed recordings/ --out rows.npy --keep-going     (rows.npy, and the names in rows.names.csv)
-  tinyclap embed recordings/ --out rows.npz                  (arrays "embeddings" and "files" in one file)
-  tinyclap embed '**/*.flac' --out rows.csv
-  tinyclap embed recordings/ --out rows.npy --keep-going --resume     (after it was stopped, or to add new recordings)
+  tinyclap embed recordings/ --out embeddings.npz --keep-going     (arrays "embeddings" (n, D) and "files" (n))
+  tinyclap embed recordings/ --out embeddings.npz --keep-going --resume
+  tinyclap embed recordings/ --out embeddings.parquet              (columns "file" and "embedding"; needs pyarrow)
+  tinyclap embed '**/*.flac' --out embeddings.csv
 
-A .npy file can be read while it grows: np.load("rows.npy", mmap_mode="r").
-exit status: 0 all done; 1 nothing more was done, standard error says why; 2 wrong option; 3 with --keep-going: some
-recordings were left out; 130 stopped by Ctrl-C."""
+.npz and .parquet are written at the end; until then rows are in FILE.part.jsonl, from which --resume continues.
+{EXIT_STATUS}"""
 
 _N_SHOWN = 4
 
 
 def add_arguments(parser):
-    """Add the command's options to its parser."""
-    add_clip_arguments(parser, (".npy", ".npz", ".csv", ".jsonl"))
+    """Add the options of the command."""
+    add_clip_arguments(parser, (".npz", ".parquet", ".csv", ".jsonl"))
     add_model_arguments(parser, threads=ONE_THREAD)
 
 
@@ -42,11 +40,13 @@ def run(options):
 
 
 def _form(n_dims):
+    def numbers(row):
+        return [f"{value:.9g}" for value in row.tolist()]  # nine digits: the same float32 when read back
+
     return Form(
         [FILE, *(f"e{index}" for index in range(n_dims))],
-        # nine digits bring a float32 back to the bit
-        lambda row: [f"{value:.9g}" for value in row.tolist()],
-        lambda row: {"embedding": [float(f"{value:.9g}") for value in row.tolist()]},
-        lambda name, row: f"{name}: {n_dims} numbers: {' '.join(f'{v:.4f}' for v in row[:_N_SHOWN].tolist())} …\n",
-        n_dims,
+        numbers,
+        lambda row: {"embedding": list(map(float, numbers(row)))},
+        lambda name, row: f"{name}: {n_dims} dimensions: {' '.join(f'{v:.4f}' for v in row[:_N_SHOWN].tolist())} …\n",
+        "embedding",
     )

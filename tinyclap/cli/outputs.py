@@ -1,4 +1,4 @@
-"""Results as they come: a table for people, CSV and JSON lines for programs, arrays; a later run can go on."""
+"""Formats of results: a table for people, CSV and JSON Lines, row by row."""
 
 import csv
 import io
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyclap.cli.finished_rows import cut_to_whole_rows
 from tinyclap.errors import ConfigError
 
 FORMATS = ("table", "csv", "jsonl")
@@ -17,29 +16,29 @@ FILE = "file"
 
 @dataclass(frozen=True)
 class Form:
-    """What a result looks like.
+    """How one kind of result is written.
 
     Arguments
     ---------
     columns : list of str
-        Of CSV, the recording's first.
+        Of CSV and Parquet, the recording's first.
     cells : callable
-        result → list of what the other columns hold.
+        result → values of the other columns.
     fields : callable
-        result → dict, JSON-able, for JSON lines.
+        result → dict, for JSON Lines.
     text : callable
-        (name, result) → str of whole lines, for people.
-    n_columns : int or None
-        Of the row of numbers that a result is, where it may be kept in an array.
+        (name, result) → lines for people.
+    vector : str
+        The field that is a vector, kept as one column of ``.npz`` and Parquet; "" for none.
     shown_name : callable
-        Path → how the results name the recording; a file that is continued knows it by that.
+        Path → name of the recording in the results.
     """
 
     columns: list
     cells: Callable
     fields: Callable
     text: Callable
-    n_columns: int | None = None
+    vector: str = ""
     shown_name: Callable = str
 
     def encoded(self, kind, name, result):
@@ -50,13 +49,17 @@ class Form:
             return json_line({FILE: name, **self.fields(result)})
         return self.text(printable(name), result)
 
+    def record(self, result):
+        """A result as a row of Parquet, without its name: dict."""
+        return self.fields(result) if self.vector else dict(zip(self.columns[1:], self.cells(result), strict=True))
+
     def head(self, kind):
-        """What stands before the first result."""
+        """The line above the first result."""
         return csv_line(self.columns) if kind == "csv" else ""
 
 
 def csv_line(cells):
-    r"""A row of CSV: quoted where it must be, so names may hold commas, quotes and line breaks.
+    r"""A row of CSV; commas, quotes and line breaks in a cell are quoted.
 
     Example
     -------
@@ -69,7 +72,7 @@ def csv_line(cells):
 
 
 def json_line(content):
-    r"""A line of JSON; names that are no UTF-8 are escaped, and read back as they were.
+    r"""A line of JSON; names that are not UTF-8 are escaped, and read back as they were.
 
     Example
     -------
@@ -92,27 +95,28 @@ def printable(name):
     >>> printable("two\nlines.wav")
     'two\\nlines.wav'
     """
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(name))
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(name))
 
 
 def chosen_format(options, suffixes):
-    """The form of the results: as asked for, by the suffix of --out, else a table at a terminal and CSV in a pipe.
+    """The format of the results: by --out's suffix or --format; else a table at a terminal and CSV in a pipe.
 
     Arguments
     ---------
     options : argparse.Namespace
         With ``format`` and ``out``.
     suffixes : sequence of str
-        That --out may have: ``.csv``, ``.jsonl``, ``.npy``, ``.npz``.
+        That --out may have.
 
     Returns
     -------
     str
+        One of FORMATS, or a suffix without its dot.
 
     Raises
     ------
     ConfigError
-        The suffix is none of these, or says something else than --format.
+        Another suffix, or one that contradicts --format.
     """
     if options.out is None:
         return options.format or ("table" if sys.stdout.isatty() else "csv")
@@ -126,7 +130,7 @@ def chosen_format(options, suffixes):
 
 
 class StreamRows:
-    """Results on standard output, each as soon as it is there.
+    """Rows on standard output, each at once; the same methods as :class:`tinyclap.cli.row_file.RowFile`.
 
     Arguments
     ---------
@@ -137,88 +141,19 @@ class StreamRows:
     done = frozenset()
 
     def __init__(self, form, kind):
-        self._form, self._kind = form, kind
-        if hasattr(sys.stdout, "reconfigure"):  # not where a program put something else in its place
+        self._form, self._kind, self._head = form, kind, form.head(kind)
+        if kind != "table" and hasattr(sys.stdout, "reconfigure"):  # not where a program put another object there
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
-        self._say(form.head(kind))
 
     def write(self, name, result):
         """Write one result."""
-        self._say(self._form.encoded(self._kind, name, result))
+        sys.stdout.write(self._head + self._form.encoded(self._kind, name, result))
+        sys.stdout.flush()
+        self._head = ""
+
+    def finish(self):
+        """The head of a table without rows."""
+        sys.stdout.write(self._head)
 
     def close(self):
-        """Nothing is left to do."""
-
-    def _say(self, text):
-        if text:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-
-
-class FileRows:
-    """Results in a file of CSV or JSON lines, each whole when the next begins; a later run can go on with it.
-
-    Arguments
-    ---------
-    path : pathlib.Path
-    form : Form
-    kind : {"csv", "jsonl"}
-
-    Attributes
-    ----------
-    done : set of str
-        Names that the file has already.
-    """
-
-    def __init__(self, path, form, kind):
-        self._form, self._kind = form, kind
-        self.done = cut_to_whole_rows(path, kind)
-        head = form.head(kind)
-        if path.exists() and path.stat().st_size and head:
-            _require_head(path, head)
-        self._file = open(path, "a", encoding="utf-8", errors="surrogateescape", newline="\n")
-        if head and not path.stat().st_size:
-            self._say(head)
-
-    def write(self, name, result):
-        """Write one result."""
-        self._say(self._form.encoded(self._kind, name, result))
-
-    def close(self):
-        """Close the file."""
-        self._file.close()
-
-    def _say(self, text):
-        self._file.write(text)
-        self._file.flush()  # what was said survives the process
-
-
-def _require_head(path, head):
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        if file.readline() != head:
-            raise ConfigError(f"{path}: has other columns; give another --out, or --overwrite")
-
-
-def open_rows(path, form, kind):
-    """What takes the results: :class:`StreamRows` without a path, else :class:`FileRows`, or an array with its names.
-
-    Arguments
-    ---------
-    path : pathlib.Path or None
-    form : Form
-    kind : str
-        From :func:`chosen_format`.
-
-    Returns
-    -------
-    object
-        With ``done``, ``write(name, result)`` and ``close()``.
-    """
-    if path is None:
-        return StreamRows(form, kind)
-    if kind in ("npy", "npz"):
-        from tinyclap.cli.array_file import ArrayFile
-
-        names = Form([FILE], lambda row: [], lambda row: {}, lambda name, row: name)
-        return ArrayFile(path, form.n_columns, lambda names_path: FileRows(names_path, names, "csv"))
-    return FileRows(path, form, kind)
+        """Nothing is open."""

@@ -1,4 +1,4 @@
-"""What commands on many recordings share: options, results as they come, what was left out, and going on later."""
+"""Commands over many recordings: their options, results written as they come, failures, and resuming."""
 
 import contextlib
 import json
@@ -10,46 +10,50 @@ import time
 from pathlib import Path
 
 from tinyclap.audio.find import HELP, find_recordings, is_list
+from tinyclap.cli.common import MAX_THREADS, whole
 from tinyclap.cli.exit_status import DONE, SOME_FAILED
-from tinyclap.cli.finished_rows import cut_to_whole_rows
-from tinyclap.cli.outputs import FILE, FORMATS, chosen_format, csv_line, open_rows, printable
+from tinyclap.cli.outputs import FILE, FORMATS, StreamRows, chosen_format, csv_line, printable
+from tinyclap.cli.row_file import RowFile, WholeFile, part_of
 from tinyclap.errors import AudioError, ConfigError
+from tinyclap.files import read_json, write_json
 
 STANDARD_INPUT = "<stdin>"
 LONGEST_S = 2 * 3600  # of a recording, which is held in memory whole
+EXIT_STATUS = """\
+exit status: 0 all done; 1 failed, standard error says why; 2 wrong option; 3 with --keep-going: some recordings failed;
+130 Ctrl-C."""
 
 
-def add_clip_arguments(parser, suffixes=(".csv", ".jsonl")):
-    """Add the options of commands that work on many recordings.
-
-    Arguments
-    ---------
-    parser : argparse.ArgumentParser
-    suffixes : sequence of str
-        Files that the results can be.
-    """
+def add_clip_arguments(parser, suffixes=(".csv", ".jsonl", ".parquet")):
+    """Add the options of a command over many recordings, whose --out may have one of `suffixes`."""
     parser.add_argument("recordings", nargs="*", help=HELP)
     group = parser.add_argument_group("results")
     group.add_argument("--format", choices=FORMATS, help="default: table at a terminal, csv in a pipe")
-    group.add_argument("--out", metavar="FILE", help=f"write to a file, by its name one of {', '.join(suffixes)}")
-    group.add_argument("--resume", action="store_true", help="go on with --out: what it has is not done again")
-    group.add_argument("--overwrite", action="store_true", help="begin --out anew")
+    group.add_argument("--out", metavar="FILE", help=f"write to a file; its suffix is one of {', '.join(suffixes)}")
+    group.add_argument(
+        "--resume", action="store_true", help="continue --out: recordings that it has are not done again"
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace --out, once the first new result is there")
     group = parser.add_argument_group("many recordings")
     group.add_argument(
         "--keep-going",
         action="store_true",
-        help="leave out recordings that cannot be used: each is named once, on stderr and in FILE.errors.csv; the "
-        "exit status is then 3. Without it the first one ends the command with status 1, and what was done is kept",
+        help="leave out recordings that fail; each is named once, on standard error and in FILE.errors.csv, and the "
+        "exit status is 3 (default: stop at the first, with status 1; rows written so far are kept)",
     )
-    group.add_argument("--retry", action="store_true", help="with --resume: try what was left out earlier again")
-    group.add_argument("--workers", type=int, metavar="N", help="recordings at a time (default: one for each core)")
-    group.add_argument("--stdin-audio", action="store_true", help="standard input is itself a recording (WAV, FLAC …)")
-    group.add_argument("--quiet", action="store_true", help="no bar and no summary on standard error")
+    group.add_argument("--retry", action="store_true", help="with --resume: try recordings that failed again")
+    group.add_argument(
+        "--workers", type=whole(1, MAX_THREADS), metavar="N", help="recordings in parallel (default: one for each core)"
+    )
+    group.add_argument("--stdin-audio", action="store_true", help="standard input is a recording (WAV, FLAC, …)")
+    group.add_argument("--quiet", action="store_true", help="no progress bar and no summary on standard error")
     parser.set_defaults(suffixes=suffixes)
 
 
 class ClipRun:
     """One command over many recordings.
+
+    Beside ``--out FILE`` are ``FILE.settings.json``, what the results depend on, and ``FILE.errors.csv``, what failed.
 
     Arguments
     ---------
@@ -59,16 +63,11 @@ class ClipRun:
     Raises
     ------
     ConfigError
-        Options that do not fit together, a name that names nothing, or --out that is there already.
-
-    Notes
-    -----
-    Beside ``--out FILE`` stand ``FILE.settings.json``, with what a run that goes on must agree with, and, if there are
-    any, ``FILE.errors.csv``, with the recordings that were left out.
+        Options that contradict each other, no recordings, or an --out that cannot be written.
     """
 
     def __init__(self, options):
-        # numpy's matrix products stay in the thread of their clip: threads of threads only get into each other's way
+        # numpy's matrix products stay in the thread of their recording
         if "numpy" not in sys.modules:
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
             os.environ.setdefault("MKL_NUM_THREADS", "1")
@@ -79,52 +78,55 @@ class ClipRun:
         self._found = () if options.stdin_audio else find_recordings(options.recordings, note=self._note)
 
     def run(self, form, settings, work):
-        """Do the work, and write what comes of it.
+        """Do the work and write its results.
 
         Arguments
         ---------
         form : tinyclap.cli.outputs.Form
         settings : dict
-            JSON-able: what results depend on; a run that goes on must have the same.
+            What results depend on, JSON-able; a resumed run must have the same.
         work : callable
             iterator of paths → iterator of (path, result or AudioError).
 
         Returns
         -------
         int
-            The exit status.
+            Exit status.
 
         Raises
         ------
         AudioError
-            A recording cannot be used, without --keep-going; what was done is kept.
+            A recording failed, without --keep-going.
         ConfigError
-            The settings are not those of the results that are there.
+            Earlier results have other settings, or are damaged.
         """
-        if self._out is not None:
-            self._agree({**settings, "format": self.kind, "columns": form.columns})
+        if len(set(form.columns)) < len(form.columns):
+            raise ConfigError(
+                f"two columns would have the same name ({', '.join(form.columns[:5])} …); rename the label"
+            )
+        settings = json.loads(json.dumps({**settings, "format": self.kind, "columns": form.columns}))
         started, n_done, n_failed = time.monotonic(), 0, 0
         with contextlib.ExitStack() as stack:
-            rows = open_rows(self._out, form, self.kind)
-            stack.callback(rows.close)
-            errors = stack.enter_context(contextlib.closing(_Errors(self._errors_path(), self._options)))
+            rows, errors = self._open(form, stack)
+            continues = self._continues(rows, errors, settings)
             n_before = len(rows.done)
-            sources = self._sources(stack, form.shown_name, rows.done | errors.done)
-            results = work(sources)
+            results = work(self._sources(stack, form.shown_name, rows.done | errors.done))
             stack.callback(getattr(results, "close", lambda: None))
             for path, result in self._with_bar(results):
-                name = STANDARD_INPUT if self._options.stdin_audio else form.shown_name(path)
-                if not isinstance(result, AudioError):
-                    rows.write(name, result)
-                    n_done += 1
-                    continue
-                if not self._options.keep_going:
+                name = STANDARD_INPUT if self._options.stdin_audio else self._stored(form.shown_name(path))
+                failed = isinstance(result, AudioError)
+                if failed and not self._options.keep_going:
                     raise AudioError(printable(name), result.problem)
-                n_failed += 1
-                self._note(f"left out: {printable(name)}: {result.problem}", always=True)
-                errors.add(name, result.problem)
-            if hasattr(rows, "finish"):
-                rows.finish()
+                continues = continues or self._begin(rows, errors, settings)
+                if failed:
+                    n_failed += 1
+                    self._note(f"left out: {printable(name)}: {result.problem}", always=True)
+                    errors.write(name, result.problem)
+                else:
+                    n_done += 1
+                    rows.write(name, result)
+            continues or self._begin(rows, errors, settings)
+            rows.finish()
         self._sum_up(n_done, n_before, n_failed, len(errors.done), time.monotonic() - started)
         return SOME_FAILED if n_failed or errors.done else DONE
 
@@ -136,69 +138,126 @@ class ClipRun:
                 if options.stdin_audio
                 else "no recordings; name files, folders, '*.wav', @list.txt, or - for a list on standard input"
             )
-        if options.workers is not None and options.workers < 1:
-            raise ConfigError(f"--workers {options.workers}: give a number above zero")
+        if options.recordings.count("-") > 1:
+            raise ConfigError("- is given twice; standard input can be read once")
         if options.resume and options.overwrite:
-            raise ConfigError("--resume goes on and --overwrite begins anew; give one of them")
-        if self._out is None:
-            if options.resume or options.overwrite or options.retry:
-                raise ConfigError("--resume, --overwrite and --retry belong to --out FILE")
-            return
+            raise ConfigError("--resume continues and --overwrite replaces; give one of them")
         if options.retry and not options.resume:
             raise ConfigError("--retry belongs to --resume")
-        there = [path for path in self._files() if path.exists()]
-        if options.overwrite:
-            for path in there:
-                path.unlink()
-        elif there and not options.resume:
-            raise ConfigError(f"{there[0]} is there already; --resume goes on with it, --overwrite begins anew")
-        if not self._out.absolute().parent.is_dir():
+        if self._out is not None:
+            self._require_writable()
+        elif options.resume or options.overwrite:
+            raise ConfigError("--resume and --overwrite belong to --out FILE")
+        if self.kind == "parquet":
+            try:
+                import pyarrow.parquet  # noqa: F401
+            except ImportError as error:
+                raise ConfigError(f"Parquet needs pyarrow ({error}); run: pip install 'tinyclap[parquet]'") from error
+
+    def _require_writable(self):
+        folder, files = self._out.absolute().parent, self._files()
+        if not folder.is_dir():
             raise ConfigError(f"--out {self._out}: there is no folder {self._out.parent}; make it first")
+        there = [path for path in files if os.path.lexists(path)]
+        for path in there:
+            if path.exists() and not path.is_file():
+                raise ConfigError(
+                    f"--out {self._out}: {path} is {'a folder' if path.is_dir() else 'not a regular file'}"
+                )
+            if any(_same_file(path, given) for given in self._inputs()):
+                raise ConfigError(f"--out {self._out}: {path} is also an input; give another --out")
+        closed = [path for path in (folder, *there) if path.exists() and not os.access(path, os.W_OK)]
+        if closed:
+            raise ConfigError(f"--out {self._out}: {closed[0]} is not writable; change its permissions, or --out")
+        if there and not (self._options.resume or self._options.overwrite):
+            raise ConfigError(f"{there[0]} exists already; --resume continues it, --overwrite replaces it")
+
+    def _inputs(self):
+        """Files that the command reads: paths, and the descriptor of standard input."""
+        options = self._options
+        yield 0
+        yield from (word.removeprefix("@") if not os.path.lexists(word) else word for word in options.recordings)
+        yield from filter(None, (getattr(options, "labels", None), options.model))
 
     def _files(self):
-        parts = []
-        if self.kind in ("npy", "npz"):
-            from tinyclap.cli.array_file import names_path  # it imports numpy
-
-            parts = [names_path(self._out), self._out.with_suffix(".npz.part")]
-        return [self._out, *parts, self._beside("settings.json"), self._beside("errors.csv")]
+        part = [part_of(self._out)] if self.kind in ("npz", "parquet") else []
+        return [self._out, *part, self._beside("settings.json"), self._beside("errors.csv")]
 
     def _beside(self, ending):
-        return self._out.with_name(f"{self._out.name}.{ending}")
+        return Path(f"{self._out}.{ending}")
 
-    def _errors_path(self):
-        return None if self._out is None else self._beside("errors.csv")
+    def _open(self, form, stack):
+        """The results, locked, and the file of failures."""
+        if self._out is None:
+            rows, errors = StreamRows(form, self.kind), _NoFile()
+        else:
+            errors = RowFile(
+                self._beside("errors.csv"), "csv", lambda *cells: csv_line(cells), csv_line([FILE, "problem"])
+            )
+            if self.kind in ("csv", "jsonl"):
+                encode = lambda name, result: form.encoded(self.kind, name, result)  # noqa: E731
+                rows = RowFile(self._out, self.kind, encode, form.head(self.kind))
+            else:
+                rows = WholeFile(self._out, form)
+            stack.enter_context(contextlib.closing(errors))
+            stack.enter_context(contextlib.closing(rows))
+            rows.lock()
+        return rows, errors
 
-    def _agree(self, settings):
-        """Require that results which are there were made with these settings; note them where there are none."""
-        path, settings = self._beside("settings.json"), json.loads(json.dumps(settings))
+    def _continues(self, rows, errors, settings):
+        """Read what an earlier run has done; False where there is none to continue."""
+        if self._out is None or not self._options.resume:
+            return self._out is None
+        path = self._beside("settings.json")
         if not path.exists():
-            if self._out.exists():
-                raise ConfigError(f"{self._out}: nothing says how it was made ({path} is gone); give --overwrite")
-            scratch = path.with_name(path.name + ".new")
-            scratch.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            os.replace(scratch, path)
-            return
-        try:
-            earlier = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"{path}: not readable as JSON ({error}); begin anew with --overwrite") from error
+            if any(file.exists() and file.stat().st_size for file in self._files()):
+                raise ConfigError(
+                    f"{self._out}: {path}, which says how it was made, is gone; begin anew with --overwrite"
+                )
+            return False
+        earlier = read_json(path, "begin anew with --overwrite", ConfigError)
         other = sorted(key for key in settings | earlier if settings.get(key) != earlier.get(key))
         if other:
             raise ConfigError(
                 f"{self._out} was made with other settings ({', '.join(other)}; see {path}); give the same options, "
                 "another --out, or --overwrite"
             )
+        rows.resume()
+        if self._options.retry:
+            errors.clear()
+        errors.resume()
+        return True
+
+    def _begin(self, rows, errors, settings):
+        """Replace earlier results."""
+        for path in (self._beside("settings.json"), errors.path):
+            path.unlink(missing_ok=True)
+        rows.clear()
+        write_json(self._beside("settings.json"), settings)
+        return True
+
+    def _stored(self, name):
+        """A name as the format can hold it: Parquet is UTF-8 alone."""
+        return name.encode("utf-8", "backslashreplace").decode() if self.kind == "parquet" else name
 
     def _sources(self, stack, shown_name, done):
-        """The recordings that are still to be done; where the standard input lists them, as they come."""
+        """The recordings that are still to be done."""
         if self._options.stdin_audio:
             return [] if STANDARD_INPUT in done else [_saved_input(stack)]
-        rest = _of_other_names(self._found, shown_name, done)
+        rest = self._not_in(done, shown_name)
         if not is_list(self._options.recordings):
             rest = list(rest)
             self._total = len(rest)
         return rest
+
+    def _not_in(self, done, shown_name):
+        paths_of = {}
+        for path in self._found:
+            name = self._stored(shown_name(path))
+            if paths_of.setdefault(name, path) != path:
+                raise ConfigError(f"{paths_of[name]} and {path} would both be called {name} in the results")
+            if name not in done:
+                yield path
 
     def _with_bar(self, results):
         if self._options.quiet or self._options.stdin_audio or (self._out is None and sys.stdout.isatty()):
@@ -219,53 +278,31 @@ class ClipRun:
     def _sum_up(self, n_done, n_before, n_failed, n_named, seconds):
         if n_done + n_failed == 1 and not n_named:
             return
-        left_out = f"; {n_named or n_failed} left out" if n_named or n_failed else ""
-        where = f", named in {self._errors_path()}" if left_out and self._out is not None else ""
+        failed = f"; {n_named or n_failed} left out" if n_named or n_failed else ""
+        where = f", named in {self._beside('errors.csv')}" if failed and self._out is not None else ""
         rate = f" ({n_done / seconds:.0f} a second)" if seconds > 0 and n_done else ""
         before = f", {n_before} were there" if n_before else ""
-        self._note(f"{n_done} recordings in {seconds:.1f} s{rate}{before}{left_out}{where}")
+        self._note(f"{n_done} recordings in {seconds:.1f} s{rate}{before}{failed}{where}")
 
 
-class _Errors:
-    """The recordings that were left out, with what is wrong with each; in a file, where the results are in one."""
+class _NoFile:
+    """In place of the file of failures, where results go to standard output."""
 
-    def __init__(self, path, options):
-        self._path, self._file = path, None
-        if path is not None and options.retry:
-            path.unlink(missing_ok=True)
-        self.done = set() if path is None else cut_to_whole_rows(path, "csv")
+    done = frozenset()
 
-    def add(self, name, problem):
-        """Name one recording."""
-        if self._path is None:
-            return
-        if self._file is None:
-            self._file = open(self._path, "a", encoding="utf-8", errors="surrogateescape", newline="\n")
-            if not self._path.stat().st_size:
-                self._file.write(csv_line([FILE, "problem"]))
-        self._file.write(csv_line([name, problem]))
-        self._file.flush()
-        self.done.add(name)
-
-    def close(self):
-        """Close the file, if there was anything to write."""
-        if self._file is not None:
-            self._file.close()
+    def write(self, name, problem):
+        """Nothing."""
 
 
-def _of_other_names(paths, shown_name, done):
-    """The paths that are not done, by the names that they have in the results, which must differ."""
-    paths_of = {}
-    for path in paths:
-        name = shown_name(path)
-        if paths_of.setdefault(name, path) != path:
-            raise ConfigError(f"{paths_of[name]} and {path} would both be called {name} in the results")
-        if name not in done:
-            yield path
+def _same_file(path, given):
+    try:
+        return os.path.samestat(os.stat(path), os.stat(given))
+    except (OSError, ValueError):
+        return False
 
 
 def _saved_input(stack):
-    """Standard input as a file: libsndfile looks back and forth in what it reads."""
+    """Standard input as a file: libsndfile seeks in what it reads."""
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     path = os.path.join(folder, "stdin")
     with open(path, "wb") as file:

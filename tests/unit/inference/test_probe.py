@@ -57,7 +57,7 @@ def test_the_command_names_its_classes(probe, clips, tmp_path, capsys):
     assert main([*words, "--probe", "--top", "2"]) == 0
     said = json.loads(capsys.readouterr().out)["labels"]
     shares = probe.predict_proba(clips[0][1], RATE)[0]
-    assert said[0] == {"label": "middle", "share": pytest.approx(shares[2], rel=1e-4)} and len(said) == 2
+    assert said[0] == {"label": "middle", "probability": pytest.approx(shares[2], rel=1e-4)} and len(said) == 2
     assert main([*words, "--probe", "--labels", "dog,rain"]) == 1
     assert "--probe has classes of its own" in capsys.readouterr().err
 

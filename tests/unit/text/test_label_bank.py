@@ -153,7 +153,7 @@ def test_the_audioset_bank_scores_are_roots_of_the_tags_probabilities(model):
 def test_only_labels_that_are_texts_get_shares(model, tmp_path, capsys):
     assert ready_bank("esc50").is_of_texts and not ready_bank("audioset").is_of_texts
     soundfile.write(tmp_path / "noise.wav", 0.1 * np.random.default_rng(0).standard_normal(32000), 32000)
-    for name, word in (("esc50", "share"), ("audioset", "score")):
+    for name, word in (("esc50", "probability"), ("audioset", "score")):
         assert main(["classify", str(tmp_path / "noise.wav"), "--labels", name, "--format", "csv", "--top", "1"]) == 0
         assert capsys.readouterr().out.splitlines()[0] == f"file,label,{word}"
 

@@ -1,0 +1,278 @@
+"""Files that grow by a row at a time: locked by one run, and resumed after a kill."""
+
+import csv
+import json
+import os
+import time
+from pathlib import Path
+
+from tinyclap.cli.outputs import FILE, json_line
+from tinyclap.errors import ConfigError
+from tinyclap.files import atomic_path
+
+_SYNC_S = 1.0  # a power cut loses this much at most
+
+
+class RowFile:
+    """A CSV or JSON Lines file. Nothing is created or changed before the first of `lock`, `write` and `finish`.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+    kind : {"csv", "jsonl"}
+    encode : callable
+        (name, result) → row, as text. The name is the first cell, or the field ``file``.
+    head : str
+        First line of a CSV.
+
+    Attributes
+    ----------
+    done : set of str
+        Names that have a complete row.
+    """
+
+    def __init__(self, path, kind, encode, head=""):
+        self.path, self.done = Path(path), set()
+        self._kind, self._encode, self._head = kind, encode, head
+        self._handle, self._is_new, self._synced = None, False, time.monotonic()
+
+    def lock(self):
+        """Keep other runs away until `close`, or until the process ends in whatever way.
+
+        Raises
+        ------
+        ConfigError
+            Another run has the file.
+        """
+        while self._handle is None:
+            self._open()
+            if not _locked(self._handle):
+                self.close()
+                raise ConfigError(f"{self.path}: another run is writing this file; wait for it, or give another --out")
+            if not (self.path.exists() and os.path.samestat(os.fstat(self._handle), self.path.stat())):
+                self.close()  # the run before has just removed it
+
+    def resume(self):
+        """Read which rows are complete; what a killed run left of another is cut off.
+
+        Raises
+        ------
+        ConfigError
+            The file is not one of this command's.
+        """
+        if not self.path.exists():
+            return
+        names, end = [], 0
+        with open(self.path, "rb") as file:
+            for row, end_of_row in _complete_rows(file, self._kind):
+                if end == 0 and self._head and row.decode("utf-8", "replace") != self._head:
+                    raise ConfigError(f"{self.path}: has other columns; give another --out, or --overwrite")
+                names.append(self._name(row))
+                end = end_of_row
+        if end < self.path.stat().st_size:
+            os.truncate(self.path, end)
+        self.done = set(names[1:] if self._head else names)
+
+    def clear(self):
+        """Remove all rows."""
+        self.done = set()
+        if self.path.exists():
+            os.truncate(self.path, 0)
+
+    def write(self, name, result):
+        """Append one row."""
+        self._append(self._encode(name, result))
+        self.done.add(name)
+
+    def finish(self):
+        """Complete a file without rows."""
+        self._append("")
+
+    def close(self):
+        """Flush to the disk and close; a file that this run created and did not fill is removed."""
+        if self._handle is None:
+            return
+        is_empty = self._is_new and not os.fstat(self._handle).st_size
+        if is_empty:
+            self._remove()
+            return
+        self._flush()
+        os.close(self._handle)
+        self._handle = None
+
+    def _remove(self):
+        """Remove the file, before its lock ends where the system allows."""
+        if os.name != "nt":
+            self.path.unlink(missing_ok=True)
+        os.close(self._handle)
+        self._handle = None
+        if os.name == "nt":
+            self.path.unlink(missing_ok=True)
+
+    def _open(self):
+        self._is_new = not self.path.exists()
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        self._handle = os.open(self.path, flags, 0o666)
+
+    def _append(self, text):
+        if self._handle is None:
+            self._open()
+        try:
+            text = text if os.fstat(self._handle).st_size else self._head + text
+            left = memoryview(text.encode("utf-8", "surrogateescape"))
+            while left:
+                left = left[os.write(self._handle, left) :]
+            if time.monotonic() - self._synced > _SYNC_S:
+                self._flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def _flush(self):
+        os.fsync(self._handle)
+        self._synced = time.monotonic()
+
+    def _name(self, row):
+        text = row.decode("utf-8", errors="surrogateescape")
+        try:
+            if self._kind == "csv":
+                return next(csv.reader(text.splitlines(keepends=True)))[0]
+            return json.loads(text)[FILE]
+        except (ValueError, KeyError, TypeError, IndexError, StopIteration, csv.Error) as error:
+            raise ConfigError(
+                f"{self.path}: holds another kind of row ({text.strip()[:60]!r}); give another --out, or --overwrite"
+            ) from error
+
+
+class WholeFile(RowFile):
+    """An ``.npz`` or ``.parquet`` file: written atomically at the end; until then its rows are in ``FILE.part.jsonl``.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+    form : tinyclap.cli.outputs.Form
+    """
+
+    def __init__(self, path, form):
+        self._target, self._form, self._earlier, self._is_done = path, form, {}, False
+        super().__init__(part_of(path), "jsonl", lambda name, result: json_line({FILE: name, **form.record(result)}))
+
+    def resume(self):
+        """Read which rows are complete, in the finished file too."""
+        super().resume()
+        if self._target.exists():
+            try:
+                self._earlier = {row[FILE]: row for row in self._read()}
+            except Exception as error:  # numpy, zipfile and pyarrow raise a dozen kinds for a damaged file
+                raise ConfigError(
+                    f"{self._target}: cut short, or not written by this command ({error}); begin anew with --overwrite"
+                ) from error
+            self.done |= set(self._earlier)
+
+    def clear(self):
+        """Remove all rows and the finished file."""
+        super().clear()
+        self._target.unlink(missing_ok=True)
+
+    def finish(self):
+        """Write the file, if there is a new row or none yet."""
+        if not self._target.exists() or set(self._earlier) != self.done:
+            with open(self.path, "rb") as file:
+                rows = self._earlier | {row[FILE]: row for row in map(self._compact, map(json.loads, file))}
+            write = self._write_npz if self._target.suffix.lower() == ".npz" else self._write_parquet
+            with atomic_path(self._target) as part:
+                write(part, list(rows.values()))
+        self._is_done = True
+
+    def close(self):
+        """Close; the rows are removed if the file is written."""
+        if self._is_done and self._handle is not None:
+            self._remove()
+        super().close()
+
+    def _compact(self, row):
+        import numpy as np
+
+        vector = self._form.vector
+        return row | {vector: np.asarray(row[vector], np.float32)} if vector else row
+
+    def _vectors(self, rows):
+        import numpy as np
+
+        vectors = [row[self._form.vector] for row in rows]
+        return np.stack(vectors) if vectors else np.zeros((0, len(self._form.columns) - 1), np.float32)
+
+    def _read(self):
+        if self._target.suffix.lower() == ".npz":
+            import numpy as np
+
+            with np.load(self._target, allow_pickle=False) as content:
+                names, vectors = content["files"].tolist(), content["embeddings"]
+            for name, vector in zip(names, vectors, strict=True):
+                yield {FILE: name, self._form.vector: vector}
+            return
+        import pyarrow.parquet
+
+        for batch in pyarrow.parquet.read_table(self._target).to_batches(1000):
+            yield from map(self._compact, batch.to_pylist())
+
+    def _write_npz(self, path, rows):
+        import numpy as np
+
+        with open(path, "wb") as file:
+            names = np.array([row[FILE] for row in rows], dtype=np.str_)
+            np.savez(file, embeddings=self._vectors(rows), files=names)
+
+    def _write_parquet(self, path, rows):
+        import pyarrow
+        import pyarrow.parquet
+
+        vector = self._form.vector
+        names = [FILE] if vector else self._form.columns
+        columns = {name: pyarrow.array([row[name] for row in rows]) for name in names}
+        if vector:
+            vectors = self._vectors(rows)
+            columns[vector] = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.ravel()), vectors.shape[1])
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+
+
+def part_of(path):
+    """Where the rows of a file that is written whole are until its end.
+
+    Example
+    -------
+    >>> str(part_of("rows.npz"))
+    'rows.npz.part.jsonl'
+    """
+    return Path(f"{path}.part.jsonl")
+
+
+def _complete_rows(file, kind):
+    """Yield (row, end of row): a row of CSV may hold line breaks within quotes; zeros are what a power cut left."""
+    row, end = b"", 0
+    for line in file:
+        end += len(line)
+        row += line
+        if b"\0" in line:
+            return
+        if line.endswith(b"\n") and (kind == "jsonl" or row.count(b'"') % 2 == 0):
+            yield row, end
+            row = b""
+
+
+def _locked(handle):
+    """Lock an open file; False where another process has."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            os.lseek(handle, 1 << 40, os.SEEK_SET)  # a byte that nobody reads: locks of Windows are mandatory
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
