@@ -218,15 +218,138 @@ def test_lists_and_sound_on_standard_input(folder, good):
 
 
 def test_vectors_in_arrays(folder, good, tmp_path):
-    for name in ("rows.parquet", "rows.npz"):
-        tinyclap_says("embed", folder, "--keep-going", "--out", tmp_path / name, status=3)
-    rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    names = rows_of((tmp_path / "rows.names.csv").read_text(encoding="utf-8"))
-    assert [row["file"] for row in names] == good
-    assert np.array_equal(rows, tinyclap.from_pretrained().embed(good))
+    tinyclap_says("embed", folder, "--keep-going", "--out", tmp_path / "rows.npz", status=3)
     with np.load(tmp_path / "rows.npz", allow_pickle=False) as content:
-        assert np.array_equal(content["embeddings"], rows)
+        assert np.array_equal(content["embeddings"], tinyclap.from_pretrained().embed(good))
         assert content["files"].tolist() == good
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["rows.npz", "rows.npz.errors.csv", "rows.npz.settings.json"]
+
+
+OUTPUTS = ("rows.npz", "rows.parquet", "rows.csv", "rows.jsonl")
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_run_in_two_parts_writes_the_same_bytes_and_a_cut_file_is_refused_or_completed(good, tmp_path, name):
+    pytest.importorskip("pyarrow", reason="Parquet is an extra")
+    tinyclap_says("embed", *good[:4], "--out", tmp_path / name)
+    (tmp_path / "parts").mkdir()
+    target = tmp_path / "parts" / name
+    tinyclap_says("embed", *good[:2], "--out", target)
+    tinyclap_says("embed", *good[:4], "--out", target, "--resume")
+    whole = (tmp_path / name).read_bytes()
+    assert target.read_bytes() == whole
+    target.write_bytes(whole[: len(whole) * 2 // 3])
+    refused = name in OUTPUTS[:2]
+    _, err = tinyclap_says("embed", *good[:4], "--out", target, "--resume", status=int(refused))
+    assert str(target) in err and len(err.splitlines()) == 1 if refused else target.read_bytes() == whole
+
+
+def test_embeddings_and_labels_in_parquet(good, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="Parquet is an extra")
+    tinyclap_says("embed", *good[:3], "--out", tmp_path / "rows.parquet")
+    table = parquet.read_table(tmp_path / "rows.parquet")
+    assert table["file"].to_pylist() == good[:3]
+    assert np.array_equal(np.array(table["embedding"].to_pylist()), tinyclap.from_pretrained().embed(good[:3]))
+    words = ("classify", *good[:3], "--labels", "dog,rain", "--top", 1)
+    tinyclap_says(*words, "--out", tmp_path / "labels.parquet")
+    by_csv = rows_of(tinyclap_says(*words)[0])
+    of_parquet = parquet.read_table(tmp_path / "labels.parquet").to_pylist()
+    assert [{key: str(value) for key, value in row.items()} for row in of_parquet] == by_csv
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_overwrite_that_cannot_begin_leaves_everything_as_it_was(good, tmp_path, name):
+    pytest.importorskip("pyarrow", reason="Parquet is an extra")
+    target = tmp_path / name
+    tinyclap_says("embed", good[0], "--out", target)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for words in (["nothing.wav"], [good[0], "--model", "no-such"], [tmp_path / "broken.wav"], [f"@{tmp_path}/no"]):
+        tinyclap_says("embed", *words, "--out", target, "--overwrite", status=1)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before, words
+    tinyclap_says("embed", good[1], "--out", target, "--overwrite")
+    assert target.read_bytes() != before[name]
+
+
+def test_what_cannot_be_an_output_is_refused_before_any_work(good, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, text in (
+        ("list.csv", f"{good[0]}\n"),
+        ("labels.csv", "dog\nrain\n"),
+        ("a.csv.errors.csv", f"{good[0]}\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    for words, said in (
+        (["@list.csv", "--out", "list.csv"], "also an input"),
+        (["@a.csv.errors.csv", "--out", "a.csv"], "also an input"),
+        ([good[0], "--labels", "labels.csv", "--out", "labels.csv"], "also an input"),
+        ([good[0], "--out", "folder.csv"], "a folder"),
+        ([good[0], "--out", "pipe.csv"], "not a regular file"),
+        ([good[0], "--out", "gone/a.csv"], "no folder gone"),
+        (["-", "-"], "- is given twice"),
+    ):
+        overwrite = ["--overwrite"] if "--out" in words else []
+        _, err = tinyclap_says("classify", *words, *overwrite, status=1)
+        assert said in err and len(err.splitlines()) == 1
+    assert (tmp_path / "list.csv").read_text() == f"{good[0]}\n"
+    assert (tmp_path / "labels.csv").read_text() == "dog\nrain\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    ("words", "redirect", "said"),
+    [
+        ("classify -", "<&-", "standard input is closed"),
+        ("classify --stdin-audio", "<&-", "standard input is closed"),
+        ("classify {good}", ">&-", "Bad file descriptor"),
+        ("inspect --no-macs", ">&-", "Bad file descriptor"),
+        ("inspect --no-macs", ">/dev/full", "No space left"),
+        ("classify --help", ">/dev/full", "No space left"),
+    ],
+)
+def test_closed_and_full_streams_are_said_in_a_line(good, words, redirect, said):
+    shell = f'exec "$0" "$@" {redirect}'
+    words = command(*words.format(good=good[0]).split())
+    done = subprocess.run(["sh", "-c", shell, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1 and said in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_terminal_of_few_characters_gets_help_tables_and_errors(good, tmp_path):
+    shutil.copy(good[0], tmp_path / "日本.wav")
+    few = {**os.environ, "PYTHONIOENCODING": "cp437", "PYTHONUTF8": "0"}
+    for words, status in (
+        (["listen", "--help"], 0),
+        (["classify", tmp_path / "日本.wav", "--labels", "été,雨", "--format", "table"], 0),
+        (["classify", tmp_path / "無.wav"], 1),
+    ):
+        done = subprocess.run(command(*words), capture_output=True, env=few, check=False)
+        assert done.returncode == status and b"Traceback" not in done.stderr, done.stderr
+    out = subprocess.run(command("classify", tmp_path / "日本.wav", "--labels", "été,雨"), capture_output=True, env=few)
+    assert "日本.wav" in out.stdout.decode()  # CSV is UTF-8
+
+
+def test_ctrl_c_within_an_import_is_no_missing_library(good):
+    code = """if True:
+        import os, signal, sys
+        import tinyclap.inference.pretrained as pretrained
+        from tinyclap.cli.main import main
+        from tinyclap.errors import ConfigError
+        def opens(*words, **options):
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(1000):
+                    pass
+            except BaseException as error:
+                raise ConfigError("onnxruntime is not installed") from error
+        pretrained.from_pretrained = opens
+        sys.argv = ["tinyclap", "classify", sys.argv[1]]
+        sys.exit(main())
+    """
+    done = subprocess.run([sys.executable, "-c", code, good[0]], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "stopped")
 
 
 @pytest.mark.skipif(DEFAULT_CAPTIONER not in shipped_names(), reason="no captioner comes with this checkout")
@@ -248,8 +371,6 @@ def test_captions_in_the_form_of_dcase(folder, good):
         (("classify", "{folder}", "--model", "no-such"), 1, "no model 'no-such'"),
         (("classify", "{folder}", "--out", "rows.txt"), 1, "ends in none of .csv, .jsonl"),
         (("classify", "{folder}", "--resume"), 1, "belong to --out"),
-        (("classify", "{folder}", "--top", "0"), 1, "at least one"),
-        (("classify", "{folder}", "--workers", "0"), 1, "above zero"),
         (("embed", "{folder}", "--out", "no/folder/rows.npz"), 1, "there is no folder"),
         (("caption", "{folder}", "--model", "tinyclap-phinet-m"), 1, "does not caption"),
         (("classify", "{folder}", "--format", "xml"), 2, "invalid choice"),
@@ -260,7 +381,17 @@ def test_what_is_wrong_is_said_in_a_line(folder, words, status, said):
     out, err = tinyclap_says(*(word.format(folder=folder) for word in words), status=status)
     assert said in err
     assert out == ""
-    assert status == 2 or len(err.splitlines()) == 1
+    assert len(err.splitlines()) == 1
+
+
+NUMBERS = ("--top 0", "--top 1.5", "--workers 0", "--threads 0", "--threads -1", "--threads 100000", "--threads x")
+NUMBERS += ("--dim nan", "--dim ²", "--n_threads 2", "--batch 0")
+
+
+@pytest.mark.parametrize("words", [f"classify a.wav {words}" for words in NUMBERS])
+def test_wrong_numbers_and_options_are_refused_in_a_line(words):
+    _, err = tinyclap_says(*words.split(), status=2)
+    assert words.split()[2] in err and len(err.splitlines()) == 1
 
 
 def test_every_command_has_help_with_examples():

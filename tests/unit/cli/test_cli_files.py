@@ -1,17 +1,17 @@
-"""What a command reads and writes: names of recordings from words, rows that survive a kill, arrays that grow."""
+"""What a command reads and writes: names of recordings from words, rows that survive a kill, one run at a time."""
 
 import io
 import json
 import os
+import subprocess
+import sys
 
-import numpy as np
 import pytest
 
 from tests.fakes import write_audio
 from tinyclap.audio.find import find_recordings, listed
-from tinyclap.cli.array_file import ArrayFile
-from tinyclap.cli.finished_rows import cut_to_whole_rows
-from tinyclap.cli.outputs import FileRows, Form, csv_line, json_line, open_rows
+from tinyclap.cli.outputs import csv_line, json_line
+from tinyclap.cli.row_file import RowFile
 from tinyclap.errors import ConfigError
 
 NAMES = [
@@ -24,7 +24,6 @@ NAMES = [
     "\udcff.wav",
     "crlf\r\n.wav",
 ]
-FORM = Form(["file", "label"], lambda result: [result], lambda result: {"label": result}, lambda name, result: name)
 
 
 @pytest.fixture
@@ -81,10 +80,25 @@ def test_a_folder_without_recordings_is_refused(tree):
         list(find_recordings(["empty"]))
 
 
+HEAD = csv_line(["file", "label"])
+ENCODE = {
+    "csv": lambda name, label: csv_line([name, label]),
+    "jsonl": lambda name, label: json_line({"file": name, "label": label}),
+}
+
+
+def opened(path, kind):
+    rows = RowFile(path, kind, ENCODE[kind], HEAD if kind == "csv" else "")
+    rows.lock()
+    rows.resume()
+    return rows
+
+
 def write_all(path, kind):
-    rows = FileRows(path, FORM, kind)
+    rows = opened(path, kind)
     for name in NAMES:
-        rows.write(name, "dog")
+        if name not in rows.done:
+            rows.write(name, "dog")
     rows.close()
     return path.read_bytes()
 
@@ -93,100 +107,46 @@ def write_all(path, kind):
 def test_a_file_cut_anywhere_goes_on_to_the_same_bytes(tmp_path, kind):
     whole = write_all(tmp_path / "whole", kind)
     for n_bytes in range(len(whole) + 1):
-        path = tmp_path / "cut"
-        path.write_bytes(whole[:n_bytes])
-        rows = FileRows(path, FORM, kind)
-        assert list(rows.done - set(NAMES)) == []
-        for name in NAMES:
-            if name not in rows.done:
-                rows.write(name, "dog")
-        rows.close()
-        assert path.read_bytes() == whole, n_bytes
-
-
-def test_only_what_is_half_written_is_cut_off(tmp_path):
-    path = tmp_path / "rows.csv"
-    whole = csv_line(["file", "label"]) + csv_line(["a.wav", "dog"])
-    path.write_text(whole + '"new\nli')
-    assert cut_to_whole_rows(path, "csv") == {"a.wav"}
-    assert path.read_text() == whole
-    assert cut_to_whole_rows(tmp_path / "missing", "csv") == set()
+        for tail in (b"", bytes(512)):  # a power cut may leave zeros
+            (tmp_path / "cut").write_bytes(whole[:n_bytes] + tail)
+            assert write_all(tmp_path / "cut", kind) == whole, n_bytes
 
 
 def test_a_file_of_something_else_is_not_continued(tmp_path):
-    other = tmp_path / "other.csv"
-    other.write_text("name,age\nAda,36\n")
-    with pytest.raises(ConfigError, match="other columns"):
-        FileRows(other, FORM, "csv")
-    lines = tmp_path / "other.jsonl"
-    lines.write_text('{"name": "Ada"}\n')
-    with pytest.raises(ConfigError, match="none of this command's"):
-        FileRows(lines, FORM, "jsonl")
-    assert other.read_text() == "name,age\nAda,36\n"
+    for kind, text, said in (
+        ("csv", "name,age\nAda,36\n", "other columns"),
+        ("jsonl", '{"name": "Ada"}\n', "another kind"),
+    ):
+        path = tmp_path / f"other.{kind}"
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=said):
+            opened(path, kind)
+        assert path.read_text() == text
+
+
+def test_one_run_at_a_time_and_the_lock_of_a_killed_one_does_not_stay(tmp_path):
+    path = tmp_path / "rows.csv"
+    code = "import sys, time; from tinyclap.cli.row_file import RowFile; rows = RowFile(sys.argv[1], 'csv', str); "
+    code += "rows.lock(); print('locked', flush=True); time.sleep(600)"
+    other = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE)
+    assert other.stdout.readline() == b"locked\n"
+    with pytest.raises(ConfigError, match="another run is writing"):
+        opened(path, "csv")
+    other.kill()
+    other.wait()
+    other.stdout.close()
+    assert write_all(path, "csv").startswith(HEAD.encode())
+
+
+def test_a_run_without_rows_leaves_no_empty_file(tmp_path):
+    rows = opened(tmp_path / "rows.csv", "csv")
+    rows.close()
+    assert list(tmp_path.iterdir()) == []
+    rows = opened(tmp_path / "rows.csv", "csv")
+    rows.finish()
+    rows.close()
+    assert (tmp_path / "rows.csv").read_text() == HEAD
 
 
 def test_json_lines_bring_every_name_back():
     assert [json.loads(json_line({"file": name}))["file"] for name in NAMES] == NAMES
-
-
-def open_array(path, n_columns=3):
-    numbers = Form(["file"], list, dict, str, n_columns)
-    return open_rows(path, numbers, path.suffix[1:])
-
-
-def rows_of(names):
-    return [np.arange(3, dtype=np.float32) + index for index, _ in enumerate(names)]
-
-
-def test_an_array_can_be_read_while_it_grows(tmp_path):
-    path = tmp_path / "rows.npy"
-    array = open_array(path)
-    assert np.load(path).shape == (0, 3)
-    for n_rows, (name, row) in enumerate(zip("abc", rows_of("abc"), strict=True), 1):
-        array.write(name, row)
-        assert np.load(path, mmap_mode="r").shape == (n_rows, 3)
-    array.close()
-    assert np.array_equal(np.load(path), np.stack(rows_of("abc")))
-    assert (tmp_path / "rows.names.csv").read_text() == "file\na\nb\nc\n"
-
-
-def test_an_array_with_half_a_row_or_a_row_without_its_name_goes_on(tmp_path):
-    path = tmp_path / "rows.npy"
-    array = open_array(path)
-    array.write("a", rows_of("a")[0])
-    array.close()
-    with open(path, "ab") as file:
-        file.write(b"1234567")
-    array = open_array(path)
-    assert array.done == {"a"}
-    array.write("b", rows_of("ab")[1])
-    array.close()
-    assert np.array_equal(np.load(path), np.stack(rows_of("ab")))
-    assert path.stat().st_size == 128 + 2 * 12
-
-
-def test_an_array_of_other_columns_or_with_names_too_many_is_not_continued(tmp_path):
-    path = tmp_path / "rows.npy"
-    array = open_array(path)
-    array.write("a", rows_of("a")[0])
-    array.close()
-    with pytest.raises(ConfigError, match="another length"):
-        open_array(path, 4)
-    with open(tmp_path / "rows.names.csv", "a") as file:
-        file.write("b\n")
-    with pytest.raises(ConfigError, match="1 rows and .* 2 names"):
-        open_array(path)
-
-
-def test_a_finished_npz_goes_on(tmp_path):
-    path = tmp_path / "rows.npz"
-    for name, row in zip("ab", rows_of("ab"), strict=True):
-        array = open_array(path)
-        assert isinstance(array, ArrayFile)
-        array.write(name, row)
-        array.close()
-        array.finish()
-    with np.load(path, allow_pickle=False) as content:
-        assert content["files"].tolist() == ["a", "b"]
-        assert np.array_equal(content["embeddings"], np.stack(rows_of("ab")))
-    assert [file.name for file in tmp_path.iterdir()] == ["rows.npz"]

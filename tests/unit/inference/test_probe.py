@@ -59,7 +59,7 @@ def test_the_command_names_its_classes(probe, clips, tmp_path, capsys):
     shares = probe.predict_proba(clips[0][1], RATE)[0]
     assert said[0] == {"label": "middle", "probability": pytest.approx(shares[2], rel=1e-4)} and len(said) == 2
     assert main([*words, "--probe", "--labels", "dog,rain"]) == 1
-    assert "--probe has classes of its own" in capsys.readouterr().err
+    assert "--probe has its own classes" in capsys.readouterr().err
 
 
 def test_saved_with_an_export_it_is_the_same_and_the_model_too(probe, model, clips, tmp_path):
