@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 
@@ -19,6 +21,8 @@ def local_files_only(is_local: bool) -> Iterator[None]:
     ...     hub_options()
     {'local_files_only': True}
     """
+    if is_local:
+        disable_hub_telemetry()
     token = _is_local.set(is_local or _is_local.get())
     try:
         yield
@@ -29,3 +33,10 @@ def local_files_only(is_local: bool) -> Iterator[None]:
 def hub_options() -> dict[str, bool]:
     """What to give to every ``from_pretrained`` of `transformers`."""
     return {"local_files_only": True} if _is_local.get() else {}
+
+
+def disable_hub_telemetry() -> None:
+    """Keep `huggingface_hub` (≥ 2) from a request of its own for who runs it, which local_files_only does not stop."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if constants := sys.modules.get("huggingface_hub.constants"):  # it has read the environment already
+        constants.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]

@@ -93,12 +93,10 @@ class CheckpointModel:
             return None
         try:
             with local_files_only(self._is_local):
-                return _NumpyText(make_teacher("checkpoint", weights=self.folder, dim=self._dim).load())
+                teacher = make_teacher("checkpoint", weights=self.folder, dim=self._dim).load()
         except ImportError as error:
-            raise ConfigError(
-                f"{self.folder}: its text side needs a library that is missing ({error}); run: "
-                "pip install 'tinyclap[train]'"
-            ) from error
+            raise _lacks_library(self.folder, error) from error
+        return _NumpyText(teacher, self._is_local)
 
     @torch.inference_mode()
     def embed_many(self, audio: Audio, sample_rate_hz: int | None = None, progress: bool | None = None) -> np.ndarray:
@@ -143,10 +141,10 @@ class CheckpointCaptioner:
 
 
 class _NumpyText:
-    """A teacher's text side with numpy arrays coming out."""
+    """A teacher's text side with numpy arrays coming out; sentence encoders are read at the first call."""
 
-    def __init__(self, teacher: Any) -> None:
-        self._teacher = teacher
+    def __init__(self, teacher: Any, is_local: bool = False) -> None:
+        self._teacher, self._is_local = teacher, is_local
         self.default_templates, self.score_kind = tuple(teacher.default_templates), teacher.score_kind
 
     @functools.cached_property
@@ -155,11 +153,20 @@ class _NumpyText:
         from tinyclap.export.text_side import text_identity
 
         try:
-            return text_identity(self._teacher)
+            with local_files_only(self._is_local):
+                return text_identity(self._teacher)
         except ConfigError:
             return {}
 
+    @torch.inference_mode()
     def embed_classes(self, prompts: list[list[str]]) -> np.ndarray:
         """One embedding a class: list of list of str, N × K → (N, D), float32."""
-        with torch.inference_mode():
-            return self._teacher.embed_classes(prompts).numpy().astype(np.float32)
+        try:
+            with local_files_only(self._is_local):
+                return self._teacher.embed_classes(prompts).numpy().astype(np.float32)
+        except ImportError as error:
+            raise _lacks_library("the text side", error) from error
+
+
+def _lacks_library(what: object, error: ImportError) -> ConfigError:
+    return ConfigError(f"{what}: a library that it needs is missing ({error}); run: pip install 'tinyclap[train]'")
