@@ -16,7 +16,7 @@ from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.data.pipeline import make_training_sets
 from tinyclap.data.stored_sets import collate_examples
 from tinyclap.features.log_mel import log_mel
-from tinyclap.losses.contrastive import CosineDistillLoss
+from tinyclap.losses.distillation import CosineDistillLoss
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import LinearHead
 from tinyclap.models.student import AudioStudent

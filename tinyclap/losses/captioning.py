@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from tinyclap.errors import ConfigError
-from tinyclap.losses.contrastive import CLAP_LOGIT_SCALE, clap_contrastive, mse_distill
+from tinyclap.losses.contrastive import CLAP_LOGIT_SCALE, clap_contrastive
+from tinyclap.losses.distillation import mse_distill
 
 ENCODER_KINDS = ("mse", "contrastive", "both")
 PROJECTIONS = ("both", "student", "none")

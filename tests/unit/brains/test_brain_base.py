@@ -8,7 +8,7 @@ from small_run import Distillation, Killed, ToneTeacher, make_corpora, moved
 
 from tinyclap.brains import EmbeddingDistillBrain
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.losses.contrastive import CosineDistillLoss
+from tinyclap.losses.distillation import CosineDistillLoss
 from tinyclap.training.schedules import CosineSchedule, PlateauSchedule
 
 

@@ -6,7 +6,7 @@ from small_run import RATE, Distillation, ToneTeacher, make_corpora, make_studen
 
 from tinyclap.checkpoints.state import load_folder
 from tinyclap.errors import ConfigError
-from tinyclap.losses.contrastive import CosineDistillLoss
+from tinyclap.losses.distillation import CosineDistillLoss
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from small_run import RATE, ToneTeacher, make_brain, make_student
 
 from tinyclap.brains import PooledDistillBrain
 from tinyclap.data.pool import PoolBatch, collate_pool
-from tinyclap.losses.contrastive import FrameHintLoss, MapHintLoss, TagProfileLoss
+from tinyclap.losses.distillation import FrameHintLoss, MapHintLoss, TagProfileLoss
 
 N_TAGS, N_TEACHER = 6, 5
 

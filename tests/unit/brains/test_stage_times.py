@@ -8,7 +8,7 @@ import torch
 from small_run import Distillation, ToneTeacher, make_corpora
 
 from tinyclap.brains.stage_times import STAGES, StageTimes
-from tinyclap.losses.contrastive import CosineDistillLoss
+from tinyclap.losses.distillation import CosineDistillLoss
 
 
 @pytest.fixture(scope="module")

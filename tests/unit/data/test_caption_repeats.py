@@ -12,8 +12,8 @@ from tinyclap.brains import EmbeddingDistillBrain
 from tinyclap.data.pipeline import by_caption, make_training_sets
 from tinyclap.data.stored_sets import StoredExamples, collate_examples
 from tinyclap.errors import ConfigError
-from tinyclap.losses.contrastive import CosineDistillLoss, clap_contrastive
-from tinyclap.losses.distillation import ContrastiveDistillLoss
+from tinyclap.losses.contrastive import clap_contrastive
+from tinyclap.losses.distillation import ContrastiveDistillLoss, CosineDistillLoss
 
 ITEMS = {
     "five": (ramp(3000), {"captions": ["a", "b", "c", "d", "e"]}),

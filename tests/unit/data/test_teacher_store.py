@@ -23,7 +23,7 @@ from tinyclap.data.crop_views import CropViews
 from tinyclap.data.stored_sets import collate_examples, make_distillation_sets
 from tinyclap.data.teacher_store import EmbeddingStore, StoredTeacher, stored_teacher
 from tinyclap.errors import CheckpointError, ConfigError, ManifestError
-from tinyclap.losses.contrastive import CosineDistillLoss
+from tinyclap.losses.distillation import CosineDistillLoss
 
 OPTIONS = {"seed": 7, "valid_fraction": 0.3}
 

@@ -8,8 +8,14 @@ import torch
 import torch.nn.functional as F
 
 from tinyclap.errors import ConfigError
-from tinyclap.losses.contrastive import CosineDistillLoss, EmbeddingMSELoss
-from tinyclap.losses.distillation import LOSSES, NestedLoss, make_distill_loss, relational_distill
+from tinyclap.losses.distillation import (
+    LOSSES,
+    CosineDistillLoss,
+    EmbeddingMSELoss,
+    NestedLoss,
+    make_distill_loss,
+    relational_distill,
+)
 
 
 def test_the_relational_loss_is_the_divergence_of_two_rows_of_similarities():

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from published_reference import arrays
 
-from tinyclap.losses import contrastive as losses
-from tinyclap.losses.contrastive import (
+from tinyclap.losses import distillation as losses
+from tinyclap.losses.contrastive import ClapContrastiveLoss, clap_contrastive
+from tinyclap.losses.distillation import (
     CentredCosineDistillLoss,
-    ClapContrastiveLoss,
     CosineDistillLoss,
     EmbeddingMSELoss,
     FrameHintLoss,
@@ -90,9 +90,9 @@ def test_clap_s_loss_of_two_orthogonal_pairs():
 
 def test_clap_s_loss_is_symmetric_and_its_logits_are_clipped():
     audio, text = embeddings(0), embeddings(1)
-    assert losses.clap_contrastive(audio, text).item() == pytest.approx(losses.clap_contrastive(text, audio).item())
+    assert clap_contrastive(audio, text).item() == pytest.approx(clap_contrastive(text, audio).item())
     rows = torch.eye(2)
-    clipped = losses.clap_contrastive(rows, rows.flip(0), 1000.0)
+    clipped = clap_contrastive(rows, rows.flip(0), 1000.0)
     assert clipped.item() == pytest.approx(100.0)
 
 
@@ -227,7 +227,7 @@ def golden():
 
 
 def test_the_contrastive_loss_equals_the_published_one(golden):
-    value = losses.clap_contrastive(torch.from_numpy(golden["loss.a"]), torch.from_numpy(golden["loss.b"]))
+    value = clap_contrastive(torch.from_numpy(golden["loss.a"]), torch.from_numpy(golden["loss.b"]))
     assert value.item() == pytest.approx(golden["loss.clap_contrastive"].item(), rel=1e-5)
 
 
