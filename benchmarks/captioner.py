@@ -20,7 +20,7 @@ import torch
 from harness import Group, benchmark_main
 from peer_captioner import PublishedStudent, Teacher, filled
 
-from tinyclap.decoding.beam_search import search
+from tinyclap.decoding.beam_search import beam_search
 from tinyclap.errors import ConfigError
 from tinyclap.export.captioner import export_captioner
 from tinyclap.export.sources import Source
@@ -50,7 +50,7 @@ class TorchStudent:
     def decode(self, encoded):
         captioner = self.captioner
         words, state = captioner.tokenizer, captioner.decoder.begin(encoded.frames, encoded.n_frames)
-        return search(captioner.decoder, state, words.start_id, words.end_id, **SEARCH).ids[:, 0]
+        return beam_search(captioner.decoder, state, words.start_id, words.end_id, **SEARCH).ids[:, 0]
 
     def caption(self, wavs):
         return self.decode(self.frames(wavs))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import torchaudio
 import torchlibrosa
 
-from tinyclap.decoding.beam_search import search
+from tinyclap.decoding.beam_search import beam_search
 from tinyclap.features.log_mel import PRESETS
 
 
@@ -53,7 +53,7 @@ class PublishedStudent:
         """Ids of the best caption of each clip; none ends before it has `n_words` words."""
         state = self.decoder.begin(frames, n_frames)
         options = {"beam": beam, "max_words": n_words, "min_words": n_words - 1}
-        return search(self.decoder, state, self.words.start_id, self.words.end_id, **options).ids[:, 0]
+        return beam_search(self.decoder, state, self.words.start_id, self.words.end_id, **options).ids[:, 0]
 
     def caption(self, wavs, beam, n_words):
         """The same from waveforms (1, T)."""

@@ -6,7 +6,7 @@ Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Dist
 import speechbrain as sb
 
 from tinyclap.brains.base import RecipeBrain
-from tinyclap.decoding.beam_search import search
+from tinyclap.decoding.beam_search import beam_search
 from tinyclap.errors import ConfigError
 from tinyclap.losses.captioning import caption_cross_entropy, sparse_token_kd
 from tinyclap.metrics.captioning import cider_d
@@ -115,7 +115,7 @@ class CaptionDistillBrain(RecipeBrain):
     def _caption(self, student, encoded, batch):
         """Caption the clips of a validation batch, for the metric."""
         state = student.decoder.begin(encoded.frames, encoded.n_frames)
-        found = search(
+        found = beam_search(
             student.decoder, state, self.start_id, self.end_id, self.hparams.valid_beam, self.hparams.max_words
         )
         self.candidates += [student.tokenizer.decode(ids) for ids in found.ids[:, 0].tolist()]

@@ -36,7 +36,7 @@ def packed_choices(choices, keys):
         They are not of as many views, or not finite.
     """
     n_words, said, ids, log_probs = (
-        part.cpu() for part in (choices.n_words, choices.said, choices.ids, choices.log_probs)
+        part.cpu() for part in (choices.n_words, choices.words, choices.ids, choices.log_probs)
     )
     if {len(n_words), len(said), len(ids), len(log_probs)} != {len(keys)} or ids.shape != log_probs.shape:
         raise CheckpointError(

@@ -1,28 +1,28 @@
-"""The rule of the captioners' beam search: which beams go on, which captions are stored, who is done. No tensors.
+"""The bookkeeping of beam search in plain Python: which beams continue, which captions are finished.
 
 Source: the beam search of the published EfficientNet-B2 captioner (Xu et al., "Efficient Audio Captioning with
-Encoder-Level Knowledge Distillation", Interspeech 2024). :mod:`beam_search` and :mod:`runtime` bring the
-scores, the one in torch, the other in numpy; what is done with them stands here once.
+Encoder-Level Knowledge Distillation", Interspeech 2024). Scores come from torch (``decoding.beam_search``) or from an
+exported graph (``runtime.caption_search``).
 """
 
 from typing import NamedTuple
 
 from tinyclap.errors import ConfigError
 
-_DONE = 1000.0  # what the score of a beam loses when the beam has ended: its continuations are then never the best
+_ENDED_PENALTY = 1000.0  # of a beam that has ended: its continuations are then never the best
 
 
 class Hypotheses(NamedTuple):
-    """What a search finds for B clips, best first.
+    """Captions of B clips, best first.
 
     Attributes
     ----------
     ids : torch.Tensor or numpy.ndarray, shape (B, n_best, max_words), int64
-        Words without the start, filled with the end id after the end.
+        Without the start, filled with the end id.
     scores : torch.Tensor or numpy.ndarray, shape (B, n_best), float32
-        Sum of the words' log-probabilities over their number, the end counted as a word.
+        Mean log-probability of the words, the end counted.
     n_words : torch.Tensor or numpy.ndarray, shape (B, n_best), int64
-        Words, the end counted where there is one.
+        With the end, where there is one.
     """
 
     ids: object
@@ -31,18 +31,18 @@ class Hypotheses(NamedTuple):
 
 
 class NextStep(NamedTuple):
-    """What the decoder is asked next: lists, one entry a clip that is still in the batch (B' of them).
+    """Input of the decoder's next step: lists, one entry for each of the B' clips that are still in the batch.
 
     Attributes
     ----------
     staying : list of int, length B'
-        Places of these clips in the batch of the step before.
+        Indices of these clips in the batch of the step before.
     rows : list of list of int, B' × beam
         The row of the step before that each beam continues.
     last_ids : list of list of int, B' × beam
-        The word that it went on with.
+        The word that continued it.
     penalties : list of list of float, B' × beam
-        What its running score loses.
+        To subtract from its running score.
     """
 
     staying: list
@@ -60,26 +60,21 @@ class BeamRule:
     end_id : int
         The word that ends a caption.
     beam : int
-        Beams k of a clip, at most the number of words; 1 is greedy search.
+        Beams k of a clip, at most the size of the vocabulary; 1 is greedy search.
     max_words, min_words : int
-        Most words of a caption, and fewest before its end; the end is counted.
+        Maximum words of a caption, the end counted, and minimum before its end.
     n_best : int
-        How many captions of each clip :meth:`found` gives, at most `beam`.
+        Captions of each clip, at most `beam`.
     forbidden_ids : sequence of int
-        Words that are never said.
-
-    Raises
-    ------
-    ConfigError
-        A number is out of its range.
+        Words that no caption may have.
 
     Notes
     -----
     A beam's score is the sum of its words' log-probabilities. At every step the k best continuations of a clip's k
-    beams go on. One that ends, or has `max_words` words, is stored with its score over its number of words, and its
-    running score falls by 1000. A clip leaves the batch when it has k stored captions after a step; where a step takes
-    it past k, it goes on to `max_words`, as the published search does. The best stored captions win, the earlier one of
-    two equals. `min_words` and `forbidden_ids` take words away without making the others more probable.
+    beams are kept. One that ends, or has `max_words` words, is stored with its score over its number of words, and its
+    running score falls by 1000. A clip leaves the batch when it has exactly k stored captions after a step, as in the
+    published search; else at `max_words`. The best stored captions win, the earlier one of two equals. The
+    probabilities of banned words are not given to the others.
 
     Example
     -------
@@ -102,29 +97,23 @@ class BeamRule:
         self.end_id, self.beam, self.max_words, self.min_words = end_id, beam, max_words, min_words
         self.n_best, self.forbidden_ids = n_best, list(forbidden_ids)
         self._clips = self._everyone = [_Clip() for _ in range(n_clips)]
-        self._n_said, self._n_beams = 0, 1
+        self._n_words, self._n_beams = 0, 1
 
     def banned_ids(self, n_vocabulary):
-        """Words that may not be said next.
-
-        Raises
-        ------
-        ConfigError
-            There are fewer words than beams.
-        """
+        """Ids of words that may not come next."""
         if n_vocabulary < self.beam:
             raise ConfigError(f"beam={self.beam} is more than the {n_vocabulary} words there are")
-        return [*self.forbidden_ids, self.end_id] if self._n_said < self.min_words else self.forbidden_ids
+        return [*self.forbidden_ids, self.end_id] if self._n_words < self.min_words else self.forbidden_ids
 
     def follow(self, scores, places, n_vocabulary):
-        """Take the best continuations of a step.
+        """Take the k best continuations of each clip.
 
         Arguments
         ---------
         scores : list of list of float, B' × beam
-            Of the clips in the batch, best first: the running scores with the next word's log-probability.
+            Running scores with the next word's log-probability, best first.
         places : list of list of int, B' × beam
-            Which they are: the beam before times `n_vocabulary`, plus the word.
+            The previous beam times `n_vocabulary`, plus the word.
         n_vocabulary : int
 
         Returns
@@ -132,8 +121,8 @@ class BeamRule:
         NextStep or None
             None when no clip is left.
         """
-        self._n_said += 1
-        is_last = self._n_said == self.max_words
+        self._n_words += 1
+        is_last = self._n_words == self.max_words
         step = NextStep([], [], [], [])
         for position, clip in enumerate(self._clips):
             beams = [divmod(int(place), n_vocabulary) for place in places[position]]
@@ -142,7 +131,7 @@ class BeamRule:
                 step.staying.append(position)
                 step.rows.append([position * self._n_beams + source for source, _ in beams])
                 step.last_ids.append([word for _, word in beams])
-                step.penalties.append([_DONE * over for over in ended])
+                step.penalties.append([_ENDED_PENALTY * over for over in ended])
         self._clips, self._n_beams = [self._clips[position] for position in step.staying], self.beam
         return step if step.staying else None
 
@@ -164,7 +153,7 @@ class _Clip:
         self.sequences, self.stored = [[]], []
 
     def extend(self, beams, scores, end_id, is_last):
-        """Lengthen the beams by ``(source, word)`` each and store those that end; return which."""
+        """Extend the beams by ``(source, word)`` each, store those that end, and return which do."""
         self.sequences = [[*self.sequences[source], word] for source, word in beams]
         ended = [is_last or word == end_id for _, word in beams]
         for words, score, over in zip(self.sequences, scores, ended, strict=True):

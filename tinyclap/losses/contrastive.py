@@ -7,30 +7,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# exp(ln(1 / 0.07)): the temperature 0.07 with which CLIP and CLAP begin.
-CLAP_LOGIT_SCALE = 1 / 0.07
+CLAP_LOGIT_SCALE = 1 / 0.07  # the inverse temperature with which CLIP and CLAP start
 
 
 def clap_contrastive(audio, text, logit_scale=CLAP_LOGIT_SCALE, max_logit=100.0):
-    """CLAP's symmetric contrastive loss over a batch of pairs.
+    """L = ½ [CE(C, diagonal) + CE(Cᵀ, diagonal)] with C = min(scale · cos(audio, text), max_logit).
 
     Arguments
     ---------
     audio, text : torch.Tensor, shape (B, D)
-        Row i of one belongs to row i of the other; any length, normalised here.
+        Pairs; L2-normalised here.
     logit_scale : float or torch.Tensor, shape ()
-        The inverse temperature itself, not its logarithm.
+        The inverse temperature, not its logarithm.
     max_logit : float
-        Logits above it are clipped, as in the published code.
-
-    Returns
-    -------
-    torch.Tensor, shape ()
-        ≥ 0.
-
-    Notes
-    -----
-    C = clip(scale · a tᵀ); L = ½ [CE(C, diagonal) + CE(Cᵀ, diagonal)].
+        Logits are clipped to it, as in the published code.
     """
     logits = (logit_scale * F.normalize(audio, dim=-1) @ F.normalize(text, dim=-1).T).clamp(max=max_logit)
     diagonal = torch.arange(len(logits), device=logits.device)
@@ -38,8 +28,8 @@ def clap_contrastive(audio, text, logit_scale=CLAP_LOGIT_SCALE, max_logit=100.0)
 
 
 class ClapContrastiveLoss(nn.Module):
-    """:func:`clap_contrastive` with the model's learnable temperature given at each call."""
+    """:func:`clap_contrastive` with the model's learnable temperature."""
 
     def forward(self, audio, text, scale):
-        """The loss of a batch: (B, D), (B, D) and the inverse temperature itself, shape () → ()."""
+        """(B, D), (B, D) and the inverse temperature () → ()."""
         return clap_contrastive(audio, text, scale)

@@ -1,6 +1,6 @@
 """Losses that distil one audio encoder into another, by name, and nested (Matryoshka) training of any of them.
 
-Every loss is a pure function with a module beside it for the YAML. The teacher's side is always detached.
+The teacher's side is always detached.
 
 Sources: Paissan & Farella, "tinyCLAP", Interspeech 2024, Eq. 7 (cosine); Park et al., "Relational Knowledge
 Distillation", CVPR 2019; Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022; Romero et al., "FitNets",
@@ -15,124 +15,80 @@ from tinyclap.config.kept_dims import read_order
 from tinyclap.errors import ConfigError
 from tinyclap.losses.contrastive import CLAP_LOGIT_SCALE, clap_contrastive
 
-LOSSES = ("cosine", "mse", "centred", "contrastive", "relational", "tag_profile")
-OF_ALL_DIMENSIONS = ("centred", "tag_profile")
-
 
 def cosine_distill(student, teacher):
-    """Mean negative cosine between paired embeddings (tinyCLAP, Eq. 7).
-
-    Arguments
-    ---------
-    student, teacher : torch.Tensor, shape (B, D)
-        Need not be of unit length; `teacher` is detached.
-
-    Returns
-    -------
-    torch.Tensor, shape ()
-        In [−1, 1]; −1 when every pair points the same way.
+    """Mean negative cosine of paired embeddings (B, D), in [−1, 1]: tinyCLAP, Eq. 7.
 
     Notes
     -----
-    Derivation. CLAP trains both towers by ``clap_contrastive(a, t)``, in which audio meets text only through the
-    cosines cos(a_i, t_j). To replace the audio tower, the student's cosines cos(s_i, t_j) have to equal the teacher's
-    for every text, those of the test included, and none of them is known in training. But on the unit sphere
+    Why audio alone is enough: on the unit sphere, for *every* text t,
 
-        |cos(s, t) − cos(a, t)| = |⟨ŝ − â, t̂⟩| ≤ ‖ŝ − â‖ = √(2 − 2 cos(s, a))        (Cauchy–Schwarz)
+        |cos(s, t) − cos(a, t)| = |⟨ŝ − â, t̂⟩| ≤ ‖ŝ − â‖ = √(2 − 2 cos(s, a))        (Cauchy–Schwarz).
 
-    for *every* text t. So making cos(s, a) large bounds the change of every similarity, hence of every zero-shot
-    score, from audio alone: no text, no label and no temperature enters, and the text tower never runs. In
-    particular the predicted class is unchanged where the teacher's margin between its two best texts exceeds
-    2 √(2 − 2 cos(s, a)). The bound is tight: t along ŝ − â attains it. (The paper argues by closeness alone; the
-    cosine distance breaks the triangle inequality, the chord ‖ŝ − â‖ and the angle keep it.)
+    So a large cos(s, a) bounds the change of every zero-shot score, and a class stays the same where the teacher's
+    margin between its two best texts exceeds 2 √(2 − 2 cos(s, a)). The bound is tight: t along ŝ − â attains it.
     """
     return -F.cosine_similarity(student, teacher.detach(), dim=-1).mean()
 
 
 def centred_cosine_distill(student, teacher, mean):
-    """Mean negative cosine after the teacher's mean embedding is taken from both sides.
+    """:func:`cosine_distill` of L2-normalised embeddings less `mean` (D,), that of the teacher's over training clips.
 
-    Embeddings of all sounds share a large common part. A raw cosine is near one as soon as the student knows that
-    part; what tells sounds apart is the rest, and this loss looks at nothing else.
-
-    Arguments
-    ---------
-    student, teacher : torch.Tensor, shape (B, D)
-        Compared after L2 normalisation and subtraction of `mean`.
-    mean : torch.Tensor, shape (D,)
-        Mean of the teacher's L2-normalised embeddings over unlabelled training clips.
-
-    Returns
-    -------
-    torch.Tensor, shape ()
-        In [−1, 1].
+    Embeddings of all sounds share a large common part, by which a raw cosine is near one.
     """
     return cosine_distill(F.normalize(student, dim=-1) - mean, F.normalize(teacher, dim=-1) - mean)
 
 
-def tag_distill(student, teacher):
-    """Binary cross-entropy between the student's and the teacher's tag probabilities, minus its least value.
-
-    Arguments
-    ---------
-    student, teacher : torch.Tensor, shape (B, K)
-        Probabilities in [0, 1]; `teacher` is detached.
-
-    Returns
-    -------
-    torch.Tensor, shape ()
-        The Kullback–Leibler divergence KL(teacher ‖ student) of independent tags, summed over tags, averaged over
-        clips: ≥ 0, and 0 where they agree.
-    """
-    teacher = teacher.detach().float().clamp(1e-6, 1 - 1e-6)
-    student = student.float().clamp(1e-6, 1 - 1e-6)
-    divergence = teacher * (teacher / student).log() + (1 - teacher) * ((1 - teacher) / (1 - student)).log()
-    return divergence.sum(dim=-1).mean()
-
-
 def mse_distill(student, teacher, l2_norm=False):
-    """Mean squared error between paired embeddings, over rows and dimensions.
+    """Mean squared error of paired embeddings (B, D); with `l2_norm`, of their directions.
 
-    Arguments
-    ---------
-    student, teacher : torch.Tensor, shape (B, D)
-        `teacher` is detached where it comes straight from the teacher; a learnable projection of it keeps its
-        gradient, so it is not detached here.
-    l2_norm : bool
-        Compare directions: both sides are L2-normalised first.
-
-    Returns
-    -------
-    torch.Tensor, shape ()
-        ≥ 0.
+    `teacher` is not detached here: a learnable projection of it keeps its gradient.
     """
     if l2_norm:
         student, teacher = F.normalize(student, dim=-1), F.normalize(teacher, dim=-1)
     return F.mse_loss(student, teacher)
 
 
-class CosineDistillLoss(nn.Module):
-    """:func:`cosine_distill`, the loss of tinyCLAP.
+def relational_distill(student, teacher, wanted=None, logit_scale=CLAP_LOGIT_SCALE):
+    """Mean over clips of KL(softmax(scale · w_i wᵀ) ‖ softmax(scale · s_i aᵀ)): similarities within the batch.
+
+    Arguments
+    ---------
+    student, teacher : torch.Tensor, shape (B, D)
+        s and a; L2-normalised here.
+    wanted : torch.Tensor, shape (B, E), optional
+        w: embeddings whose similarities are the target; by default `teacher`. A prefix is given all dimensions here.
+    logit_scale : float
+        Inverse temperature of the softmax over the batch's clips.
 
     Example
     -------
-    >>> CosineDistillLoss()(torch.eye(3), 2 * torch.eye(3)).item()
-    -1.0
+    >>> relational_distill(torch.eye(3), torch.eye(3)).item()
+    0.0
     """
+    rows = F.normalize(teacher.detach(), dim=-1)
+    full = rows if wanted is None else F.normalize(wanted.detach(), dim=-1)
+    log_given = (logit_scale * F.normalize(student, dim=-1) @ rows.T).log_softmax(dim=-1)
+    log_wanted = (logit_scale * full @ full.T).log_softmax(dim=-1)
+    return (log_wanted.exp() * (log_wanted - log_given)).sum(dim=-1).mean()
+
+
+class CosineDistillLoss(nn.Module):
+    """:func:`cosine_distill`, the loss of tinyCLAP."""
 
     def forward(self, student, teacher):
-        """The loss of a batch: (B, D) and (B, D) → ()."""
+        """(B, D) and (B, D) → ()."""
         return cosine_distill(student, teacher)
 
 
 class CentredCosineDistillLoss(nn.Module):
-    """:func:`centred_cosine_distill`; the mean follows the teacher as an exponential average and is saved with the run.
+    """:func:`centred_cosine_distill` with an exponential average of the teacher's embeddings, saved with the run.
 
     Arguments
     ---------
     embed_dim : int
     momentum : float
-        Share of a new batch in the mean, once the mean has seen 1/momentum batches; before that, the plain average.
+        Weight of a new batch, after 1/momentum batches; before that, the plain average.
     """
 
     def __init__(self, embed_dim, momentum=0.01):
@@ -142,46 +98,47 @@ class CentredCosineDistillLoss(nn.Module):
         self.register_buffer("n_batches", torch.zeros((), dtype=torch.long))
 
     def forward(self, student, teacher):
-        """The loss of a batch: (B, D) and (B, D) → (); in training mode the mean is updated first."""
+        """(B, D) and (B, D) → (); in training mode the mean is updated first."""
         if self.training:
             with torch.no_grad():
                 self.n_batches += 1
-                share = max(self.momentum, 1 / self.n_batches.item())
-                self.mean.lerp_(F.normalize(teacher.float(), dim=-1).mean(dim=0), share)
+                weight = max(self.momentum, 1 / self.n_batches.item())
+                self.mean.lerp_(F.normalize(teacher.float(), dim=-1).mean(dim=0), weight)
         return centred_cosine_distill(student, teacher, self.mean)
 
 
 class EmbeddingMSELoss(nn.Module):
-    """:func:`mse_distill` with a detached teacher.
-
-    Arguments
-    ---------
-    l2_norm : bool
-        Compare directions: both sides are L2-normalised first.
-    """
+    """:func:`mse_distill`; with `l2_norm`, of directions."""
 
     def __init__(self, l2_norm=False):
         super().__init__()
         self.l2_norm = l2_norm
 
     def forward(self, student, teacher):
-        """The loss of a batch: (B, D) and (B, D) → ()."""
+        """(B, D) and (B, D) → ()."""
         return mse_distill(student, teacher.detach(), self.l2_norm)
 
 
-class TagDistillLoss(nn.Module):
-    """:func:`tag_distill`, every tag counted alike."""
+class ContrastiveDistillLoss(nn.Module):
+    """CLAP's contrastive loss between a clip's student and teacher embeddings, against the rest of the batch."""
 
     def forward(self, student, teacher):
-        """The loss of a batch of probabilities: (B, K) and (B, K) → ()."""
-        return tag_distill(student, teacher)
+        """(B, D) and (B, D) → ()."""
+        return clap_contrastive(student, teacher.detach())
+
+
+class RelationalDistillLoss(nn.Module):
+    """:func:`relational_distill`."""
+
+    def forward(self, student, teacher):
+        """(B, D) and (B, D) → ()."""
+        return relational_distill(student, teacher)
 
 
 class TagProfileLoss(nn.Module):
-    """Kullback–Leibler divergence between the normalised profiles √(p / (prior + floor)) of teacher and student.
+    """KL divergence between the normalised profiles √(p / (prior + floor)) of teacher and student.
 
-    The profile is what the tag space scores a clip by (:mod:`tinyclap.teachers.tag_text`), so the student is asked
-    for what its score will use: which tags stand out against their prior, and in what proportion.
+    The tag space scores a clip by this profile (:mod:`tinyclap.teachers.tag_text`).
 
     Arguments
     ---------
@@ -196,11 +153,11 @@ class TagProfileLoss(nn.Module):
         self.register_buffer("prior", torch.zeros(n_tags))
 
     def set_prior(self, prior):
-        """Set the mean probability of each tag over unlabelled training clips, shape (K,), each in [0, 1]."""
+        """Set the mean probability (K,) of each tag over unlabelled training clips."""
         self.prior.copy_(torch.as_tensor(prior))
 
     def forward(self, student, teacher):
-        """The loss of a batch of probabilities: (B, K) and (B, K) → (), ≥ 0, and 0 where the profiles agree."""
+        """Probabilities (B, K) and (B, K) → ()."""
         wanted, given = self._profile(teacher.detach()), self._profile(student)
         return (wanted * (wanted.log() - given.log())).sum(dim=-1).mean()
 
@@ -210,15 +167,9 @@ class TagProfileLoss(nn.Module):
 
 
 class FrameHintLoss(nn.Module):
-    """Mean squared error between the student's frames, through a linear map, and the teacher's, standardised.
+    """MSE between linearly mapped frames of the student and standardised frames of the teacher: a FitNets hint.
 
-    Source: Romero et al., "FitNets: Hints for thin deep nets", ICLR 2015; here on the last feature maps averaged over
-    frequency, so that what sounds when is matched as well.
-
-    Arguments
-    ---------
-    student_dim, teacher_dim : int
-        Channels of both sides' frames.
+    Frames are the last feature maps averaged over frequency, of `student_dim` and `teacher_dim` channels.
     """
 
     def __init__(self, student_dim, teacher_dim):
@@ -227,7 +178,7 @@ class FrameHintLoss(nn.Module):
         self.standardise = nn.BatchNorm1d(teacher_dim, affine=False, momentum=0.01)
 
     def forward(self, student, teacher):
-        """The loss of a batch of frames: (B, F, C) and (B, F', C') → (); the student's time axis is resampled."""
+        """Frames (B, F, C) and (B, F', C') → (); the student's time axis is resampled."""
         wanted = self.standardise(teacher.detach().float().transpose(1, 2))
         given = self.map(student.float()).transpose(1, 2)
         if given.shape[-1] != wanted.shape[-1]:
@@ -236,16 +187,7 @@ class FrameHintLoss(nn.Module):
 
 
 class MapHintLoss(nn.Module):
-    """Mean squared error between an inner feature map of the student, through a 1×1 map, and one of the teacher's.
-
-    Source: as :class:`FrameHintLoss`. Both maps are averaged down to the coarser of the two grids; the teacher's is
-    standardised per channel.
-
-    Arguments
-    ---------
-    student_dim, teacher_dim : int
-        Channels of both sides' maps.
-    """
+    """As :class:`FrameHintLoss`, of feature maps with `student_dim` and `teacher_dim` channels, on the coarser grid."""
 
     def __init__(self, student_dim, teacher_dim):
         super().__init__()
@@ -253,66 +195,17 @@ class MapHintLoss(nn.Module):
         self.standardise = nn.BatchNorm2d(teacher_dim, affine=False, momentum=0.01)
 
     def forward(self, student, teacher):
-        """The loss of a batch of maps: (B, C, F, M) and (B, C', F', M') → ()."""
+        """Maps (B, C, F, M) and (B, C', F', M') → ()."""
         wanted, given = self.standardise(teacher.detach().float()), self.map(student.float())
         grid = [min(sizes) for sizes in zip(given.shape[2:], wanted.shape[2:], strict=True)]
         return F.mse_loss(F.adaptive_avg_pool2d(given, grid), F.adaptive_avg_pool2d(wanted, grid))
 
 
-def relational_distill(student, teacher, wanted=None, logit_scale=CLAP_LOGIT_SCALE):
-    """How much the student's similarities to the batch's clips differ from the teacher's.
-
-    The other clips' teacher embeddings stand in for texts, of which distillation has none.
-
-    Arguments
-    ---------
-    student, teacher : torch.Tensor, shape (B, D)
-        Paired; any length, normalised here. `teacher` is detached.
-    wanted : torch.Tensor, shape (B, E), optional
-        The teacher's embeddings in the space whose similarities are wanted; by default `teacher` itself. A prefix of
-        the dimensions is asked for the similarities of all of them.
-    logit_scale : float
-        Inverse temperature of the softmax over the batch's clips.
-
-    Returns
-    -------
-    torch.Tensor, shape ()
-        Mean over clips of KL(softmax(scale · a_i aᵀ) ‖ softmax(scale · s_i aᵀ)): ≥ 0, and 0 where they agree.
-
-    Example
-    -------
-    >>> relational_distill(torch.eye(3), torch.eye(3)).item()
-    0.0
-    """
-    rows = F.normalize(teacher.detach(), dim=-1)
-    full = rows if wanted is None else F.normalize(wanted.detach(), dim=-1)
-    log_given = (logit_scale * F.normalize(student, dim=-1) @ rows.T).log_softmax(dim=-1)
-    log_wanted = (logit_scale * full @ full.T).log_softmax(dim=-1)
-    return (log_wanted.exp() * (log_wanted - log_given)).sum(dim=-1).mean()
-
-
-class ContrastiveDistillLoss(nn.Module):
-    """CLAP's contrastive loss between both sides: a clip's own teacher embedding against those of the batch."""
-
-    def forward(self, student, teacher):
-        """The loss of a batch: (B, D) and (B, D) → (), ≥ 0."""
-        return clap_contrastive(student, teacher.detach())
-
-
-class RelationalDistillLoss(nn.Module):
-    """:func:`relational_distill`."""
-
-    def forward(self, student, teacher):
-        """The loss of a batch: (B, D) and (B, D) → (), ≥ 0."""
-        return relational_distill(student, teacher)
-
-
 class NestedLoss(nn.Module):
-    """A loss on the whole embedding and on its first dimensions in a fixed order, so that each prefix serves alone.
+    """A loss on the whole embedding and on prefixes of it, so that each prefix serves alone (Matryoshka).
 
-    The text tower does not move, so a prefix of the student meets the same prefix of a text. It is drawn to the
-    teacher's prefix by `loss`, and to give the similarities that the teacher has with *all* its dimensions by
-    :func:`relational_distill`: what the dropped dimensions said has to be said by the kept ones.
+    L = (loss(all) + Σ_d [loss(prefix d) + weight · relational(prefix d)]) / (1 + number of prefixes), where the
+    relational targets are similarities in *all* of the teacher's dimensions (:func:`relational_distill`).
 
     Arguments
     ---------
@@ -321,18 +214,8 @@ class NestedLoss(nn.Module):
     dims : sequence of int
         Lengths of the prefixes, each from 1 to D − 1.
     order : sequence of int, optional
-        The dimensions, D of them, most important first (``tinyclap.config.kept_dims.read_order``); by default 0, 1, ….
+        All D dimensions, most important first (``tinyclap.config.kept_dims.read_order``); by default 0, 1, ….
     relational_weight : float
-        Factor of the second part, ≥ 0.
-
-    Raises
-    ------
-    ConfigError
-        No prefix is given, one is not shorter than the order, or the order is no permutation.
-
-    Notes
-    -----
-    L = (loss(all) + Σ_d [loss(prefix d) + weight · relational(prefix d)]) / (1 + number of prefixes).
 
     Example
     -------
@@ -353,29 +236,12 @@ class NestedLoss(nn.Module):
         self.register_buffer("order", None if order is None else torch.tensor(list(order), dtype=torch.long))
 
     def stored_order(self, n_dims):
-        """What a student trained by this loss keeps in its config, so that fewer dimensions can be loaded.
-
-        Arguments
-        ---------
-        n_dims : int
-            D.
-
-        Returns
-        -------
-        dict
-            ``order`` (D entries), ``ranking`` ("nested") and the lengths ``dims`` that were trained.
-        """
+        """What a student trained by this loss stores in its config, so that it can be loaded with fewer dimensions."""
         order = list(range(n_dims)) if self.order is None else self.order.tolist()
         return {"order": order, "ranking": "nested", "dims": self.dims}
 
     def forward(self, student, teacher):
-        """The loss of a batch: (B, D) and (B, D) → ().
-
-        Raises
-        ------
-        ConfigError
-            The embeddings are not as wide as the order, or not wider than a prefix.
-        """
+        """(B, D) and (B, D) → ()."""
         n_dims = student.shape[-1]
         if (self.order is not None and len(self.order) != n_dims) or self.dims[-1] >= n_dims:
             raise ConfigError(
@@ -386,58 +252,49 @@ class NestedLoss(nn.Module):
         if self.order is not None:
             student, teacher = student[:, self.order], teacher[:, self.order]
         for n_kept in self.dims:
-            given, aim = student[:, :n_kept], teacher[:, :n_kept]
-            total = total + self.loss(given, aim)
+            prefix, target = student[:, :n_kept], teacher[:, :n_kept]
+            total = total + self.loss(prefix, target)
             if self.relational_weight:
-                total = total + self.relational_weight * relational_distill(given, aim, teacher)
+                total = total + self.relational_weight * relational_distill(prefix, target, teacher)
         return total / (1 + len(self.dims))
 
 
+LOSSES = {  # a recipe's name → the loss of embeddings of D dimensions
+    "cosine": lambda embed_dim: CosineDistillLoss(),
+    "mse": lambda embed_dim: EmbeddingMSELoss(l2_norm=True),
+    "centred": CentredCosineDistillLoss,
+    "contrastive": lambda embed_dim: ContrastiveDistillLoss(),
+    "relational": lambda embed_dim: RelationalDistillLoss(),
+    "tag_profile": TagProfileLoss,
+}
+_OF_ALL_DIMENSIONS = ("centred", "tag_profile")  # they hold a statistic of each dimension, so they cannot be nested
+
+
 def make_distill_loss(kind, embed_dim, nested_dims=None, nested_order=None):
-    """The loss of a recipe, by its keys.
+    """The loss of a recipe, by name.
 
     Arguments
     ---------
     kind : {"cosine", "mse", "centred", "contrastive", "relational", "tag_profile"}
-        "cosine" is the paper's; "mse" is between unit vectors, as the embeddings are used; "centred" leaves the
-        teacher's running mean out; "contrastive" and "relational" look at the batch's other clips; "tag_profile" is
-        for probabilities of tags.
+        "cosine" is the paper's; "mse" compares directions; "tag_profile" is for probabilities of tags.
     embed_dim : int
         D, the teacher's.
     nested_dims : sequence of int, optional
         See :class:`NestedLoss`; without it the loss stands alone.
     nested_order : str or os.PathLike, optional
-        A ranking's folder, or a student's with a stored order; by default the dimensions as they come.
-
-    Returns
-    -------
-    torch.nn.Module
-
-    Raises
-    ------
-    ConfigError
-        The kind is unknown, or the nested dimensions do not fit.
+        Folder of a ranking, or of a student with a stored order.
 
     Example
     -------
     >>> type(make_distill_loss("cosine", 8, nested_dims=[2, 4])).__name__
     'NestedLoss'
     """
-    if kind in LOSSES:
-        made = {
-            "cosine": CosineDistillLoss,
-            "centred": lambda: CentredCosineDistillLoss(embed_dim),
-            "tag_profile": lambda: TagProfileLoss(embed_dim),
-            "mse": lambda: EmbeddingMSELoss(l2_norm=True),
-            "contrastive": ContrastiveDistillLoss,
-            "relational": RelationalDistillLoss,
-        }
-        loss = made[kind]()
-    else:
+    if kind not in LOSSES:
         raise ConfigError(f"loss {kind!r} is unknown; choose one of {', '.join(LOSSES)}")
+    loss = LOSSES[kind](embed_dim)
     if not nested_dims:
         return loss
-    if kind in OF_ALL_DIMENSIONS:
+    if kind in _OF_ALL_DIMENSIONS:
         raise ConfigError(f"the loss {kind!r} keeps a mean of every dimension, so it cannot be nested; use cosine")
     order = None if nested_order is None else read_order(nested_order)
     if order is not None and len(order) != embed_dim:

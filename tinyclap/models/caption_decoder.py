@@ -1,7 +1,7 @@
-"""The Transformer decoder of the captioners: words so far and a clip's frames to the next word.
+"""Transformer decoder of the captioners: previous words and encoder frames → logits of the next word.
 
-Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024; names of
-parameters and buffers are those of its released checkpoints.
+Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024; parameters
+are named as in its released checkpoints.
 """
 
 import math
@@ -14,28 +14,27 @@ from torch import nn
 from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 
-_ROOM = 32  # words for which a new state has room; it grows
+_CAPACITY = 32  # words for which a new state has space; it grows
 
 
 class DecoderState(NamedTuple):
-    """What has been said and heard: N rows, in groups of N / B for each of B clips.
+    """Key–value cache of N rows: N / B beams for each of B clips.
 
     Attributes
     ----------
-    word_mask : torch.Tensor, shape (N, 1, 1, room)
-        0 for words that count, −∞ for padding.
-    words : torch.Tensor, shape (2 · n_layers, N, n_heads, room, width / n_heads)
-        Keys (even) and values (odd) of the words so far, layer by layer.
+    word_mask : torch.Tensor, shape (N, 1, 1, capacity)
+        0 for words, −∞ for padding.
+    past : torch.Tensor, shape (2 · n_layers, N, n_heads, capacity, width / n_heads)
+        Past keys (even) and values (odd) of self-attention, layer by layer.
     memory : torch.Tensor, shape (2 · n_layers, B, n_heads, F', width / n_heads)
-        Keys and values of the clips' frames; the rows of a clip share them.
+        Cross-attention keys and values; the beams of a clip share them.
     memory_mask : torch.Tensor, shape (B, 1, 1, F')
-        0 for a clip's frames, −∞ for those after its end.
+        0 for a clip's frames, −∞ after its end.
     n_words : int
-        Words so far.
     """
 
     word_mask: torch.Tensor
-    words: torch.Tensor
+    past: torch.Tensor
     memory: torch.Tensor
     memory_mask: torch.Tensor
     n_words: int
@@ -52,25 +51,17 @@ class CaptionDecoder(nn.Module):
     memory_dim : int
         Channels of the encoder's frames.
     width, n_layers, n_heads, ffn_width : int
-        Of the Transformer; `n_heads` divides `width`.
+        `n_heads` divides `width`, which is even.
     dropout : float
-        Probability, in [0, 1), in training: on embeddings, before and after the positions are added, within the
-        Transformer's layers, and on projected frames.
     max_positions : int
-        Longest caption, the start counted.
+        Maximum length of a caption, with its start.
     pad_id : int
         Words with this id are not attended to.
 
-    Raises
-    ------
-    ConfigError
-        The heads do not divide the width, or the width is odd.
-
     Notes
     -----
-    Input of the first layer: √width·E[w] + pe. The positions ``pos_encoder.pe`` are a buffer: sinusoids here, what the
-    checkpoint holds in published weights. The classifier is the embedding matrix, and no bias. Matrices begin as
-    Xavier-uniform, as published.
+    Input of the first layer: √width·E[w] + pe; ``pos_encoder.pe`` is a buffer of sinusoids, replaced by the
+    checkpoint's. The classifier is the embedding matrix, without bias. Xavier-uniform initialisation, as published.
 
     Example
     -------
@@ -113,27 +104,7 @@ class CaptionDecoder(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, ids, memory, n_frames):
-        """Predict every next word of given captions.
-
-        Arguments
-        ---------
-        ids : torch.Tensor, shape (B, L), int64
-            Words, the start first; L ≤ `max_positions`.
-        memory : torch.Tensor, shape (B, F', memory_dim)
-            Frames of the encoder.
-        n_frames : torch.Tensor, shape (B,)
-            How many of them are the clip's, at least 1.
-
-        Returns
-        -------
-        torch.Tensor, shape (B, L, V)
-            Logits of the word after each.
-
-        Raises
-        ------
-        ConfigError
-            The captions are longer than there are positions.
-        """
+        """Words (B, L), the start first, frames (B, F', memory_dim) and valid frames (B,) ≥ 1 → logits (B, L, V)."""
         n_words = ids.shape[1]
         if n_words > self.max_positions:
             raise ConfigError(f"captions of {n_words} words; the decoder has {self.max_positions} positions")
@@ -151,98 +122,55 @@ class CaptionDecoder(nn.Module):
 
     @torch.no_grad()
     def begin(self, memory, n_frames):
-        """Look at the clips once, before the first word.
-
-        Arguments
-        ---------
-        memory : torch.Tensor, shape (B, F', memory_dim)
-        n_frames : torch.Tensor, shape (B,)
-            At least 1 each.
-
-        Returns
-        -------
-        DecoderState
-            One row a clip.
-        """
+        """Frames (B, F', memory_dim) and valid frames (B,) ≥ 1 → :class:`DecoderState` of one row a clip."""
         projected, n_clips = self.attn_proj(memory), len(memory)
         keys_values = []
         for layer in self.model.layers:
             attention = layer.multihead_attn
             weight, bias = attention.in_proj_weight[self.width :], attention.in_proj_bias[self.width :]
             keys_values.append(F.linear(projected, weight, bias).view(n_clips, -1, 2, self.n_heads, self._head_width))
-        heard = torch.cat(keys_values, dim=2).permute(2, 0, 3, 1, 4).contiguous()
-        mask = torch.zeros(memory.shape[:2], dtype=heard.dtype, device=heard.device)
+        cross = torch.cat(keys_values, dim=2).permute(2, 0, 3, 1, 4).contiguous()
+        mask = torch.zeros(memory.shape[:2], dtype=cross.dtype, device=cross.device)
         mask.masked_fill_(_after_end(memory, n_frames), -torch.inf)
-        room = min(_ROOM, self.max_positions)
-        words = heard.new_zeros(len(heard), n_clips, self.n_heads, room, self._head_width)
-        return DecoderState(heard.new_zeros(n_clips, 1, 1, room), words, heard, mask[:, None, None], 0)
+        capacity = min(_CAPACITY, self.max_positions)
+        past = cross.new_zeros(len(cross), n_clips, self.n_heads, capacity, self._head_width)
+        return DecoderState(cross.new_zeros(n_clips, 1, 1, capacity), past, cross, mask[:, None, None], 0)
 
     @torch.no_grad()
     def step(self, last_ids, state):
-        """Predict one word.
-
-        Arguments
-        ---------
-        last_ids : torch.Tensor, shape (N,), int64
-            The last word of each row; the start at first.
-        state : DecoderState
-            It is used up: its tensors are written to.
-
-        Returns
-        -------
-        (torch.Tensor of shape (N, V), DecoderState)
-            Logits of the next word: what :meth:`forward` gives at the last position, without dropout.
-
-        Raises
-        ------
-        ConfigError
-            All positions are taken.
-        """
+        """Last words (N,) and a state, which is overwritten → logits (N, V) of the next words and the new state."""
         n_rows, n_clips, position = len(last_ids), state.memory.shape[1], state.n_words
-        if position == state.words.shape[3]:
-            state = self._with_more_room(state)
+        if position == state.past.shape[3]:
+            state = self._grown(state)
         state.word_mask[:, 0, 0, position].masked_fill_(last_ids == self.pad_id, -torch.inf)
         word_mask = state.word_mask[..., : position + 1]
         heads = (self.n_heads, self._head_width)
         hidden = self.word_embedding(last_ids) * math.sqrt(self.width) + self.pos_encoder.pe[position]
         for index, layer in enumerate(self.model.layers):
-            said, heard = state.words[2 * index : 2 * index + 2], state.memory[2 * index : 2 * index + 2]
+            past, cross = state.past[2 * index : 2 * index + 2], state.memory[2 * index : 2 * index + 2]
             attention = layer.self_attn
             projected = F.linear(hidden, attention.in_proj_weight, attention.in_proj_bias).view(n_rows, 3, *heads)
-            said[:, :, :, position] = projected[:, 1:].transpose(0, 1)
-            keys, values = said[..., : position + 1, :]
-            looked = F.scaled_dot_product_attention(projected[:, 0, :, None], keys, values, word_mask)
-            hidden = layer.norm1(hidden + attention.out_proj(looked.reshape(n_rows, self.width)))
+            past[:, :, :, position] = projected[:, 1:].transpose(0, 1)
+            keys, values = past[..., : position + 1, :]
+            context = F.scaled_dot_product_attention(projected[:, 0, :, None], keys, values, word_mask)
+            hidden = layer.norm1(hidden + attention.out_proj(context.reshape(n_rows, self.width)))
             attention = layer.multihead_attn
             query = F.linear(hidden, attention.in_proj_weight[: self.width], attention.in_proj_bias[: self.width])
             query = query.view(n_clips, -1, *heads).transpose(1, 2)
-            looked = F.scaled_dot_product_attention(query, heard[0], heard[1], state.memory_mask).transpose(1, 2)
-            hidden = layer.norm2(hidden + attention.out_proj(looked.reshape(n_rows, self.width)))
+            context = F.scaled_dot_product_attention(query, cross[0], cross[1], state.memory_mask).transpose(1, 2)
+            hidden = layer.norm2(hidden + attention.out_proj(context.reshape(n_rows, self.width)))
             hidden = layer.norm3(hidden + layer.linear2(F.relu(layer.linear1(hidden))))
         return self.classifier(hidden), state._replace(n_words=position + 1)
 
     @torch.no_grad()
     def select(self, state, rows):
-        """Take rows of a state, any number of times and in any order.
-
-        Arguments
-        ---------
-        state : DecoderState
-        rows : torch.Tensor, shape (B', k) or (N',), int64
-            Rows of `state`. Those that stand in one row of a (B', k) are of one clip, whose frames they share; in a
-            (N',), every one has its own copy.
-
-        Returns
-        -------
-        DecoderState
-            Of B'·k or N' rows; `state` remains as it is.
-        """
+        """Copy rows of a state, in the order of `rows`: (B', k), beams of B' clips that share frames, or (N',)."""
         rows = rows if rows.ndim == 2 else rows[:, None]
         n_clips = state.memory.shape[1]
         clips, rows = rows[:, 0] // (len(state.word_mask) // n_clips), rows.reshape(-1)
         return DecoderState(
             state.word_mask[rows],
-            state.words.index_select(1, rows),
+            state.past.index_select(1, rows),
             state.memory.index_select(1, clips),
             state.memory_mask[clips],
             state.n_words,
@@ -252,12 +180,12 @@ class CaptionDecoder(nn.Module):
     def _head_width(self):
         return self.width // self.n_heads
 
-    def _with_more_room(self, state):
-        room = state.words.shape[3]
-        if room == self.max_positions:
-            raise ConfigError(f"the caption has come to its {room} positions; ask for fewer words")
-        more = min(room, self.max_positions - room)
-        return state._replace(words=F.pad(state.words, (0, 0, 0, more)), word_mask=F.pad(state.word_mask, (0, more)))
+    def _grown(self, state):
+        capacity = state.past.shape[3]
+        if capacity == self.max_positions:
+            raise ConfigError(f"the caption has come to its {capacity} positions; ask for fewer words")
+        more = min(capacity, self.max_positions - capacity)
+        return state._replace(past=F.pad(state.past, (0, 0, 0, more)), word_mask=F.pad(state.word_mask, (0, more)))
 
 
 class _Positions(nn.Module):
@@ -271,5 +199,5 @@ class _Positions(nn.Module):
 
 
 def _after_end(memory, n_frames):
-    """Which frames (B, F') of the memory come after the end of their clip."""
+    """Mask (B, F') of the frames after the end of their clip."""
     return torch.arange(memory.shape[1], device=memory.device) >= n_frames.to(memory.device)[:, None]

@@ -1,4 +1,4 @@
-"""An audio captioner: log-mel front end, any of our encoders, and a small Transformer decoder over words.
+"""Audio captioner: log-mel front end, any audio encoder, Transformer decoder over words.
 
 Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024.
 """
@@ -11,7 +11,7 @@ from torch import nn
 
 from tinyclap.audio.windows import clip_groups
 from tinyclap.config.registry import configurable
-from tinyclap.decoding.beam_search import Hypotheses, WordChoices, search, word_choices
+from tinyclap.decoding.beam_search import Hypotheses, WordChoices, beam_search, word_choices
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.features.resample import resample
 from tinyclap.features.windows import WindowPolicy, as_waveforms
@@ -19,17 +19,7 @@ from tinyclap.models.encoding import valid_frames
 
 
 class CaptionerOutput(NamedTuple):
-    """What the encoder side of a captioner gives for a batch.
-
-    Attributes
-    ----------
-    clip : torch.Tensor, shape (B, C)
-        Mean of the valid frames: what encoder-level distillation compares.
-    frames : torch.Tensor, shape (B, F', C)
-        What the decoder attends to.
-    n_frames : torch.Tensor, shape (B,), int64
-        How many of the F' frames are the clip's.
-    """
+    """Encoder output: `clip` (B, C), the mean of the valid `frames` (B, F', C), of which `n_frames` (B,) are valid."""
 
     clip: torch.Tensor
     frames: torch.Tensor
@@ -45,24 +35,17 @@ class Captioner(nn.Module):
     features : tinyclap.features.log_mel.LogMel
         It fixes ``sample_rate_hz``.
     encoder : nn.Module
-        Log-mel (B, F, M) to :class:`tinyclap.models.encoding.AudioEncoding`, with ``frame_dim`` channels in its frames.
+        Log-mel (B, F, M) to :class:`tinyclap.models.encoding.AudioEncoding`, with attribute ``frame_dim``.
     decoder : tinyclap.models.caption_decoder.CaptionDecoder
-        Attends to frames of that width.
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
     max_s : float
-        Longest piece, in seconds, that the encoder hears at once. The frames of a longer clip's pieces stand one after
-        the other in the decoder's memory, which knows no positions, so a clip of any length has one caption.
+        Maximum input of the encoder, in seconds. The frames of a longer clip's windows are concatenated for the
+        decoder, whose cross-attention has no positions, so a clip of any length has one caption.
     min_s : float
         A shorter clip is repeated up to this length.
     resampler : {"sinc", "soxr"}
-        How sample rates are changed.
     freeze_encoder : bool
-        The encoder gets no gradient and stays in eval mode: a decoder is trained on what another network hears.
-
-    Raises
-    ------
-    ConfigError
-        Parts that do not fit each other.
+        Train the decoder alone; the encoder stays in eval mode.
     """
 
     def __init__(
@@ -94,23 +77,18 @@ class Captioner(nn.Module):
         return self
 
     def encode(self, wavs=None, n_samples=None, log_mel=None, batch_dynamic_range=False):
-        """Encode clips of one padded length.
+        """Encode clips that are zero-padded to one length.
 
         Arguments
         ---------
         wavs : torch.Tensor, shape (B, T)
-            At ``sample_rate_hz``, in [−1, 1], zeros after a clip's end.
+            At ``sample_rate_hz``, in [−1, 1].
         n_samples : torch.Tensor, shape (B,), optional
             Samples of each clip; T by default.
         log_mel : torch.Tensor, shape (B, F, M), optional
-            What ``features`` made of `wavs`, where it is there already; then `wavs` may be missing.
+            Precomputed, instead of `wavs`.
         batch_dynamic_range : bool
-            The floor of the spectrogram lies under the maximum of the whole batch, as in the published front end,
-            instead of the clip's own.
-
-        Returns
-        -------
-        CaptionerOutput
+            ``top_db`` counts from the maximum of the batch, as published, not from each clip's own.
         """
         if log_mel is None:
             log_mel = self.features(wavs, batch_dynamic_range=batch_dynamic_range)
@@ -126,17 +104,17 @@ class Captioner(nn.Module):
         return CaptionerOutput(clip, frames, n_frames)
 
     def forward(self, captions, wavs=None, n_samples=None, log_mel=None, sampling_probability=0.0):
-        """Encode a batch once and predict the words of any number of captions of its clips.
+        """Encode a batch once, and predict the words of any number of captions of its clips.
 
         Arguments
         ---------
         captions : sequence of torch.Tensor, each of shape (B', L), int64
-            Ids with ``<start>`` first, padded; row i is a caption of clip i, and B' ≤ B.
+            Ids with ``<start>`` first, padded; row i is a caption of clip i, B' ≤ B.
         wavs, n_samples, log_mel
             As for :meth:`encode`.
         sampling_probability : float
-            In [0, 1]: so many of the input words are replaced by the model's own predictions from a first pass
-            (scheduled sampling, in parallel: Mihaylova & Martins, "Scheduled Sampling for Transformers", ACL 2019).
+            Probability that an input word is replaced by the model's own prediction from a first pass (Mihaylova &
+            Martins, "Scheduled Sampling for Transformers", ACL 2019).
 
         Returns
         -------
@@ -154,12 +132,12 @@ class Captioner(nn.Module):
 
     @torch.no_grad()
     def _sampled(self, ids, memory, n_frames, probability):
-        """Input ids in which some words are those that the model would have said."""
-        said = self.decoder(ids, memory, n_frames).argmax(dim=-1)
-        said = torch.cat([ids[:, :1], said[:, :-1]], dim=1)
+        """Input ids with some words replaced by the model's predictions."""
+        predicted = self.decoder(ids, memory, n_frames).argmax(dim=-1)
+        predicted = torch.cat([ids[:, :1], predicted[:, :-1]], dim=1)
         replaced = (torch.rand(ids.shape, device=ids.device) < probability) & (ids != self.tokenizer.pad_id)
         replaced[:, 0] = False
-        return torch.where(replaced, said, ids)
+        return torch.where(replaced, predicted, ids)
 
     @torch.no_grad()
     def describe(
@@ -174,7 +152,7 @@ class Captioner(nn.Module):
         batch_dynamic_range=False,
         batch_size=16,
     ):
-        """The mean frames of clips of any length, rate and number of channels, and their best captions.
+        """Mean frames (B, C), not normalised, and :class:`tinyclap.decoding.rule.Hypotheses` of clips of any length.
 
         Arguments
         ---------
@@ -182,31 +160,14 @@ class Captioner(nn.Module):
             (T,), (B, T), or a list of (T_i,) and (channels, T_i); in [−1, 1].
         sample_rate_hz : int
         lengths : sequence of int, length B, optional
-            Samples of each clip at `sample_rate_hz`; what follows them is not heard.
-        beam : int
-            1 is greedy search.
-        max_words, min_words : int
-            Bounds on the number of words.
-        n_best : int
-            Captions of each clip, at most `beam`.
+            Samples of each clip at `sample_rate_hz`; the rest is ignored.
+        beam, max_words, min_words, n_best : int
+            See :class:`tinyclap.decoding.rule.BeamRule`.
         batch_dynamic_range : bool
-            The published computation: clips zero-padded to one length, their floor under the maximum of the batch.
-            A clip's words then depend on what else is in the batch; by default they do not.
+            As published: clips zero-padded to one batch, whose maximum sets ``top_db``. A clip's caption then depends
+            on the rest of the batch.
         batch_size : int
             Clips of one length in one pass.
-
-        Returns
-        -------
-        torch.Tensor, shape (B, C)
-            Not normalised.
-        tinyclap.decoding.beam_search.Hypotheses
-
-        Raises
-        ------
-        AudioError
-            A clip is empty or has samples that are not finite; the message says which.
-        ConfigError
-            There are not as many lengths as clips, or a number is out of its range.
         """
         clips = self._clips(wavs, lengths)
         if batch_dynamic_range:
@@ -219,7 +180,7 @@ class Captioner(nn.Module):
 
         def work(encoded):
             state = self.decoder.begin(encoded.frames, encoded.n_frames)
-            found = search(self.decoder, state, self.tokenizer.start_id, self.tokenizer.end_id, **options)
+            found = beam_search(self.decoder, state, self.tokenizer.start_id, self.tokenizer.end_id, **options)
             return encoded.clip, *found
 
         rows, *found = self._over(groups, work)
@@ -227,26 +188,20 @@ class Captioner(nn.Module):
 
     @torch.no_grad()
     def describe_words(self, wavs, sample_rate_hz, n_choices, beam=3, max_words=20, batch_size=16):
-        """The mean frames of clips and their best captions, with the words that could have stood in each place.
+        """Mean frames (B, C) and :class:`tinyclap.decoding.beam_search.WordChoices` of the best captions.
 
         Arguments
         ---------
         wavs, sample_rate_hz, beam, max_words, batch_size
             As for :meth:`describe`.
         n_choices : int
-            Words of each place.
-
-        Returns
-        -------
-        torch.Tensor, shape (B, C)
-            Not normalised.
-        tinyclap.decoding.beam_search.WordChoices
+            Most probable words at each position.
         """
         start_id, end_id = self.tokenizer.start_id, self.tokenizer.end_id
 
         def work(encoded):
             memory = encoded.frames, encoded.n_frames
-            found = search(self.decoder, self.decoder.begin(*memory), start_id, end_id, beam, max_words)
+            found = beam_search(self.decoder, self.decoder.begin(*memory), start_id, end_id, beam, max_words)
             return encoded.clip, *word_choices(self.decoder, *memory, found, start_id, n_choices)
 
         rows, *choices = self._over(self._groups(self._resampled(as_waveforms(wavs), sample_rate_hz), batch_size), work)
@@ -259,7 +214,7 @@ class Captioner(nn.Module):
         return self._over(groups, lambda encoded: (encoded.clip,))[0]
 
     def _over(self, groups, work):
-        """Do `work` on every group of clips in eval mode; its tensors are joined in the order of the clips."""
+        """Run `work` on every group of clips in eval mode, and concatenate its tensors in the order of the clips."""
         was_training = self.training
         self.eval()
         try:
@@ -302,28 +257,17 @@ class Captioner(nn.Module):
         ]
 
     def _joined(self, pieces, n_clips):
-        """Encode the pieces of clips and set the frames of each clip's pieces one after the other."""
+        """Encode the windows of clips, and concatenate the frames of each clip."""
         encoded = self.encode(pieces)
         n_valid = int(encoded.n_frames[0])  # all pieces have one length
         frames = encoded.frames[:, :n_valid].reshape(n_clips, -1, encoded.frames.shape[-1])
         n_frames = torch.full((n_clips,), frames.shape[1], device=frames.device)
         return CaptionerOutput(frames.mean(dim=1), frames, n_frames)
 
-    def generate(self, wavs, sample_rate_hz, lengths=None, beam=3, max_words=20, **options):
-        """Caption clips by word ids.
-
-        Arguments
-        ---------
-        wavs, sample_rate_hz, lengths, beam, max_words, **options
-            As for :meth:`describe`.
-
-        Returns
-        -------
-        torch.Tensor, shape (B, max_words), int64
-            The best caption of each clip, filled with the end id.
-        """
-        return self.describe(wavs, sample_rate_hz, lengths, beam, max_words, **options)[1].ids[:, 0]
+    def generate(self, wavs, sample_rate_hz, **options):
+        """Word ids (B, max_words) of the best captions, filled with the end id; see :meth:`describe`."""
+        return self.describe(wavs, sample_rate_hz, **options)[1].ids[:, 0]
 
     def caption(self, wavs, sample_rate_hz, **options):
-        """The best caption of each clip, as a list of B strings; see :meth:`describe` for the options."""
+        """The best captions, a list of B strings; options as for :meth:`describe`."""
         return [self.tokenizer.decode(ids) for ids in self.generate(wavs, sample_rate_hz, **options).tolist()]

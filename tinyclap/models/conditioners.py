@@ -1,8 +1,4 @@
-"""How evidence of what there is to hear becomes vectors for a caption decoder to attend to.
-
-Evidence is one vector a clip that a text can stand for as well as a recording: the logits of a tagger's tags, or an
-embedding of a space that audio and text share.
-"""
+"""Conditions of the text-trained captioner: a tagger's logits or a shared embedding → vectors for cross-attention."""
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +12,7 @@ _MIN_PROBABILITY = 1e-7  # of a tag: where its logit ends
 
 @configurable
 class TagConditioner(nn.Module):
-    """Logits of tags → the likeliest tags, one vector each, for a decoder to attend to.
+    """Tag logits (B, K) → one vector for each of the most salient tags, and one for their mean.
 
     Arguments
     ---------
@@ -27,17 +23,15 @@ class TagConditioner(nn.Module):
     width : int
         C, of the vectors.
     n_likeliest : int
-        How many tags the decoder is shown.
+        Tags to attend to.
     prior_floor : float
-        Added to the tags' priors, so that a tag never heard does not rule.
+        Added to the tags' priors.
 
     Notes
     -----
-    Which tags are shown, and the order of their weights in the summary, is a matter of p / √(prior + floor): a frequent
-    tag (Speech, Music, Animal) says less than a rare one of the same probability p. A vector is the sum of maps of the
-    label's sentence embedding (so that labels that mean alike begin alike), of a vector of the label's own, and of its
-    logit and its corrected log-probability. One more vector is the mean of the shown labels' embeddings, weighted by
-    the corrected probabilities. Labels, priors and centre are buffers that :meth:`calibrate` fills.
+    Salience is p / √(prior + floor): of two tags with probability p the rarer says more. A tag's vector is the sum of
+    maps of its label's sentence embedding, of its logit and its salience, and of a learnt vector; the last one is the
+    mean of the labels' embeddings, weighted by salience. :meth:`calibrate` fills the buffers.
 
     Example
     -------
@@ -62,16 +56,16 @@ class TagConditioner(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def calibrate(self, label_rows, prior, centre):
-        """Set the labels' sentence embeddings (K, label_dim), the tags' mean probabilities and mean logits (K,)."""
+        """Set the labels' sentence embeddings (K, label_dim), mean probabilities and mean logits (K,)."""
         self.label_rows.copy_(label_rows)
         self.prior.copy_(prior)
         self.centre.copy_(centre)
 
     def forward(self, evidence):
-        """Turn logits (B, K) into vectors (B, n_likeliest + 1, width)."""
+        """(B, K) → (B, n_likeliest + 1, width)."""
         salience = torch.log(evidence.sigmoid() + 1e-4) - 0.5 * torch.log(self.prior + self.prior_floor)
         salience, shown = salience.topk(self.n_likeliest, dim=-1)
-        logits = evidence.gather(1, shown).clamp(-8, 4)  # what lies below is silence, whatever the number
+        logits = evidence.gather(1, shown).clamp(-8, 4)  # anything below is absence
         rows = self.label_rows[shown]
         tags = self.meaning(rows) + self.own(shown) + self.strength(torch.stack([logits / 4, salience / 3], dim=-1))
         mean = (salience.softmax(dim=-1)[..., None] * rows).sum(dim=1, keepdim=True)
@@ -82,17 +76,13 @@ class TagConditioner(nn.Module):
         return torch.logit(probabilities.clamp(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY))
 
     def clip_vector(self, evidence):
-        """What stands for a clip in encoder-level distillation, (B, K): how far each logit lies from its usual place.
-
-        All tags count, heard or not: a student that can tell them all can tell what the decoder needs. Centred, because
-        all clips would point one way otherwise, and divided by four, which makes it about as long as other embeddings.
-        """
+        """Centred logits (B, K), the clip vector of encoder-level distillation; a quarter, to be as long as others."""
         return (evidence - self.centre) / 4
 
 
 @configurable
 class EmbeddingConditioner(nn.Module):
-    """An embedding of a space shared by audio and text → a few vectors for a decoder to attend to.
+    """An embedding of a space shared by audio and text → `n_vectors` vectors.
 
     Arguments
     ---------
@@ -102,15 +92,14 @@ class EmbeddingConditioner(nn.Module):
         C, of the vectors.
     n_vectors : int
     bank_size : int
-        How many texts' embeddings are kept, in float16.
+        Text embeddings that are kept, in float16.
     pull : float
-        Temperature of the softmax over the bank, in units of cosine similarity.
+        Temperature of the softmax over the bank.
 
     Notes
     -----
-    Audio and text lie apart in such spaces (Liang et al., "Mind the Gap", NeurIPS 2022), so audio is drawn onto the
-    texts: it becomes the mean of a bank of texts, weighted by the softmax of its cosines with them over `pull` (Li et
-    al., "DeCap", ICLR 2023).
+    Audio embeddings lie apart from texts (Liang et al., "Mind the Gap", NeurIPS 2022), so they are projected: the mean
+    of a bank of text embeddings, weighted by the softmax of cosine / `pull` (Li et al., "DeCap", ICLR 2023).
 
     Example
     -------
@@ -126,11 +115,11 @@ class EmbeddingConditioner(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def calibrate(self, bank):
-        """Set the bank (bank_size, D): unit vectors, the mean of all texts taken away."""
+        """Set the text embeddings (bank_size, D): centred, then L2-normalised."""
         self.bank.copy_(bank)
 
     def forward(self, evidence):
-        """Turn unit vectors (B, D) into vectors (B, n_vectors, width)."""
+        """L2-normalised embeddings (B, D) → (B, n_vectors, width)."""
         return self.norm(self.vectors(evidence).unflatten(-1, (-1, self.frame_dim)))
 
     def from_audio(self, embeddings):
@@ -140,31 +129,20 @@ class EmbeddingConditioner(nn.Module):
         return F.normalize((cosines / self.pull).softmax(dim=-1) @ bank, dim=-1)
 
     def clip_vector(self, evidence):
-        """What stands for a clip in encoder-level distillation, (B, D): the evidence."""
+        """The evidence (B, D) itself, the clip vector of encoder-level distillation."""
         return evidence
 
 
 def make_conditioner(condition, width, n_tags, label_dim, n_likeliest, embed_dim, bank_size):
-    """The conditioner of a recipe's key ``condition``.
+    """A conditioner by name.
 
     Arguments
     ---------
     condition : {"tags", "embedding"}
-    width : int
-        C, of its vectors.
-    n_tags, label_dim, n_likeliest : int
+    width, n_tags, label_dim, n_likeliest : int
         See :class:`TagConditioner`.
     embed_dim, bank_size : int
         See :class:`EmbeddingConditioner`.
-
-    Returns
-    -------
-    TagConditioner or EmbeddingConditioner
-
-    Raises
-    ------
-    ConfigError
-        The condition is unknown.
     """
     if condition == "tags":
         return TagConditioner(n_tags, label_dim, width, n_likeliest)

@@ -113,7 +113,7 @@ class Effb2Trm(nn.Module):
         torch.Tensor, shape (B, max_words), int64
             The best caption of each clip, filled with the end id.
         """
-        return self.captioner.generate(wavs, sample_rate_hz, lengths, beam, max_words, **options)
+        return self.captioner.generate(wavs, sample_rate_hz, lengths=lengths, beam=beam, max_words=max_words, **options)
 
     def caption(self, wavs, sample_rate_hz, **options):
         """Caption clips of any length, rate and channels: a list of B strings.

@@ -239,7 +239,7 @@ class CaptionerTeacher(CaptioningTeacher):
 
     def _teach_words(self, clips, sample_rate_hz):
         rows, choices = self.model.describe_words(clips, sample_rate_hz, self.n_word_choices, self.beam, self.max_words)
-        return rows, self._strings(choices.said), choices
+        return rows, self._strings(choices.words), choices
 
     def _strings(self, ids):
         return [self.model.tokenizer.decode(row) for row in ids.tolist()]

@@ -47,7 +47,7 @@ def test_what_is_stored_is_what_the_teacher_could_have_said(make, corpora):
         _, (caption,), wanted = teacher.teach_words([torch.from_numpy(views.read(*key))], RATE)
         said, ids, log_probs = store.taught.choices.row(store.taught.row(*key))
         assert store.get(*key)[1] == caption
-        assert said.tolist() == wanted.said[0].tolist() and ids.tolist() == wanted.ids[0].tolist()
+        assert said.tolist() == wanted.words[0].tolist() and ids.tolist() == wanted.ids[0].tolist()
         np.testing.assert_allclose(log_probs, wanted.log_probs[0], rtol=2e-3, atol=1e-3)
         lengths.add(len(said))
     assert lengths == {3, 5}, "what fills a batch is not stored"

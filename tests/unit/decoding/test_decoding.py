@@ -7,7 +7,7 @@ import pytest
 import torch
 from published_reference import arrays
 
-from tinyclap.decoding.beam_search import beam_search, greedy_search, search
+from tinyclap.decoding.beam_search import beam_search
 from tinyclap.errors import ConfigError
 from tinyclap.models.caption_decoder import CaptionDecoder
 
@@ -44,7 +44,7 @@ def published_tables():
 @pytest.mark.parametrize("beam", [1, 2, 3, 5])
 def test_all_clips_of_a_batch_get_the_published_words(beam):
     table = Table(published_tables())
-    found = search(table, table.begin(), START, END, beam=beam, max_words=20)
+    found = beam_search(table, table.begin(), START, END, beam=beam, max_words=20)
     assert found.ids[:, 0].tolist() == arrays("beam_tables")[f"beam{beam}_ids"].tolist()
     assert table.n_steps[0] == 24 and table.n_steps[1] <= 24 * beam and table.n_steps[-1] < 24 * beam
 
@@ -65,7 +65,7 @@ def test_scores_are_mean_log_probabilities_with_the_end_counted():
     assert found.ids.tolist() == [[[4, END, END, END], [3, 3, END, END]]] and found.n_words.tolist() == [[2, 3]]
     assert found.scores[0].tolist() == pytest.approx([math.log(0.36) / 2, math.log(0.126) / 3], abs=1e-5)
     assert found.ids.dtype == found.n_words.dtype == torch.int64 and found.scores.dtype == torch.float32
-    greedy = greedy_search(table, table.begin(), START, END, max_words=3)
+    greedy = beam_search(table, table.begin(), START, END, beam=1, max_words=3)
     assert greedy.ids.tolist() == [[[3, 3, 3]]] and greedy.n_words.tolist() == [[3]]
     assert greedy.scores.item() == pytest.approx(math.log(0.6 * 0.7 * 0.7) / 3, abs=1e-5)
 
@@ -100,10 +100,10 @@ def test_a_clip_s_caption_does_not_depend_on_its_neighbours():
     decoder = CaptionDecoder(30, 8, width=16, n_heads=2, ffn_width=32).eval()
     decoder.pos_encoder.pe.mul_(3)
     memory, n_frames = 5 * torch.randn(6, 9, 8), torch.tensor([9, 1, 5, 9, 3, 7])
-    together = search(decoder, decoder.begin(memory, n_frames), START, END, n_best=3)
+    together = beam_search(decoder, decoder.begin(memory, n_frames), START, END, n_best=3)
     assert len({tuple(ids) for ids in together.ids[:, 0].tolist()}) > 3
     for index, n in enumerate(n_frames):
-        alone = search(decoder, decoder.begin(memory[index : index + 1, :n], n[None]), START, END, n_best=3)
+        alone = beam_search(decoder, decoder.begin(memory[index : index + 1, :n], n[None]), START, END, n_best=3)
         assert torch.equal(alone.ids[0], together.ids[index])
         torch.testing.assert_close(alone.scores[0], together.scores[index], atol=1e-5, rtol=0)
 

@@ -15,7 +15,6 @@ from tinyclap.losses.distillation import (
     EmbeddingMSELoss,
     FrameHintLoss,
     MapHintLoss,
-    TagDistillLoss,
     TagProfileLoss,
 )
 
@@ -122,15 +121,6 @@ def test_squared_errors_are_averaged_over_rows_and_dimensions():
     assert EmbeddingMSELoss(l2_norm=True)(3 * teacher, teacher).item() == pytest.approx(0, abs=1e-12)
 
 
-def test_tag_distillation_is_the_divergence_of_independent_tags():
-    by_hand = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
-    assert TagDistillLoss()(clips([0.25, 0.3]), clips([0.5, 0.3])).item() == pytest.approx(by_hand, rel=1e-4)
-
-
-def test_tag_distillation_survives_certainty():
-    assert torch.isfinite(TagDistillLoss()(clips([0, 1]), clips([1, 0])))
-
-
 def test_the_tag_profile_divides_by_the_prior():
     loss = TagProfileLoss(n_tags=2, floor=0.0)
     loss.set_prior([0.01, 0.04])
@@ -177,7 +167,6 @@ PAIRED = {
     "centred": (lambda: CentredCosineDistillLoss(8).eval(), embeddings, -1.0),
     "mse": (EmbeddingMSELoss, embeddings, 0.0),
     "mse_l2norm": (lambda: EmbeddingMSELoss(l2_norm=True), embeddings, 0.0),
-    "tag": (TagDistillLoss, probabilities, 0.0),
     "tag_profile": (lambda: TagProfileLoss(8), probabilities, 0.0),
 }
 

@@ -13,7 +13,7 @@ import torch
 from published_reference import FOLDER, arrays, relative_error, rule, waveform
 
 from tinyclap.checkpoints.state import strict_load
-from tinyclap.decoding.beam_search import search
+from tinyclap.decoding.beam_search import beam_search
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.metrics.cost import count_parameters
 from tinyclap.published.captioners import Effb2Trm
@@ -109,7 +109,9 @@ def test_captions_are_the_published_ones(network, reference, wavs, beam):
     assert heard.tolist() == reference[BEAMS[beam]].tolist()
     decoder, (start_id, end_id, _) = network.captioner.decoder, reference["start_end_pad"].tolist()
     state = decoder.begin(reference["attn_emb"], reference["attn_emb_len"])
-    assert search(decoder, state, start_id, end_id, beam=beam).ids[:, 0].tolist() == reference[BEAMS[beam]].tolist()
+    assert (
+        beam_search(decoder, state, start_id, end_id, beam=beam).ids[:, 0].tolist() == reference[BEAMS[beam]].tolist()
+    )
 
 
 def test_a_clip_has_one_caption_whatever_follows_it_in_the_batch(network, wavs):

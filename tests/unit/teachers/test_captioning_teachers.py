@@ -200,8 +200,8 @@ def test_a_captioner_says_what_else_it_could_have_said(run):
     torch.testing.assert_close(every.log_probs[..., :4], choices.log_probs)
     torch.testing.assert_close(every.log_probs.exp().sum(-1), torch.ones(3, 8))
     for index, n_words in enumerate(found.n_words[:, 0].tolist()):
-        assert choices.n_words[index] == n_words and torch.equal(choices.said[index], found.ids[index, 0])
-        of_said = every.log_probs[index, :n_words][every.ids[index, :n_words] == choices.said[index, :n_words, None]]
+        assert choices.n_words[index] == n_words and torch.equal(choices.words[index], found.ids[index, 0])
+        of_said = every.log_probs[index, :n_words][every.ids[index, :n_words] == choices.words[index, :n_words, None]]
         assert of_said.mean().item() == pytest.approx(found.scores[index, 0].item(), abs=1e-4), "what the search saw"
         alone = teacher.teach_words(clips[index : index + 1], 8000)[2]
         assert torch.equal(alone.ids[0, :n_words], choices.ids[index, :n_words])
