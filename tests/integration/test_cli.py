@@ -289,6 +289,7 @@ def test_what_cannot_be_an_output_is_refused_before_any_work(good, tmp_path, mon
         ([good[0], "--out", "folder.csv"], "a folder"),
         ([good[0], "--out", "pipe.csv"], "not a regular file"),
         ([good[0], "--out", "gone/a.csv"], "no folder gone"),
+        ([good[0], "--out", "-"], "standard output"),
         (["-", "-"], "- is given twice"),
     ):
         overwrite = ["--overwrite"] if "--out" in words else []

@@ -120,6 +120,8 @@ def chosen_format(options, suffixes):
     """
     if options.out is None:
         return options.format or ("table" if sys.stdout.isatty() else "csv")
+    if options.out == "-":
+        raise ConfigError("--out -: results go to standard output without --out")
     kind = Path(options.out).suffix.lower()
     if kind not in suffixes and not (options.format in ("csv", "jsonl") and not kind):
         raise ConfigError(f"--out {options.out}: the name ends in none of {', '.join(suffixes)}")

@@ -47,9 +47,11 @@ class RowFile:
         while self._handle is None:
             self._open()
             if not _locked(self._handle):
+                self._is_new = False
                 self.close()
                 raise ConfigError(f"{self.path}: another run is writing this file; wait for it, or give another --out")
             if not (self.path.exists() and os.path.samestat(os.fstat(self._handle), self.path.stat())):
+                self._is_new = False
                 self.close()  # the run before has just removed it
 
     def resume(self):
@@ -110,9 +112,12 @@ class RowFile:
             self.path.unlink(missing_ok=True)
 
     def _open(self):
-        self._is_new = not self.path.exists()
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        self._handle = os.open(self.path, flags, 0o666)
+        flags = os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        try:
+            self._handle = os.open(self.path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+            self._is_new = True
+        except FileExistsError:
+            self._handle = os.open(self.path, flags | os.O_CREAT, 0o666)  # through a link to a file that is missing
 
     def _append(self, text):
         if self._handle is None:

@@ -169,8 +169,13 @@ class ClipRun:
         closed = [path for path in (folder, *there) if path.exists() and not os.access(path, os.W_OK)]
         if closed:
             raise ConfigError(f"--out {self._out}: {closed[0]} is not writable; change its permissions, or --out")
-        if there and not (self._options.resume or self._options.overwrite):
-            raise ConfigError(f"{there[0]} exists already; --resume continues it, --overwrite replaces it")
+        self._require_none()
+
+    def _require_none(self):
+        """Without --resume and --overwrite: refuse earlier results."""
+        full = [path for path in self._files() if path.exists() and path.stat().st_size]
+        if full and not (self._options.resume or self._options.overwrite):
+            raise ConfigError(f"{full[0]} exists already; --resume continues it, --overwrite replaces it")
 
     def _inputs(self):
         """Files that the command reads: paths, and the descriptor of standard input."""
@@ -202,6 +207,7 @@ class ClipRun:
             stack.enter_context(contextlib.closing(errors))
             stack.enter_context(contextlib.closing(rows))
             rows.lock()
+            self._require_none()  # another run may just have ended
         return rows, errors
 
     def _continues(self, rows, errors, settings):
