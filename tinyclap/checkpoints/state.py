@@ -1,12 +1,9 @@
-"""Weights and what they belong to: strict loading that names every key, and folders that rebuild their own model.
+"""Strict loading of state dicts, and saved models: ``model.safetensors`` and the ``config.json`` that rebuilds them.
 
-This is the only place that reads weights. A folder holds ``model.safetensors`` and ``config.json``; loading it executes
-nothing.
+This is the only module that reads weights with torch; nothing in a file is executed.
 """
 
-import hashlib
 import importlib
-import json
 import os
 import pkgutil
 import re
@@ -14,12 +11,13 @@ from pathlib import Path
 
 import torch
 
+from tinyclap.checkpoints.folder import FORMAT, WEIGHTS, read_config
 from tinyclap.config.kept_dims import at_dim
 from tinyclap.config.registry import build
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.files import CONFIG, model_folder, sha256_of, write_json
 
-FORMAT = 1
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_NEW_WEIGHTS = f".{WEIGHTS}.new"
 _RESERVED = ("format", "model", "weights_sha256")
 _N_SHOWN = 10
 _WRAPPERS = ("model", "state_dict")  # keys under which published files keep the state dict
@@ -196,8 +194,8 @@ def save_folder(module, folder, extra=None):
 
     Notes
     -----
-    Both files are written in full under temporary names, then renamed, the config first. A run killed between the two
-    renames leaves the new weights under their temporary name, where :func:`load_folder` finds them.
+    The config is renamed into place first. A run killed before the second rename leaves the new weights under their
+    temporary name, where :func:`load_folder` finds them.
     """
     from safetensors.torch import save_file
 
@@ -211,15 +209,13 @@ def save_folder(module, folder, extra=None):
     folder.mkdir(parents=True, exist_ok=True)
     # Copies, because safetensors refuses tensors that share memory (tied weights).
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.state_dict().items()}
-    new_weights, new_config = _temporary(folder, WEIGHTS), _temporary(folder, CONFIG)
+    new_weights = folder / _NEW_WEIGHTS
     save_file(tensors, new_weights, metadata={"format": "pt"})
+    with open(new_weights, "rb+") as stream:
+        os.fsync(stream.fileno())
     config = {"format": FORMAT, "model": module.config, **extra, "weights_sha256": sha256_of(new_weights)}
-    new_config.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.chmod(new_weights, new_config.stat().st_mode)  # safetensors writes files that only their owner can read
-    for path in (new_weights, new_config):
-        with open(path, "rb+") as stream:
-            os.fsync(stream.fileno())
-    os.replace(new_config, folder / CONFIG)
+    write_json(folder / CONFIG, config)
+    os.chmod(new_weights, (folder / CONFIG).stat().st_mode)  # safetensors writes files that only their owner can read
     os.replace(new_weights, folder / WEIGHTS)
 
 
@@ -244,20 +240,13 @@ def load_folder(folder):
         A file is missing or unreadable, the weights are not those the config was written with, or do not fit it.
     """
     folder = Path(folder)
-    absent = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
-    if CONFIG in absent or (absent and not _temporary(folder, WEIGHTS).is_file()):
-        raise CheckpointError(f"{folder}: {' and '.join(absent)} missing; give the folder of a saved model")
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{folder / CONFIG}: not readable as JSON ({error}); save the model again") from error
-    lacking = [key for key in _RESERVED if key not in config] if isinstance(config, dict) else list(_RESERVED)
-    if lacking or config["format"] != FORMAT:
-        raise CheckpointError(
-            f"{folder / CONFIG}: not a model's config of format {FORMAT} (lacks: {', '.join(lacking)})"
-        )
-    candidates = [folder / WEIGHTS, _temporary(folder, WEIGHTS)]
-    weights = [path for path in candidates if path.is_file() and sha256_of(path) == config["weights_sha256"]]
+    config = read_config(folder)
+    if "graphs" in config:
+        raise CheckpointError(f"{folder}: an exported folder, not a saved model; open it with tinyclap.from_pretrained")
+    candidates = [path for path in (folder / WEIGHTS, folder / _NEW_WEIGHTS) if path.is_file()]
+    if not candidates:
+        raise CheckpointError(f"{folder}: {WEIGHTS} missing; give the folder of a saved model")
+    weights = [path for path in candidates if sha256_of(path) == config["weights_sha256"]]
     if not weights:
         raise CheckpointError(
             f"{folder / WEIGHTS}: not the file that {CONFIG} was written with (its sha256 differs): cut short, "
@@ -266,8 +255,8 @@ def load_folder(folder):
     _know_all_classes()
     try:
         module = build(config["model"])
-    except ConfigError as error:
-        raise CheckpointError(f"{folder / CONFIG}: {error}") from error
+    except Exception as error:  # arguments of a kind that a constructor does not expect raise anything
+        raise CheckpointError(f"{folder / CONFIG}: model cannot be built ({error}); save it again") from error
     strict_load(module, _read_safetensors(weights[0]), source=str(weights[0]))
     return module.eval(), config
 
@@ -297,14 +286,8 @@ def load_student(run_or_folder, dim=None):
     ConfigError
         It has no `dim` dimensions.
     """
-    folder = Path(run_or_folder)
-    for candidate in (folder, folder / "student"):
-        if (candidate / CONFIG).is_file():
-            return at_dim(*load_folder(candidate), dim, candidate)
-    raise CheckpointError(
-        f"{folder}: no student there (neither {CONFIG} nor student/{CONFIG}); give the folder of a finished run, "
-        "or of a saved model"
-    )
+    folder = model_folder(run_or_folder)
+    return at_dim(*load_folder(folder), dim, folder)
 
 
 def fold_folder(run_or_folder, target):
@@ -374,16 +357,6 @@ def load_frozen_encoder(run_or_folder, reference_frozen_drift=False):
     again = build({**config["model"], **frozen})
     again.load_state_dict(student.state_dict(), strict=True)
     return again
-
-
-def sha256_of(path):
-    """Return the SHA-256 of a file, as hexadecimal digits."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _temporary(folder, name):
-    return folder / f".{name}.new"
 
 
 def _know_all_classes():

@@ -1,16 +1,14 @@
-"""What a file of weights holds, by the names and shapes of its tensors: whose it is, how many numbers, what it weighs.
+"""Names, shapes and number of parameters of a weights file, and the published network that they belong to.
 
-A safetensors file is known by its header, without torch; other files are read by :mod:`state`, which
-executes nothing in them.
+A safetensors file is read without torch; other files by :mod:`tinyclap.checkpoints.state`, which executes nothing.
 """
 
-import json
 import math
 from pathlib import Path
 
-from tinyclap.errors import CheckpointError
+from tinyclap.errors import CheckpointError, ConfigError
 
-# Published networks by how the names of their tensors begin, all of them; those that say more come first.
+# Published networks by prefixes that must all occur among their tensors' names; the more specific ones come first.
 _KNOWN = (
     ("msclap2022", ("audio_encoder.base.conv_block1.", "caption_encoder.base."), "Microsoft CLAP 2022", "MS-PL"),
     (
@@ -24,7 +22,6 @@ _KNOWN = (
     ("efficientat-mn", ("features.0.0.", "classifier.2."), "EfficientAT mn, a tagger of AudioSet's 527 labels", "MIT"),
 )
 _WRAPPER = "module."  # what torch's parallel wrapper puts before every name
-_HEADER_LIMIT = 100 << 20
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids")
 
 
@@ -43,32 +40,25 @@ def read_shapes(path):
     Raises
     ------
     CheckpointError
-        The file is missing, cut short, or holds no weights alone.
+        The file is missing, cut short, or holds more than weights.
+    ConfigError
+        safetensors is not installed.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        return _read_header(path)
-    from tinyclap.checkpoints.state import read_state_dict
+    if path.suffix != ".safetensors":
+        from tinyclap.checkpoints.state import read_state_dict
 
-    state = read_state_dict(path)
-    return {name: (list(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for name, tensor in state.items()}
-
-
-def _read_header(path):
-    """The header of a safetensors file: its length in 8 bytes, then JSON (the format's own description, 2023)."""
+        state = read_state_dict(path)
+        return {name: (list(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for name, tensor in state.items()}
     try:
-        with open(path, "rb") as stream:
-            n_bytes = int.from_bytes(stream.read(8), "little")
-            if not 0 < n_bytes <= min(_HEADER_LIMIT, path.stat().st_size - 8):
-                raise ValueError(f"its header would have {n_bytes:,} bytes")
-            header = json.loads(stream.read(n_bytes))
-        header.pop("__metadata__", None)
-        ends = [entry["data_offsets"][1] for entry in header.values()]
-        lacking = 8 + n_bytes + max(ends, default=0) - path.stat().st_size
-        if lacking > 0:
-            raise ValueError(f"{lacking:,} bytes are lacking at its end")
-        return {name: (entry["shape"], entry["dtype"]) for name, entry in header.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise ConfigError(f"safetensors is not installed ({error}); run: pip install safetensors") from error
+    try:
+        with safe_open(path, framework="numpy") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            return {name: (part.get_shape(), part.get_dtype()) for name, part in parts.items()}
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cut short, or no safetensors file ({error}); fetch it again") from error
 
 

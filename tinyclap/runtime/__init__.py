@@ -6,8 +6,7 @@
 ``python -m tinyclap.runtime FOLDER AUDIO …`` prints the same as a table. `export.py` writes the folders.
 """
 
-from tinyclap.checkpoints.exported import read_config
-from tinyclap.errors import CheckpointError
+from tinyclap.checkpoints.folder import read_export
 
 __all__ = ["load"]
 
@@ -37,13 +36,11 @@ def load(folder, engine="onnxruntime", precision="auto", n_threads=None):
     ConfigError
         The engine is not installed, or does not have this precision.
     """
-    config = read_config(folder)
+    config = read_export(folder)
     if config["kind"] == "captioner":
         from tinyclap.runtime.captioner import CaptionModel
 
         return CaptionModel(folder, config, engine, precision, n_threads)
-    if config["kind"] not in ("audio_encoder", "tagger"):
-        raise CheckpointError(f"{folder}: unknown kind {config['kind']!r}; install the tinyclap that exported it")
     from tinyclap.runtime.audio_model import AudioModel
 
     return AudioModel(folder, config, engine, precision, n_threads)

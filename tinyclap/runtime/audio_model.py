@@ -1,11 +1,10 @@
-"""An exported student or tagger: embeddings, tags and zero-shot classes of clips of any length, rate and format.
+"""An exported audio encoder or tagger: embeddings, tags and zero-shot classes of clips of any length and rate.
 
-Windows, channels, resampling and scores are those of :mod:`tinyclap.models.student` and :mod:`tinyclap.teachers`, so
-the results are the same up to the rounding that ``parity.json`` of the folder states. No torch.
+Windows, channels, resampling and scores are those of :mod:`tinyclap.models.student` and :mod:`tinyclap.teachers`;
+``parity.json`` of the folder states the rounding differences. No torch.
 """
 
 import functools
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,9 @@ from tinyclap.audio.batch import embed_together
 from tinyclap.audio.clips import as_clips, as_sources
 from tinyclap.audio.cpu import n_cores
 from tinyclap.audio.windows import WindowPolicy, window_batches
-from tinyclap.checkpoints.exported import checked_file
-from tinyclap.errors import ConfigError
+from tinyclap.checkpoints.folder import checked_file, read_arrays
+from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.files import CONFIG, read_json
 from tinyclap.runtime.session import open_session
 from tinyclap.text.scores import ranked, score, unit_rows
 
@@ -24,58 +24,49 @@ _BATCH_SIZE = 32
 
 
 class AudioModel:
-    """A graph from waveforms to embeddings, and what belongs to it.
-
-    Made by :func:`tinyclap.runtime.load`.
+    """An exported graph from waveforms to embeddings, with its labels; made by :func:`tinyclap.runtime.load`.
 
     Arguments
     ---------
     folder : str or os.PathLike
-        What export.py wrote.
     config : dict
-        Its ``config.json``.
+        Of :func:`tinyclap.checkpoints.folder.read_export`.
     engine, precision, n_threads
         See :func:`tinyclap.runtime.load`.
 
     Attributes
     ----------
     config : dict
-        The folder's ``config.json``.
     labels : list of str
-        Names that `classify` chooses among: those of the export.
+        Names that were compiled into the folder; `classify` chooses among them.
     tags : list of str
-        Names of the entries of a tagger's output; empty for other models.
+        Names of the outputs of a tagger, or of a student in a tag space; else empty.
     sample_rate_hz, embed_dim : int
     label_rows : numpy.ndarray, shape (N, D), or None
-        Vectors of ``labels``.
-    precision : str
-        "fp32", "int8" or "bf16": what "auto" came to.
+        Label embeddings of ``labels``.
+    precision : {"fp32", "int8", "bf16"}
+        What "auto" came to.
     """
 
     def __init__(self, folder, config, engine="onnxruntime", precision="auto", n_threads=None):
         self.folder, self.config = Path(folder), config
-        self.sample_rate_hz, self.embed_dim = (
-            config["sample_rate_hz"],
-            config["embed_dim"],
-        )
-        self.policy = WindowPolicy(**config["window"])
-        self.precision = resolved_precision(config, engine, precision)
-        self._engine, self._n_threads = engine, n_threads
-        graph = checked_file(
-            folder,
-            config,
-            config["graphs"]["int8" if self.precision == "int8" else "fp32"],
-        )
-        front_end = config["graphs"].get("front_end")
-        if front_end is not None:
-            front_end = checked_file(folder, config, front_end)
+        self.sample_rate_hz, self.embed_dim = config["sample_rate_hz"], config["embed_dim"]
+        self.policy, self.precision = window_policy(folder, config), resolved_precision(config, engine, precision)
+        self._n_threads, graphs = n_threads, config["graphs"]
+        graph = checked_file(folder, config, graphs["int8" if self.precision == "int8" else "fp32"])
+        front_end = checked_file(folder, config, graphs["front_end"]) if "front_end" in graphs else None
         self._session = open_session(graph, engine, self.precision, n_threads, front_end)
-        names = json.loads(checked_file(folder, config, LABELS).read_text(encoding="utf-8"))
-        self.labels, self.tags = names["labels"], names["tags"]
+        # the last bits depend on the number of threads: a clip alone gets those that it gets among many
+        is_steady = n_threads is not None
+        self._steady = self._session if is_steady else open_session(graph, engine, self.precision, 1, front_end)
+        names = read_json(checked_file(folder, config, LABELS))
+        self.labels, self.tags = (_names(folder, names.get(key)) for key in ("labels", "tags"))
         self.label_rows = None
         if self.labels:
-            with np.load(checked_file(folder, config, VECTORS)) as content:
-                self.label_rows = content["vectors"].astype(np.float32)
+            path = checked_file(folder, config, VECTORS)
+            self.label_rows = read_arrays(path, "vectors")["vectors"].astype(np.float32)
+            if self.label_rows.ndim != 2 or len(self.label_rows) != len(self.labels):
+                raise CheckpointError(f"{path}: holds no row for each of {len(self.labels)} labels; export again")
 
     @functools.cached_property
     def text(self):
@@ -99,7 +90,7 @@ class AudioModel:
         Returns
         -------
         numpy.ndarray, shape (B, D), float32
-            Unit rows, mean probabilities, or raw features: ``config["outputs"]["embedding"]`` says which.
+            L2-normalised where ``config["outputs"]["embedding"]["normalise"]``; else mean probabilities or features.
 
         Raises
         ------
@@ -112,35 +103,24 @@ class AudioModel:
         """What is compared with labels: (B, D), float32; see :meth:`SoundModel.embed`."""
         sources = as_sources(audio)
         if len(sources) == 1:
-            return self._steady._sounds(sources, sample_rate_hz, _BATCH_SIZE)
+            return self._compared(self._outputs(self._steady, sources, sample_rate_hz))
         return embed_together(self, sources, sample_rate_hz, progress)
 
     def for_worker(self):
-        """The model as one of many threads uses it; see :mod:`tinyclap.audio.batch`."""
-        if self._engine == "openvino":  # its requests are not for two threads at once
-            return AudioModel(self.folder, self.config, self._engine, self.precision, self._n_threads or 1)
-        return self._steady
+        """The model as one of many threads uses it (see :mod:`tinyclap.audio.batch`): itself."""
+        return self
 
     @property
     def usual_workers(self):
         """How many clips at a time keep all cores at work: int."""
         return max(1, n_cores() // (self._n_threads or 1))
 
-    @functools.cached_property
-    def _steady(self):
-        """Itself; with one thread of the engine where no number is asked for: the last bits depend on the number, and
-        a clip alone is to give those that it gives among many."""
-        if self._n_threads is not None:
-            return self
-        return AudioModel(self.folder, self.config, self._engine, self.precision, 1)
-
     def embed_windows(self, windows):
         """The same of windows (n, T) at ``sample_rate_hz``, each as it is: (n, D), float32."""
-        found = dict(zip(self._session.output_names, self._session.run({"wavs": windows}), strict=True))
+        found = self._run(self._session, windows)
         if "logits" in found:
             return _sigmoid(found["logits"])
-        rows = found["embedding"]
-        return unit_rows(rows) if self.config["outputs"]["embedding"]["normalise"] else rows
+        return unit_rows(found["embedding"]) if self._normalises("embedding") else found["embedding"]
 
     def tag(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
         """Probabilities of a tagger's tags, which are named in ``tags``: (B, K), float32, each in [0, 1].
@@ -152,8 +132,7 @@ class AudioModel:
         """
         if not self.tags:
             raise ConfigError(f"{self.folder}: this model gives embeddings, no tags; classify() names sounds with it")
-        outputs = self.outputs(audio, sample_rate_hz, batch_size)
-        return _sigmoid(outputs["logits"]) if "logits" in outputs else outputs["embedding"]
+        return self._compared(self.outputs(audio, sample_rate_hz, batch_size))
 
     def scores(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
         """How well each of ``labels`` fits each clip: (B, N), float32, of ``config["score"]``'s kind.
@@ -165,11 +144,8 @@ class AudioModel:
         """
         if self.label_rows is None:
             raise ConfigError(f"{self.folder}: exported without labels; export again with --labels 'dog,rain,…'")
-        return score(
-            self._sounds(audio, sample_rate_hz, batch_size),
-            self.label_rows,
-            self.config["score"],
-        )
+        rows = self._compared(self.outputs(audio, sample_rate_hz, batch_size))
+        return score(rows, self.label_rows, self.config["score"])
 
     def classify(self, audio, labels=None, top=5, sample_rate_hz=None, batch_size=_BATCH_SIZE):
         """Name the sounds of clips, zero-shot.
@@ -179,9 +155,8 @@ class AudioModel:
         audio, sample_rate_hz, batch_size
             As in `embed`.
         labels : list of str or None
-            Which of the exported labels to choose among; None takes all.
+            Those of the compiled labels to choose among; None takes all.
         top : int
-            How many to name for each clip.
 
         Returns
         -------
@@ -203,49 +178,66 @@ class AudioModel:
         return ranked(scores, self.labels, top, labels)
 
     def check(self):
-        """The greatest difference, over the folder's golden clips, between this machine's outputs and torch's.
+        """The maximum difference between this machine's outputs and torch's, over the folder's golden clips.
 
         Returns
         -------
         dict of str to float
             Output name to max |difference|; ``parity.json`` says what to expect of each precision.
         """
-        worst = {}
-        with np.load(checked_file(self.folder, self.config, GOLDEN)) as golden:
-            for index, rate_hz in enumerate(golden["sample_rates_hz"]):
-                outputs = self.outputs([golden[f"clip_{index}"]], int(rate_hz), _BATCH_SIZE)
-                for name, rows in outputs.items():
-                    difference = float(np.abs(rows[0] - golden[name][index]).max())
-                    worst[name] = max(worst.get(name, 0.0), difference)
+        worst, golden = {}, read_arrays(checked_file(self.folder, self.config, GOLDEN), "sample_rates_hz")
+        for index, rate_hz in enumerate(golden["sample_rates_hz"]):
+            for name, rows in self.outputs([golden[f"clip_{index}"]], int(rate_hz)).items():
+                worst[name] = max(worst.get(name, 0.0), float(np.abs(rows[0] - golden[name][index]).max()))
         return worst
-
-    def _sounds(self, audio, sample_rate_hz, batch_size):
-        """The rows that are compared with labels: a tagger's probabilities, else embeddings."""
-        return (self.tag if self.tags else self.embed)(audio, sample_rate_hz, batch_size)
 
     def outputs(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
         """Every output, averaged over each clip's windows: dict of name to (B, ·), float32; arguments as in `embed`."""
+        return self._outputs(self._session, audio, sample_rate_hz, batch_size)
+
+    def _outputs(self, session, audio, sample_rate_hz, batch_size=_BATCH_SIZE):
         clips = as_clips(audio, self.sample_rate_hz, self.config["resampler"], sample_rate_hz)
-        normalise = {name: how["normalise"] for name, how in self.config["outputs"].items()}
         totals, counts = {}, np.zeros((len(clips), 1), np.float32)
         for owners, windows in window_batches(clips, self.sample_rate_hz, self.policy, batch_size):
             np.add.at(counts, owners, 1)
-            results = dict(
-                zip(
-                    self._session.output_names,
-                    self._session.run({"wavs": np.stack(windows)}),
-                    strict=True,
-                )
-            )
-            for name, rows in results.items():
+            for name, rows in self._run(session, np.stack(windows)).items():
                 sums = totals.setdefault(name, np.zeros((len(clips), rows.shape[-1]), np.float32))
-                np.add.at(sums, owners, unit_rows(rows) if normalise[name] else rows)
+                np.add.at(sums, owners, unit_rows(rows) if self._normalises(name) else rows)
         means = {name: sums / counts for name, sums in totals.items()}
-        return {name: unit_rows(rows) if normalise[name] else rows for name, rows in means.items()}
+        return {name: unit_rows(rows) if self._normalises(name) else rows for name, rows in means.items()}
+
+    def _run(self, session, windows):
+        """One pass: windows (n, T) → dict of output name to (n, ·)."""
+        found = dict(zip(session.output_names, session.run({"wavs": windows}), strict=True))
+        if "embedding" not in found or found["embedding"].shape[1:] != (self.embed_dim,):
+            raise CheckpointError(f"{self.folder}: its graph gives no embedding of {self.embed_dim} dimensions")
+        return found
+
+    def _compared(self, outputs):
+        """The rows that are compared with labels: a tagger's probabilities, else embeddings."""
+        return _sigmoid(outputs["logits"]) if self.tags and "logits" in outputs else outputs["embedding"]
+
+    def _normalises(self, name):
+        return self.config["outputs"].get(name, {}).get("normalise", False)
+
+
+def window_policy(folder, config):
+    """The window policy of an exported folder.
+
+    Raises
+    ------
+    CheckpointError
+        It is none.
+    """
+    known = {key: config["window"][key] for key in ("window_s", "short", "hop_s", "min_s") if key in config["window"]}
+    try:
+        return WindowPolicy(**known)
+    except ConfigError as error:
+        raise CheckpointError(f"{Path(folder) / CONFIG}: {error}; export the model again") from error
 
 
 def resolved_precision(config, engine, precision):
-    """The precision that is meant, and is there.
+    """The precision to run: what "auto" stands for.
 
     Arguments
     ---------
@@ -274,6 +266,12 @@ def resolved_precision(config, engine, precision):
     if precision == "int8" and "int8" not in config["graphs"]:
         raise ConfigError("the folder has no int8 graph; export again with --precisions fp32 int8")
     return precision
+
+
+def _names(folder, names):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(f"{Path(folder) / LABELS}: holds no lists of labels and tags; export the model again")
+    return names
 
 
 def _sigmoid(logits):

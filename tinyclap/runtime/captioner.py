@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from tinyclap.audio.clips import as_clips
-from tinyclap.audio.windows import WindowPolicy, clip_groups
-from tinyclap.checkpoints.exported import checked_file
+from tinyclap.audio.windows import clip_groups
+from tinyclap.checkpoints.folder import checked_file, read_arrays
 from tinyclap.decoding.rule import Hypotheses
-from tinyclap.errors import ConfigError
-from tinyclap.runtime.audio_model import GOLDEN, resolved_precision
+from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.runtime.audio_model import GOLDEN, resolved_precision, window_policy
 from tinyclap.runtime.caption_search import GraphDecoder
 from tinyclap.runtime.session import open_session
 from tinyclap.text.tokenizer import WordTokenizer
 
 VOCABULARY = "vocabulary.json"
+_SHARED = ("n_words", "start_id", "end_id", "pad_id")  # what the decoder and its vocabulary both state
 _BATCH_SIZE = 16
 
 
@@ -51,7 +52,7 @@ class CaptionModel:
     def __init__(self, folder, config, engine="onnxruntime", precision="auto", n_threads=None):
         self.folder, self.config = Path(folder), config
         self.sample_rate_hz, self.embed_dim = config["sample_rate_hz"], config["embed_dim"]
-        self.policy = WindowPolicy(**config["window"])
+        self.policy = window_policy(folder, config)
         self.precision = resolved_precision(config, engine, precision)
         frames = checked_file(folder, config, config["graphs"]["int8" if self.precision == "int8" else "fp32"])
         level = "unpacked" if config.get("compact") else "all"
@@ -61,6 +62,8 @@ class CaptionModel:
         self.memory_graph = open_session(memory, n_threads=n_threads, level=level)
         self.decoder = GraphDecoder(open_session(step, n_threads=n_threads, level=level), config["decoder"])
         self.tokenizer = WordTokenizer.load(checked_file(folder, config, VOCABULARY))
+        if any(config["decoder"][key] != getattr(self.tokenizer, key) for key in _SHARED):
+            raise CheckpointError(f"{folder}: its decoder has other words than {VOCABULARY}; export the model again")
 
     def caption(self, audio, sample_rate_hz=None, **options):
         """Caption clips.
@@ -138,11 +141,11 @@ class CaptionModel:
             caption. ``parity.json`` says what to expect of each precision.
         """
         worst, other = 0.0, []
-        with np.load(checked_file(self.folder, self.config, GOLDEN)) as golden:
-            for index, rate_hz in enumerate(golden["sample_rates_hz"]):
-                rows, found = self.describe([golden[f"clip_{index}"]], int(rate_hz))
-                worst = max(worst, float(np.abs(rows[0] - golden["clip"][index]).max()))
-                other.append(not np.array_equal(found.ids[0, 0], golden["ids"][index]))
+        golden = read_arrays(checked_file(self.folder, self.config, GOLDEN), "sample_rates_hz", "clip", "ids")
+        for index, rate_hz in enumerate(golden["sample_rates_hz"]):
+            rows, found = self.describe([golden[f"clip_{index}"]], int(rate_hz))
+            worst = max(worst, float(np.abs(rows[0] - golden["clip"][index]).max()))
+            other.append(not np.array_equal(found.ids[0, 0], golden["ids"][index]))
         return {"clip": worst, "captions": float(np.mean(other))}
 
     def _over(self, audio, sample_rate_hz, batch_size, work):

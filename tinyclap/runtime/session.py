@@ -114,17 +114,22 @@ class Session:
     def run(self, feeds):
         """Compute all outputs: dict of str to numpy.ndarray → list of numpy.ndarray."""
         first = self._opened()
-        if isinstance(first, _OnnxRuntime):
-            return first.session.run(None, feeds)
-        with self._turns:
-            try:
-                graph = self._free.pop()
-            except IndexError:
-                graph = self._open()
-            try:
-                return graph.run(feeds)
-            finally:
-                self._free.append(graph)
+        try:
+            if isinstance(first, _OnnxRuntime):
+                return first.session.run(None, feeds)
+            with self._turns:
+                try:
+                    graph = self._free.pop()
+                except IndexError:
+                    graph = self._open()
+                try:
+                    return graph.run(feeds)
+                finally:
+                    self._free.append(graph)
+        except (MemoryError, CheckpointError, ConfigError):
+            raise
+        except Exception as error:  # as when it is opened
+            raise _refused(self._arguments[0], self._arguments[1], error) from error
 
     def _opened(self):
         if self._first is None:
@@ -308,7 +313,7 @@ def _require_whole(path):
 
 def _refused(path, engine, error):
     reason = " ".join(str(error).split())
-    return CheckpointError(f"{path}: {engine} refuses the graph ({reason}); export the model again")
+    return CheckpointError(f"{path}: {engine} refuses the graph or its inputs ({reason}); export the model again")
 
 
 def _engine(name):

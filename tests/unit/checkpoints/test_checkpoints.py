@@ -180,7 +180,7 @@ def test_every_damaged_folder_is_a_clear_error(tmp_path, head):
         load_folder(no_json)
     foreign = folder("foreign")
     (foreign / "config.json").write_text('{"architectures": []}')
-    with pytest.raises(CheckpointError, match="not a model's config"):
+    with pytest.raises(CheckpointError, match="no config of a tinyclap model"):
         load_folder(foreign)
     wider = folder("wider")
     change_config(wider, model={"type": "LinearHead", "d_in": 6, "d_out": 4, "bias": True})
@@ -193,5 +193,5 @@ def test_every_damaged_folder_is_a_clear_error(tmp_path, head):
 
 
 def test_a_run_without_student_says_what_to_give(tmp_path):
-    with pytest.raises(CheckpointError, match="give the folder of a finished run"):
+    with pytest.raises(CheckpointError, match="or the folder of a finished run"):
         load_student(tmp_path)

@@ -135,7 +135,7 @@ def test_a_folder_that_is_none_or_has_changed_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no config.json"):
         runtime.load(tmp_path)
     (tmp_path / "config.json").write_text('{"format": 1, "model": {}}')
-    with pytest.raises(CheckpointError, match="not the config of an exported folder"):
+    with pytest.raises(CheckpointError, match="lacks model.type"):
         runtime.load(tmp_path)
     copy = tmp_path / "copy"
     shutil.copytree(exported()[0], copy)
