@@ -131,7 +131,7 @@ EXPORTED = {
         "hop_s?": (None, _number(0.001, 1e5, float)),
         "min_s?": _number(0, 1e5, float),
     },
-    "resampler": {"sinc", "soxr", "banded"},
+    "resampler": {"sinc", "soxr"},
     "graphs": {"fp32": str, "*": str},
     "best_precision": {"*": {"fp32", "int8"}},
     "calibration?": {"temperature": _number(1e-6, 1e6, float)},

@@ -1,6 +1,7 @@
 """Exported folders: whole or not at all, honest about what they lose, and refused where they lose too much."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -122,17 +123,20 @@ def test_int8_without_real_clips_is_refused(tmp_path):
 def test_a_folder_that_is_no_export_is_left_alone_and_an_export_is_replaced(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("text")
-    with pytest.raises(ConfigError, match="no earlier export"), new_folder(tmp_path / "mine"):
+    with pytest.raises(ConfigError, match="no earlier model"), new_folder(tmp_path / "mine"):
         pass
     old = tmp_path / "old"
-    old.mkdir()
-    (old / "config.json").write_text('{"format": 1, "kind": "tagger", "files": {}, "provenance": {}}')
+    shutil.copytree(exported()[0], old)
+    (old / "notes.txt").write_text("mine")
+    (old / "banks").mkdir()
+    (old / "banks" / "mine.npz").write_text("mine")
     with pytest.raises(RuntimeError, match="killed"), new_folder(old):
         raise RuntimeError("killed")
     assert (old / "config.json").exists() and sorted(path.name for path in tmp_path.iterdir()) == ["mine", "old"]
     with new_folder(old) as folder:
         (folder / "new.txt").write_text("new")
-    assert [path.name for path in old.iterdir()] == ["new.txt"]
+    left = sorted(path.relative_to(old).as_posix() for path in old.rglob("*") if path.is_file())
+    assert left == ["banks/mine.npz", "new.txt", "notes.txt"], "the user's files stay, those of the earlier export go"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "old"]
 
 
@@ -183,5 +187,5 @@ def test_a_published_network_needs_its_file_and_a_run_none():
         open_source("efficientat-mn")
     with pytest.raises(ConfigError, match="--path belongs to a published network"):
         open_source(run(), path="weights.pt")
-    with pytest.raises(CheckpointError, match="no student there"):
+    with pytest.raises(CheckpointError, match="no model there"):
         open_source("nowhere")

@@ -156,7 +156,7 @@ def test_a_saved_folder_is_whole_or_not_there(small, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "diary.txt").write_text("mine", "utf-8")
-    with pytest.raises(ConfigError, match="no earlier export"):
+    with pytest.raises(ConfigError, match="no earlier model"):
         model.save_pretrained(other)
     assert contents(other) == {"diary.txt": b"mine"}
 
