@@ -37,8 +37,6 @@ EXTRAS = {
     "openvino": ["openvino>=2025.0", "onnxruntime>=1.20", "tokenizers>=0.20"],
     # stores of teachers' answers made on many machines
     "scale": ["ray[data]>=2.60"],
-    # 2.26 ends the process when onnxruntime is imported after it
-    "search": ["usearch>=2.25,<2.26"],
     # models on the Hugging Face hub: fetched, cached, published
     "hub": ["huggingface_hub>=1"],
     # tinyclap.adapters.sklearn, and the training of probes

@@ -102,7 +102,9 @@ class Database:
                 raise CheckpointError(f"{folder / name}: a link, which may lead out of the index's folder; {_ANEW}")
         if not (folder / DATABASE).is_file() or not (folder / DATABASE).stat().st_size:
             raise CheckpointError(f"{folder / DATABASE}: missing or empty; {_ANEW}")
-        return cls(folder, state)
+        made = cls(folder, state)
+        with made._transaction():  # which checks the tables
+            return made
 
     @classmethod
     def create(cls, path, model, dtype="float16"):
@@ -214,6 +216,11 @@ class Database:
                 Recording(os.fsdecode(path), os.fsdecode(folder), *others)
                 for path, folder, *others in connection.execute(select)
             ]
+
+    def n_found(self):
+        """How many recordings have an embedding."""
+        with self._transaction() as connection:
+            return connection.execute("SELECT count(*) FROM recordings WHERE problem IS NULL").fetchone()[0]
 
     def skipped(self):
         """Recordings that have no embedding: dict of path to what is wrong with each."""

@@ -35,11 +35,10 @@ class SearchIndex:
 
     def __init__(self, database):
         self.folder, self.model, self._database = database.folder, database.model, database
-        self._stamp = self._embeddings = None
-        self._load()
+        self._stamp = self._embeddings = None  # read when first searched
 
     def __len__(self):
-        return len(self._load().ids)
+        return self._database.n_found()
 
     def __repr__(self):
         return f"SearchIndex({str(self.folder)!r}, {len(self)} recordings, {self.model['name']})"
@@ -220,11 +219,6 @@ class SearchIndex:
         """All recordings that can be found, in the order in which they were first indexed: list of str."""
         with self._database.snapshot(self._stamp, self._embeddings) as (self._stamp, self._embeddings, paths_of):
             return paths_of(self._embeddings.ids)
-
-    def _load(self):
-        """The embeddings as they are now."""
-        with self._database.snapshot(self._stamp, self._embeddings) as (self._stamp, self._embeddings, _):
-            return self._embeddings
 
     def _update(self, model, paths, sources, **options):
         folders = [source for source in sources if os.path.isdir(source)]

@@ -378,6 +378,7 @@ def test_the_best_recordings_are_those_of_brute_force(tmp_path, monkeypatch, map
 def test_the_copy_of_the_embeddings_is_made_again_when_it_is_old_or_cut(tmp_path, monkeypatch):
     monkeypatch.setattr(database, "_MAPPED_FROM", 1)
     index = of_rows(tmp_path, np.eye(4, dtype=np.float32))
+    assert index.nearest(np.ones((1, 4)), 1, False)[0] == [["/data/00000000.wav"]]
     (old,) = tmp_path.glob("vectors-*.f32")
     Database.open(tmp_path).write([(Recording("/new", "/", "1", 1, 1), np.full(4, 2.0))])
     assert index.nearest(np.ones((1, 4)), 1, False)[0] == [["/new"]]
