@@ -43,7 +43,7 @@ EXTRAS = {
     "sklearn": ["scikit-learn>=1.4"],
     "microphone": ["sounddevice>=0.4"],
     # the app of demo/, for hubs that host such
-    "demo": ["gradio>=6,<7", "onnxruntime>=1.20", "filelock>=3.13"],
+    "demo": ["gradio>=6,<7", "onnxruntime>=1.20", "tokenizers>=0.20", "filelock>=3.13"],
     # tests and pictures of the browser page, with the Chromium that the system has
     "browser": ["playwright>=1.50"],
     # the peers that benchmarks/ compares with

@@ -194,8 +194,6 @@ class ZeroShotClassifier(ClassifierMixin, _SoundEstimator):
 
     def _names_and_vectors(self):
         labels = getattr(self, "found_labels_", None) if self.labels is None else self.labels
-        if labels is not None and not hasattr(labels, "vectors"):
-            labels = [str(name) for name in ([labels] if isinstance(labels, str) else labels)]
         return self.open_model().label_vectors(labels, self.template)
 
 

@@ -1,4 +1,4 @@
-"""``tinyclap labels``: compile a list of names into a label bank, and look into banks."""
+"""``tinyclap labels``: compile labels into a label bank, and show what banks hold."""
 
 import json
 import sys
@@ -8,13 +8,13 @@ from tinyclap.cli.exit_status import DONE
 from tinyclap.errors import ConfigError
 
 DESCRIPTION = """\
-Compile names into a label bank: their vectors, computed once. Classifying with a bank needs no text tower, and a C
-header (.h) needs no Python. A bank belongs to the model that it was compiled with.
+Compile labels into a label bank: a file of their embeddings, computed once. Classifying with a bank needs no text
+tower, and a C header (.h) needs no Python. A bank belongs to the model that it was compiled with.
 """
 EXAMPLES = """\
 examples:
   tinyclap labels "dog barking,rain,siren" --out mine.npz
-  tinyclap labels names.txt --out mine.h --int8              a name a line; C arrays of 8 bits
+  tinyclap labels names.txt --out mine.h --int8              a label a line; C arrays of 8 bits
   tinyclap labels "dog,rain" --template "the sound of {}" --template "{}" --out mine.json
   tinyclap labels --list                                     the banks that come with the model
   tinyclap labels --show mine.npz
@@ -24,20 +24,24 @@ examples:
 
 def add_arguments(parser):
     """Add the options of the command to its parser."""
-    parser.add_argument("names", nargs="?", help='"dog barking,rain", a .txt file with a name a line, or a .csv file')
+    parser.add_argument(
+        "names",
+        nargs="?",
+        help='"dog barking,rain", a text file with a label a line, a .csv or .tsv file with a column label, name, '
+        "display_name, category or class, or a bank whose labels are compiled again",
+    )
     parser.add_argument("--out", metavar="FILE", help="the bank to write: .npz, .json or .h (C)")
-    parser.add_argument("--template", action="append", help="prompt with {} for the name; several are averaged")
-    parser.add_argument("--int8", action="store_true", help="of a C header: numbers of 8 bits, a scale for each label")
-    parser.add_argument("--list", action="store_true", help="name the banks that come with the model")
-    parser.add_argument("--show", metavar="BANK", help="say what a bank (.npz, .json, or a ready one's name) holds")
-    parser.add_argument("--json", action="store_true", help="of --list and --show: as JSON")
+    parser.add_argument("--template", action="append", help="prompt with {} for the label; several are averaged")
+    parser.add_argument("--int8", action="store_true", help="8-bit C arrays with a scale for each label (.h)")
+    parser.add_argument("--list", action="store_true", help="list the banks that come with the model")
+    parser.add_argument("--show", metavar="BANK", help="show a bank (.npz, .json, or a ready one's name)")
+    parser.add_argument("--json", action="store_true", help="--list and --show as JSON")
     add_model_arguments(parser)
 
 
 def run(options):
     """Do what the options say; returns the exit status."""
-    asked = [name for name in ("names", "list", "show") if getattr(options, name)]
-    if len(asked) != 1:
+    if len([name for name in ("names", "list", "show") if getattr(options, name)]) != 1:
         raise ConfigError("give one of: names to compile, --list, or --show BANK")
     if options.list:
         return _list(options)
@@ -46,10 +50,11 @@ def run(options):
     if options.out is None:
         raise ConfigError("say where the bank goes: --out mine.npz (or .json, .h)")
     from tinyclap.text.bank import checked_target, compile_bank
-    from tinyclap.text.label_lists import read_names
+    from tinyclap.text.labels import read_names
 
     checked_target(options.out, options.int8)
-    bank = compile_bank(open_model(options), read_names(options.names, least=1), options.template)
+    names = read_names(options.names, options.model)
+    bank = compile_bank(open_model(options), names, options.template)
     bank.save(options.out, options.int8)
     sys.stderr.write(f"{options.out}: {bank!r}\n")
     return DONE
@@ -59,26 +64,26 @@ def _list(options):
     """One line a bank: its name, how many labels, and the first of them."""
     from tinyclap.text.bank import ready_bank, ready_names
 
-    banks = {name: ready_bank(name, options.model) for name in ready_names(options.model)}
+    banks = {name: ready_bank(name, options.model).labels for name in ready_names(options.model)}
     if options.json:
-        return _write(json.dumps({name: list(bank.labels) for name, bank in banks.items()}, ensure_ascii=False))
+        return _write(json.dumps(banks, ensure_ascii=False))
     width = max(map(len, banks), default=0)
-    return _write(
-        "\n".join(f"{name:{width}}  {len(bank.labels):4}  {_few(bank.labels)}" for name, bank in banks.items())
-        or f"no bank comes with {options.model}"
-    )
+    lines = [
+        f"{name:{width}}  {len(labels):4}  {', '.join(labels[:4])}{', …' * (len(labels) > 4)}"
+        for name, labels in banks.items()
+    ]
+    return _write("\n".join(lines) or f"no bank comes with {options.model}")
 
 
 def _show(options):
-    """A bank's facts and names."""
+    """A bank's facts and labels."""
     from tinyclap.text.bank import LabelBank, ready_bank
 
-    is_file = options.show.endswith((".npz", ".json"))
+    is_file = options.show.lower().endswith((".npz", ".json"))
     bank = LabelBank.load(options.show) if is_file else ready_bank(options.show, options.model)
-    facts = bank.facts()
     if options.json:
         return _write(
-            json.dumps({**facts, "embed_dim": bank.embed_dim, "labels": list(bank.labels)}, ensure_ascii=False)
+            json.dumps({**bank.facts(), "embed_dim": bank.embed_dim, "labels": bank.labels}, ensure_ascii=False)
         )
     tower = bank.text_identity
     lines = [
@@ -90,10 +95,6 @@ def _show(options):
         *(f"  {name}" for name in bank.labels),
     ]
     return _write("\n".join(lines))
-
-
-def _few(names, n_shown=4):
-    return ", ".join(names[:n_shown]) + (", …" if len(names) > n_shown else "")
 
 
 def _write(text):

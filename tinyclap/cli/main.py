@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import warnings
 
 from tinyclap.cli.exit_status import DONE, FAILED, INTERRUPTED, USAGE
 from tinyclap.errors import ConfigError, TinyclapError
@@ -181,6 +182,7 @@ def _set_up_streams():
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8", errors="replace")
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8", errors="replace")
+    warnings.showwarning = lambda message, *_: sys.stderr.write(f"tinyclap: {message}\n")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
 

@@ -77,7 +77,7 @@ def run(options):
         from tinyclap.export.quantise import METHODS
         from tinyclap.export.sources import open_source, parse_options
         from tinyclap.export.write import ExportOptions, export_audio_model, summary
-        from tinyclap.text.label_lists import read_names
+        from tinyclap.text.labels import read_names
     except ImportError as error:
         raise ConfigError(f"export needs torch and onnx ({error}); run: pip install 'tinyclap[export]'") from error
     given = {key: value for key, value in vars(options).items() if value is not None}
@@ -91,7 +91,7 @@ def run(options):
         from tinyclap.export.captioner import export_captioner
 
         return summary(target, export_captioner(source, target, ExportOptions(**given)))
-    given["labels"] = [] if labels is None else read_names(labels)
+    given["labels"] = [] if labels is None else read_names(labels, minimum=2)
     if "fp32" not in given.get("precisions", ["fp32"]):
         given["precisions"] = ["fp32", *given["precisions"]]  # which int8 is made of and compared with
     return summary(target, export_audio_model(source, target, ExportOptions(**given)))

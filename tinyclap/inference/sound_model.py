@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.text.label_vectors import label_vectors
+from tinyclap.text.label_embeddings import label_embeddings, text_embeddings
 from tinyclap.text.scores import ranked, score, softmax_rows, unit_rows
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class SoundModel:
         ConfigError
             The model has no text side; or a text is no str.
         """
-        return self.label_vectors(_texts(texts, "texts"), "{}" if template is None else template)[1]
+        return self.columns(text_embeddings(self, texts, "{}" if template is None else template))
 
     def label_vectors(
         self, labels: Labels | None = None, template: str | list[str] | None = None
@@ -187,11 +187,10 @@ class SoundModel:
         Raises
         ------
         ConfigError
-            There are no labels; a bank of another model; or new names and no text side.
+            No labels, one that is missing, repeated, or that the text tower cannot read; a bank of another model; or
+            new names and no text side.
         """
-        if labels is not None and not hasattr(labels, "vectors"):
-            labels = _texts(labels, "labels")
-        names, vectors = label_vectors(self, labels, template)
+        names, vectors = label_embeddings(self, labels, template)
         return names, self.columns(vectors)
 
     def scores(
@@ -241,7 +240,8 @@ class SoundModel:
         -------
         numpy.ndarray, shape (B, N), float32
         """
-        return self.scores(audio, _texts(texts, "texts"), "{}", sample_rate_hz)
+        vectors = self.embed_text(texts)
+        return self.score_rows(self.embed(audio, sample_rate_hz), vectors)
 
     def classify(
         self,
@@ -383,15 +383,6 @@ class SoundModel:
         from tinyclap.inference.hub import push_to_hub
 
         return push_to_hub(self, repo_id, **options)
-
-
-def _texts(texts: Any, what: str) -> list[str]:
-    """One str or a sequence of them as a list; what is no str (None, an empty cell of a table) is refused."""
-    found = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
-    odd = next((item for item in found if not isinstance(item, str)), None)
-    if odd is not None or None in found:
-        raise ConfigError(f"{what}: {odd!r} is no text; give a list of str")
-    return found
 
 
 def _first_dims(config: dict[str, Any], dim: int, n_dims: int, name: str) -> NDArray[Any]:

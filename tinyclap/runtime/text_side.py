@@ -1,7 +1,7 @@
-"""The text side of an exported folder: class names and sentences to vectors that sounds are compared with. No torch.
+"""Text side of an exported folder: ONNX text tower and tokenizer, from labels or sentences to embeddings. No torch.
 
-Two kinds: ``"embedding"``, a text tower that shares a space with the sounds, and ``"tag_space"``, a sentence encoder
-whose sentences are soft choices among a tagger's labels, as :mod:`tinyclap.teachers.tag_text` has it.
+``"embedding"``: a tower that shares its space with audio; ``"tag_space"``: a sentence encoder whose sentences become
+soft choices among a tagger's labels, as in :mod:`tinyclap.teachers.tag_text`.
 """
 
 import numpy as np
@@ -24,9 +24,9 @@ def open_text_side(folder, config, n_threads=None):
     ---------
     folder : str or os.PathLike
     config : dict
-        Its ``config.json``; ``config["text"]`` says what there is.
+        Its ``config.json``, with ``"text"``.
     n_threads : int or None
-        Threads of one pass; None takes all cores.
+        Threads of the engine; None takes all cores.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def open_text_side(folder, config, n_threads=None):
     Raises
     ------
     CheckpointError
-        A file is missing or changed, or the kind is one of a later version.
+        A file is missing or changed, or the kind is unknown to this version.
     """
     about = config["text"]
     if about["kind"] not in ("embedding", "tag_space"):
@@ -52,7 +52,7 @@ def open_text_side(folder, config, n_threads=None):
 
 
 class TextSide:
-    """Class names → the vectors that sounds are compared with; made by :func:`open_text_side`.
+    """Class prompts → label embeddings; made by :func:`open_text_side`.
 
     Arguments
     ---------
@@ -60,32 +60,26 @@ class TextSide:
     about : dict
         ``config["text"]``.
     space : TagSpace or None
-        None where sentences and sounds share the tower's own space.
+        None where text and audio share the tower's space.
 
     Attributes
     ----------
+    tokenizer : WordIds or WordPieces
     default_templates : tuple of str
     score_kind : {"cosine", "sqrt_dot"}
     identity : dict
-        ``name`` and ``sha256`` of the weights that it was made of.
+        ``name`` and ``sha256`` of the tower's weights before export.
     """
 
     def __init__(self, tower, about, space=None):
-        self.tower, self._space, self._kept = tower, space, about.get("kept")
+        self.tower, self.tokenizer, self._space, self._kept = tower, tower.tokenizer, space, about.get("kept")
         self.default_templates, self.identity = tuple(about["templates"]), about["identity"]
         self.score_kind = "cosine" if space is None else "sqrt_dot"
 
     def embed_classes(self, prompts):
-        """One vector a class; a class's prompts are averaged as sentences.
+        """Prompts (list of list of str, N × K) → mean embedding of each class, (N, D) float32.
 
-        Arguments
-        ---------
-        prompts : list of list of str, N × K
-
-        Returns
-        -------
-        numpy.ndarray, shape (N, D), float32
-            Unit rows where scores are cosines; in a tag space ≥ 0, see :class:`TagSpace`.
+        L2-normalised where scores are cosines; in a tag space ≥ 0, see :class:`TagSpace`.
         """
         rows = self.tower([prompt for of_class in prompts for prompt in of_class])
         ends = np.cumsum([len(of_class) for of_class in prompts])[:-1]
@@ -97,19 +91,19 @@ class TextSide:
         return rows
 
     def embed_text(self, texts):
-        """Sentences, each as it stands → (N, D), float32."""
+        """Sentences without a template → (N, D), float32."""
         return self.embed_classes([[text] for text in texts])
 
 
 class TagSpace:
-    """Sentences' vectors as soft choices among a tagger's labels.
+    """Sentence embeddings as soft choices among a tagger's labels.
 
     Arguments
     ---------
     readings : numpy.ndarray, shape (R, E)
-        Unit vectors of the labels and of their parts.
+        L2-normalised embeddings of the labels and of their parts.
     owners : numpy.ndarray, shape (R,), int
-        The label of each reading, ascending; every label has one at least.
+        Label of each reading, ascending; every label has at least one.
     prior : numpy.ndarray, shape (K,)
         Mean probability of each label over unlabelled clips; of length 0 if there is none.
     temperature, prior_floor : float
@@ -128,57 +122,40 @@ class TagSpace:
         self._weights = 1 / np.sqrt(prior + prior_floor) if len(prior) else np.ones(len(self._starts))
 
     def __call__(self, rows):
-        """Unit vectors of sentences (N, E) → (N, K), float32, ≥ 0: probabilities of labels over √(prior + floor)."""
+        """L2-normalised embeddings (N, E) → probabilities of labels over √(prior + floor): (N, K), float32."""
         best = np.maximum.reduceat(rows @ self._readings.T, self._starts, axis=1)
         return (softmax_rows(best, self._temperature) * self._weights).astype(np.float32)
 
 
 class TextTower:
-    """Texts → vectors.
+    """Texts → L2-normalised embeddings.
 
     Arguments
     ---------
     session : tinyclap.runtime.session.Session
         ``input_ids`` and ``attention_mask`` (N, L) to ``embedding`` (N, E).
-    tokenizer : callable
-        list of str → list of list of int; has ``pad_id``.
+    tokenizer : WordIds or WordPieces
     """
 
     def __init__(self, session, tokenizer):
-        self._session, self._tokenizer = session, tokenizer
+        self._session, self.tokenizer = session, tokenizer
 
     def __call__(self, texts):
-        """Embed texts.
-
-        Arguments
-        ---------
-        texts : list of str, N of them
-            What occurs twice is computed once.
-
-        Returns
-        -------
-        numpy.ndarray, shape (N, E), float32
-            Unit rows.
-        """
+        """Embed texts (list of str, N of them; repeated ones once): (N, E), float32."""
         different = list(dict.fromkeys(texts))
-        tokens = self._tokenizer(different)
-        # those of about one length go together, without each other's padding
+        tokens = self.tokenizer(different)
+        # batches of similar length need little padding
         order = sorted(range(len(different)), key=lambda index: len(tokens[index]))
         rows = {}
         for first in range(0, len(order), _BATCH_SIZE):
             part = order[first : first + _BATCH_SIZE]
-            found = self._session.run(padded([tokens[index] for index in part], self._tokenizer.pad_id))[0]
+            found = self._session.run(padded([tokens[index] for index in part], self.tokenizer.pad_id))[0]
             rows.update(zip((different[index] for index in part), found, strict=True))
         return np.stack([rows[text] for text in texts])
 
 
 def padded(tokens, pad_id):
-    """What a text graph takes: dict of ``input_ids`` and ``attention_mask``, both (N, L) int64.
-
-    Arguments
-    ---------
-    tokens : list of list of int, N of them
-    pad_id : int
+    """Inputs of a text graph: dict of ``input_ids`` and ``attention_mask``, both (N, L) int64.
 
     Example
     -------
@@ -200,7 +177,7 @@ def tokenizer_of(about, vocabulary):
     about : dict
         ``config["text"]``.
     vocabulary : pathlib.Path or None
-        The file of its vocabulary; None where words are known by their hash.
+        None where word ids are hashes.
 
     Returns
     -------
@@ -209,7 +186,7 @@ def tokenizer_of(about, vocabulary):
     Raises
     ------
     CheckpointError
-        A kind of a later version, or a file that is no vocabulary.
+        A kind that this version does not know, or a file that is no vocabulary.
     """
     if about["tokenizer"] == "hashed words":
         return WordIds(None, about["max_tokens"], about["n_buckets"])

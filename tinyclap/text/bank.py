@@ -1,14 +1,17 @@
-"""Label banks: names compiled once into vectors, so that classifying needs neither a text tower nor a tokenizer.
+"""Label banks: files of label embeddings, computed once, so that classifying needs no text tower.
 
     bank = compile_bank(tinyclap.from_pretrained(), ["dog barking", "rain", "siren"])
     bank.save("mine.npz")
     model.classify("dog.wav", LabelBank.load("mine.npz"))
 
-A bank notes which model and text tower it was made with, and is refused by any other. No torch.
+A bank notes its model and text tower; other models refuse it.
 """
 
+import io
 import json
+import math
 import zipfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,40 +19,44 @@ import numpy as np
 
 from tinyclap.config.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.text.label_vectors import label_vectors
+from tinyclap.files import atomic_path, read_json, write_text
+from tinyclap.text.label_embeddings import label_embeddings
+from tinyclap.text.labels import checked_texts
+from tinyclap.text.scores import SCORE_KINDS
 
 FORMAT = 1
 SUFFIXES = (".npz", ".json", ".h")
 BANKS = "banks"  # the folder of ready banks in that of a shipped model
-# what the text side of a bank is called whose vectors are the network's own tags
-OWN_TAGS = "none: the network's own tags"
+OWN_TAGS = "none: the network's own tags"  # `text_identity["name"]` of a bank whose labels are a tagger's own
 _TEXTS = ("score_kind", "model", "model_sha256", "weights_sha256")
+_ARRAYS = ("labels", "vectors", "about")
+_MAX_BYTES = 2**30  # of an array
 
 
 @dataclass(frozen=True, eq=False)
 class LabelBank:
-    """Names and their vectors.
+    """Labels and their embeddings.
 
     Arguments
     ---------
     labels : list of str, N of them
     vectors : numpy.ndarray, shape (N, D), float32
     templates : list of str
-        What the names stood in.
+        Prompt templates.
     score_kind : {"cosine", "dot", "sqrt_dot"}
     model : str
-        What the model is called.
+        Name of the model.
     model_sha256 : str
-        Of the exported graph; of the weights, where torch computes.
+        SHA-256 of the exported graph, of a torch model that of its weights.
     weights_sha256 : str
-        Of the weights that the model was made of: its exports and itself take the same banks.
+        SHA-256 of the weights before export: all exports of one model take the same banks.
     text_identity : dict
         ``name`` and ``sha256`` of the text tower.
 
     Raises
     ------
     ConfigError
-        Names and vectors do not fit, a name comes twice, or a number is not finite.
+        Wrong types, shapes that do not fit, a repeated label, or a number that is not finite.
 
     Example
     -------
@@ -67,42 +74,45 @@ class LabelBank:
     text_identity: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        vectors = np.ascontiguousarray(self.vectors, np.float32)
+        with np.errstate(over="ignore"):
+            vectors = np.ascontiguousarray(self.vectors, np.float32)
+        labels = checked_texts(self.labels, "a bank's labels")
         object.__setattr__(self, "vectors", vectors)
-        if vectors.ndim != 2 or not len(vectors) or len(vectors) != len(self.labels):
-            raise ConfigError(f"a bank of {len(self.labels)} labels cannot have vectors of shape {vectors.shape}")
-        if len(set(self.labels)) < len(self.labels):
-            twice = sorted({name for name in self.labels if list(self.labels).count(name) > 1})
-            raise ConfigError(f"a bank has every name once; more often: {', '.join(twice)}")
+        object.__setattr__(self, "labels", labels)
+        if vectors.ndim != 2 or not vectors.size or len(vectors) != len(labels):
+            raise ConfigError(f"a bank of {len(labels)} labels cannot have vectors of shape {vectors.shape}")
+        repeated = [label for label, count in Counter(labels).items() if count > 1]
+        if repeated:
+            raise ConfigError(f"a bank has every label once; more often: {', '.join(repeated[:5])}")
         if not np.isfinite(vectors).all():
             raise ConfigError("a bank's vectors are finite numbers; these are not")
+        texts = [*(getattr(self, name) for name in _TEXTS), *self.templates]
+        if self.score_kind not in SCORE_KINDS or not all(isinstance(text, str) for text in texts):
+            raise ConfigError(f"a bank's score kind is one of {', '.join(SCORE_KINDS)}; models and templates are texts")
+        if not isinstance(self.templates, list) or not isinstance(self.text_identity, dict):
+            raise ConfigError("a bank's templates are a list, its text identity is a dict")
 
     def __repr__(self):
-        shown = ", ".join(self.labels[:5]) + (", …" if len(self.labels) > 5 else "")
-        return f"LabelBank({len(self.labels)} labels × {self.embed_dim} dimensions for {self.model}: {shown})"
+        some = ", ".join(self.labels[:5]) + (", …" if len(self.labels) > 5 else "")
+        return f"LabelBank({len(self.labels)} labels × {self.embed_dim} dimensions for {self.model}: {some})"
 
     @property
     def embed_dim(self):
-        """Width D of the vectors: int."""
+        """Dimensions D: int."""
         return self.vectors.shape[1]
 
     @property
     def is_of_texts(self):
-        """Whether the vectors are of texts, which the model's temperature was fitted to; else of its own tags: bool."""
+        """Whether probabilities are meaningful: False where labels are a tagger's own, several of which may be true."""
         return self.text_identity.get("name") != OWN_TAGS
 
     def require_fits(self, model):
-        """Raise a ConfigError unless the bank was compiled for this model.
-
-        Arguments
-        ---------
-        model : tinyclap.inference.sound_model.SoundModel
-        """
+        """Raise a ConfigError unless the bank was compiled for this :class:`SoundModel`."""
         n_dims = len(model.backend.tags) if model.kind == "tagger" else model.backend.embed_dim
         if {self.model_sha256, self.weights_sha256 or self.model_sha256}.isdisjoint(_sha256s(model)):
             raise ConfigError(
                 f"this bank was compiled for {self.model} (sha256 {self.model_sha256[:12]}…), not for {model.name}; "
-                "compile its names again: tinyclap labels NAMES --model … --out bank.npz"
+                "compile its names again: tinyclap labels BANK --model … --out bank.npz"
             )
         if self.embed_dim != n_dims or self.score_kind != model.score_kind:
             raise ConfigError(
@@ -111,78 +121,76 @@ class LabelBank:
             )
 
     def save(self, path, int8=False):
-        """Write the bank, by suffix.
+        """Write the bank atomically.
 
         Arguments
         ---------
         path : str or os.PathLike
-            ``.npz`` (numpy, without pickled objects), ``.json``, or ``.h`` (C arrays, which are not read again).
+            By suffix: ``.npz``, ``.json``, or ``.h`` (C arrays, which are not read again).
         int8 : bool
-            Of ``.h``: numbers of 8 bits with a scale for each label.
+            8-bit C arrays with a scale for each label.
 
         Raises
         ------
         ConfigError
-            Another suffix.
+            See :func:`checked_target`; or the file cannot be written, and an earlier one is as it was.
         """
         path = checked_target(path, int8)
-        if path.suffix == ".h":
-            from tinyclap.text.bank_header import header
+        try:
+            if path.suffix == ".h":
+                from tinyclap.text.bank_header import header
 
-            path.write_text(header(self, path.stem, int8), encoding="utf-8")
-        elif path.suffix == ".json":
-            rows = [[float(f"{number:.9g}") for number in row] for row in self.vectors.tolist()]
-            content = {**self.facts(), "labels": list(self.labels), "vectors": rows}
-            path.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-        else:
-            arrays = {
-                "labels": np.array(self.labels),
-                "vectors": self.vectors,
-                "about": np.array(json.dumps(self.facts())),
-            }
-            with open(path, "wb") as file:
-                np.savez_compressed(file, **arrays)
+                write_text(path, header(self, path.stem, int8))
+            elif path.suffix == ".json":
+                rows = [[float(f"{number:.9g}") for number in row] for row in self.vectors.tolist()]
+                content = {**self.facts(), "labels": list(self.labels), "vectors": rows}
+                write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
+            else:
+                about = np.array(json.dumps(self.facts()))
+                arrays = dict(zip(_ARRAYS, (np.array(self.labels), self.vectors, about), strict=True))
+                with atomic_path(path) as part, open(part, "wb") as file:
+                    np.savez_compressed(file, **arrays)
+        except OSError as error:
+            raise ConfigError(f"{path}: not written: {error.strerror or error}") from error
 
     def facts(self):
-        """What the bank is, without names and vectors: dict, JSON-able."""
+        """Everything but labels and vectors: dict, JSON-able."""
         facts = {name: getattr(self, name) for name in _TEXTS}
         return {"format": FORMAT, **facts, "templates": list(self.templates), "text_identity": self.text_identity}
 
     @classmethod
     def load(cls, path):
-        """Read a bank from a ``.npz`` or ``.json`` file.
-
-        Arguments
-        ---------
-        path : str or os.PathLike
-
-        Returns
-        -------
-        LabelBank
+        """Read a bank from ``.npz`` (nothing in it is executed) or ``.json``.
 
         Raises
         ------
         CheckpointError
-            There is no such file, or it is no bank of this format.
+            No such file, or no bank of this format.
         """
         path = Path(path)
-        if path.suffix not in (".npz", ".json"):
+        if path.suffix.lower() not in (".npz", ".json"):
             raise CheckpointError(f"{path}: a bank is read from .npz or .json")
         if not path.is_file():
             raise CheckpointError(f"{path}: no such bank; compile one with: tinyclap labels NAMES --out {path.name}")
         try:
-            facts, labels, vectors = (_from_json if path.suffix == ".json" else _from_npz)(path)
+            facts = _from_npz(path) if path.suffix.lower() == ".npz" else read_json(path, "compile the bank again")
             if facts.pop("format") != FORMAT:
                 raise CheckpointError(f"{path}: a bank of another format; compile it again with this version")
-            return cls(labels, vectors, **facts)
-        except (KeyError, ValueError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
-            # numpy would advise to unpickle it
-            reason = "not an archive of plain arrays" if "pickle" in str(error) else error
-            raise CheckpointError(f"{path}: no label bank, or cut short ({reason}); compile it again") from error
+            return cls(**facts)
+        except CheckpointError:
+            raise
+        except Exception as error:  # whatever a broken file makes zipfile, zlib, json and numpy raise
+            raise CheckpointError(f"{path}: no label bank, or cut short ({error}); compile it again") from error
 
 
 def checked_target(path, int8=False):
-    """The path that a bank is to be written to, or a ConfigError that says why none can; see :meth:`LabelBank.save`."""
+    """The path to write a bank to.
+
+    Raises
+    ------
+    ConfigError
+        Another suffix, no such folder, or a file that is there and is no label bank.
+    """
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise ConfigError(f"{path}: a bank is written as {', '.join(SUFFIXES)}")
@@ -190,63 +198,54 @@ def checked_target(path, int8=False):
         raise ConfigError(f"{path}: int8 is for C headers (.h)")
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"{path}: there is no folder {path.absolute().parent}; make it first")
+    if path.exists() and not _is_bank(path):
+        raise ConfigError(f"{path}: is there and is no label bank; name another file, or remove this one")
     return path
 
 
 def compile_bank(model, names, template=None):
-    """Compile names into a bank.
+    """Compile labels into a bank.
 
     Arguments
     ---------
     model : tinyclap.inference.sound_model.SoundModel
-        With a text side, unless all names are its own.
-    names : list of str
+        With a text side, unless all labels are its own.
+    names : iterable of str
     template : str, list of str or None
-        With ``{}`` for the name; None takes the model's own.
+        With ``{}`` for the label; None takes the model's own.
 
     Returns
     -------
     LabelBank
-        In the whole space of the model; it also serves a model that was opened with fewer dimensions.
+        In all dimensions of the model, so that it also serves where `dim` keeps fewer.
 
     Raises
     ------
     ConfigError
-        No names, a name twice, or the model cannot embed them.
+        As :func:`tinyclap.text.label_embeddings.label_embeddings`.
     """
-    labels, vectors = label_vectors(model, list(names), template)
+    labels, vectors = label_embeddings(model, list(names), template)
     text, config = model.backend.text, model.config
-    provenance = config.get("provenance", config.get("saved", {}))
     templates = [template] if isinstance(template, str) else template or getattr(text, "default_templates", ["{}"])
     return LabelBank(
         labels,
         vectors,
         list(templates),
         model.score_kind,
-        Path(model.name).name,
+        Path(model.name).name.encode(errors="replace").decode(),
         next(iter(_sha256s(model)), ""),
-        provenance.get("weights_sha256", ""),
+        config.get("provenance", config.get("saved", {})).get("weights_sha256", ""),
         dict(getattr(text, "identity", {})),
     )
 
 
 def ready_bank(name, model=DEFAULT_MODEL):
-    """A bank that comes with a shipped model.
-
-    Arguments
-    ---------
-    name : str
-        One of :func:`ready_names`: "audioset", "esc50", "tut17", "urbansound8k".
-    model : str
-
-    Returns
-    -------
-    LabelBank
+    """A bank that comes with a shipped model; :func:`ready_names` lists them.
 
     Raises
     ------
     ConfigError
-        There is none of this name.
+        No such bank, or no such model.
 
     Example
     -------
@@ -259,13 +258,7 @@ def ready_bank(name, model=DEFAULT_MODEL):
 
 
 def ready_names(model=DEFAULT_MODEL):
-    """Names of the banks that come with a shipped model: list of str.
-
-    Raises
-    ------
-    ConfigError
-        No such model is shipped.
-    """
+    """Names of the banks that come with a shipped model: list of str; a ConfigError where no such model is shipped."""
     folder = shipped_folder(model)
     if folder is None:
         raise ConfigError(f"no shipped model {model!r}; there are: {', '.join(shipped_names())}")
@@ -273,18 +266,45 @@ def ready_names(model=DEFAULT_MODEL):
 
 
 def _sha256s(model):
-    """By what a model may be known: the SHA-256 of its exported graph, first, and that of its weights."""
+    """What a model is known by: the SHA-256 of its exported graph, first, and that of its weights."""
     config = model.config
     found = [config["files"].get(config["graphs"]["fp32"])] if "graphs" in config else []
     found.append(config.get("provenance", config.get("saved", {})).get("weights_sha256"))
     return dict.fromkeys(sha256 for sha256 in found if sha256)
 
 
-def _from_json(path):
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    return facts, facts.pop("labels"), np.array(facts.pop("vectors"), np.float32)
+def _is_bank(path):
+    """Whether a file has the form of a bank, of whatever format or model; an empty file may be written over, too."""
+    try:
+        if path.is_file() and not path.stat().st_size:
+            return True
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                return {f"{name}.npy" for name in _ARRAYS} == set(archive.namelist())
+        if path.suffix == ".json":
+            return {"format", "labels", "vectors"} <= set(read_json(path))
+        with open(path, "rb") as file:
+            return file.read(28) == b"/*\n * Label bank of tinyclap"
+    except (OSError, CheckpointError, zipfile.BadZipFile):
+        return False
 
 
 def _from_npz(path):
-    with np.load(path, allow_pickle=False) as content:
-        return json.loads(str(content["about"])), content["labels"].tolist(), content["vectors"]
+    """The arguments of a LabelBank, and ``format``."""
+    with zipfile.ZipFile(path) as archive:
+        labels, vectors, about = (_array(archive, f"{name}.npy") for name in _ARRAYS)
+    return {**json.loads(str(about)), "labels": labels.tolist(), "vectors": vectors}
+
+
+def _array(archive, name):
+    """An array of an archive, whose header must fit what is stored."""
+    size = archive.getinfo(name).file_size
+    with archive.open(name) as file:
+        head = io.BytesIO(file.read(2**16))
+    version = np.lib.format.read_magic(head)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(head)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != size - head.tell() or size > _MAX_BYTES:
+        raise ValueError(f"{name} is no plain array of {size} bytes")
+    with archive.open(name) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)

@@ -1,68 +1,187 @@
-"""What ``--labels`` means: names, a file of names, a compiled bank, or the name of a ready bank."""
+"""Label lists: what ``--labels`` means to every command, and the check of labels that are given in Python."""
 
+import codecs
+import csv
+import io
+import os
+import reprlib
+import stat
+import sys
+import unicodedata
 from pathlib import Path
 
+from tinyclap.config.shipped import shipped_folder
 from tinyclap.errors import ConfigError
 
+COLUMNS = ("label", "name", "display_name", "category", "class")
 _BANKS = (".npz", ".json")
-_LISTS = (".txt", ".csv", ".lst")
+_LISTS = (".txt", ".lst", ".list")
+_TABLES = {".csv": ",;\t", ".tsv": "\t", ".tab": "\t"}  # suffix → delimiters; the header's most frequent one counts
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF8: "utf-8-sig"}
+_MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after UTF-32, which begins alike
+_MAX_BYTES = 2**24
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
 
 
-def read_labels(words, model_name):
-    """Read the labels that an option names.
+def read_labels(given, model_name=None):
+    """Read the labels that the command line names.
 
     Arguments
     ---------
-    words : str or None
-        ``"dog barking,rain"``; a file with one name a line; a bank's ``.npz`` or ``.json``; or the name of a ready
-        bank, such as ``"esc50"``.
-    model_name : str
-        Whose ready banks are meant.
+    given : str or None
+        ``'dog barking,rain,"siren, far"'``; a text file with a label a line; a ``.csv`` or ``.tsv`` file with a column
+        of :data:`COLUMNS` (the first that holds more than numbers; standard error says which); a label bank, ``.npz``
+        or ``.json``; or the name of a ready bank, such as ``"esc50"``.
+    model_name : str, optional
+        Shipped model whose ready banks are meant.
 
     Returns
     -------
     list of str, tinyclap.text.bank.LabelBank or None
-        None for None: the model's own labels.
+        Each label once; None for None.
 
     Raises
     ------
     ConfigError
-        There is no name, or no such file.
+        No label, no such file, or a file that is no list of labels.
+    CheckpointError
+        A label bank that cannot be read.
 
     Example
     -------
-    >>> read_labels("dog barking, rain", "tinyclap-phinet-m")
-    ['dog barking', 'rain']
+    >>> read_labels('dog barking, rain, "siren, far",rain')
+    ['dog barking', 'rain', 'siren, far']
     """
-    if words is None:
+    if given is None:
         return None
-    path = Path(words)
-    if path.suffix.lower() in _BANKS:
-        from tinyclap.text.bank import LabelBank
+    given = os.fspath(given)
+    is_one_word, suffix, mode = "," not in given, Path(given).suffix.lower(), _mode_of(given)
+    try:
+        if mode is not None and stat.S_ISDIR(mode) and is_one_word:
+            raise ConfigError(f'a folder, not a list of labels; for the label of that name write "{given},"')
+        if (mode is None or stat.S_ISDIR(mode)) and not (is_one_word and suffix in (*_BANKS, *_LISTS, *_TABLES)):
+            bank = _ready(given, model_name) if is_one_word else None
+            labels = bank or [word for row in _rows(given, ",") for word in row]
+        elif suffix in _BANKS:
+            from tinyclap.text.bank import LabelBank
 
-        return LabelBank.load(path)
-    if path.suffix.lower() in _LISTS and not path.is_file():
-        raise ConfigError(f"--labels {words}: no such file")
-    if path.is_file():
-        names = path.read_text(encoding="utf-8").splitlines()
-    else:
-        bank = None if "," in words else _ready(words, model_name)
-        if bank is not None:
-            return bank
-        names = words.split(",")
-    names = [name.strip() for name in names if name.strip()]
-    if not names:
-        raise ConfigError(f"--labels {words!r}: holds no name")
+            return LabelBank.load(given)
+        elif mode is None:
+            raise ConfigError("no such file")
+        else:
+            text = _text_of(given)
+            labels = _column(text, _TABLES[suffix], given) if suffix in _TABLES else text.splitlines()
+        return labels if hasattr(labels, "vectors") else _cleaned(labels)
+    except (ConfigError, OSError) as error:
+        reason = error if isinstance(error, ConfigError) else error.strerror or error
+        raise ConfigError(f"--labels {given if len(given) < 300 else given[:60] + '…'}: {reason}") from error
+
+
+def read_names(given, model_name=None, minimum=1):
+    """As :func:`read_labels`, of a bank its labels: list of str, at least `minimum` of them."""
+    labels = read_labels(given, model_name)
+    names = list(getattr(labels, "labels", labels))
+    if len(names) < minimum:
+        raise ConfigError(
+            f"--labels {given}: {len(names)} label(s); at least {'two' if minimum == 2 else minimum} needed"
+        )
     return names
+
+
+def checked_texts(texts, what="labels"):
+    """Labels or sentences that are given in Python, as a list of str.
+
+    Arguments
+    ---------
+    texts : str or iterable of str
+    what : str
+        Name in messages.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ConfigError
+        None, NaN, a number, an empty text, control characters, bytes that are no UTF-8, or no text at all.
+    """
+    try:
+        texts = [texts] if isinstance(texts, str) else list(texts)
+    except TypeError:
+        raise ConfigError(f"{what}: {reprlib.repr(texts)} is no list of texts") from None
+    if not texts:
+        raise ConfigError(f"{what}: the list is empty; give at least one")
+    wrong = [text for text in texts if not isinstance(text, str) or not text.strip()]
+    if wrong:
+        raise ConfigError(f"{what}: each is a text that is not empty, which {shown(wrong)} is not")
+    odd = [text for text in texts if any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n\r" for c in text)]
+    if odd:
+        raise ConfigError(f"{what}: control characters, or bytes that are no UTF-8, in {shown(odd)}")
+    return [str(text) for text in texts]
+
+
+def shown(texts, n_shown=5):
+    """Some of the texts for a message, in quotes and cut where long."""
+    return ", ".join(map(_SHORT.repr, texts[:n_shown])) + (f" and {len(texts) - n_shown} more" * (len(texts) > n_shown))
+
+
+def _mode_of(given):
+    """The file mode of what has this name, None if nothing has."""
+    try:
+        return os.stat(given).st_mode
+    except PermissionError:
+        raise ConfigError(f"--labels {given}: no permission to look there") from None
+    except (OSError, ValueError):  # ValueError: a null character
+        return None
 
 
 def _ready(name, model_name):
     """The bank of this name that comes with a shipped model, or None."""
-    from tinyclap.config.shipped import shipped_folder
-
-    folder = shipped_folder(model_name)
-    if folder is None or not (folder / "banks" / f"{name}.npz").is_file():
+    if model_name is None or shipped_folder(model_name) is None:
         return None
-    from tinyclap.text.bank import ready_bank
+    from tinyclap.text.bank import ready_bank, ready_names
 
-    return ready_bank(name, model_name)
+    return ready_bank(name, model_name) if name in ready_names(model_name) else None
+
+
+def _text_of(path):
+    """The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark."""
+    with open(path, "rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"not UTF-8 text (byte {error.start + 1}); save the labels as UTF-8, one a line") from None
+    if len(data) > _MAX_BYTES or any(character < " " and not character.isspace() for character in text):
+        raise ConfigError("a binary file, or too large; labels are text, one a line")
+    return text
+
+
+def _rows(text, delimiter):
+    try:
+        return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True))
+    except csv.Error as error:
+        raise ConfigError(f"not readable as a table ({error})") from error
+
+
+def _column(text, delimiters, path):
+    """The cells of the first known column that holds more than numbers."""
+    header, *rows = _rows(text, max(delimiters, key=text.partition("\n")[0].count)) or [[]]
+    names = [name.strip().lower() for name in header]
+    for name in COLUMNS:
+        cells = [row[names.index(name)] for row in rows if name in names and len(row) > names.index(name)]
+        if not all(cell.strip().replace(".", "", 1).isdecimal() or not cell.strip() for cell in cells):
+            sys.stderr.write(f"{path}: labels are the column {header[names.index(name)]!r}\n")
+            return cells
+    raise ConfigError(
+        f"no column named {', '.join(COLUMNS)}; there are: {', '.join(header)[:200]} (a list without a header is .txt)"
+    )
+
+
+def _cleaned(labels):
+    """Labels with single spaces, each once, none empty."""
+    names = list(dict.fromkeys(filter(None, (" ".join(label.split()) for label in labels))))
+    return checked_texts(names)

@@ -23,7 +23,6 @@ from tinyclap.export.parity import compare, decisions, refuse  # noqa: E402
 from tinyclap.export.quantise import quantise  # noqa: E402
 from tinyclap.export.sources import open_source  # noqa: E402
 from tinyclap.export.write import ExportOptions, export_audio_model, summary  # noqa: E402
-from tinyclap.text.label_lists import read_names  # noqa: E402
 
 
 def test_the_folder_says_what_it_is_and_where_it_is_from():
@@ -138,19 +137,6 @@ def test_a_folder_that_is_no_export_is_left_alone_and_an_export_is_replaced(tmp_
     left = sorted(path.relative_to(old).as_posix() for path in old.rglob("*") if path.is_file())
     assert left == ["banks/mine.npz", "new.txt", "notes.txt"], "the user's files stay, those of the earlier export go"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "old"]
-
-
-def test_labels_come_from_a_list_a_file_or_a_column(tmp_path):
-    (tmp_path / "names.txt").write_text("dog\n\n rain \ndog\n")
-    (tmp_path / "names.csv").write_text('file,category\na.wav,dog\nb.wav,"Dog, canine"\n')
-    assert read_names(tmp_path / "names.txt") == ["dog", "rain"]
-    assert read_names(tmp_path / "names.csv") == ["dog", "Dog, canine"]
-    (tmp_path / "other.csv").write_text("file\na.wav\n")
-    for given, message in [("dog", "at least two"), (tmp_path / "no.txt", "no such file")]:
-        with pytest.raises(ConfigError, match=message):
-            read_names(given)
-    with pytest.raises(ConfigError, match="no column named .* there are: file"):
-        read_names(tmp_path / "other.csv")
 
 
 def test_recordings_come_from_a_folder_or_a_manifest_and_are_split_without_overlap(tmp_path):
