@@ -1,19 +1,27 @@
-"""Models on the Hugging Face hub: fetched, found in the cache, published. No torch is needed.
+"""Models on the Hugging Face hub: download, find in the cache, publish. No torch.
 
-Only files that execute nothing are fetched; the hub is asked once, and what is in the cache works without a network.
+Only files that execute nothing are fetched; a commit that is in the cache needs no network.
 """
+
+from __future__ import annotations
 
 import contextlib
 import logging
 import os
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tinyclap
-from tinyclap.checkpoints.exported import CONFIG
+from tinyclap.config.network import disable_hub_telemetry
 from tinyclap.errors import CheckpointError, ConfigError, DownloadError
+from tinyclap.files import CONFIG
 from tinyclap.inference.saved_folders import config_of, save_pretrained
+
+if TYPE_CHECKING:
+    from tinyclap.inference.sound_model import SoundModel
 
 __all__ = ["cached_models", "fetch", "push_to_hub", "save_pretrained"]
 
@@ -24,7 +32,13 @@ ALLOWED = ("*.json", "*.safetensors", "*.onnx", "*.npz", "*.txt", "README.md", "
 _COMMIT, _TIMEOUT_S = re.compile("[0-9a-f]{40}"), 10
 
 
-def fetch(repo_id, revision=None, local_files_only=False, cache_dir=None, force=()):
+def fetch(
+    repo_id: str,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+    force: Iterable[str] = (),
+) -> Path:
     """Fetch a model from the hub, or find it in the cache.
 
     Arguments
@@ -34,7 +48,7 @@ def fetch(repo_id, revision=None, local_files_only=False, cache_dir=None, force=
     revision : str or None
         Branch, tag or commit; None takes the main branch.
     local_files_only : bool
-        Never ask the network; the environment's ``HF_HUB_OFFLINE=1`` says the same.
+        Never use the network; the environment's ``HF_HUB_OFFLINE=1`` does the same.
     cache_dir : str or os.PathLike, optional
         None takes the hub's own place (``HF_HUB_CACHE``, ``HF_HOME``).
     force : sequence of str
@@ -48,16 +62,15 @@ def fetch(repo_id, revision=None, local_files_only=False, cache_dir=None, force=
     Raises
     ------
     DownloadError
-        The hub does not answer and the cache has no whole copy; there is no such model or revision; or it is no model
-        of this library.
+        The hub does not answer and the cache has no complete copy; there is no such model or revision; or it is no
+        model of tinyclap.
     ConfigError
         huggingface_hub is not installed.
 
     Notes
     -----
-    The hub is asked once, for ten seconds at most, before anything else: its client would try each file five times. A
-    commit that is in the cache whole is not asked for. When the hub cannot be reached, an older copy in the cache does,
-    and a warning says so.
+    The hub is asked for the list of files first, for ten seconds at most: its client would try each file five times.
+    When the hub cannot be reached, an older copy in the cache does, and a warning says so.
     """
     hub = _library()
     options = {"repo_id": repo_id, "revision": revision, "cache_dir": cache_dir, "allow_patterns": list(ALLOWED)}
@@ -66,15 +79,16 @@ def fetch(repo_id, revision=None, local_files_only=False, cache_dir=None, force=
     if _COMMIT.fullmatch(revision or "") and not force:
         with contextlib.suppress(DownloadError):
             return _cached(hub, options, "")
-    problem, names = _ask(hub, repo_id, revision)
-    if problem is not None:
-        folder = _cached(hub, options, problem)
-        logger.warning("%s: %s; the copy in the cache is used", repo_id, problem)
+    try:
+        names = _names_on_hub(hub, repo_id, revision)
+    except OSError as error:
+        folder = _cached(hub, options, str(error))
+        logger.warning("%s: %s; the copy in the cache is used", repo_id, error)
         return folder
     if CONFIG not in names:
         raise DownloadError(f"{repo_id} on the hub has no {CONFIG}: it is no model of tinyclap")
+    common = {"revision": revision, "cache_dir": cache_dir, "endpoint": _endpoint()}
     try:
-        common = {"revision": revision, "cache_dir": cache_dir, "endpoint": _endpoint()}
         config = hub.hf_hub_download(repo_id, CONFIG, force_download=CONFIG in force, **common)
         config_of(Path(config), repo_id, DownloadError)
         for name in set(force) - {CONFIG}:
@@ -88,19 +102,8 @@ def fetch(repo_id, revision=None, local_files_only=False, cache_dir=None, force=
         ) from error
 
 
-def cached_models(cache_dir=None):
-    """The models of this library that the cache has.
-
-    Arguments
-    ---------
-    cache_dir : str or os.PathLike, optional
-        As in :func:`fetch`.
-
-    Returns
-    -------
-    list of (str, str, pathlib.Path)
-        ``owner/name``, commit and folder, sorted.
-    """
+def cached_models(cache_dir: str | os.PathLike[str] | None = None) -> list[tuple[str, str, Path]]:
+    """The models of tinyclap in the hub's cache, sorted: ``owner/name``, commit and folder of each."""
     hub, found = _library(), []
     try:
         repos = hub.scan_cache_dir(cache_dir).repos
@@ -114,12 +117,19 @@ def cached_models(cache_dir=None):
     return sorted(found)
 
 
-def push_to_hub(model, repo_id, private=False, token=None, commit_message=None, metrics=()):
+def push_to_hub(
+    model: SoundModel,
+    repo_id: str,
+    private: bool = False,
+    token: str | bool | None = None,
+    commit_message: str | None = None,
+    metrics: Any = (),
+) -> str:
     """Publish a model on the hub, with its card.
 
     Arguments
     ---------
-    model : tinyclap.inference.sound_model.SoundModel
+    model : tinyclap.SoundModel
     repo_id : str
         ``owner/name``; made if it is missing.
     private : bool
@@ -145,7 +155,7 @@ def push_to_hub(model, repo_id, private=False, token=None, commit_message=None, 
     hub = _library()
     if _is_offline(False):
         raise DownloadError(f"{repo_id} cannot be published: HF_HUB_OFFLINE is set")
-    api = hub.HfApi(endpoint=_endpoint(), token=token, library_name="tinyclap", library_version=tinyclap.__version__)
+    api = _api(hub, token)
     with tempfile.TemporaryDirectory() as scratch:
         folder = save_pretrained(model, Path(scratch) / "model", metrics, name=repo_id)
         try:
@@ -161,12 +171,11 @@ def push_to_hub(model, repo_id, private=False, token=None, commit_message=None, 
     return str(done)
 
 
-def _ask(hub, repo_id, revision):
-    """One question to the hub: (None, file names), or (why it cannot be reached, ())."""
-    api = hub.HfApi(endpoint=_endpoint(), library_name="tinyclap", library_version=tinyclap.__version__)
+def _names_on_hub(hub: Any, repo_id: str, revision: str | None) -> list[str]:
+    """Names of a repository's files; OSError where the hub cannot be reached."""
     where = f"{repo_id} at revision {revision!r}" if revision else repo_id
     try:
-        info = api.model_info(repo_id, revision=revision, timeout=_TIMEOUT_S)
+        info = _api(hub).model_info(repo_id, revision=revision, timeout=_TIMEOUT_S)
     except hub.errors.RevisionNotFoundError as error:
         raise DownloadError(f"no {where} on the hub; look at the branches and tags on its page") from error
     except hub.errors.RepositoryNotFoundError as error:
@@ -174,12 +183,12 @@ def _ask(hub, repo_id, revision):
             f"no model {where} on the hub, or it is private or gated: look at the name, or log in (hf auth login)"
         ) from error
     except Exception as error:  # as in fetch
-        return f"the hub does not answer ({_first_line(error)})", ()
-    return None, [file.rfilename for file in info.siblings or ()]
+        raise OSError(f"the hub does not answer ({_first_line(error)})") from error
+    return [file.rfilename for file in info.siblings or ()]
 
 
-def _cached(hub, options, problem):
-    """The copy in the cache, if it is whole."""
+def _cached(hub: Any, options: dict[str, Any], problem: str) -> Path:
+    """The copy in the cache, if it is complete."""
     try:
         return Path(hub.snapshot_download(**options, local_files_only=True))
     except (OSError, ValueError) as error:
@@ -190,24 +199,28 @@ def _cached(hub, options, problem):
         ) from error
 
 
-def _library():
+def _library() -> Any:
     try:
         import huggingface_hub
         import huggingface_hub.errors
     except ImportError as error:
         raise ConfigError(f"huggingface_hub is not installed ({error}); run: pip install 'tinyclap[hub]'") from error
+    disable_hub_telemetry()
     return huggingface_hub
 
 
-def _is_offline(local_files_only):
-    words = ("1", "ON", "YES", "TRUE")
-    return local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in words
+def _api(hub: Any, token: str | bool | None = None) -> Any:
+    return hub.HfApi(endpoint=_endpoint(), token=token, library_name="tinyclap", library_version=tinyclap.__version__)
 
 
-def _endpoint():
+def _is_offline(local_files_only: bool) -> bool:
+    return local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _endpoint() -> str | None:
     """The hub's address where the environment names another than the public one, now."""
     return os.environ.get("HF_ENDPOINT") or None
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]

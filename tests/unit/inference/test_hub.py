@@ -1,6 +1,9 @@
 """Models go to a hub and come from it, against a server on this machine that speaks its API; and say what is wrong."""
 
+import contextlib
+import hashlib
 import json
+import os
 import shutil
 
 import numpy as np
@@ -156,9 +159,59 @@ def test_a_saved_folder_is_whole_or_not_there(small, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "diary.txt").write_text("mine", "utf-8")
-    with pytest.raises(ConfigError, match="no earlier model"):
+    with pytest.raises(ConfigError, match="no earlier export or save"):
         model.save_pretrained(other)
     assert contents(other) == {"diary.txt": b"mine"}
+
+
+def test_files_of_the_user_stay_in_a_folder_that_is_saved_again(small, tmp_path):
+    model, target = tinyclap.from_pretrained(small), tmp_path / "mine"
+    model.save_pretrained(target)
+    (target / "banks").mkdir(exist_ok=True)
+    theirs = {"diary.txt": b"a", ".git/config": b"b", "banks/mine.npz": b"c"}
+    for name, content in theirs.items():
+        (target / name).parent.mkdir(exist_ok=True)
+        (target / name).write_bytes(content)
+    (target / "link").symlink_to("diary.txt")
+    (target / "golden.npz").write_bytes(b"damaged")
+    model.save_pretrained(target)
+    assert contents(target).items() >= theirs.items() and (target / "link").is_symlink()
+    assert not broken_files(target)
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_rename_that_fails_leaves_a_model(small, tmp_path, monkeypatch, failing):
+    model, target = tinyclap.from_pretrained(small), tmp_path / "mine"
+    model.save_pretrained(target)
+    renames = iter(range(1, 100))
+    replace = os.replace
+
+    def broken(*paths):
+        if next(renames) == failing:
+            raise PermissionError(13, "Permission denied")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", broken)
+    with contextlib.suppress(CheckpointError):
+        model.save_pretrained(target)
+    monkeypatch.undo()
+    assert not broken_files(target) and [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../other.txt", "/tmp/other.txt", "a/../../other.txt", "..\\other.txt", "C:other.txt"]
+)
+def test_a_config_that_names_a_file_outside_its_folder_is_refused(small, tmp_path, name):
+    folder = shutil.copytree(small, tmp_path / "there" / "model")
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (tmp_path / "there" / "other.txt").write_bytes(b"theirs")
+    config["files"][name] = hashlib.sha256(b"theirs").hexdigest()
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    with pytest.raises(CheckpointError, match="other.txt"):
+        tinyclap.from_pretrained(folder).save_pretrained(tmp_path / "mine" / "model")
+    assert not (tmp_path / "mine" / "other.txt").exists()
+    with pytest.raises(CheckpointError, match="other.txt"):
+        broken_files(folder)
 
 
 def test_scores_stay_with_a_model_that_is_saved_again(small, tmp_path):

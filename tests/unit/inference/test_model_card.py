@@ -93,7 +93,7 @@ def test_a_captioner_is_shown_as_one():
 def test_metrics_that_are_none_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="lack value, n_items"):
         model_card(SAVED, [{"dataset": "a", "metric": "b"}])
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="missing.json: no such file"):
         read_metrics([tmp_path / "missing.json"])
     (tmp_path / "metrics.json").write_text(json.dumps(METRICS), "utf-8")
     assert read_metrics(tmp_path / "metrics.json") == [METRICS] == read_metrics(str(tmp_path / "metrics.json"))
