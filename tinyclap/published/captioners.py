@@ -1,4 +1,4 @@
-"""The small audio captioners as their authors released them: EfficientNet-B2 with a Transformer decoder.
+"""The published efficient captioners: EfficientNet-B2 with a Transformer decoder.
 
 Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024;
 huggingface.co/wsntxxn/effb2-trm-audiocaps-captioning and -clotho-captioning.
@@ -19,17 +19,17 @@ _TEACHER_DIM, _SHARED_DIM = 768, 1024
 
 
 class Effb2Trm(nn.Module):
-    """A released captioner, with the projections by which it was distilled.
+    """A published captioner, with the projections by which it was distilled.
 
     Arguments
     ---------
     n_words : int, optional
         Size of the vocabulary: 4981 (AudioCaps, the default) or 4368 (Clotho).
     start_id, end_id, pad_id : int, optional
-        Ids of the words that begin, end and fill captions; 1, 2 and 0 as released.
+        Ids of the words that begin, end and fill captions; 1, 2 and 0 as published.
     tokenizer : WordTokenizer, str or os.PathLike, optional
-        The vocabulary, or a file of it (see :meth:`WordTokenizer.load`); it settles the four numbers
-        above. Without one, :meth:`generate` gives ids as ever, and :meth:`caption` refuses.
+        The vocabulary, or its file (see :meth:`WordTokenizer.load`), which settles the four numbers above. Without
+        one, :meth:`generate` gives ids, and :meth:`caption` is refused.
 
     Raises
     ------
@@ -39,7 +39,7 @@ class Effb2Trm(nn.Module):
     Attributes
     ----------
     captioner : tinyclap.models.captioner.Captioner
-        What captions; 11,443,650 parameters with 4981 words.
+        11,443,650 parameters with 4981 words.
     kd : tinyclap.losses.captioning.EncoderKDLoss
         ``stdnt_proj``, ``tchr_proj`` and ``logit_scale``, which only training needs.
 
@@ -61,16 +61,16 @@ class Effb2Trm(nn.Module):
 
     def __init__(self, n_words=None, start_id=None, end_id=None, pad_id=None, tokenizer=None):
         super().__init__()
-        asked = {"n_words": n_words, "start_id": start_id, "end_id": end_id, "pad_id": pad_id}
+        given = {"n_words": n_words, "start_id": start_id, "end_id": end_id, "pad_id": pad_id}
         self.has_words = tokenizer is not None
         if not self.has_words:
             released = {"n_words": 4981, "start_id": 1, "end_id": 2, "pad_id": 0}
-            tokenizer = _nameless(**{key: released[key] if value is None else value for key, value in asked.items()})
+            tokenizer = _nameless(**{key: released[key] if value is None else value for key, value in given.items()})
         elif not isinstance(tokenizer, WordTokenizer):
             tokenizer = WordTokenizer.load(tokenizer)
         wrong = [
             f"{key}={value} (the vocabulary: {getattr(tokenizer, key)})"
-            for key, value in asked.items()
+            for key, value in given.items()
             if value not in (None, getattr(tokenizer, key))
         ]
         if wrong:
@@ -83,14 +83,14 @@ class Effb2Trm(nn.Module):
 
     @classmethod
     def config_from(cls, state_dict, config):
-        """Return `config` with the size of the vocabulary, where `config` leaves it open, read off the weights."""
+        """`config` with the size of the vocabulary, read from the weights where `config` lacks it."""
         if config.get("n_words") is None and _WORDS in state_dict:
             return {**config, "n_words": len(state_dict[_WORDS])}
         return config
 
     @staticmethod
     def published_name(name):
-        """Return the published name of one of our tensors."""
+        """The published name of one of our tensors."""
         owner, part, rest = name.split(".", 2) if name.startswith("captioner.") else (*name.split(".", 1), "")
         if owner == "kd":
             return f"model.{part}"
@@ -100,20 +100,9 @@ class Effb2Trm(nn.Module):
         """Encode clips (B, T) at ``sample_rate_hz``; see :meth:`tinyclap.models.captioner.Captioner.encode`."""
         return self.captioner.encode(wavs, n_samples, batch_dynamic_range=batch_dynamic_range)
 
-    def generate(self, wavs, sample_rate_hz, lengths=None, beam=3, max_words=20, **options):
-        """Caption clips of any length, rate and channels by word ids.
-
-        Arguments
-        ---------
-        wavs, sample_rate_hz, lengths, beam, max_words, **options
-            As for :meth:`tinyclap.models.captioner.Captioner.describe`, `batch_dynamic_range` among them.
-
-        Returns
-        -------
-        torch.Tensor, shape (B, max_words), int64
-            The best caption of each clip, filled with the end id.
-        """
-        return self.captioner.generate(wavs, sample_rate_hz, lengths=lengths, beam=beam, max_words=max_words, **options)
+    def generate(self, wavs, sample_rate_hz, **options):
+        """Word ids (B, max_words) of the best captions of clips; see ``Captioner.describe`` for the options."""
+        return self.captioner.generate(wavs, sample_rate_hz, **options)
 
     def caption(self, wavs, sample_rate_hz, **options):
         """Caption clips of any length, rate and channels: a list of B strings.
@@ -129,7 +118,7 @@ class Effb2Trm(nn.Module):
 
 
 def _nameless(n_words, start_id, end_id, pad_id):
-    """A vocabulary of which only the size and three ids are known: what decoding by ids needs."""
+    """A vocabulary of which only the size and three ids are known, which is enough for decoding by ids."""
     special = {pad_id: PAD, start_id: START, end_id: END}
     if len(special) < 3 or not all(0 <= index < n_words for index in special) or n_words < 4:
         raise ConfigError(

@@ -72,8 +72,10 @@ def download(url, target, size_bytes=None, md5=None):
     DownloadError
         No connection, another file than published, or `target` cannot be written.
     """
-    from filelock import FileLock
-
+    try:
+        from filelock import FileLock
+    except ImportError as error:
+        raise DownloadError(f"downloads need filelock ({error}); run: pip install filelock") from error
     target = Path(target)
     try:
         if not _is_complete(target, size_bytes, md5):

@@ -1,8 +1,6 @@
-"""Networks as their authors released them, loaded strictly into ours, in one call that needs no network.
+"""Published networks loaded by name; Microsoft CLAP 2022, tinyCLAP's students and EfficientAT's taggers.
 
-Source: github.com/microsoft/CLAP (``CLAP_weights_2022.pth``), huggingface.co/fpaissan/tinyCLAP
-(``student_model.ckpt``), github.com/fschmid56/EfficientAT (``mn04_as_mAP_432.pt`` … ``mn40_as``),
-huggingface.co/wsntxxn (effb2-trm captioners), github.com/XinhaoMei/WavCaps (HTSAT-BART).
+Source: github.com/microsoft/CLAP, huggingface.co/fpaissan/tinyCLAP, github.com/fschmid56/EfficientAT.
 """
 
 import torch
@@ -18,28 +16,27 @@ from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import ClapProjection
 from tinyclap.models.student import AudioStudent
 from tinyclap.models.text import BertTextTower
-from tinyclap.published.captioners import Effb2Trm
-from tinyclap.published.hub_tokenizers import bert_tokenizer
-from tinyclap.published.wavcaps import WavcapsHtsatBart
+from tinyclap.published.table import PUBLISHED
+from tinyclap.published.tokenizers import BERT, hub_tokenizer
 
 
 def load_published(name, state_dict=None, path=None, **config):
-    """Load a published network: built from its sizes, filled strictly, in eval mode.
+    """Load a published network strictly, in eval mode. No network is needed but for a tokenizer by its hub name.
 
     Arguments
     ---------
     name : {"msclap2022", "tinyclap-student", "efficientat-mn", "effb2-trm", "wavcaps-htsat-bart"}
-        Which.
+        See :data:`tinyclap.published.table.PUBLISHED`.
     state_dict : dict of str to torch.Tensor, optional
         The weights under their published names.
     path : str or os.PathLike, optional
-        The published file instead; exactly one of the two is given.
+        The published file; exactly one of the two is given.
     **config
         ``msclap2022``: ``tokenizer`` (folder, or name on the hub). ``tinyclap-student``: ``alpha``, ``beta``,
         ``t_zero``, ``n_layers`` (the headline's by default). ``efficientat-mn``: ``width`` (0.4 by default).
-        ``effb2-trm``: ``tokenizer`` (the vocabulary's file), or ``start_id``, ``end_id``, ``pad_id`` without one; the
-        number of words is the file's. ``wavcaps-htsat-bart``: ``tokenizer`` (folder, or name on the hub), and sizes
-        ``htsat`` and ``bart`` where they are not the published ones.
+        ``effb2-trm``: ``tokenizer`` (the vocabulary's file), or ``start_id``, ``end_id``, ``pad_id`` without one.
+        ``wavcaps-htsat-bart``: ``tokenizer`` (folder, or name on the hub), and sizes ``htsat`` and ``bart`` where they
+        are not the published ones.
 
     Returns
     -------
@@ -58,15 +55,20 @@ def load_published(name, state_dict=None, path=None, **config):
     Traceback (most recent call last):
     tinyclap.errors.CheckpointError: the state dict for 'efficientat-mn' (width=0.4) does not fit ...
     """
-    if name not in _PUBLISHED:
-        raise ConfigError(f"no published network {name!r}; there are {', '.join(_PUBLISHED)}")
-    cls, keywords = _PUBLISHED[name]
-    unknown = sorted(set(config) - set(keywords))
+    known = {key: row for key, row in PUBLISHED.items() if row.arguments is not None}
+    if name not in known:
+        raise ConfigError(f"no published network {name!r}; there are {', '.join(known)}")
+    published = known[name]
+    unknown = sorted(set(config) - set(published.arguments))
     if unknown:
-        raise ConfigError(f"{name} takes {', '.join(keywords)}; not {', '.join(unknown)}")
+        raise ConfigError(f"{name} takes {', '.join(published.arguments)}; not {', '.join(unknown)}")
     if (state_dict is None) == (path is None):
         raise ConfigError(f"{name}: give the weights either as state_dict or as path, and only one of them")
-    state_dict = read_state_dict(path) if state_dict is None else unwrapped(dict(state_dict), "the state dict")
+    if path is not None:
+        state_dict = read_state_dict(published.at(path))
+    else:
+        state_dict = unwrapped(dict(state_dict), "the state dict")
+    cls = published.network_class()
     if hasattr(cls, "config_from"):
         config = cls.config_from(state_dict, config)
     network = cls(**config)
@@ -76,16 +78,10 @@ def load_published(name, state_dict=None, path=None, **config):
 
 
 class _Published(nn.Module):
-    """What the published networks share: an audio tower named ``audio``, and embeddings of clips of any length.
+    """Base of the networks with an audio tower named ``audio``, at ``sample_rate_hz``, of width ``embed_dim``.
 
-    Attributes
-    ----------
-    sample_rate_hz, embed_dim : int
-        Rate of the network, width of its embeddings.
-    allowed_extra : tuple of str
-        Patterns of published names that are taken present or absent, and left unused.
-    defaults : str
-        What the keywords were when none was given, for messages.
+    ``allowed_extra`` holds patterns of published names that may be present and stay unused; ``defaults``, for messages,
+    the arguments where none was given.
     """
 
     allowed_extra = ()
@@ -101,11 +97,11 @@ class _Published(nn.Module):
         return self.audio(wavs)
 
     def embed_audio(self, wavs, sample_rate_hz, batch_size=32):
-        """Embed clips of any length, rate and channels: unit rows (B, D); see ``AudioStudent.embed_audio``."""
+        """Embed clips of any length, rate and channels: L2-normalised (B, D); see ``AudioStudent.embed_audio``."""
         return self.audio.embed_audio(wavs, sample_rate_hz, batch_size)
 
     def fold(self):
-        """The audio tower alone, with the same function and fewer numbers; see ``AudioStudent.fold``."""
+        """The audio tower alone, with the same function and fewer parameters; see ``AudioStudent.fold``."""
         return self.audio.fold()
 
 
@@ -115,12 +111,11 @@ class MsClap2022(_Published):
     Arguments
     ---------
     tokenizer : str
-        Folder or hub name of BERT's tokenizer; it is sought when `embed_text` is first called, and not before.
+        Folder or hub name of BERT's tokenizer, which is loaded by the first `embed_text`.
 
     Notes
     -----
-    Clips go through in windows of 5 s, shorter ones tiled, longer ones averaged. The published file's
-    ``logit_scale`` is not needed for cosines and is left unused, as are the buffers of its own front end.
+    Clips go through in windows of 5 s, shorter ones tiled, longer ones averaged.
     """
 
     max_tokens = 100
@@ -130,7 +125,7 @@ class MsClap2022(_Published):
         r"^caption_encoder\.base\.embeddings\.position_ids$",
     )
 
-    def __init__(self, tokenizer="bert-base-uncased"):
+    def __init__(self, tokenizer=BERT):
         encoder = Cnn14(n_mels=64, n_tags=527)
         super().__init__(AudioStudent(log_mel("clap2022"), encoder, ClapProjection(encoder.embed_dim, 1024)))
         self.text = BertTextTower(1024)
@@ -138,23 +133,20 @@ class MsClap2022(_Published):
 
     @staticmethod
     def published_name(name):
-        """Return the published name of one of our tensors."""
+        """The published name of one of our tensors."""
         tower, part, rest = name.split(".", 2)
         return f"{'audio_encoder' if tower == 'audio' else 'caption_encoder'}.{part.replace('encoder', 'base')}.{rest}"
 
     @torch.no_grad()
     def embed_tokens(self, input_ids, attention_mask):
-        """Embed token ids (N, L) with their mask (N, L; 1 for tokens, 0 for padding): unit rows (N, 1024).
-
-        ``self.text(input_ids, attention_mask)`` gives the same rows before they are normalised.
-        """
+        """Embed token ids (N, L) with their mask (N, L; 1 for tokens, 0 for padding): L2-normalised (N, 1024)."""
         device = next(self.text.parameters()).device
         ids = torch.as_tensor(input_ids, dtype=torch.int64, device=device)
         mask = torch.as_tensor(attention_mask, dtype=torch.int64, device=device)
         return F.normalize(self.text(ids, mask), dim=-1)
 
     def embed_text(self, texts):
-        """Embed N strings, each cut at 100 tokens as published: unit rows (N, 1024).
+        """Embed N strings, each cut at 100 tokens as published: L2-normalised (N, 1024).
 
         Raises
         ------
@@ -162,7 +154,7 @@ class MsClap2022(_Published):
             The tokenizer is neither a folder nor to be had from the hub.
         """
         if self._tokenizer is None:
-            self._tokenizer = bert_tokenizer(self._tokenizer_source)
+            self._tokenizer = hub_tokenizer(self._tokenizer_source, BERT)
         tokens = self._tokenizer(
             list(texts), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
         )
@@ -192,7 +184,7 @@ class TinyClapStudent(_Published):
 
     @staticmethod
     def published_name(name):
-        """Return the published name of one of our tensors."""
+        """The published name of one of our tensors."""
         return name.removeprefix("audio.").replace("encoder.", "base.", 1)
 
 
@@ -206,11 +198,12 @@ class EfficientAtMn(_Published):
 
     Notes
     -----
-    Clips up to 30 s go through whole, as in the published code, which has no limit; longer ones in windows of 30 s,
-    averaged; those under 1 s are tiled to it. Embeddings are raw: not normalised.
+    Clips up to 30 s go through whole (the published code has no limit), longer ones in windows of 30 s, averaged; those
+    under 1 s are tiled to it. Embeddings are not normalised.
     """
 
     defaults = "width=0.4"
+    not_encoder = (r"^classifier\.", r"^fc_audioset\.")
 
     def __init__(self, width=0.4):
         window = {"window_s": 30.0, "short": "native"}
@@ -218,13 +211,18 @@ class EfficientAtMn(_Published):
 
     @staticmethod
     def published_name(name):
-        """Return the published name of one of our tensors."""
+        """The published name of one of our tensors."""
         name = name.removeprefix("audio.encoder.")
         name = name.replace(".fc1.", ".conc_se_layers.0.fc1.").replace(".fc2.", ".conc_se_layers.0.fc2.")
         return name.replace("classifier.0.", "classifier.2.").replace("classifier.3.", "classifier.5.")
 
+    @classmethod
+    def encoder_name(cls, name):
+        """The published name of a tensor of our MobileNet."""
+        return cls.published_name(f"audio.encoder.{name}")
+
     def embed_audio(self, wavs, sample_rate_hz, batch_size=32):
-        """Embed clips of any length, rate and channels: raw features (B, 384 for width 0.4), not normalised."""
+        """Embed clips of any length, rate and channels: features (B, 384 for width 0.4), not normalised."""
         return self.audio.embed_windows(lambda windows: self.audio(windows).clip, wavs, sample_rate_hz, batch_size)
 
     def tag(self, wavs, sample_rate_hz, batch_size=32):
@@ -234,12 +232,3 @@ class EfficientAtMn(_Published):
     def window_logits(self, wavs):
         """Tag clips of one length (B, T) at ``sample_rate_hz`` in one pass: logits (B, 527)."""
         return self.audio.encoder.tag_logits(self.audio(wavs).clip)
-
-
-_PUBLISHED = {
-    "msclap2022": (MsClap2022, ("tokenizer",)),
-    "tinyclap-student": (TinyClapStudent, ("alpha", "beta", "t_zero", "n_layers")),
-    "efficientat-mn": (EfficientAtMn, ("width",)),
-    "effb2-trm": (Effb2Trm, ("tokenizer", "n_words", "start_id", "end_id", "pad_id")),
-    "wavcaps-htsat-bart": (WavcapsHtsatBart, ("tokenizer", "htsat", "bart")),
-}

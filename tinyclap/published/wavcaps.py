@@ -1,4 +1,4 @@
-"""The captioner of WavCaps: HTS-AT hears, BART writes. The teacher of efficient audio captioning, and very slow.
+"""The captioner of WavCaps: an HTS-AT encoder and BART. The teacher of efficient audio captioning, and very slow.
 
 Source: Mei et al., "WavCaps", IEEE/ACM TASLP 2024 (github.com/XinhaoMei/WavCaps, ``captioning``); Lewis et al., "BART",
 ACL 2020, by ``transformers``; Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation",
@@ -14,7 +14,7 @@ from tinyclap.features.log_mel import log_mel
 from tinyclap.features.resample import resample
 from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
 from tinyclap.models.htsat import Htsat
-from tinyclap.published.hub_tokenizers import bart_tokenizer
+from tinyclap.published.tokenizers import BART, hub_tokenizer
 
 # facebook/bart-base
 BART_BASE = {
@@ -31,35 +31,27 @@ BART_BASE = {
 
 
 class WavcapsHtsatBart(nn.Module):
-    """HTS-AT, a linear layer and BART's encoder and decoder; its weights are undefined until they are loaded.
+    """HTS-AT, a linear layer and BART's encoder and decoder; the weights are undefined until they are loaded.
 
     Arguments
     ---------
     tokenizer : str
-        Folder or hub name of BART's tokenizer; it is sought when strings are first wanted, and not before.
+        Folder or hub name of BART's tokenizer, which is loaded when strings are first needed.
     htsat, bart : dict, optional
         Sizes that differ from the published ones: arguments of :class:`tinyclap.models.htsat.Htsat`, and of
         ``transformers.BartConfig``.
 
-    Attributes
-    ----------
-    sample_rate_hz, embed_dim : int
-        Rate of the network, width of its embeddings.
-    policy : tinyclap.features.windows.WindowPolicy
-        Windows of 10 s, shorter clips zero-padded to it, as published.
-
     Notes
     -----
-    The published encoder repeats each of its 32 frames 32 times, and BART attends to 1024 positions. They differ by
-    their position embeddings, so BART's encoder cannot be made shorter and equal; the linear layer before it is applied
-    to the 32 frames alone, which is the same. A caption is that of a clip's first 10 s, as published.
+    A caption is that of a clip's first 10 s, zero-padded, as published. The published encoder repeats each of its 32
+    frames 32 times; the linear layer is applied before that, which is the same.
 
     Example
     -------
     >>> from tinyclap import load_published
     >>> load_published("wavcaps-htsat-bart", path="no/HTSAT_BART.pt")
     Traceback (most recent call last):
-    tinyclap.errors.CheckpointError: no/HTSAT_BART.pt: no such file; give the path of a weights file
+    tinyclap.errors.CheckpointError: no/HTSAT_BART.pt: no such file; give the path of a HTSAT-BART checkpoint ...
     """
 
     # Buffers of the published file that follow from sizes: its front end's, and those of the windows.
@@ -67,9 +59,10 @@ class WavcapsHtsatBart(nn.Module):
         r"^encoder\.audio_enc\.audio_feats_extractor\.(mel_trans\.stft\.conv_(real|imag)\.weight|log_trans\.melW)$",
         r"^encoder\.audio_enc\.layers\.\d+\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)$",
     )
+    not_encoder = (*allowed_extra, r"^decoder\.", r"^enc_to_dec_proj\.", r"^encoder\.audio_enc\.(tscam_conv|head)\.")
     defaults = ""
 
-    def __init__(self, tokenizer="facebook/bart-base", htsat=None, bart=None):
+    def __init__(self, tokenizer=BART, htsat=None, bart=None):
         super().__init__()
         self.features = log_mel("wavcaps_htsat")
         self.encoder = Htsat(**(htsat or {}))
@@ -81,9 +74,14 @@ class WavcapsHtsatBart(nn.Module):
 
     @staticmethod
     def published_name(name):
-        """Return the published name of one of our tensors."""
+        """The published name of one of our tensors."""
         part, rest = name.split(".", 1)
         return f"{ {'encoder': 'encoder.audio_enc', 'bart': 'decoder'}.get(part, part) }.{rest}"
+
+    @classmethod
+    def encoder_name(cls, name):
+        """The published name of a tensor of our Htsat."""
+        return cls.published_name(f"encoder.{name}")
 
     def forward(self, wavs):
         """Encode the first 10 s of clips (B, T) at ``sample_rate_hz``, zero-padded to 10 s, to an `AudioEncoding`."""
@@ -94,7 +92,7 @@ class WavcapsHtsatBart(nn.Module):
         return self(wavs).frames
 
     def hidden(self, frames):
-        """What BART's decoder attends to: frames (B, 32, 768) to (B, 1024, 768)."""
+        """BART's encoder over frames (B, 32, 768): (B, 1024, 768)."""
         positions = self.enc_to_dec_proj(frames).repeat_interleave(self.encoder.stride, dim=1)
         return self.bart.model.encoder(inputs_embeds=positions).last_hidden_state
 
@@ -120,22 +118,11 @@ class WavcapsHtsatBart(nn.Module):
                 lambda windows: self(windows).clip, clips, self.sample_rate_hz, self.policy, batch_size, False
             )
 
-    def generate(self, wavs, sample_rate_hz, beam=3, max_length=30, **options):
-        """Caption clips in tokens.
+    def generate(self, wavs, sample_rate_hz, **options):
+        """Token ids (B, L) of the captions of clips: the second result of :meth:`describe`."""
+        return self.describe(wavs, sample_rate_hz, **options)[1]
 
-        Arguments
-        ---------
-        wavs, sample_rate_hz, beam, max_length
-            As for :meth:`describe`, which names the further options.
-
-        Returns
-        -------
-        torch.Tensor, shape (B, L), int64
-            The second result of :meth:`describe`.
-        """
-        return self.describe(wavs, sample_rate_hz, beam, max_length, **options)[1]
-
-    def caption(self, wavs, sample_rate_hz, beam=3, **options):
+    def caption(self, wavs, sample_rate_hz, **options):
         """Caption the first 10 s of each clip: B strings; :meth:`describe` names the options.
 
         Raises
@@ -143,11 +130,11 @@ class WavcapsHtsatBart(nn.Module):
         CheckpointError
             The tokenizer is neither a folder nor to be had from the hub.
         """
-        return self.strings(self.generate(wavs, sample_rate_hz, beam, **options))
+        return self.strings(self.generate(wavs, sample_rate_hz, **options))
 
     @torch.no_grad()
     def describe(self, wavs, sample_rate_hz, beam=3, max_length=30, min_length=2, batch_size=8):
-        """Embed and caption the first 10 s of clips of any length, rate and channels, hearing each once.
+        """Embed and caption the first 10 s of clips of any length, rate and channels in one pass.
 
         Arguments
         ---------
@@ -158,7 +145,7 @@ class WavcapsHtsatBart(nn.Module):
         max_length, min_length : int
             Tokens of a caption, the start counted.
         batch_size : int
-            Clips in one pass; they do not hear each other.
+            Clips in one pass.
 
         Returns
         -------
@@ -195,9 +182,9 @@ class WavcapsHtsatBart(nn.Module):
         return [text.strip() for text in self.load_tokenizer().batch_decode(ids, skip_special_tokens=True)]
 
     def load_tokenizer(self):
-        """Find BART's tokenizer, if that has not been done; returns it. See :mod:`hub_tokenizers`."""
+        """BART's tokenizer, loaded when it is first needed; see :func:`hub_tokenizer`."""
         if self._tokenizer is None:
-            self._tokenizer = bart_tokenizer(self._tokenizer_source)
+            self._tokenizer = hub_tokenizer(self._tokenizer_source, BART)
         return self._tokenizer
 
     def _ten_seconds(self, wavs):
@@ -222,7 +209,7 @@ def _evaluating(module):
 
 
 def _unfilled_bart(sizes):
-    """Build a BART without filling it: random numbers for 140 million weights take six seconds, and are overwritten."""
+    """Build a BART without initialising it: random numbers for 140 million weights take six seconds."""
     from transformers import BartConfig, BartForConditionalGeneration
 
     with torch.device("meta"):

@@ -1,11 +1,10 @@
-"""Teachers by name, so that a recipe can change its teacher by one key."""
+"""Teachers by name: CLAPs and taggers, with the text sides that score their students."""
 
 from tinyclap.errors import ConfigError
 from tinyclap.teachers.base import FrozenTeacher, class_embeddings, fitting_options, score
 from tinyclap.teachers.checkpoint import CheckpointTeacher
 from tinyclap.teachers.hf_clap import HfClapTeacher
-from tinyclap.teachers.msclap import MsClapTeacher
-from tinyclap.teachers.published_student import PublishedStudent
+from tinyclap.teachers.msclap import MsClapTeacher, PublishedStudent
 from tinyclap.teachers.tag_text import TagSpaceText
 from tinyclap.teachers.tagger import TaggerTeacher
 
@@ -34,14 +33,14 @@ __all__ = [
 
 
 def make_teacher(kind, more=None, **options):
-    """A teacher by its name; its weights are read later, by ``load()``.
+    """Make a teacher by its name; its weights are loaded later, by ``load()``.
 
     Arguments
     ---------
     kind : str
         ``"msclap2022"``, ``"hf_clap"``, ``"tagger"``, ``"checkpoint"`` or ``"tinyclap-student"``.
     more : dict, optional
-        Further arguments of its class, for a recipe's one key ``model_options``.
+        Further arguments of its class.
     options
         Arguments of its class; those that are None are left to their defaults.
 
@@ -60,12 +59,12 @@ def make_teacher(kind, more=None, **options):
 
 
 def make_text_side(config, weights=None):
-    """What turns class names into vectors when a student is scored.
+    """Make the text side that scores a student.
 
     Arguments
     ---------
     config : dict
-        ``text_side()`` of the student's teacher, as its config holds it.
+        ``text_side()`` of the student's teacher, in the student's config.
     weights : str or os.PathLike, optional
         Where its weights are now, if they have moved; in a tag space these are the sentence encoder's.
 

@@ -1,4 +1,8 @@
-"""The one interface of every teacher: waveforms in, embeddings out, frozen by construction."""
+"""The interface of every teacher: clips → embeddings, texts → embeddings, a score of the two; frozen.
+
+A teacher has ``embed_audio(wavs, sample_rate_hz)`` → (B, D), ``embed_text(list of str)`` → (N, D), ``sample_rate_hz``,
+``embed_dim``, and ``score_kind``.
+"""
 
 import inspect
 
@@ -7,22 +11,21 @@ import torch.nn.functional as F
 from torch import nn
 
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.teachers.precision import PRECISIONS
+from tinyclap.teachers.precision import PRECISIONS, in_bf16
 from tinyclap.text.prompts import TINYCLAP_TEMPLATE
 from tinyclap.text.scores import SCORE_KINDS
 
 
 def score(audio, text, kind="cosine"):
-    """How well each text fits each clip.
+    """Score each text for each clip: (B, D) and (N, D) → (B, N).
 
     Arguments
     ---------
     audio : torch.Tensor, shape (B, D)
     text : torch.Tensor, shape (N, D)
-    kind : str
-        ``"cosine"``: both sides are L2-normalised, scores in [−1, 1]; ``"dot"``: plain dot products, for spaces in
-        which length means something; ``"sqrt_dot"``: dot product with the square roots of the audio side, for audio
-        embeddings that are probabilities.
+    kind : {"cosine", "dot", "sqrt_dot"}
+        ``"cosine"``: in [−1, 1]; ``"dot"``: plain dot products; ``"sqrt_dot"``: with the square roots of the audio
+        side, for audio embeddings that are probabilities.
 
     Returns
     -------
@@ -34,7 +37,7 @@ def score(audio, text, kind="cosine"):
         `kind` is unknown, or the two sides differ in width.
     """
     if kind not in SCORE_KINDS:
-        raise ConfigError(f"score kind {kind!r} is unknown; choose one of {SCORE_KINDS}")
+        raise ConfigError(f"score kind {kind!r} is unknown; choose one of {', '.join(SCORE_KINDS)}")
     if audio.shape[-1] != text.shape[-1]:
         raise ConfigError(f"audio embeddings have {audio.shape[-1]} dimensions, text embeddings {text.shape[-1]}")
     if kind == "cosine":
@@ -53,7 +56,7 @@ def class_embeddings(embed_text, prompts, kind="cosine"):
         list of str, K of them → (K, D).
     prompts : list of list of str, N × K
     kind : str
-        The score that will be used, see :func:`score`.
+        See :func:`score`.
 
     Returns
     -------
@@ -66,7 +69,7 @@ def class_embeddings(embed_text, prompts, kind="cosine"):
 
 
 def fitting_options(teacher_class, what, more, options, **given):
-    """The options of a recipe that its teacher's class takes.
+    """Check a recipe's options against the arguments of its teacher's class.
 
     Arguments
     ---------
@@ -74,11 +77,11 @@ def fitting_options(teacher_class, what, more, options, **given):
     what : str
         The teacher, for the message.
     more : dict or None
-        Options that go before `options`.
+        Options that take precedence over `options`.
     options : dict
         Those that are None are left to the class' defaults.
     given
-        Options that are passed on whatever they are.
+        Options that are passed on in any case.
 
     Returns
     -------
@@ -101,9 +104,9 @@ def fitting_options(teacher_class, what, more, options, **given):
 class FrozenTeacher(nn.Module):
     """Base of the teachers: always in eval mode, never with gradients, weights loaded by one call.
 
-    A subclass sets ``sample_rate_hz``, ``embed_dim`` and ``score_kind`` at the latest in ``_load``, and implements
-    ``_load``, ``embed_audio``, ``embed_text``, ``text_side``, ``_decides`` (what of its identity is its own) and, where
-    its audio side can run in bfloat16, ``_to_bf16``.
+    A subclass sets ``sample_rate_hz``, ``embed_dim``, ``score_kind`` and ``model`` at the latest in ``_load``, and
+    implements ``_load``, ``_decides`` (its part of :meth:`identity`), ``text_side`` (the config of its text side for a
+    student's ``config.json``) and, where `model` has no such methods, ``embed_audio`` and ``embed_text``.
 
     Arguments
     ---------
@@ -121,17 +124,11 @@ class FrozenTeacher(nn.Module):
         super().train(False)
 
     def train(self, mode=True):
-        """Stay in eval mode, whatever is asked: a teacher's statistics and dropout never move."""
+        """Stay in eval mode: a teacher's statistics and dropout never move."""
         return super().train(False)
 
     def load(self):
-        """Read the weights from disk, strictly. Constructors read nothing.
-
-        Returns
-        -------
-        FrozenTeacher
-            Itself.
-        """
+        """Load the weights from disk, strictly; returns itself. Constructors read nothing."""
         if not self.is_loaded:
             self._load()
             self.is_loaded = True
@@ -140,13 +137,13 @@ class FrozenTeacher(nn.Module):
         return self
 
     def use_precision(self, precision):
-        """Choose in which numbers the audio side is computed; text stays in float32.
+        """Choose the precision of the audio side; text stays in float32.
 
         Arguments
         ---------
         precision : {"fp32", "bf16"}
-            "bf16" folds the norms and takes channels-last bfloat16 for the encoder: about 2.5 times as fast where the
-            processor has such instructions, at a cosine to fp32 above 0.999. It cannot be undone.
+            "bf16" folds the norms and computes the encoder in channels-last bfloat16: about 2.5 times as fast on CPUs
+            with such instructions, at a cosine to fp32 above 0.999. It cannot be undone.
 
         Returns
         -------
@@ -156,7 +153,7 @@ class FrozenTeacher(nn.Module):
         Raises
         ------
         ConfigError
-            The precision is unknown, this teacher has no such form, or it is in bf16 already and fp32 is asked for.
+            The precision is unknown, this teacher has no such form, or it is in bf16 already.
         CheckpointError
             The weights are not loaded yet.
         """
@@ -172,10 +169,12 @@ class FrozenTeacher(nn.Module):
         return self
 
     def _to_bf16(self):
-        raise ConfigError(f"the {self.kind} teacher runs in fp32 alone; leave its precision at fp32")
+        if not hasattr(getattr(self, "model", None), "audio"):
+            raise ConfigError(f"the {self.kind} teacher runs in fp32 alone; leave its precision at fp32")
+        self.model.audio = in_bf16(self.model.audio)
 
     def identity(self):
-        """What decides its outputs, JSON-able, weights and precision included: for stores that must not be mixed up.
+        """What decides its outputs, JSON-able, weights and precision included; caches of other outputs are refused.
 
         Raises
         ------
@@ -186,11 +185,11 @@ class FrozenTeacher(nn.Module):
         return {"kind": self.kind, **self._decides(), **precision}
 
     def taught_identity(self):
-        """What decides the outputs that are kept in a pool; as :meth:`identity` unless a teacher says otherwise."""
+        """What decides the outputs that a target cache keeps; :meth:`identity` unless a teacher overrides it."""
         return self.identity()
 
     def target_of(self, kept):
-        """The embeddings (B, D) that a student is drawn to, of outputs that a pool kept; here they are the outputs."""
+        """The target embeddings (B, D) of outputs that a target cache keeps; here they are the outputs."""
         return kept
 
     def _decides(self):
@@ -200,10 +199,22 @@ class FrozenTeacher(nn.Module):
         if not self.is_loaded:
             raise CheckpointError(f"the {self.kind} teacher has no weights yet; call load() before it is used")
 
+    @torch.no_grad()
+    def embed_audio(self, wavs, sample_rate_hz):
+        """Embed clips of any length, rate and channels: (B, D); see :func:`tinyclap.features.windows.as_waveforms`."""
+        self._require_loaded()
+        return self.model.embed_audio(wavs, sample_rate_hz)
+
+    @torch.no_grad()
+    def embed_text(self, texts):
+        """Embed N sentences: (N, D)."""
+        self._require_loaded()
+        return self.model.embed_text(list(texts))
+
     def embed_classes(self, prompts):
         """One embedding a class: list of list of str, N × K → (N, D); see :func:`class_embeddings`."""
         return class_embeddings(self.embed_text, prompts, self.score_kind)
 
     def score(self, audio, text):
-        """How well each text fits each clip: (B, D) and (N, D) → (B, N); see :func:`score`."""
+        """Score each text for each clip: (B, D) and (N, D) → (B, N); see :func:`score`."""
         return score(audio, text, self.score_kind)

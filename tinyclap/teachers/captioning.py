@@ -1,7 +1,7 @@
-"""Captioning teachers: clips in, an embedding and a caption of each out. Any of them can fill a caption store.
+"""Captioning teachers: clips → an embedding and a caption of each.
 
 Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024 (the teacher
-is WavCaps' HTSAT-BART); a captioner of ours can stand in its place.
+is WavCaps' HTSAT-BART); a captioner of ours can take its place.
 """
 
 import hashlib
@@ -12,29 +12,31 @@ from pathlib import Path
 
 import torch
 
-from tinyclap.checkpoints.state import load_student, sha256_of
+from tinyclap.checkpoints.state import load_student
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.features.windows import as_waveforms
+from tinyclap.files import sha256_of
 from tinyclap.models.captioner import Captioner
-from tinyclap.published.hub_tokenizers import bart_tokenizer
 from tinyclap.published.networks import load_published
+from tinyclap.published.table import PUBLISHED
+from tinyclap.published.tokenizers import BART, hub_tokenizer
 from tinyclap.teachers.base import FrozenTeacher, fitting_options
 
 
 class CaptioningTeacher(FrozenTeacher):
-    """Base of the captioning teachers: always in eval mode, never with gradients, weights loaded by ``load()``.
+    """Base of the captioning teachers.
 
     A subclass sets ``caption_dim`` (width D of its clip embedding) and ``sample_rate_hz`` at the latest in ``_load``,
-    and implements ``_load``, ``_teach(clips, sample_rate_hz)`` → (embeddings (B, D), B strings), and ``_decides()`` →
-    what of its identity is its own. One that can say what other words it held possible sets ``n_word_choices`` and has
-    ``words`` (its vocabulary, a list) and ``_teach_words(clips, sample_rate_hz)`` → (embeddings, strings, WordChoices).
+    and implements ``_load``, ``_decides``, and ``_teach(clips, sample_rate_hz)`` → (embeddings (B, D), B strings). One
+    for token-level distillation has ``n_word_choices`` above 0, ``words`` (its vocabulary, a list) and
+    ``_teach_words(clips, sample_rate_hz)`` → (embeddings, strings, WordChoices).
 
     Arguments
     ---------
     kind : str
         Its name in recipes.
     weights : str or os.PathLike or None
-        None where what it says is stored already; then it cannot be loaded.
+        None where its outputs are cached already; then it cannot be loaded.
     """
 
     n_word_choices = 0
@@ -44,7 +46,7 @@ class CaptioningTeacher(FrozenTeacher):
         self.weights = None if weights is None else str(weights)
 
     def load(self):
-        """Read the weights from disk, strictly; returns itself.
+        """Load the weights from disk, strictly; returns itself.
 
         Raises
         ------
@@ -57,12 +59,6 @@ class CaptioningTeacher(FrozenTeacher):
     @torch.no_grad()
     def teach_captions(self, wavs, sample_rate_hz):
         """Embed and caption clips; each alone gives the same as in a batch.
-
-        Arguments
-        ---------
-        wavs : list of torch.Tensor, each of shape (T_i,)
-            Or anything else that :func:`tinyclap.features.windows.as_waveforms` takes.
-        sample_rate_hz : int
 
         Returns
         -------
@@ -77,12 +73,7 @@ class CaptioningTeacher(FrozenTeacher):
 
     @torch.no_grad()
     def teach_words(self, wavs, sample_rate_hz):
-        """As :meth:`teach_captions`, and what could have been said in each place of the captions.
-
-        Arguments
-        ---------
-        wavs, sample_rate_hz
-            As there.
+        """:meth:`teach_captions`, and the most probable words of each place of the captions.
 
         Returns
         -------
@@ -94,7 +85,7 @@ class CaptioningTeacher(FrozenTeacher):
         Raises
         ------
         ConfigError
-            This kind of teacher has no such distributions, or was not asked for them.
+            This kind of teacher has no such distributions, or ``n_word_choices`` is 0.
         """
         self._require_loaded()
         if not self.n_word_choices:
@@ -105,7 +96,7 @@ class CaptioningTeacher(FrozenTeacher):
         return embeddings.float(), captions, choices
 
     def identity(self):
-        """What decides its outputs, JSON-able, weights included: for stores that must not be mixed up.
+        """What decides its outputs, JSON-able, weights included; caches of other outputs are refused.
 
         Raises
         ------
@@ -122,7 +113,9 @@ class CaptioningTeacher(FrozenTeacher):
 
 
 class WavcapsTeacher(CaptioningTeacher):
-    """WavCaps' HTSAT-BART, the teacher of the paper. It hears the first 10 s of a clip, zero-padded, as published.
+    """WavCaps' HTSAT-BART, the teacher of the paper, on the first 10 s of a clip, zero-padded, as published.
+
+    The embedding is the mean of HTS-AT's 32 frames: how the paper's authors pooled is not published.
 
     Arguments
     ---------
@@ -138,31 +131,17 @@ class WavcapsTeacher(CaptioningTeacher):
         Clips in one pass.
     htsat, bart : dict, optional
         Sizes that differ from the published ones; see :class:`tinyclap.published.wavcaps.WavcapsHtsatBart`.
-
-    Notes
-    -----
-    The embedding is the mean of HTS-AT's 32 frames of the same 10 s: how the paper's authors pooled is not published.
     """
 
-    def __init__(
-        self,
-        weights,
-        tokenizer="facebook/bart-base",
-        beam=3,
-        max_length=30,
-        batch_size=4,
-        htsat=None,
-        bart=None,
-    ):
+    def __init__(self, weights, tokenizer=BART, beam=3, max_length=30, batch_size=4, htsat=None, bart=None):
         super().__init__("wavcaps_htsat_bart", weights)
         self.tokenizer, self.beam, self.max_length, self.batch_size = str(tokenizer), beam, max_length, batch_size
         self.sizes = {name: sizes for name, sizes in (("htsat", htsat), ("bart", bart)) if sizes}
 
     def _load(self):
-        self._require_file()
         self.model = load_published("wavcaps-htsat-bart", path=self.weights, tokenizer=self.tokenizer, **self.sizes)
         self.sample_rate_hz, self.caption_dim = self.model.sample_rate_hz, self.model.embed_dim
-        self.model.load_tokenizer()  # strings are needed in any case: that it is missing is better known now
+        self.model.load_tokenizer()  # a missing one is better known now
 
     def _teach(self, clips, sample_rate_hz):
         embeddings, ids = self.model.describe(
@@ -171,10 +150,9 @@ class WavcapsTeacher(CaptioningTeacher):
         return embeddings, self.model.strings(ids)
 
     def _decides(self):
-        self._require_file()
         return {
             "weights_sha256": self._weights_sha256,
-            "vocabulary_sha256": _sha256_of_json(bart_tokenizer(self.tokenizer).get_vocab()),
+            "vocabulary_sha256": _sha256_of_json(hub_tokenizer(self.tokenizer, BART).get_vocab()),
             "beam": self.beam,
             "max_length": self.max_length,
             "hears": "the first 10 s",
@@ -183,18 +161,11 @@ class WavcapsTeacher(CaptioningTeacher):
 
     @cached_property
     def _weights_sha256(self):
-        return sha256_of(self.weights)  # 2 GB take seconds
-
-    def _require_file(self):
-        if not Path(self.weights).is_file():
-            raise CheckpointError(
-                f"no file {self.weights}; give the path of a HTSAT-BART checkpoint of WavCaps (the authors' page, "
-                "github.com/XinhaoMei/WavCaps, under captioning, links them)"
-            )
+        return sha256_of(PUBLISHED["wavcaps-htsat-bart"].at(self.weights))  # 2 GB take seconds
 
 
 class CaptionerTeacher(CaptioningTeacher):
-    """A captioner of ours: a larger one that teaches a smaller one.
+    """A captioner of ours: a larger one that teaches a smaller one. The embedding is the mean of the encoder's frames.
 
     Arguments
     ---------
@@ -203,19 +174,15 @@ class CaptionerTeacher(CaptioningTeacher):
     beam : int
         1 is greedy.
     max_words : int
-        Most words of a caption.
+        Maximum of a caption.
     n_word_choices : int
-        So many of the most probable words of each place are stored beside a caption, for token-level distillation; 0
-        stores none. Which part of the probability they hold, a run that reads the store says in its log.
+        That many of the most probable words of each place are stored beside a caption, for token-level distillation; 0
+        stores none.
 
     Raises
     ------
     ConfigError
         `n_word_choices` is negative.
-
-    Notes
-    -----
-    The embedding is the mean of the encoder's frames. A clip of any length is heard whole.
     """
 
     def __init__(self, weights, beam=3, max_words=20, n_word_choices=0):
@@ -259,25 +226,64 @@ class CaptionerTeacher(CaptioningTeacher):
         }
 
 
-# kind → (module, class): a teacher's module, and what it needs, is imported when its kind is asked for
+class Effb2TrmTeacher(CaptionerTeacher):
+    """A published efficient captioner, each clip by itself: the published code's spectrogram depends on the batch.
+
+    Arguments
+    ---------
+    weights : str or os.PathLike or None
+        ``pytorch_model.bin`` or ``swa.pth``.
+    tokenizer : str or os.PathLike, optional
+        File of its words, see :meth:`WordTokenizer.load`; by default ``vocabulary.json`` beside the weights.
+    beam : int
+        1 is greedy; the authors' is 3.
+    max_words : int
+        Maximum of a caption.
+    """
+
+    def __init__(self, weights, tokenizer=None, beam=3, max_words=20):
+        super().__init__(weights, beam, max_words)
+        self.kind, self.tokenizer = "effb2_trm", tokenizer
+
+    def _files(self):
+        weights = PUBLISHED["effb2-trm"].at(self.weights)
+        words = weights.with_name("vocabulary.json") if self.tokenizer is None else Path(self.tokenizer)
+        if not words.is_file():
+            raise CheckpointError(
+                f"no file {words}; a released captioner is its weights and its words: give the second by the option "
+                "tokenizer"
+            )
+        return weights, words
+
+    def _load(self):
+        weights, words = self._files()
+        self.model = load_published("effb2-trm", path=weights, tokenizer=words).captioner
+        self.sample_rate_hz, self.caption_dim = self.model.sample_rate_hz, self.model.caption_dim
+
+    def _decides(self):
+        sums = dict(zip(("weights_sha256", "vocabulary_sha256"), map(sha256_of, self._files()), strict=True))
+        return {**sums, "beam": self.beam, "max_words": self.max_words}
+
+
+# kind → (module, class); a module, and what it needs, is imported when it is used
 _KINDS = {
     "wavcaps_htsat_bart": (__name__, "WavcapsTeacher"),
     "captioner": (__name__, "CaptionerTeacher"),
     "text_captioner": ("tinyclap.teachers.text_captioner", "TextCaptionerTeacher"),
-    "effb2_trm": ("tinyclap.teachers.effb2_trm", "Effb2TrmTeacher"),
+    "effb2_trm": (__name__, "Effb2TrmTeacher"),
 }
 
 
 def make_captioning_teacher(kind, weights=None, more=None, **options):
-    """A captioning teacher by its name; its weights are read later, by ``load()``.
+    """Make a captioning teacher by its name; its weights are loaded later, by ``load()``.
 
     Arguments
     ---------
     kind : {"wavcaps_htsat_bart", "captioner", "text_captioner", "effb2_trm"}
     weights : str or os.PathLike, optional
-        None where a caption store is there already: the teacher then only stands for it.
+        None where its outputs are cached already.
     more : dict, optional
-        Further arguments of its class, for a recipe's one key ``teacher_options``.
+        Further arguments of its class.
     options
         Arguments of its class; those that are None are left to their defaults.
 

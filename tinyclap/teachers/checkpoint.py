@@ -1,4 +1,4 @@
-"""A run of ours as teacher: a CLAP trained from scratch, or a student that teaches a smaller one."""
+"""A run of ours as teacher: a CLAP trained from scratch, or a student."""
 
 import functools
 
@@ -20,15 +20,9 @@ class CheckpointTeacher(FrozenTeacher):
     weights : str or os.PathLike
         A run's folder (``results/…/1234``), or a folder with ``config.json`` and ``model.safetensors``.
     text_weights : str or os.PathLike, optional
-        Where the weights of its teacher's text tower (in a tag space: its sentence encoder) are now, if they have
-        moved since the run.
+        Weights of its teacher's text tower (in a tag space: its sentence encoder), if they have moved since the run.
     dim : int, optional
         Its `dim` most important dimensions alone, on both sides, of a folder that ``prune.py`` wrote.
-
-    Notes
-    -----
-    Of a model with fewer dimensions than its text side has, the text rows lose the same columns; where scores are
-    cosines they are made unit vectors again, class by class.
     """
 
     def __init__(self, weights, text_weights=None, dim=None):
@@ -49,8 +43,8 @@ class CheckpointTeacher(FrozenTeacher):
             self.score_kind, self.default_templates = self._text.score_kind, self._text.default_templates
 
     def _to_bf16(self):
-        if hasattr(self.model, "embed_text"):
-            self.model.audio = in_bf16(self.model.audio)
+        if hasattr(self.model, "audio"):
+            super()._to_bf16()
         else:
             self.model = in_bf16(self.model)
 
@@ -60,14 +54,8 @@ class CheckpointTeacher(FrozenTeacher):
         return {"weights_sha256": self.folder_config["weights_sha256"], **dim}
 
     @torch.no_grad()
-    def embed_audio(self, wavs, sample_rate_hz):
-        """Clips of any length → (B, D); see ``AudioStudent.embed_audio``."""
-        self._require_loaded()
-        return self.model.embed_audio(wavs, sample_rate_hz)
-
-    @torch.no_grad()
     def embed_text(self, texts):
-        """Sentences → (N, D)."""
+        """Embed N sentences: (N, D)."""
         self._require_loaded()
         return self.model.embed_text(texts) if self._text is None else self._columns(self._text.embed_text(texts))
 
@@ -78,19 +66,19 @@ class CheckpointTeacher(FrozenTeacher):
             return self._columns(self._text.embed_classes(prompts))
         if self._kept is None:
             return super().embed_classes(prompts)
-        # A class's prompts are averaged in the whole space, as where dimensions are masked.
+        # A class's prompts are averaged in the whole space, as when dimensions are masked.
         whole = functools.partial(self.model.embed_text, whole=True)
         return self._columns(class_embeddings(whole, prompts, self.score_kind))
 
     def _columns(self, rows):
-        """The kept columns of text rows (N, D) of the whole space, unit vectors again where scores are cosines."""
+        """The kept columns of text embeddings (N, D) of the whole space, normalised again where scores are cosines."""
         if self._kept is None:
             return rows
         rows = rows[:, self._kept]
         return F.normalize(rows, dim=-1) if self.score_kind == "cosine" else rows
 
     def text_side(self):
-        """What a student of this teacher writes into its own config, to be scored later."""
+        """The config of its text side."""
         self._require_loaded()
         if self._text is not None and self._kept is None:
             return self.folder_config["text_side"]

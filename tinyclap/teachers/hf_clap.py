@@ -1,8 +1,7 @@
 """Any CLAP of `transformers` as teacher, made deterministic.
 
-The library's feature extractor crops at random what is longer than its window (``truncation="rand_trunc"``, and
-``"fusion"`` draws its crops too), so the same file has another embedding each time. Here clips are cut into windows
-first, at fixed places, and nothing is left to truncate.
+The library's feature extractor crops longer clips at random (``truncation="rand_trunc"`` and ``"fusion"``). Here clips
+are cut into windows first, at fixed places.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ class HfClapTeacher(FrozenTeacher):
     revision : str, optional
         Commit, tag or branch on the hub.
     local_files_only : bool
-        Never ask the network.
+        Make no request.
     batch_size : int
         Windows per forward pass.
     """
@@ -56,17 +55,7 @@ class HfClapTeacher(FrozenTeacher):
 
     @torch.no_grad()
     def embed_audio(self, wavs, sample_rate_hz):
-        """Clips of any length → L2-normalised rows.
-
-        Arguments
-        ---------
-        wavs : see :func:`tinyclap.features.windows.as_waveforms`
-        sample_rate_hz : int
-
-        Returns
-        -------
-        torch.Tensor, shape (B, D)
-        """
+        """Embed clips of any length: L2-normalised (B, D)."""
         self._require_loaded()
         clips = [resample(clip, sample_rate_hz, self.sample_rate_hz) for clip in as_waveforms(wavs)]
         return embed_windows(self._embed, clips, self.sample_rate_hz, self.policy, self.batch_size)
@@ -79,14 +68,13 @@ class HfClapTeacher(FrozenTeacher):
             padding="repeatpad",
             return_tensors="pt",
         )
-        # No window is longer than the model's: the flag of the fused models is False by construction. The extractor
-        # sets one flag at random when none is longer, which would mix a random crop in.
+        # the extractor sets one flag at random where none is needed, which would add a random crop
         inputs["is_longer"] = torch.zeros(len(windows), 1, dtype=torch.bool)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return _rows(self.model.get_audio_features(**inputs.to(device))).float()
 
     def _to_bf16(self):
-        """Nothing to change: its passes run under autocast, since its library casts back and forth by itself."""
+        """Nothing to change: its passes run under autocast."""
 
     def _decides(self):
         self._require_loaded()
@@ -94,19 +82,19 @@ class HfClapTeacher(FrozenTeacher):
 
     @torch.no_grad()
     def embed_text(self, texts):
-        """Sentences → L2-normalised rows (N, D)."""
+        """Embed N sentences: L2-normalised (N, D)."""
         self._require_loaded()
         device = next(self.model.parameters()).device
         tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(device)
         return F.normalize(_rows(self.model.get_text_features(**tokens)), dim=-1)
 
     def text_side(self):
-        """What a student of this teacher writes into its own config, to be scored later."""
+        """The config of its text side."""
         return {"kind": "hf_clap", "weights": self.weights, "revision": self.revision}
 
 
 def _digest(model):
-    """SHA-256 of a model's names and numbers, whatever files they came from."""
+    """SHA-256 of a state dict, whatever files it came from."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""Audio towers in bfloat16: what is precise stays in float32, and what is most of the work runs in half the bits."""
+"""Audio towers in bfloat16: the encoder alone; log-mel, its norms, heads and embeddings stay in float32."""
 
 import copy
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 PRECISIONS = ("fp32", "bf16")
-# Levels in dB have four digits and bfloat16 less than three, so what norms them stays exact; and heads cost nothing.
+# Levels in dB need four digits and bfloat16 has less than three, so their norm stays in float32; heads cost nothing.
 _KEPT = ("bn0", "classifier", "fc_audioset")
 
 
@@ -17,14 +17,6 @@ class Bf16Encoder(nn.Module):
     ---------
     encoder : nn.Module
         Of a folded student; it is changed.
-
-    Example
-    -------
-    >>> from tinyclap.models.folding import folded
-    >>> from tinyclap.models.cnn14 import Cnn14
-    >>> encoding = Bf16Encoder(folded(Cnn14(channels=[8, 16], n_tags=0)))(torch.zeros(1, 4, 64))
-    >>> encoding.clip.shape, encoding.clip.dtype
-    (torch.Size([1, 16]), torch.float32)
     """
 
     def __init__(self, encoder):
@@ -46,22 +38,12 @@ class Bf16Encoder(nn.Module):
         return encoding._replace(clip=encoding.clip.float(), frames=encoding.frames.float(), middle=middle)
 
     def tag_logits(self, clip):
-        """Return the logits (B, n_tags) of the tags, given `clip` (B, embed_dim)."""
+        """Logits (B, n_tags) of the tags, given `clip` (B, embed_dim)."""
         return self.encoder.tag_logits(clip)
 
 
 def in_bf16(student):
-    """A copy of an audio tower for inference in bfloat16.
-
-    Arguments
-    ---------
-    student : AudioStudent
-
-    Returns
-    -------
-    AudioStudent
-        Folded, in channels-last order. Log-mel, head and embedding are computed in float32.
-    """
+    """A folded copy of an AudioStudent whose encoder computes in channels-last bfloat16."""
     low = student.fold()
     low = copy.deepcopy(low) if low is student else low
     low.encoder = Bf16Encoder(low.encoder)

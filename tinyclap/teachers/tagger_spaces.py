@@ -1,4 +1,4 @@
-"""What a student of a tagger looks like in each of its teacher's two spaces, for the recipe's one key ``space``."""
+"""Head, output and loss of a tagger's student in each of its teacher's two spaces, for the recipe's key ``space``."""
 
 from tinyclap.errors import ConfigError
 
@@ -6,7 +6,7 @@ _SPACES = {"tag": ("tag", "sigmoid", "tag_profile"), "sentence": ("clap", "none"
 
 
 class StudentSpace:
-    """The parts of a recipe that follow its space.
+    """The parts of a recipe that follow its space: ``head``, ``output``, ``loss`` and ``embed_dim``.
 
     Arguments
     ---------
@@ -16,16 +16,6 @@ class StudentSpace:
         Widths of the two spaces.
     head : str, optional
         Another head than the space's own; see :func:`tinyclap.models.projection.make_head`.
-
-    Attributes
-    ----------
-    head : str
-        ``"tag"``, or in the sentence space ``"clap"``, the published one.
-    output : str
-        Of :class:`tinyclap.models.student.AudioStudent`.
-    loss : str
-        See :func:`tinyclap.losses.distillation.make_distill_loss`.
-    embed_dim : int
 
     Raises
     ------

@@ -1,10 +1,11 @@
-"""A captioning teacher that no audio–caption pair has taught: a listener, and a decoder that learnt from text alone."""
+"""A captioning teacher without audio–caption pairs: a tagger or CLAP, and a decoder that was trained on text alone."""
 
 from pathlib import Path
 
-from tinyclap.checkpoints.state import load_student, sha256_of
+from tinyclap.checkpoints.state import load_student
 from tinyclap.errors import CheckpointError
 from tinyclap.features.windows import as_waveforms
+from tinyclap.files import sha256_of
 from tinyclap.models.conditioners import TagConditioner
 from tinyclap.models.text_captioner import TextCaptioner
 from tinyclap.teachers import make_teacher
@@ -12,27 +13,23 @@ from tinyclap.teachers.captioning import CaptioningTeacher
 
 
 class TextCaptionerTeacher(CaptioningTeacher):
-    """A run of ``hparams/train_text_captioner.yaml`` and the teacher whose evidence it reads.
+    """A run of ``hparams/train_text_captioner.yaml`` and the teacher whose output it reads (its listener).
+
+    The embedding of a clip is its evidence: for tags, how far each logit lies from its mean. A tagger was trained on
+    AudioSet, so on the clips of AudioCaps too: scores there are not those of new audio.
 
     Arguments
     ---------
     weights : str or os.PathLike or None
         The run's folder, or the folder of a saved captioner.
     listener_weights : str or os.PathLike, optional
-        Where the listener's weights are now, if they are not where they were in training.
+        The listener's weights, if they have moved since training.
     beam : int
         1 is greedy.
     max_words : int
-        Most words of a caption.
+        Maximum of a caption.
     style : str, optional
-        Whose wording; by default that of the first corpus that it was trained on.
-
-    Notes
-    -----
-    The embedding of a clip is its evidence: for tags, how far each of the tagger's logits lies from its usual place.
-
-    A tagger that was trained on AudioSet has heard the clips of AudioCaps, which are a part of it: scores on AudioCaps
-    are not those of a system to which the audio is new.
+        Corpus whose wording is imitated; by default the first one that it was trained on.
     """
 
     def __init__(self, weights, listener_weights=None, beam=3, max_words=20, style=None):
@@ -57,7 +54,7 @@ class TextCaptionerTeacher(CaptioningTeacher):
         self.sample_rate_hz, self.caption_dim = self.listener.sample_rate_hz, self.model.caption_dim
 
     def _require_listener(self, path):
-        """Other weights of the listener would be another language to the decoder."""
+        """Refuse other weights than the decoder was trained with."""
         expected = self._folder_config["listener"].get("weights_sha256")
         if not Path(path).exists():
             raise CheckpointError(f"no file {path}: the listener's weights have moved; give listener_weights")
@@ -68,33 +65,32 @@ class TextCaptionerTeacher(CaptioningTeacher):
             )
 
     def evidence(self, wavs, sample_rate_hz):
-        """What the decoder is shown of clips of any length, (B, D)."""
+        """The decoder's input for clips of any length, (B, D)."""
         self._require_loaded()
         is_tags = isinstance(self.model.conditioner, TagConditioner)
-        heard = self.listener.probabilities if is_tags else self.listener.embed_audio
-        return self.model.conditioner.from_audio(heard(as_waveforms(wavs), sample_rate_hz).float())
+        output = self.listener.probabilities if is_tags else self.listener.embed_audio
+        return self.model.conditioner.from_audio(output(as_waveforms(wavs), sample_rate_hz).float())
 
     def caption(self, wavs, sample_rate_hz, n_best=1, **options):
-        """Captions of clips: list of B lists of `n_best` strings, best first.
+        """Captions of clips: list of B lists of `n_best` (≤ ``beam``) strings, best first.
 
         Arguments
         ---------
         wavs : see :func:`tinyclap.features.windows.as_waveforms`
         sample_rate_hz : int
         n_best : int
-            At most ``beam``.
         options
             See :meth:`tinyclap.models.text_captioner.TextCaptioner.generate`.
         """
-        return self._say(self.evidence(wavs, sample_rate_hz), n_best=n_best, **options)
+        return self._captions(self.evidence(wavs, sample_rate_hz), n_best=n_best, **options)
 
-    def _say(self, evidence, **options):
-        usual = {"beam": self.beam, "max_words": self.max_words, "style": self.style}
-        return self.model.caption(evidence, **{**usual, **options})
+    def _captions(self, evidence, **options):
+        defaults = {"beam": self.beam, "max_words": self.max_words, "style": self.style}
+        return self.model.caption(evidence, **{**defaults, **options})
 
     def _teach(self, clips, sample_rate_hz):
         evidence = self.evidence(clips, sample_rate_hz)
-        return self.model.conditioner.clip_vector(evidence), [best[0] for best in self._say(evidence)]
+        return self.model.conditioner.clip_vector(evidence), [best[0] for best in self._captions(evidence)]
 
     def _decides(self):
         self.load()

@@ -1,17 +1,14 @@
-"""What a captioner is shown in training, when there is nothing to hear: evidence that a caption's text stands for.
+"""Evidence that stands for audio where a captioner is trained on text alone, computed from captions.
 
-Two kinds, for the two of :mod:`tinyclap.models.conditioners`: tags that a tagger would have heard
-(:class:`TagEvidence`), or the text's embedding, with noise that makes up for its not being of audio
-(:class:`EmbeddingEvidence`; Li et al., "DeCap", ICLR 2023; Deshmukh et al., "Training audio captioning models without
-audio", ICASSP 2024).
-
-What is worked out once for all captions is kept in a file beside the run.
+Two kinds, for those of :mod:`tinyclap.models.conditioners`: tags that a tagger might have found (:class:`TagEvidence`),
+or the text's embedding with noise for the gap to audio (:class:`EmbeddingEvidence`; Li et al., "DeCap", ICLR 2023;
+Deshmukh et al., "Training audio captioning models without audio", ICASSP 2024). What is computed once for all captions
+is cached in a file beside the run.
 """
 
 import hashlib
 import json
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +18,17 @@ from torch import nn
 from tqdm import tqdm
 
 from tinyclap.errors import ConfigError
+from tinyclap.files import atomic_path
 from tinyclap.teachers.tag_text import TagSpaceText
 
 logger = logging.getLogger(__name__)
 
-_N_PRIOR = 8192  # captions that the tags' priors are taken over
+_N_PRIOR = 8192  # captions for the tags' priors
 _PIECE = 2048
 
 
 class _TextEvidence(nn.Module):
-    """Base: a teacher, the texts, the conditioner that is calibrated, and the file that keeps what was worked out."""
+    """Base: a teacher, the texts, the conditioner that is calibrated, and the file of what was computed."""
 
     condition = None
 
@@ -41,14 +39,14 @@ class _TextEvidence(nn.Module):
         self.path = Path(path)
 
     def load(self):
-        """Work the facts out, or read them, and calibrate the conditioner."""
+        """Compute the facts, or read them, and calibrate the conditioner."""
         self._parts["teacher"].load()
         self._check()
-        self.facts = self._kept() or self._worked_out()
+        self.facts = self._cached() or self._computed()
         self._calibrate(self._parts["conditioner"])
 
     def identity(self):
-        """What the evidence is of, JSON-able: a captioner takes no other afterwards."""
+        """What decides the evidence, JSON-able; a captioner takes no other afterwards."""
         teacher = self._parts["teacher"]
         return {"condition": self.condition, **(teacher.identity() if hasattr(teacher, "identity") else {})}
 
@@ -56,35 +54,33 @@ class _TextEvidence(nn.Module):
         """Raise a ConfigError where teacher and conditioner do not fit."""
 
     def _key(self):
-        told = json.dumps([self._describe(), self._parts["texts"].captions], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()
+        decides = json.dumps([self._describe(), self._parts["texts"].captions], sort_keys=True)
+        return hashlib.sha256(decides.encode()).hexdigest()
 
-    def _kept(self):
-        """The facts of the file, or None where it is missing or of something else."""
+    def _cached(self):
+        """The facts of the file, or None where it is missing or of other captions."""
         if not self.path.exists():
             return None
         with np.load(self.path, allow_pickle=False) as file:
             if str(file["key"]) != self._key():
-                logger.info("%s is of other captions or of another teacher: it is made again", self.path)
+                logger.info("%s is of other captions or of another teacher; computing it again", self.path)
                 return None
             return {name: file[name] for name in file.files if name != "key"}
 
-    def _worked_out(self):
-        facts = self._work_out()
+    def _computed(self):
+        facts = self._compute()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(self.path.name + ".part")
-        with open(part, "wb") as file:
+        with atomic_path(self.path) as part, open(part, "wb") as file:
             np.savez(file, key=np.array(self._key()), **facts)
-        os.replace(part, self.path)
         return facts
 
 
 class TagEvidence(_TextEvidence):
-    """Tags that a tagger would have heard, had there been what a caption tells of.
+    """Tags that a tagger might have found, given a caption.
 
-    A caption is split into its events; an event has the tags whose labels mean the like of it as candidates
-    (:class:`tinyclap.teachers.tag_text.TagSpaceText`, not divided by any prior); each time a caption is used, some of
-    them are drawn, and the tagger's whole answer to them.
+    A caption is split into its events; an event's candidates are the tags whose labels are closest to it
+    (:class:`tinyclap.teachers.tag_text.TagSpaceText`, without priors). Each time a caption is used, some of them are
+    drawn, and the tagger's logits given those.
 
     Arguments
     ---------
@@ -92,9 +88,9 @@ class TagEvidence(_TextEvidence):
         Its space is "sentence".
     texts : tinyclap.data.caption_texts.CaptionTexts
     conditioner : tinyclap.models.conditioners.TagConditioner
-        Gets the labels' embeddings, and the tags' mean probabilities and logits over what is drawn for these captions.
+        Gets the labels' embeddings, and the tags' mean probabilities and logits over the drawn evidence.
     path : str or os.PathLike
-        Where the captions' candidates are kept (``.npz``).
+        Cache of the captions' candidates (``.npz``).
     simulator : tinyclap.teachers.tag_simulation.TagSimulator
     temperature : float
         Of the softmax over labels, in units of cosine similarity.
@@ -122,7 +118,7 @@ class TagEvidence(_TextEvidence):
         teacher = self._parts["teacher"]
         return [teacher.label_names, str(teacher.sentence_encoder), self.temperature, self.n_candidates]
 
-    def _work_out(self):
+    def _compute(self):
         teacher, events = self._parts["teacher"], self._parts["texts"].events()
         phrases = sorted({phrase for of_caption in events for phrase in of_caption}, key=lambda p: (len(p), p))
         reader = TagSpaceText(teacher.label_names, None, teacher.sentence_encoder, self.temperature)
@@ -150,15 +146,15 @@ class TagEvidence(_TextEvidence):
         conditioner.calibrate(teacher.label_rows, drawn.sigmoid().mean(dim=0), self.simulator.mean)
 
     def take(self, indices):
-        """What is needed of captions (B,): tags (B, E, J) int64 and their shares (B, E, J)."""
+        """Candidates of captions (B,): tags (B, E, J) int64 and their probabilities (B, E, J)."""
         events = self.facts["events"][indices]
         there = torch.from_numpy(events >= 0)
         tags = torch.from_numpy(self.facts["tags"][events].astype(np.int64))
         return tags, torch.from_numpy(self.facts["shares"][events]) * there[..., None]
 
-    def forward(self, tags, shares):
-        """Draw evidence, (B, K) logits, from what :meth:`take` gave."""
-        return self.simulator(tags, shares)
+    def forward(self, tags, probabilities):
+        """Draw evidence, (B, K) logits, from the output of :meth:`take`."""
+        return self.simulator(tags, probabilities)
 
 
 class EmbeddingEvidence(_TextEvidence):
@@ -167,14 +163,13 @@ class EmbeddingEvidence(_TextEvidence):
     Arguments
     ---------
     teacher : tinyclap.teachers.FrozenTeacher
-        Any of those with ``embed_text``.
     texts : tinyclap.data.caption_texts.CaptionTexts
     conditioner : tinyclap.models.conditioners.EmbeddingConditioner
         Gets as many of the embeddings as it has room for.
     path : str or os.PathLike
-        Where the embeddings are kept (``.npz``).
+        Cache of the embeddings (``.npz``).
     noise : float
-        Standard deviation of the Gaussian noise on every coordinate of a unit vector.
+        Standard deviation of the Gaussian noise on every coordinate of a normalised embedding.
     """
 
     condition = "embedding"
@@ -199,7 +194,7 @@ class EmbeddingEvidence(_TextEvidence):
     def _describe(self):
         return [self.identity(), self._parts["teacher"].text_side()]
 
-    def _work_out(self):
+    def _compute(self):
         texts, rows = self._texts(), []
         for first in tqdm(range(0, len(texts), _PIECE), desc="captions' embeddings", unit=f"{_PIECE} captions"):
             rows.append(F.normalize(self._parts["teacher"].embed_text(texts[first : first + _PIECE]).float(), dim=-1))
@@ -211,16 +206,16 @@ class EmbeddingEvidence(_TextEvidence):
         conditioner.calibrate(torch.from_numpy(self.facts["rows"][chosen]))
 
     def take(self, indices):
-        """What is needed of captions (B,): their embeddings (B, D), of unit length, the mean of all taken away."""
+        """Embeddings (B, D) of captions (B,), centred and L2-normalised."""
         return (torch.from_numpy(self.facts["rows"][indices]).float(),)
 
     def forward(self, rows):
-        """Evidence (B, D), unit vectors, from what :meth:`take` gave."""
+        """Evidence (B, D), L2-normalised, from the output of :meth:`take`."""
         return F.normalize(rows + self.noise * torch.randn_like(rows), dim=-1)
 
 
 def make_text_evidence(condition, teacher, texts, conditioner, path, simulator, noise):
-    """The evidence of a recipe's key ``condition``.
+    """Make the evidence of a recipe's key ``condition``.
 
     Arguments
     ---------

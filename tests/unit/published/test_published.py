@@ -9,8 +9,8 @@ from published_reference import STUDENTS, msclap_shapes, student_state_dict
 from tinyclap import load_published
 from tinyclap.checkpoints.state import strict_load
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.published.hub_tokenizers import bert_tokenizer
 from tinyclap.published.networks import MsClap2022
+from tinyclap.published.tokenizers import BERT, hub_tokenizer
 
 SMALL = "phinet_alpha_0.75_beta_0.75_t0_4_N_5"
 
@@ -109,7 +109,7 @@ def test_embeddings_are_unit_rows_for_clips_of_any_length_alone_and_in_a_batch(w
 
 def test_a_text_needs_a_tokenizer_and_the_error_says_which(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere.*bert-base-uncased"):
-        bert_tokenizer(tmp_path / "nowhere")
+        hub_tokenizer(tmp_path / "nowhere", BERT)
 
 
 @pytest.mark.parametrize(

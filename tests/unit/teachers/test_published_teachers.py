@@ -6,8 +6,10 @@ from published_reference import STUDENTS, msclap_shapes, student_state_dict
 from transformers import BertTokenizer
 
 from tinyclap.errors import CheckpointError, DownloadError
-from tinyclap.teachers import make_teacher, msclap
+from tinyclap.published.table import PUBLISHED
+from tinyclap.teachers import make_teacher
 
+CLAP = PUBLISHED["msclap2022"]
 SMALL = "phinet_alpha_0.75_beta_0.75_t0_4_N_5"
 
 
@@ -19,7 +21,7 @@ def files(tmp_path_factory):
         key: torch.tensor(0) if not shape else torch.tensor(0.01).expand(shape)
         for key, shape in msclap_shapes().items()
     }
-    torch.save({"model": constants}, folder / msclap.FILE_NAME)
+    torch.save({"model": constants}, folder / CLAP.file)
     torch.save(student_state_dict(SMALL), folder / "student_model.ckpt")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "barks"]
     (folder / "vocab.txt").write_text("\n".join(words))
@@ -29,7 +31,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def student(files):
-    options = {"text_weights": files / msclap.FILE_NAME, "tokenizer": str(files), **STUDENTS[SMALL]}
+    options = {"text_weights": files / CLAP.file, "tokenizer": str(files), **STUDENTS[SMALL]}
     return make_teacher("tinyclap-student", weights=files / "student_model.ckpt", **options).load()
 
 
@@ -41,7 +43,7 @@ def test_a_released_student_is_scored_with_clap_s_text_tower(student, files):
     assert audio.shape == classes.shape == (2, 1024)
     torch.testing.assert_close(classes.norm(dim=1), torch.ones(2))
     assert student.score(audio, classes).abs().max() <= 1 + 1e-6
-    text_side = {"kind": "msclap2022", "weights": str(files / msclap.FILE_NAME), "tokenizer": str(files)}
+    text_side = {"kind": "msclap2022", "weights": str(files / CLAP.file), "tokenizer": str(files)}
     assert student.text_side() == text_side
 
 
@@ -57,7 +59,8 @@ def test_clap_itself_embeds_both_sides_in_eval_mode_and_without_gradient(student
 
 
 def test_missing_weights_say_which_file_and_where_from(tmp_path):
-    nowhere, message = tmp_path / "nowhere.pth", "nowhere.pth; give the path of CLAP_weights_2022.pth .*7312125"
+    nowhere = tmp_path / "nowhere.pth"
+    message = "nowhere.pth: no such file; give the path of CLAP_weights_2022.pth .*7312125"
     with pytest.raises(CheckpointError, match=message):
         make_teacher("msclap2022", weights=nowhere).load()
     with pytest.raises(CheckpointError, match=message):
@@ -65,9 +68,9 @@ def test_missing_weights_say_which_file_and_where_from(tmp_path):
 
 
 def test_weights_that_were_fetched_before_are_not_asked_for_again(tmp_path):
-    (tmp_path / msclap.FILE_NAME).write_bytes(b"whole")
-    (tmp_path / f"{msclap.FILE_NAME}.md5").write_text(f"{'0' * 32}  {msclap.FILE_NAME}\n")
-    assert msclap.fetch_weights(tmp_path) == tmp_path / msclap.FILE_NAME
+    (tmp_path / CLAP.file).write_bytes(b"whole")
+    (tmp_path / f"{CLAP.file}.md5").write_text(f"{'0' * 32}  {CLAP.file}\n")
+    assert CLAP.download(tmp_path) == tmp_path / CLAP.file
 
 
 def test_a_fetch_without_a_network_says_so(tmp_path, monkeypatch):
