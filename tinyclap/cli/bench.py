@@ -1,8 +1,4 @@
-"""How quick a model is on this machine: one pass, whole clips, many clips, and the first answer of a new process.
-
-Exported folders are timed without torch. Times are of a machine with whatever else runs on it: the load is written
-beside them, and of repeated passes the median and the least.
-"""
+"""Latency and throughput of a model on this machine: single passes, whole clips, many clips, and a cold start."""
 
 import json
 import os
@@ -25,27 +21,23 @@ from tinyclap.inference.pretrained import find_folder, from_pretrained
 _RATE_HZ, _CLIP_S = 44100, 5.0  # of the recording that is read from disk
 _LABELS = ["dog barking", "rain", "siren"]
 _LIBRARIES = ("numpy", "soxr", "soundfile", "onnxruntime", "openvino", "torch")
-# The first answer of a new process: what a person waits for who types a command.
 _CHILD = """
-import json, pathlib, re, resource, sys, time
+import json, sys, time
 start = time.perf_counter()
 import tinyclap
-asked = json.loads(sys.argv[1])
-model = tinyclap.from_pretrained(asked["source"], local_files_only=True, n_threads=asked["n_threads"])
+source, path, labels, n_threads = json.loads(sys.argv[1])
+model = tinyclap.from_pretrained(source, local_files_only=True, n_threads=n_threads)
 opened = time.perf_counter()
 if model.kind == "captioner":
-    model.caption(asked["path"])
-elif asked["labels"] is None:
-    model.embed(asked["path"])
+    model.caption(path)
+elif labels is None:
+    model.embed(path)
 else:
-    model.classify(asked["path"], labels=asked["labels"] or None)
+    model.classify(path, labels or None)
 answered = time.perf_counter()
-status = pathlib.Path("/proc/self/status")
-if status.is_file():  # getrusage would count the memory of the process that started this one
-    peak = int(re.search(r"VmHWM:\\s*(\\d+)", status.read_text())[1]) / 1024
-else:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-print(json.dumps({"open_ms": 1e3 * (opened - start), "answer_ms": 1e3 * (answered - opened), "peak_mb": peak}))
+from tinyclap.cli.bench import peak_memory_mb
+times = {"open_ms": 1e3 * (opened - start), "answer_ms": 1e3 * (answered - opened), "peak_mb": peak_memory_mb()}
+print(json.dumps(times))
 """
 
 
@@ -56,15 +48,15 @@ class BenchOptions:
     Arguments
     ---------
     lengths_s : sequence of float
-        Lengths of the clips of single passes, in seconds.
+        Clips of the single passes, in seconds.
     threads : sequence of int
-        Threads of a pass; those beyond the cores are left out.
+        Threads of a pass; more than there are cores are left out.
     engines, precisions : sequence of str
-        Of single passes; empty for all that are installed, and all that the folder has.
+        Of single passes; empty for all that are there.
     n_repeats : int
         Passes that count.
     n_clips : int
-        Clips of 5 s in the measurement of many.
+        Clips of 5 s in the measurement of throughput.
     n_starts : int
         New processes; 0 leaves the cold start out.
     """
@@ -79,7 +71,7 @@ class BenchOptions:
 
     def __post_init__(self):
         numbers = (*self.lengths_s, *self.threads, self.n_repeats, self.n_clips)
-        if not self.lengths_s or not self.threads or min(numbers) <= 0 or self.n_starts < 0:
+        if not self.lengths_s or not self.threads or not min(numbers) > 0 or self.n_starts < 0:
             raise ConfigError("lengths, threads, repeats and clips are above zero; starts are zero or more")
 
 
@@ -88,61 +80,75 @@ def bench(source, options=None, revision=None, local_files_only=False):
 
     Arguments
     ---------
-    source : str or os.PathLike
+    source, revision, local_files_only
         As for :func:`tinyclap.from_pretrained`.
     options : BenchOptions, optional
-    revision : str or None
-    local_files_only : bool
 
     Returns
     -------
     dict
         ``model``, ``kind``, ``machine``; ``passes``: rows of ``clip_s``, ``engine``, ``precision``, ``n_threads``,
-        ``median_ms``, ``least_ms``, ``greatest_ms``, ``real_time_factor`` (time by duration: 0.01 is a hundred times
-        quicker than the sound); ``recording``: a stereo file of 44.1 kHz from disk to result; ``many``: clips a
-        second; ``cold_start``: a new process to its first answer, and its peak memory.
+        ``median_ms``, ``least_ms``, ``greatest_ms``, ``real_time_factor`` (time divided by duration); ``recording``:
+        from a file on disk to the result; ``many``: throughput; ``cold_start``: a new process to its first answer.
 
     Raises
     ------
     ConfigError, CheckpointError, DownloadError
-        As :func:`tinyclap.from_pretrained`; or nothing is left of what was asked for.
+        As :func:`tinyclap.from_pretrained`; or none of the engines, precisions and threads is there.
     """
     options = options or BenchOptions()
     folder = find_folder(source, revision, local_files_only)
     model = from_pretrained(folder)
-    is_exported = "graphs" in model.config
-    passes = _exported_passes(folder, options) if is_exported else _torch_passes(model, options)
-    if not passes:
+    rows = _exported_passes(folder, options) if "graphs" in model.config else _torch_passes(model, options)
+    wanted = {"engine": options.engines, "precision": options.precisions}
+    rows = [row for row in rows if all(not names or row[key] in names for key, names in wanted.items())]
+    if not rows:
         raise ConfigError(
             f"{source}: nothing to time among engines {', '.join(options.engines) or 'installed'}, precisions "
             f"{', '.join(options.precisions) or 'there'} and threads {', '.join(map(str, options.threads))} "
             f"on {n_cores()} cores"
         )
-    report = {"model": str(source), "kind": model.kind, "machine": machine(), "passes": passes}
+    report = {"model": str(source), "kind": model.kind, "machine": machine(), "passes": rows}
     with tempfile.TemporaryDirectory() as scratch:
         path = _recording(Path(scratch) / "clip.wav")
-        report |= {"recording": _time_recording(model, path, options), "many": _time_many(model, options)}
+        times_ms = _times_ms(lambda: _answer(model, str(path)), options.n_repeats)
+        what = f"WAV, stereo, {_RATE_HZ} Hz, {_CLIP_S:g} s"
+        report["recording"] = {"what": what, "median_ms": statistics.median(times_ms)}
+        report["many"] = _throughput(model, options.n_clips)
         if options.n_starts:
-            report["cold_start"] = _time_starts(model, folder, path, options)
+            report["cold_start"] = _cold_start(model, folder, path, options)
     return report
 
 
 def machine():
-    """What computes: a dict of ``processor``, ``instructions``, ``n_cores``, ``memory_mb``, ``load``, ``versions``."""
+    """CPU, memory in MB, load, and versions of the libraries: dict."""
     versions = {"python": sys.version.split()[0]}
     for library in _LIBRARIES:
         try:
             versions[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
             versions[library] = None
+    is_unix = hasattr(os, "sysconf")
     return {
         "processor": processor(),
         "instructions": instructions(),
         "n_cores": n_cores(),
-        "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20 if hasattr(os, "sysconf") else None,
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20 if is_unix else None,
+        "load": round(os.getloadavg()[0], 2) if is_unix else None,
         "versions": versions,
     }
+
+
+def peak_memory_mb():
+    """Peak resident memory of this process, in MB; None where the system does not tell."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would count the memory of the process that started this one
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _exported_passes(folder, options):
@@ -150,26 +156,17 @@ def _exported_passes(folder, options):
     from tinyclap.export.latency import measure_latencies
 
     config = read_config(folder)
-    names = {key: config["graphs"][key] for key in ("fp32", "int8") if key in config["graphs"]}
     # bf16 is made from the fp32 file
-    kept = {key for key in names if not options.precisions or key in options.precisions}
-    kept |= {"fp32"} if "bf16" in options.precisions else set()
-    graphs = {key: checked_file(folder, config, name) for key, name in names.items() if key in kept}
+    wanted = {"fp32" if name == "bf16" else name for name in options.precisions or ("fp32", "int8")}
+    names = {key: name for key, name in config["graphs"].items() if key in wanted}
+    graphs = {key: checked_file(folder, config, name) for key, name in names.items()}
     front_end = config["graphs"].get("front_end")
     front_end = None if front_end is None else checked_file(folder, config, front_end)
-    rows = []
     for clip_s in options.lengths_s if graphs else ():
         found = measure_latencies(
             graphs, config["sample_rate_hz"], clip_s, options.threads, options.n_repeats, front_end=front_end
         )
-        rows += [_with_factor(row, clip_s) for row in found["rows"]]
-    return [row for row in rows if _is_wanted(row, options)]
-
-
-def _is_wanted(row, options):
-    return (not options.engines or row["engine"] in options.engines) and (
-        not options.precisions or row["precision"] in options.precisions
-    )
+        yield from (_with_factor(row, clip_s) for row in found["rows"])
 
 
 def _torch_passes(model, options):
@@ -181,14 +178,12 @@ def _torch_passes(model, options):
     network = getattr(model.backend, "audio", None)
     if network is None:
         raise CheckpointError(f"{model.name}: passes of a captioner are timed when it is exported: tinyclap export")
-    rows = []
     for clip_s in options.lengths_s:
         clip = torch.from_numpy(_noise(model.sample_rate_hz, clip_s))
         for n_threads in (number for number in options.threads if number <= n_cores()):
             found = measure_latency(network, clip, n_repeats=options.n_repeats, n_threads=n_threads)
             row = {"engine": "torch", "precision": "fp32", "n_threads": n_threads, "median_ms": found["median_ms"]}
-            rows.append(_with_factor(row | {"least_ms": found["p10_ms"], "greatest_ms": found["p90_ms"]}, clip_s))
-    return [row for row in rows if _is_wanted(row, options)]
+            yield _with_factor(row | {"least_ms": found["p10_ms"], "greatest_ms": found["p90_ms"]}, clip_s)
 
 
 def _with_factor(row, clip_s):
@@ -197,62 +192,49 @@ def _with_factor(row, clip_s):
 
 
 def _answer(model, audio, sample_rate_hz=None):
-    """What a user of this kind of model asks for."""
+    """The result of this kind of model."""
     if model.kind == "captioner":
         return model.caption(audio, sample_rate_hz)
     return model.embed(audio, sample_rate_hz, progress=False)
 
 
-def _time_recording(model, path, options):
-    """From a file on disk to the result: decoding, mono, resampling, windows, network."""
-    times_ms = _times_ms(lambda: _answer(model, str(path)), options.n_repeats)
-    return {"what": f"WAV, stereo, {_RATE_HZ} Hz, {_CLIP_S:g} s", "median_ms": statistics.median(times_ms)}
-
-
-def _time_many(model, options):
-    """Clips that are in memory, at the model's rate, in one call."""
-    clips = list(_noise(model.sample_rate_hz, _CLIP_S, options.n_clips))
+def _throughput(model, n_clips):
+    """Clips in memory, at the model's rate, in one call."""
+    clips = list(_noise(model.sample_rate_hz, _CLIP_S, n_clips))
     _answer(model, clips[:1], model.sample_rate_hz)
-    start = time.perf_counter()
-    _answer(model, clips, model.sample_rate_hz)
-    taken_s = time.perf_counter() - start
-    return {
-        "n_clips": options.n_clips,
-        "clip_s": _CLIP_S,
-        "clips_per_s": round(options.n_clips / taken_s, 2),
-        "real_time_factor": round(taken_s / options.n_clips / _CLIP_S, 6),
-    }
+    (taken_ms,) = _times_ms(lambda: _answer(model, clips, model.sample_rate_hz), 1, 0)
+    per_s = 1e3 * n_clips / taken_ms
+    factor = round(1 / per_s / _CLIP_S, 6)
+    return {"n_clips": n_clips, "clip_s": _CLIP_S, "clips_per_s": round(per_s, 2), "real_time_factor": factor}
 
 
 def _times_ms(work, n_repeats, n_warmup=2):
     taken = []
-    for turn in range(n_warmup + n_repeats):
+    for _ in range(n_warmup + n_repeats):
         start = time.perf_counter()
         work()
-        if turn >= n_warmup:
-            taken.append(1e3 * (time.perf_counter() - start))
-    return taken
+        taken.append(1e3 * (time.perf_counter() - start))
+    return taken[n_warmup:]
 
 
-def _time_starts(model, folder, path, options):
+def _cold_start(model, folder, path, options):
     """New processes, each to its first answer: from the start of Python to its end."""
     labels = _LABELS if "text" in model.config else ([] if model.labels else None)
-    n_threads = max(number for number in options.threads) if "graphs" in model.config else None
-    asked = json.dumps({"source": str(folder), "path": str(path), "labels": labels, "n_threads": n_threads})
+    n_threads = max(options.threads) if "graphs" in model.config else None
+    command = [sys.executable, "-c", _CHILD, json.dumps([str(folder), str(path), labels, n_threads])]
     runs = []
     for _ in range(options.n_starts):
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", _CHILD, asked], capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         taken_ms = 1e3 * (time.perf_counter() - start)
         if done.returncode:
             raise CheckpointError(f"{folder}: a new process cannot use it: {done.stderr.strip().splitlines()[-1]}")
         runs.append({"whole_ms": taken_ms, **json.loads(done.stdout.splitlines()[-1])})
-    naming = "classify with free text" if labels else "classify with its own labels"
-    what = "caption" if model.kind == "captioner" else "embed" if labels is None else naming
+    classifies = "classify with free text" if labels else "classify with its own labels"
     return {
-        "what": what,
+        "what": "caption" if model.kind == "captioner" else "embed" if labels is None else classifies,
         "n_starts": options.n_starts,
-        **{key: round(statistics.median(run[key] for run in runs), 1) for key in runs[0]},
+        **{key: round(statistics.median(run[key] for run in runs), 1) for key in runs[0] if runs[0][key] is not None},
         "least_whole_ms": round(min(run["whole_ms"] for run in runs), 1),
     }
 
@@ -264,12 +246,8 @@ def _noise(sample_rate_hz, clip_s, n_clips=1):
 
 
 def _recording(path):
-    """A WAV of two channels, 16 bits."""
-    import wave
+    """Write a stereo WAV file of 16 bits."""
+    import soundfile
 
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(2)
-        file.setsampwidth(2)
-        file.setframerate(_RATE_HZ)
-        file.writeframes((_noise(_RATE_HZ, 2 * _CLIP_S)[0] * 32767).astype("<i2").tobytes())
+    soundfile.write(path, _noise(_RATE_HZ, 2 * _CLIP_S).reshape(-1, 2), _RATE_HZ, subtype="PCM_16")
     return path
