@@ -42,7 +42,6 @@ class LabelBank:
     labels : list of str, N of them
     vectors : numpy.ndarray, shape (N, D), float32
     templates : list of str
-        Prompt templates.
     score_kind : {"cosine", "dot", "sqrt_dot"}
     model : str
         Name of the model.
@@ -87,10 +86,10 @@ class LabelBank:
         if not np.isfinite(vectors).all():
             raise ConfigError("a bank's vectors are finite numbers; these are not")
         texts = [*(getattr(self, name) for name in _TEXTS), *self.templates]
-        if self.score_kind not in SCORE_KINDS or not all(isinstance(text, str) for text in texts):
-            raise ConfigError(f"a bank's score kind is one of {', '.join(SCORE_KINDS)}; models and templates are texts")
-        if not isinstance(self.templates, list) or not isinstance(self.text_identity, dict):
-            raise ConfigError("a bank's templates are a list, its text identity is a dict")
+        if not all(isinstance(text, str) for text in texts) or not isinstance(self.text_identity, dict):
+            raise ConfigError("a bank's model, checksums and templates are texts, its text identity is a dict")
+        if self.score_kind not in SCORE_KINDS:
+            raise ConfigError(f"a bank's score kind is one of {', '.join(SCORE_KINDS)}, not {self.score_kind!r}")
 
     def __repr__(self):
         some = ", ".join(self.labels[:5]) + (", …" if len(self.labels) > 5 else "")

@@ -1,23 +1,28 @@
-"""A label bank as a C header: names, vectors and how to score, for devices that have neither files nor Python."""
+"""Label banks as C headers (C99), for devices that have neither files nor Python."""
 
 import json
 import re
 
 import numpy as np
 
+_SCORES = {
+    "cosine": "the dot product of the L2-normalised audio embedding and the label's",
+    "dot": "the dot product of the audio embedding and the label's",
+    "sqrt_dot": "the sum over dimensions of sqrt(audio) * label",
+}
 _PER_LINE = 8
 
 
 def header(bank, name, int8=False):
-    """The text of a C header (C99) with a bank's arrays.
+    """The text of a C header with a bank's labels and vectors.
 
     Arguments
     ---------
     bank : tinyclap.text.bank.LabelBank
     name : str
-        What the arrays are called by.
+        Name of the arrays, after ``bank_``.
     int8 : bool
-        8-bit numbers with a scale for each label, a quarter of the memory.
+        8-bit vectors with a scale for each label.
 
     Returns
     -------
@@ -45,15 +50,14 @@ def header(bank, name, int8=False):
         scales[scales == 0] = 1
         lines += [f"static const float {prefix}_scales[{n_labels}] = {{", *_rows(scales.tolist(), "    "), "};", ""]
         vectors = np.rint(vectors / scales[:, None]).astype(np.int8)
-    kind = "int8_t" if int8 else "float"
-    lines.append(f"static const {kind} {prefix}_vectors[{n_labels}][{n_dims}] = {{")
+    lines.append(f"static const {'int8_t' if int8 else 'float'} {prefix}_vectors[{n_labels}][{n_dims}] = {{")
     for row in vectors.tolist():
         lines += ["    {", *_rows(row, "        "), "    },"]
     return "\n".join([*lines, "};", "", f"#endif /* {prefix.upper()}_H */", ""])
 
 
 def c_string(text):
-    r"""A C string literal in ASCII, with the bytes of UTF-8 where there is more.
+    r"""A C string literal in ASCII, of the bytes of UTF-8.
 
     Example
     -------
@@ -61,41 +65,31 @@ def c_string(text):
     "say \"\303\251\077\""
     """
     plain = set(range(32, 127)) - set(b'"\\?')  # ?? would begin a trigraph
-    signs = (
-        chr(byte) if byte in plain else f"\\{chr(byte)}" if byte in b'"\\' else f"\\{byte:03o}"
-        for byte in text.encode()
-    )
-    return f'"{"".join(signs)}"'
+    escaped = (chr(b) if b in plain else f"\\{chr(b)}" if b in b'"\\' else f"\\{b:03o}" for b in text.encode())
+    return f'"{"".join(escaped)}"'
 
 
 def _comment(bank, int8):
-    """What the bank is, as a comment; whatever names hold, it does not end the comment."""
-    scores = {
-        "cosine": "the dot product of the sound's unit vector and the label's",
-        "dot": "the dot product of the sound's vector and the label's",
-        "sqrt_dot": "the sum over dimensions of sqrt(sound) * label",
-    }
+    """What the bank is, as a comment that no label can end."""
     tower = bank.text_identity
     about = [
         f"Label bank of tinyclap: {len(bank.labels)} labels, {bank.embed_dim} dimensions.",
         f"model: {bank.model} (sha256 {bank.model_sha256})",
         f"text tower: {tower.get('name', 'unknown')} (sha256 {tower.get('sha256', 'unknown')})",
         f"prompts: {json.dumps(bank.templates)}",
-        f"score of a label ({bank.score_kind}): {scores[bank.score_kind]}"
-        + (", times the label's scale" if int8 else ""),
+        f"score of a label ({bank.score_kind}): {_SCORES[bank.score_kind]}" + ", times the label's scale" * int8,
     ]
-    safe = [line.replace("*/", "* /").replace("/*", "/ *") for line in about]
-    return ["/*", *(f" * {line}" for line in safe), " */"]
+    return ["/*", *(f" * {line.replace('*/', '* /').replace('/*', '/ *')}" for line in about), " */"]
 
 
 def _rows(numbers, indent):
-    """Numbers in lines of a few."""
+    """Lines of :data:`_PER_LINE` literals."""
     written = [str(number) if isinstance(number, int) else _c_float(number) for number in numbers]
     groups = [written[first : first + _PER_LINE] for first in range(0, len(written), _PER_LINE)]
     return [f"{indent}{', '.join(group)}," for group in groups]
 
 
 def _c_float(number):
-    """A float literal that is read back as the same float32."""
+    """A literal that is read back as the same float32."""
     text = f"{number:.9g}"
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"

@@ -70,7 +70,8 @@ def _embedded(model, names, template):
             f"{model.name} has no text side, so it cannot take {shown(new) if new else 'a template'}; its own labels: "
             f"{shown(model.labels) or 'none'}; or export the model again with its text side"
         )
-    prompts = make_prompts(names, text.default_templates if template is None else template)
+    templates = text.default_templates if template is None else checked_texts(template, "templates")
+    prompts = make_prompts(names, templates)
     if hasattr(text, "tokenizer"):
         _require_known(text.tokenizer, names, prompts)
     return np.asarray(text.embed_classes(prompts), np.float32)

@@ -1,46 +1,30 @@
-"""From a class name to the sentences that stand for it.
+"""Prompts: class names in sentence templates.
 
 Source of the templates: the official tinyCLAP code ("this is the sound of "), the CLAP paper and repository ("this is
-a sound of "). Reference quirk kept behind a key: the official code leaves UrbanSound8K's underscores in (defect D13).
+a sound of "). The official code leaves UrbanSound8K's underscores in (defect D13); ``underscores="keep"`` does.
 """
 
 from tinyclap.errors import ConfigError
 
 TINYCLAP_TEMPLATE = "this is the sound of {}"
 CLAP_TEMPLATE = "this is a sound of {}"
-PLAIN_TEMPLATE = "{}"
-ENSEMBLE = (
-    "{}",
-    "the sound of {}",
-    "this is a sound of {}",
-    "a recording of {}",
-    "{} can be heard",
-)
+ENSEMBLE = ("{}", "the sound of {}", "this is a sound of {}", "a recording of {}", "{} can be heard")
+_REPLACEMENTS = {"space": " ", "or": " or ", "keep": None}
 
 
 def readable(class_name, underscores="space", slashes="space"):
-    """A class name as a person would write it.
-
-    Arguments
-    ---------
-    class_name : str
-        As the corpus has it: ``"air_conditioner"``, ``"cafe/restaurant"``.
-    underscores, slashes : str
-        ``"space"``: becomes a space; ``"or"``: becomes " or "; ``"keep"``: stays, as in the official code (slashes in
-        TUT17, underscores in UrbanSound8K).
+    """A class name as a person would write it; each key is "space", "or" (``" or "``) or "keep".
 
     Example
     -------
     >>> readable("cafe/restaurant", slashes="or"), readable("air_conditioner")
     ('cafe or restaurant', 'air conditioner')
     """
-    replacements = {"space": " ", "or": " or ", "keep": None}
-    for key, value in (("underscores", underscores), ("slashes", slashes)):
-        if value not in replacements:
+    for key, character, value in (("underscores", "_", underscores), ("slashes", "/", slashes)):
+        if value not in _REPLACEMENTS:
             raise ConfigError(f"prompts: {key}={value!r}; choose 'space', 'or' or 'keep'")
-    for sign, way in (("_", underscores), ("/", slashes)):
-        if replacements[way] is not None:
-            class_name = class_name.replace(sign, replacements[way])
+        if value != "keep":
+            class_name = class_name.replace(character, _REPLACEMENTS[value])
     return class_name
 
 
@@ -51,7 +35,7 @@ def make_prompts(class_names, templates=TINYCLAP_TEMPLATE, underscores="space", 
     ---------
     class_names : sequence of str, N of them
     templates : str or sequence of str, K of them
-        Each with exactly one ``{}``; several make a prompt ensemble, whose embeddings are averaged.
+        Each with exactly one ``{}``; the embeddings of several are averaged.
     underscores, slashes : str
         See :func:`readable`.
 
@@ -62,7 +46,7 @@ def make_prompts(class_names, templates=TINYCLAP_TEMPLATE, underscores="space", 
     Raises
     ------
     ConfigError
-        There is no template, or one has no ``{}`` or more than one.
+        No template, or one without exactly one ``{}``.
 
     Example
     -------
@@ -73,7 +57,7 @@ def make_prompts(class_names, templates=TINYCLAP_TEMPLATE, underscores="space", 
     if not templates:
         raise ConfigError("prompts: no template was given, so the classes have no text")
     for template in templates:
-        if template.count("{}") != 1:
+        if not isinstance(template, str) or template.count("{}") != 1:
             raise ConfigError(f"prompt template {template!r} must hold the class name's place, {{}}, exactly once")
     return [
         [template.replace("{}", readable(name, underscores, slashes)) for template in templates] for name in class_names

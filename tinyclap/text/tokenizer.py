@@ -1,17 +1,15 @@
-"""Words and their ids: the word-level tokenizer of the captioners, kept as JSON.
+"""Word-level tokenizer of the captioners, stored as JSON.
 
-Source: the word list of the published EfficientNet-B2 captioners (github.com/wsntxxn/AudioCaption: one id a word, with
-``<pad>``, ``<start>``, ``<end>`` and ``<unk>`` among them).
+Source: the vocabulary of the published EfficientNet-B2 captioners (github.com/wsntxxn/AudioCaption).
 """
 
-import json
-import os
 import re
 from collections import Counter
 from pathlib import Path
 
 from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
+from tinyclap.files import CONFIG, read_json, write_json
 
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
 SPECIAL = (PAD, START, END, UNKNOWN)
@@ -19,15 +17,7 @@ _WORD = re.compile(r"[a-z0-9]+(?:['’][a-z0-9]+)*")
 
 
 def caption_words(caption):
-    """The words of a caption: lower case, without punctuation; hyphens separate, apostrophes inside words stay.
-
-    Arguments
-    ---------
-    caption : str
-
-    Returns
-    -------
-    list of str
+    """The words of a caption: lower case, no punctuation; hyphens separate, apostrophes inside words stay.
 
     Example
     -------
@@ -44,12 +34,12 @@ class WordTokenizer:
     Arguments
     ---------
     words : list of str
-        All words, the id of each being its place; ``<pad>``, ``<start>``, ``<end>`` and ``<unk>`` among them, anywhere.
+        The vocabulary in the order of ids, ``<pad>``, ``<start>``, ``<end>`` and ``<unk>`` among them.
 
     Raises
     ------
     ConfigError
-        A special word is missing, or a word is there twice.
+        A special word is missing, or a word is repeated.
 
     Example
     -------
@@ -71,16 +61,12 @@ class WordTokenizer:
         self.pad_id, self.start_id, self.end_id, self.unk_id = (self._ids[word] for word in SPECIAL)
 
     def encode(self, caption, max_words=None):
-        """Ids of a caption with ``<start>`` before and ``<end>`` after it; at most `max_words` words between them."""
+        """Ids of at most `max_words` words of a caption, between ``<start>`` and ``<end>``."""
         words = caption_words(caption)[:max_words]
         return [self.start_id, *(self._ids.get(word, self.unk_id) for word in words), self.end_id]
 
-    def unknown_words(self, caption):
-        """The words of a caption that are not in the vocabulary."""
-        return [word for word in caption_words(caption) if word not in self._ids]
-
     def decode(self, ids):
-        """The words of ids (L,), up to the first ``<end>``; ``<pad>`` and ``<start>`` are left out."""
+        """The text of ids (L,) up to the first ``<end>``, without ``<pad>`` and ``<start>``."""
         words = []
         for index in ids:
             if int(index) == self.end_id:
@@ -91,20 +77,10 @@ class WordTokenizer:
 
     @classmethod
     def from_captions(cls, captions, min_count=1, max_size=None):
-        """The vocabulary of a corpus: special words first, then by falling frequency, equals in alphabetical order.
+        """Vocabulary of captions: special words, then all that occur `min_count` times, most frequent first.
 
-        Arguments
-        ---------
-        captions : iterable of str
-        min_count : int
-            Rarer words are left out.
-        max_size : int, optional
-            Words in all, special ones counted.
-
-        Raises
-        ------
-        ConfigError
-            No word is left.
+        `max_size` counts the special words; words of equal frequency are in alphabetical order. A ConfigError where no
+        word is left.
         """
         counts = Counter(word for caption in captions for word in caption_words(caption))
         kept = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
@@ -113,47 +89,37 @@ class WordTokenizer:
         return cls([*SPECIAL, *kept][:max_size])
 
     def save(self, path):
-        """Write ``{"words": […]}`` as JSON, whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps({"words": self.words}, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        """Write ``{"words": […]}`` as JSON, atomically."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"words": self.words})
 
     @classmethod
     def load(cls, path):
-        """Read a vocabulary: ours, or a published one.
+        """Read a vocabulary.
 
         Arguments
         ---------
         path : str or os.PathLike
-            JSON: ``{"words": […]}`` (ours), a list of words, a map from words to ids or from ids to words (the
-            published ``DictTokenizer``), or a ``tokenizer.json`` of the `tokenizers` library with a word-level model.
-            The folder of a run or of a saved captioner, for the words of that captioner.
+            JSON: ``{"words": […]}``, a list of words, a map from words to ids or back (the published
+            ``DictTokenizer``), or a word-level ``tokenizer.json`` of the library `tokenizers`; or the folder of a run
+            or of a saved captioner.
 
         Raises
         ------
         ConfigError
-            No such file, not JSON (a pickle is not read: what it holds is executed), or ids with gaps.
+            No such file, not JSON (pickles are not read), or ids with gaps.
         """
         path = Path(path)
         if path.is_dir():
-            places = [path / name for name in ("config.json", "student/config.json", "vocabulary.json")]
+            places = [path / name for name in (CONFIG, f"student/{CONFIG}", "vocabulary.json")]
             path = next((place for place in places if place.is_file()), path)
-        if not path.is_file():
-            raise ConfigError(f"no vocabulary at {path}")
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ConfigError(
-                f"{path} is not JSON ({error}). A published pickle can be turned into it by whoever trusts it: "
-                "json.dump(pickle.load(open(PICKLE, 'rb')), open(JSON, 'w'))"
-            ) from error
+        advice = "give a vocabulary as JSON (of a pickle that you trust: json.dump(pickle.load(…), …))"
+        content = read_json(path, advice, ConfigError, kind=object)
         return cls(_words_in(content, path))
 
 
 def _words_in(content, path):
-    """The words of any of the formats, in the order of their ids."""
+    """The words of any of the formats of :meth:`WordTokenizer.load`, in the order of ids."""
     if isinstance(content, dict) and isinstance(content.get("model"), dict) and "tokenizer" in content["model"]:
         content = content["model"]["tokenizer"]
     elif isinstance(content, dict) and isinstance(content.get("model"), dict):
@@ -166,15 +132,11 @@ def _words_in(content, path):
         return content
     if not isinstance(content, dict) or not content:
         raise ConfigError(f"{path} holds no vocabulary: neither a list of words nor a map between words and ids")
-    by_word = all(isinstance(value, int) for value in content.values())
-    by_id = {value: word for word, value in content.items()} if by_word else _by_number(content, path)
+    try:
+        by_word = all(isinstance(value, int) for value in content.values())
+        by_id = {value if by_word else int(word): word if by_word else value for word, value in content.items()}
+    except ValueError as error:
+        raise ConfigError(f"{path}: a map of neither words to ids nor ids to words ({error})") from error
     if sorted(by_id) != list(range(len(by_id))) or len(by_id) != len(content):
         raise ConfigError(f"{path}: the ids of its {len(content)} words are not 0 to {len(content) - 1}, each once")
     return [by_id[index] for index in range(len(by_id))]
-
-
-def _by_number(content, path):
-    try:
-        return {int(key): word for key, word in content.items()}
-    except ValueError as error:
-        raise ConfigError(f"{path}: a map of neither words to ids nor ids to words ({error})") from error

@@ -1,8 +1,12 @@
 """Label banks survive every format, know their model, and give what the model itself gives."""
 
+import errno
 import json
+import os
 import shutil
+import struct
 import subprocess
+import zipfile
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
 from tinyclap.text.bank import LabelBank, compile_bank, ready_bank, ready_names  # noqa: E402
 from tinyclap.text.bank_header import c_string  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:the text tower does not know")
 NAMES = ["dog barking", "rain", 'a "quoted" 雨 */ name??/']
 
 
@@ -156,6 +161,89 @@ def test_only_labels_that_are_texts_get_shares(model, tmp_path, capsys):
     for name, word in (("esc50", "probability"), ("audioset", "score")):
         assert main(["classify", str(tmp_path / "noise.wav"), "--labels", name, "--format", "csv", "--top", "1"]) == 0
         assert capsys.readouterr().out.splitlines()[0] == f"file,label,{word}"
+
+
+def _npz(path, replaced=None, **arrays):
+    """A bank's archive with other arrays in place of its own, or a member's bytes replaced."""
+    np.savez(path, **arrays)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()} | (replaced or {})
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, body in members.items():
+            archive.writestr(name, body)
+
+
+def _claims(shape, descr="'<f4'"):
+    head = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head
+
+
+@pytest.mark.parametrize(
+    "replaced",
+    [
+        *({"vectors.npy": _claims("(50, 1000000000000)")}, {"vectors.npy": _claims("(-1, 4)")}),
+        *({"labels.npy": _claims("(10**9,)", "'<U9'")}, {"labels.npy": _claims("(2,)", "'|O'") + b"\x80\x04N."}),
+        *(
+            {"about.npy": b""},
+            {"about.npy": _claims("()", "'<U2'") + "[]".encode("utf-32-le")},
+            {"vectors.npy": b"\x93NUMPY\x09"},
+        ),
+    ],
+)
+def test_an_npz_that_lies_about_its_arrays_is_refused_at_once_by_name(bank, replaced, tmp_path):
+    arrays = {"labels": np.array(bank.labels), "vectors": bank.vectors, "about": np.array(json.dumps(bank.facts()))}
+    _npz(tmp_path / "lies.npz", replaced, **arrays)
+    with pytest.raises(CheckpointError, match="lies.npz: no label bank"):
+        LabelBank.load(tmp_path / "lies.npz")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"labels": ["a", "b", 3]}, {"labels": "abc"}, {"labels": ["a", "b", ""]}, {"labels": ["a", "a", "b"]}),
+        *({"vectors": [[1.0], [2.0, 3.0], [4.0]]}, {"vectors": [[1e39], [0], [0]]}, {"vectors": []}, {"vectors": None}),
+        *({"score_kind": "euclid"}, {"templates": None}, {"templates": [1]}, {"text_identity": []}, {"more": 1}),
+        {"model_sha256": None},
+    ],
+)
+def test_a_json_bank_with_wrong_content_is_refused_by_name(bank, change, tmp_path):
+    content = {**bank.facts(), "labels": bank.labels, "vectors": bank.vectors.tolist(), **change}
+    (tmp_path / "bad.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="bad.json: no label bank"):
+        LabelBank.load(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("name", ["rows.npz", "notes.json", "main.h", "folder.npz"])
+def test_a_bank_is_never_written_over_another_file(bank, name, tmp_path):
+    path = tmp_path / name
+    if name == "rows.npz":
+        np.savez(path, rows=np.eye(2))
+    elif name == "folder.npz":
+        path.mkdir()
+    else:
+        path.write_text('{"labels": "mine"}')
+    before = None if path.is_dir() else path.read_bytes()
+    with pytest.raises(ConfigError, match=f"{name}: is there and is no label bank"):
+        bank.save(path)
+    assert (before is None and path.is_dir()) or path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.json", "a.h"])
+def test_a_bank_is_written_over_a_bank_atomically(bank, name, tmp_path, monkeypatch):
+    path = tmp_path / name
+    path.touch()  # as mktemp makes it
+    bank.save(path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(ConfigError, match=f"{name}: not written: No space left"):
+            bank.save(path)
+    assert path.read_bytes() == before and [part.name for part in tmp_path.iterdir()] == [name]
+    bank.save(path)
 
 
 def test_a_broken_bank_is_never_met_with_advice_to_unpickle_it(tmp_path):
