@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import numbers
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tinyclap.audio.io import read_audio
+from tinyclap.audio.io import MAX_SAMPLE, read_audio, require_rate
 from tinyclap.audio.resample import resample_array
 from tinyclap.audio.windows import mono
 from tinyclap.errors import AudioError, ConfigError
@@ -22,7 +20,6 @@ from tinyclap.errors import AudioError, ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LOUDEST = 32.0  # floats beyond this are samples of 16 bits that nobody scaled, not loud audio
 _MAX_CHANNELS = 64
 
 
@@ -56,7 +53,7 @@ def as_clips(
         See :meth:`tinyclap.SoundModel.embed`.
     to_hz : int
         The rate of the clips.
-    resampler : {"sinc", "soxr", "banded"}
+    resampler : {"sinc", "soxr"}
     sample_rate_hz : int or None
         Of arrays; needed where there are any.
 
@@ -141,22 +138,20 @@ def _read(item: Any, source: str, rate: float | None) -> tuple[NDArray[np.float3
     if hasattr(item, "get_all_samples"):
         decoded = item.get_all_samples()
         item, rate = decoded.data, decoded.sample_rate
-    elif hasattr(item, "read"):
-        item = item.read()
-        if not isinstance(item, bytes):
-            raise AudioError(source, f"read() gives {type(item).__name__}, not bytes; open the file with mode 'rb'")
     if isinstance(item, (str, os.PathLike)):
+        return read_audio(item)
+    if isinstance(item, (bytes, bytearray, memoryview)) or hasattr(item, "read"):
         try:
             return read_audio(item)
-        except (OSError, ValueError) as error:  # a name that is too long, a null byte, a folder without permission
-            raise AudioError(item, f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    if isinstance(item, (bytes, bytearray, memoryview)):
-        return _read_bytes(item, source)
+        except AudioError as error:
+            raise AudioError(source, error.problem) from None
     if item is None or isinstance(item, numbers.Number):
         raise AudioError(source, f"is {item!r}, no recording; give a path, an array of samples, or leave it out")
     samples = _array(item, source)
     _require_scale(samples, source)
-    return mono(samples, _float32, source), checked_rate(rate)
+    rate = checked_rate(rate)
+    require_rate(source, rate)
+    return mono(samples, _float32, source), rate
 
 
 def checked_rate(rate: Any) -> int:
@@ -202,17 +197,6 @@ def _of_dict(item: Mapping[str, Any], source: str, rate: float | None) -> tuple[
     )
 
 
-def _read_bytes(content: bytes | bytearray | memoryview, source: str) -> tuple[NDArray[np.float32], int]:
-    """Decode a file that is in memory, with all checks of files on disk."""
-    with tempfile.TemporaryDirectory(prefix="tinyclap") as folder:
-        path = Path(folder) / "recording"
-        path.write_bytes(content)
-        try:
-            return read_audio(path)
-        except AudioError as error:
-            raise AudioError(source, error.problem.replace(f"{folder}{os.sep}", "")) from None
-
-
 def _array(item: Any, source: str) -> NDArray[Any]:
     """As numpy.ndarray; tensors lose their gradient and their device."""
     try:
@@ -234,7 +218,7 @@ def _require_scale(samples: NDArray[Any], source: str) -> None:
         raise AudioError(source, f"has samples of {samples.dtype}, which no audio has; {advice}")
     if kind == "f":
         peak = float(np.max(np.abs(samples)))
-        if _LOUDEST < peak < np.inf:
+        if MAX_SAMPLE < peak < np.inf:
             raise AudioError(source, f"has floats up to {peak:.6g}; floats are in [-1, 1]: divide by the full scale")
     # 24 bits in 32 are multiples of 256, however quiet
     elif samples.dtype == np.int32 and -(2**15) <= samples.min() and samples.max() < 2**15 and (samples & 255).any():

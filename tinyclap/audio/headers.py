@@ -1,174 +1,316 @@
-"""WAV without seeking: the header of a stream, and its samples as floats, the way libsndfile scales them.
+"""Headers of WAV, RF64, W64, AIFF, AU and CAF: how many bytes of samples they promise, and how many there are.
 
-Source: Microsoft, "Multiple Channel Audio Data and WAVE Files"; EBU Tech 3306 (RF64). libsndfile wants to seek in WAV
-files, which pipes cannot.
+libsndfile takes the smaller number in silence. Sources: Microsoft, "Multiple Channel Audio Data and WAVE Files"; EBU
+Tech 3306 (RF64); Sony Wave64; Apple, AIFF-C and Core Audio Format; NeXT/Sun ``.snd``.
 """
 
 import struct
 from typing import NamedTuple
 
-import numpy as np
-
+from tinyclap.audio.pcm import wave_layout
 from tinyclap.errors import AudioError
 
-# A writer that cannot know the length leaves 0, or about the largest number that fits.
-_LEAST_UNKNOWN = 0x7FFF0000
-_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-_MOST_HEADER_BYTES = 16_000_000  # a list of chunks that goes on for longer is no header
+MAX_TAIL = 1 << 16  # bytes after the samples that are looked at
+_MAX_PADDING = 4096  # zeros; more of them are silence
+_MAX_HEADER = 16_000_000  # bytes of a stream: chunks that go on for longer are no header
+_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"3DI", b"<?xml")
+_FILES = (b"RIFF", b"RF64", b"BW64", b"FORM", b"caff", b"riff", b".snd", b"fLaC", b"OggS")
+# names of chunks that may follow the samples, and be cut themselves
+_CHUNKS = frozenset(
+    b"LIST|id3 |ID3 |bext|iXML|axml|cue |smpl|fact|JUNK|junk|PAD |FLLR|PEAK|acid|inst|DISP|umid|afsp|MARK|COMT|NAME|"
+    b"AUTH|ANNO|(c) |APPL|INST|MIDI|SAUR|FVER|strg|info|chna|ovvw|peak|free|pakt".split(b"|")
+)
 _HINT = (
     "write WAV (ffmpeg -i INPUT -f wav -), or say --rate, --channels and --sample-format of samples without a header"
 )
 
 
-class Layout(NamedTuple):
-    """How samples lie in a stream.
+class Extent(NamedTuple):
+    """What libsndfile must be given in place of a file, so that it reads all of its sound and no more.
 
-    Fields: ``sample_rate_hz``, ``n_channels``, ``kind`` ("u", "i" or "f"), ``width`` (bytes of a sample), ``order``
-    ("<" or ">"), ``n_bytes`` (of all samples, or None where it is unknown).
+    Fields: ``patches`` (tuple of (place, bytes) that replace those of the file), ``prefix`` (bytes in place of what is
+    before ``begin``), ``begin``, ``end`` (the part of the file, or None: to its end), ``note`` (for users, or None).
     """
 
-    sample_rate_hz: int
-    n_channels: int
-    kind: str
-    width: int
-    order: str = "<"
-    n_bytes: int | None = None
+    patches: tuple = ()
+    prefix: bytes = b""
+    begin: int = 0
+    end: int | None = None
+    note: str | None = None
+
+
+class _Form(NamedTuple):
+    """How chunks lie in a container.
+
+    Fields: ``name_bytes``, ``size`` (struct format), ``counted`` (bytes of its own header that a size includes),
+    ``align``, ``first`` (place of the first chunk), ``data`` (name of the chunk with the samples).
+    """
+
+    name_bytes: int
+    size: str
+    counted: int
+    align: int
+    first: int
+    data: bytes
 
     @property
-    def frame_bytes(self):
-        """Bytes of one sample of every channel."""
-        return self.n_channels * self.width
+    def header(self):
+        return self.name_bytes + struct.calcsize(self.size)
 
 
-class _Coding(NamedTuple):
-    """A way to write numbers, by ffmpeg's name."""
-
-    kind: str
-    width: int
-    order: str
-
-    def layout(self, sample_rate_hz, n_channels):
-        """The layout of an endless stream of them."""
-        return Layout(sample_rate_hz, n_channels, *self)
-
-
-SAMPLE_FORMATS = {"u8": _Coding("u", 1, "<")} | {
-    f"{letter}{8 * width}{ending}": _Coding(kind, width, order)
-    for letter, kind, widths in (("s", "i", (2, 3, 4)), ("f", "f", (4, 8)))
-    for width in widths
-    for ending, order in (("le", "<"), ("be", ">"))
+_RIFF = _Form(4, "<I", 0, 2, 12, b"data")
+_FORMS = {
+    b"RIFF": _RIFF,
+    b"RIFX": _RIFF._replace(size=">I"),
+    b"RF64": _RIFF,
+    b"BW64": _RIFF,
+    b"FORM": _RIFF._replace(size=">I", data=b"SSND"),
+    b"caff": _Form(4, ">q", 0, 1, 8, b"data"),
+    b"riff": _Form(16, "<q", 24, 8, 40, b"data" + bytes.fromhex("f3acd3118cd100c04f8edb8a")),
 }
 
 
-def read_header(stream):
-    """Read a stream up to its first sample.
+class _Data(NamedTuple):
+    """The chunk with the samples: its container, other chunks (name → (first byte, body)), first byte, stated size."""
+
+    form: _Form
+    chunks: dict
+    start: int
+    stated: int
+
+
+def _find_data(at, form, limit):
+    """The chunk with the samples, or None. ``at(place, n)`` gives bytes, and is asked for ever later places."""
+    chunks, place, is_odd = {}, form.first, False
+    while place < limit:
+        head = at(place, form.header + is_odd)
+        if is_odd and not head[:1].strip(b"\0"):  # some writers leave the padding out
+            head, place = head[1:], place + 1
+        if len(head) < form.header:
+            return None
+        name, size = head[: form.name_bytes], struct.unpack_from(form.size, head, form.name_bytes)[0] - form.counted
+        start = place + form.header
+        if name == form.data:
+            return _Data(form, chunks, start, size)
+        if size < 0:
+            return None
+        if name[:4] in (b"fmt ", b"ds64", b"COMM", b"desc"):
+            chunks[name[:4]] = start, at(start, min(size, 64))
+        place, is_odd = start + size, form.align == 2 and size % 2 == 1
+        place += -size % 8 if form.align == 8 else 0
+    return None
+
+
+def container_extent(at, n_bytes, source):
+    """Compare the header of a WAV, RF64, W64, AIFF, AU or CAF file with the size of the file.
 
     Arguments
     ---------
-    stream : binary file
+    at : callable
+        ``at(place, n)`` → bytes of the file.
+    n_bytes : int
+        Of the file.
+    source : str or os.PathLike
+        Its name in messages.
 
     Returns
     -------
-    Layout
+    Extent
+        Without anything for a file of another kind.
 
     Raises
     ------
     AudioError
-        It is no WAV stream, or its samples are not plain numbers.
+        The file ends before its samples do, or holds two recordings.
     """
-    start = _exactly(stream, 12)
-    if start[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or start[8:] != b"WAVE":
-        what = "ended before its header was complete" if len(start) < 12 else "is not WAV"
-        raise AudioError("standard input", f"{what}; {_HINT}")
-    order = ">" if start[:4] == b"RIFX" else "<"
-    coding = long_size = None
-    n_seen = 0
-    while n_seen < _MOST_HEADER_BYTES:
-        name, size = struct.unpack(f"{order}4sI", _whole(stream, 8))
-        if name == b"data":
-            if coding is None:
-                break
-            size = long_size if size == 0xFFFFFFFF and long_size else size
-            known = 0 < size < _LEAST_UNKNOWN or bool(long_size)
-            return coding._replace(n_bytes=size if known else None)
-        n_seen += 8 + size
-        if n_seen < _MOST_HEADER_BYTES:
-            body = _whole(stream, size + size % 2)
-            if name == b"fmt ":
-                coding = _coding(body, order)
-            elif name == b"ds64" and size >= 16:
-                long_size = struct.unpack("<Q", body[8:16])[0]
-    raise AudioError("standard input", f"its WAV header has no usable 'fmt ' and 'data' chunks; {_HINT}")
+    head = at(0, 24)
+    kind = head[:4]
+    if kind in (b".snd", b"dns.") and len(head) == 24:
+        start, stated, coding, _, n_channels = struct.unpack(">5I" if kind == b".snd" else "<5I", head[4:])
+        frame = {2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8}.get(coding, 1) * max(1, n_channels)
+        size, note = _held(at, start, stated, n_bytes, frame, None, source)
+        return Extent(((8, b"\xff\xff\xff\xff"),) if size > stated else (), note=note)
+    is_sound = kind in _FORMS and (kind in (b"caff", b"riff") or head[8:12] in (b"WAVE", b"AIFF", b"AIFC"))
+    data = _find_data(at, _FORMS[kind], n_bytes) if is_sound else None
+    if data is None:
+        return Extent()
+    start, stated = data.start, _stated(data, kind)
+    size, note = _held(at, start, stated, n_bytes, _frame_bytes(data, kind), data.form, source)
+    patches, end = (), None
+    if kind in (b"RIFF", b"RIFX") and size > stated:
+        order = data.form.size
+        patches = (4, struct.pack(order, 8)), (start - 4, struct.pack(order, 0))  # libsndfile: to the end of the file
+    elif kind in (b"RF64", b"BW64") and b"ds64" in data.chunks:
+        patches = (0, b"RF64"), (data.chunks[b"ds64"][0] + 8, struct.pack("<Q", size))
+        patches = patches if size != stated or kind == b"BW64" else ()
+    elif kind == b"FORM" and size > max(stated, 8):
+        patches = ((start - 4, struct.pack(">I", min(size, 0xFFFFFFFF))),)
+    elif kind == b"caff" and size != stated:
+        patches = ((start - 8, struct.pack(">q", size)),)
+    elif kind == b"riff":
+        patches = ((start - 8, struct.pack("<q", size + 24)),) if size != stated else ()
+        end = start + size if start + size < n_bytes else None  # libsndfile reads what follows as sound
+    return Extent(patches, end=end, note=note)
 
 
-def _coding(body, order):
-    """The layout that a 'fmt ' chunk describes."""
-    if len(body) < 16:
-        raise AudioError("standard input", f"its WAV header has a 'fmt ' chunk of {len(body)} bytes; {_HINT}")
-    tag, n_channels, rate_hz, _, frame_bytes, n_bits = struct.unpack(f"{order}HHIIHH", body[:16])
-    if tag == _EXTENSIBLE and len(body) >= 26:
-        tag = struct.unpack(f"{order}H", body[24:26])[0]
-    width = frame_bytes // n_channels if n_channels else 0
-    kind = {_PCM: "u" if width == 1 else "i", _FLOAT: "f"}.get(tag)
-    widths = {"u": (1,), "i": (2, 3, 4), "f": (4, 8)}.get(kind, ())
-    if width not in widths or rate_hz < 1 or frame_bytes != width * n_channels:
+def _stated(data, kind):
+    """Bytes that the header promises; RF64 keeps them in a chunk of their own."""
+    body = data.chunks.get(b"ds64", (0, b""))[1] if kind in (b"RF64", b"BW64") else b""
+    return struct.unpack("<q", body[8:16])[0] if len(body) >= 16 and data.stated == 0xFFFFFFFF else data.stated
+
+
+def _frame_bytes(data, kind):
+    """Bytes of a sample of every channel (or of a packet); 1 where the header does not say."""
+    body = data.chunks.get({b"FORM": b"COMM", b"caff": b"desc"}.get(kind, b"fmt "), (0, b""))[1]
+    if len(body) < 14 or (kind == b"caff" and len(body) < 20):
+        return 1
+    if kind == b"FORM":
+        n_channels, _, n_bits = struct.unpack(">HIH", body[:8])
+        return max(1, n_channels * -(-n_bits // 8))
+    if kind == b"caff":
+        return max(1, struct.unpack(">I", body[16:20])[0])
+    layout, _ = wave_layout(body, ">" if kind == b"RIFX" else "<")
+    return layout.frame_bytes if layout else 1
+
+
+def is_placeholder(stated):
+    """Whether a size is what programs write into a pipe, where they cannot know it (sox, ffmpeg, arecord, …)."""
+    near = any(low <= stated < low + 0x10100 for low in (0x7EFF0000, 0x7FFF0000, 0xFFFF0000))
+    return stated <= 0 or near or stated >= 1 << 62
+
+
+def _held(at, start, stated, n_bytes, frame, form, source):
+    """Bytes of samples that the file holds, and a note where they are more than its header promises."""
+    there = n_bytes - start
+    if stated > there:
+        # less than one frame is what a sloppy writer rounds away
+        if stated - there < frame or is_placeholder(stated):
+            return there, None
         raise AudioError(
-            "standard input",
-            f"its WAV header says coding {tag}, {n_channels} channels, {n_bits} bits, {rate_hz} Hz, which is not plain "
-            f"PCM or float; {_HINT}",
+            source, f"is cut short: its header promises {stated} bytes of samples, {there} are there; fetch it again"
         )
-    return Layout(rate_hz, n_channels, kind, width, order)
+    size = max(stated, 0)
+    place = start + size + (size % 2 if form and form.align == 2 else 0)
+    if n_bytes - start - size < frame or not sound_follows(at, place, n_bytes, form, source):
+        return size, None
+    if is_placeholder(stated):
+        return there, None
+    return there, f"its header promises {stated} bytes of samples, {there} are there; all of them are read"
 
 
-def decode(content, layout):
-    """Samples as floats.
+def sound_follows(at, place, n_bytes, form, source):
+    """Whether the bytes after the promised samples are samples too (a header that was written early, or 4 GiB ago).
 
     Arguments
     ---------
-    content : bytes
-        Whole frames.
-    layout : Layout
+    at, n_bytes, source
+        As for :func:`container_extent`.
+    place : int
+        Where these bytes begin.
+    form : the container's form, or None
+        None: it has no chunks.
 
     Returns
     -------
-    numpy.ndarray, shape (n, channels), float32
-        In [-1, 1] for integers.
+    bool
+        False for chunks, tags, text and a little padding.
 
-    Example
-    -------
-    >>> decode(bytes([0, 0, 64, 0, 0, 192]), Layout(8000, 2, "i", 3)).tolist()
-    [[0.5, -0.5]]
+    Raises
+    ------
+    AudioError
+        Another recording begins there.
     """
-    kind, width, order = layout.kind, layout.width, layout.order
-    if kind == "i" and width == 3:
-        parts = np.frombuffer(content, np.uint8).reshape(-1, 3)
-        # at the upper end of 32 bits, so that the sign is where it belongs
-        wide = np.zeros((len(parts), 4), np.uint8)
-        wide[:, 1:] = parts if order == "<" else parts[:, ::-1]
-        samples, full_scale = wide.view("<i4")[:, 0], 2.0**31
-    else:
-        samples = np.frombuffer(content, f"{order}{kind}{width}")
-        full_scale = 1.0 if kind == "f" else 2.0 ** (8 * width - 1)
-    floats = samples.astype(np.float32)
-    if kind == "u":
-        floats -= 128
-    if full_scale != 1:
-        floats *= np.float32(1 / full_scale)
-    return floats.reshape(-1, layout.n_channels)
+    first = place
+    while form and n_bytes - place >= form.header and len(head := at(place, form.header)) == form.header:
+        name, size = head[: form.name_bytes], struct.unpack_from(form.size, head, form.name_bytes)[0] - form.counted
+        if name == form.data:
+            raise AudioError(source, "has two chunks of samples; convert it: ffmpeg -i FILE OTHER.wav")
+        fits = size >= 0 and all(32 <= byte < 127 for byte in name[:4]) and place + form.header + size <= n_bytes
+        if head.startswith(_FILES) or not (fits or name[:4] in _CHUNKS):
+            break
+        place += form.header + size + -size % form.align
+    tail = at(place, MAX_TAIL) if place < n_bytes else b""
+    if tail.startswith(_FILES):
+        raise AudioError(source, "holds another recording after its first; cut it in two")
+    if place > first or tail.startswith(_TAGS):
+        return False
+    is_text = all(32 <= byte < 127 or byte in b"\0\t\r\n" for byte in tail)
+    return not (is_text and n_bytes - place <= (MAX_TAIL if tail.strip(b"\0") else _MAX_PADDING))
 
 
-def _exactly(stream, n_bytes):
-    """`n_bytes` of a stream that may give them in parts; fewer where it ends."""
-    parts, lacking = [], n_bytes
-    while lacking and (part := stream.read(lacking)):
-        parts.append(part)
-        lacking -= len(part)
-    return b"".join(parts)
+class Tape:
+    """A stream that is read once, by places that only grow.
 
+    Arguments
+    ---------
+    stream : binary file
+    source : str
+        Its name in messages.
+    """
 
-def _whole(stream, n_bytes):
-    """The same, or AudioError where the stream ends before."""
-    content = _exactly(stream, n_bytes)
-    if len(content) < n_bytes:
-        raise AudioError("standard input", f"ended within its WAV header; {_HINT}")
-    return content
+    def __init__(self, stream, source):
+        self._stream, self._source, self._place, self._held = stream, source, 0, b""
+
+    def at(self, place, n):
+        """Up to `n` bytes from `place` on; no byte after them is read."""
+        while True:
+            lost = min(len(self._held), place - self._place)
+            self._held, self._place = self._held[lost:], self._place + lost
+            lacking = place - self._place + n - len(self._held)
+            if lacking <= 0 or not (got := self._stream.read(min(lacking, MAX_TAIL))):
+                return self._held[:n] if self._place == place else b""
+            self._held += got
+
+    def read(self, n):
+        """The next bytes, as soon as there are any; at most `n`."""
+        if not self._held:
+            # read1 gives what has come, and does not wait for all of it
+            return getattr(self._stream, "read1", self._stream.read)(n)
+        got, self._held = self._held[:n], self._held[n:]
+        self._place += len(got)
+        return got
+
+    def layout(self):
+        """Read a WAV header, up to the first sample.
+
+        Returns
+        -------
+        Layout
+
+        Raises
+        ------
+        AudioError
+            There is none, or its coding is neither PCM nor float.
+        """
+        head = self.at(0, 12)
+        if not head:
+            raise AudioError(self._source, f"ended before its first byte; {_HINT}")
+        kind = head[:4]
+        if kind not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or head[8:] != b"WAVE":
+            raise AudioError(self._source, f"is not WAV: it begins with {head[:4]!r}; {_HINT}")
+        form = _FORMS[kind]
+        data = _find_data(self.at, form, _MAX_HEADER)
+        if data is None:
+            raise AudioError(self._source, f"ended within its WAV header; {_HINT}")
+        if b"fmt " not in data.chunks:
+            raise AudioError(self._source, f"its WAV header has no usable 'fmt ' before its samples; {_HINT}")
+        layout, words = wave_layout(data.chunks[b"fmt "][1], form.size[0])
+        if layout is None:
+            raise AudioError(self._source, f"its WAV header says {words}, which is not plain PCM or float; {_HINT}")
+        self.at(data.start, 0)
+        stated = _stated(data, kind)
+        return layout._replace(n_bytes=None if is_placeholder(stated) else stated)
+
+    def sound_follows(self, n_bytes):
+        """Whether more samples come after the promised `n_bytes` of them; see :func:`sound_follows`."""
+        skip = n_bytes % 2
+        tail = self._held = self._held + self._all_of(MAX_TAIL + skip - len(self._held))
+        end = len(tail) - skip if len(tail) < MAX_TAIL + skip else 1 << 62
+        return end > 0 and sound_follows(lambda place, n: tail[skip:][place:][:n], 0, end, _RIFF, self._source)
+
+    def _all_of(self, n):
+        parts = []
+        while n > 0 and (got := self._stream.read(n)):
+            parts.append(got)
+            n -= len(got)
+        return b"".join(parts)

@@ -1,12 +1,14 @@
-"""Recordings of any format, rate and channel count read as mono float32, with errors that say what to do.
+"""Read recordings of any format, rate and channel count as mono float32; every way in is checked here.
 
-Needs numpy, soundfile and soxr; no torch. What cannot be a recording (missing, empty, cut short, NaN samples) is
-refused here, so that no other module has to ask.
+Needs numpy, soundfile and soxr; no torch. What cannot be a recording (missing, empty, cut short, a rate that no sound
+has, NaN samples) is an AudioError that says what to do.
 """
 
+import io
+import logging
 import os
 import shlex
-import struct
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,12 +16,19 @@ import numpy as np
 import soundfile
 import soxr
 
+from tinyclap.audio.compressed import compressed_extent
+from tinyclap.audio.headers import Extent, container_extent
 from tinyclap.errors import AudioError
 
-# A stream written through a pipe keeps one of these in place of the length, which is then unknown, not wrong.
-_UNKNOWN_LENGTHS = (0, 0x7FFFFFFF, 0x7FFFFFFF - 36, 0xFFFFFFFF, 0xFFFFFFFF - 36)
-# Frames of an MP3 are estimated from its first ones where no length is written.
-_SLACK_S = {"MP3": 0.1}
+MIN_HZ, MAX_HZ = 1000, 1_000_000
+MAX_CHANNELS = 1024
+MAX_SAMPLE = 32.0  # floats lie in [-1, 1]: what is 30 dB louder was written on another scale
+MAX_PIPE_BYTES = 1 << 31
+
+LOGGER = logging.getLogger(__name__)
+_BLOCK = 1 << 22  # samples that are decoded at a time where a header alone promises how many there are
+_MP3_SLACK_S = 0.1  # of the encoder's delay
+_UNKNOWN = 1 << 62
 
 
 class AudioInfo(NamedTuple):
@@ -37,11 +46,11 @@ class AudioInfo(NamedTuple):
 
 
 def probe(path):
-    """Read the header of a recording, and compare it with the size of the file.
+    """Read the header of a recording, and compare it with what the file holds.
 
     Arguments
     ---------
-    path : str or os.PathLike
+    path : str, os.PathLike, bytes or binary file
 
     Returns
     -------
@@ -50,12 +59,8 @@ def probe(path):
     Raises
     ------
     AudioError
-        Missing, of zero length, not audio, without samples, or a WAV file that ends before its data chunk does.
-
-    Notes
-    -----
-    A cut FLAC or MP3 file shows only when it is decoded: :func:`read_audio` says so. A cut Ogg file cannot be told
-    from a shorter one.
+        Missing, of zero length, not audio, without samples, of a rate that no sound has, or it ends before its samples
+        do. A cut FLAC or MP3 file may show only when it is decoded; a cut at the end of an Ogg page cannot be told.
 
     Example
     -------
@@ -65,8 +70,8 @@ def probe(path):
     ...     probe(f"{folder}/stereo.wav")
     AudioInfo(n_samples=800, sample_rate_hz=8000, n_channels=2, duration_s=0.1, subtype='PCM_24')
     """
-    with _opened(path) as file:
-        return _info(file)
+    with Recording(path) as recording:
+        return recording.info
 
 
 def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None):
@@ -74,10 +79,10 @@ def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None):
 
     Arguments
     ---------
-    path : str or os.PathLike
-        Anything libsndfile reads: WAV, FLAC, Ogg, Opus, MP3, AIFF.
+    path : str, os.PathLike, bytes or binary file
+        Anything libsndfile reads: WAV, FLAC, Ogg, Opus, MP3, AIFF; as a file, a named pipe, or its content.
     sample_rate_hz : int or None
-        Rate of the result; None keeps the rate of the file.
+        Rate of the result (soxr, HQ); None keeps the rate of the file.
     start_s : float
         Where the part begins; samples before it are skipped, not decoded.
     duration_s : float or None
@@ -86,18 +91,14 @@ def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None):
     Returns
     -------
     wav : numpy.ndarray, shape (T,), float32
-        Mean of the channels; in [-1, 1] for integer codings.
+        Mean of the channels; in [-1, 1] for integer codings. The part is cut before it is resampled.
     sample_rate_hz : int
 
     Raises
     ------
     AudioError
-        The file cannot be used (see :func:`probe`), ends early, has NaN or infinite samples, or has no samples in
-        the part that is asked for.
-
-    Notes
-    -----
-    Resampled after the part is cut: the part's two ends meet silence.
+        The file cannot be used (see :func:`probe`), ends early, has samples that are no sound (NaN, 1e30), or none in
+        the part.
 
     Example
     -------
@@ -108,17 +109,35 @@ def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None):
     >>> wav.shape, rate, float(wav[0])
     ((4000,), 8000, 0.125)
     """
-    with _opened(path) as file:
-        rate = file.samplerate
-        samples = _decode(file, path, start_s, duration_s)
-    wav = mean_of_channels(samples)
-    _require_finite(path, wav, rate, start_s)
+    with Recording(path) as recording:
+        wav, rate = mean_of_channels(recording.read(start_s, duration_s)), recording.info.sample_rate_hz
     if sample_rate_hz is not None and sample_rate_hz != rate:
         if sample_rate_hz < 1:
-            raise AudioError(path, f"cannot be resampled to {sample_rate_hz} Hz; ask for a rate above zero")
-        wav = soxr.resample(wav, rate, sample_rate_hz, quality="HQ")
-        rate = int(sample_rate_hz)
+            raise AudioError(recording.name, f"cannot be resampled to {sample_rate_hz} Hz; ask for a rate above zero")
+        wav, rate = soxr.resample(wav, rate, sample_rate_hz, quality="HQ"), int(sample_rate_hz)
     return np.ascontiguousarray(wav, dtype=np.float32), rate
+
+
+def read_channels(path):
+    """Read a recording at its own rate, its channels apart.
+
+    Arguments
+    ---------
+    path : str, os.PathLike, bytes or binary file
+
+    Returns
+    -------
+    channels : numpy.ndarray, shape (channels, T), float32
+        In [-1, 1] for integer codings.
+    sample_rate_hz : int
+
+    Raises
+    ------
+    AudioError
+        As of :func:`read_audio`.
+    """
+    with Recording(path) as recording:
+        return np.ascontiguousarray(recording.read().T), recording.info.sample_rate_hz
 
 
 def mean_of_channels(samples):
@@ -150,132 +169,228 @@ def mean_of_channels(samples):
     return total
 
 
-def read_channels(path):
-    """Read a recording at its own rate, its channels apart.
+def require_rate(source, sample_rate_hz, n_channels=1):
+    """Raise AudioError for a rate or a number of channels that no sound has and that would cost hours or all memory."""
+    if not MIN_HZ <= sample_rate_hz <= MAX_HZ:
+        raise AudioError(
+            source,
+            f"has a sample rate of {sample_rate_hz:g} Hz, which is not one of sound ({MIN_HZ} to {MAX_HZ} Hz); correct "
+            "the rate, or fetch it again",
+        )
+    if not 1 <= n_channels <= MAX_CHANNELS:
+        raise AudioError(source, f"has {n_channels} channels, which is not 1 to {MAX_CHANNELS}; its header is damaged")
+
+
+def require_samples(samples, source, sample_rate_hz, start_s=0.0):
+    """Raise AudioError where samples (T, channels) are NaN, infinite, or far beyond full scale."""
+    if -MAX_SAMPLE <= samples.min() and samples.max() <= MAX_SAMPLE:
+        return
+    bad = ~(np.abs(samples) <= MAX_SAMPLE)
+    n_broken = int(samples.size - np.isfinite(samples).sum())
+    place = f"the first at {start_s + int(np.argmax(bad.any(axis=1))) / sample_rate_hz:.3f} s"
+    if n_broken:
+        problem = f"{n_broken} samples are NaN or infinite, {place}"
+    else:
+        problem = f"{int(bad.sum())} samples are beyond ±{MAX_SAMPLE:g} ({np.abs(samples).max():.3g}), {place}"
+    raise AudioError(source, f"{problem}; floats lie in [-1, 1]: write it again from its source, or leave it out")
+
+
+class Recording:
+    """An open recording, its header checked; a context manager.
 
     Arguments
     ---------
-    path : str or os.PathLike
+    source : str, os.PathLike, bytes or binary file
 
-    Returns
-    -------
-    channels : numpy.ndarray, shape (channels, T), float32
-        In [-1, 1] for integer codings.
-    sample_rate_hz : int
+    Attributes
+    ----------
+    name : str or os.PathLike
+        What to call it in messages.
+    info : AudioInfo
 
     Raises
     ------
     AudioError
-        The file cannot be used (see :func:`probe`), ends early, or has NaN or infinite samples.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     soundfile.write(f"{folder}/stereo.wav", np.tile([0.5, -0.25], (800, 1)), 8000)
-    ...     channels, rate = read_channels(f"{folder}/stereo.wav")
-    >>> channels.shape, rate, channels[:, 0].tolist()
-    ((2, 800), 8000, [0.5, -0.25])
+        See :func:`probe`.
     """
-    with _opened(path) as file:
-        rate = file.samplerate
-        samples = _decode(file, path, 0.0, None)
-    for channel in samples.T:
-        _require_finite(path, channel, rate, 0.0)
-    return np.ascontiguousarray(samples.T), rate
+
+    def __init__(self, source):
+        self.name, raw, n_bytes = _raw(source)
+        try:
+            if n_bytes == 0:
+                raise AudioError(self.name, "the file is empty (0 bytes); fetch it again, or leave it out")
+
+            def at(place, n):
+                raw.seek(place)
+                return raw.read(n)
+
+            extent = container_extent(at, n_bytes, self.name)
+            extent = compressed_extent(at, n_bytes, self.name) if extent == Extent() else extent
+            self._note = extent.note
+            is_plain = extent._replace(note=None) == Extent() and not isinstance(raw, io.BytesIO)
+            try:
+                # as bytes: a name need not be UTF-8, and soundfile encodes strings strictly
+                given = (
+                    (source if os.name == "nt" else os.fsencode(source)) if is_plain else _View(raw, n_bytes, extent)
+                )
+                self._file = soundfile.SoundFile(given)
+            except (soundfile.SoundFileError, OSError) as error:
+                raise AudioError(self.name, _why_undecodable(self.name, at(0, 64), error)) from error
+            self._raw = None if is_plain else raw
+        finally:
+            if getattr(self, "_raw", None) is None:
+                raw.close()
+        try:
+            if self._file.frames == 0:
+                raise AudioError(self.name, "holds no samples (0 frames); fetch it again, or leave it out")
+            require_rate(self.name, self._file.samplerate, self._file.channels)
+        except AudioError:
+            self.close()
+            raise
+        file = self._file
+        self.info = AudioInfo(file.frames, file.samplerate, file.channels, file.frames / file.samplerate, file.subtype)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Close the file."""
+        self._file.close()
+        if self._raw is not None:
+            self._raw.close()
+
+    def read(self, start_s=0.0, duration_s=None):
+        """The samples of a part, as for :func:`read_audio`: (T, channels), float32."""
+        rate, n_samples = self.info.sample_rate_hz, self.info.n_samples
+        start = round(start_s * rate)
+        wanted = n_samples - start
+        if duration_s is not None:
+            wanted = min(wanted, round(duration_s * rate))
+        if start < 0 or wanted < 1:
+            part = f"start_s={start_s}, duration_s={duration_s}"
+            raise AudioError(
+                self.name, f"has no samples in the part asked for ({part}); the recording has {n_samples / rate:.3f} s"
+            )
+        blocks = list(self.blocks(max(1, _BLOCK // self.info.n_channels), start, wanted))
+        samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        return samples
+
+    def blocks(self, n_block, start=0, wanted=None):
+        """Decode block by block.
+
+        Arguments
+        ---------
+        n_block : int
+            Samples of a block, per channel.
+        start, wanted : int
+            First sample and number of samples; None: to the end.
+
+        Yields
+        ------
+        numpy.ndarray, shape (n, channels), float32
+
+        Raises
+        ------
+        AudioError
+            The file is damaged, ends before what its header promises, or has samples that are no sound.
+        """
+        info, n_read = self.info, 0
+        wanted = info.n_samples - start if wanted is None else wanted
+        if self._note:
+            LOGGER.warning("%s: %s", self.name, self._note)
+        try:
+            if start:
+                self._file.seek(start)
+            while n_read < wanted:
+                n = min(n_block, wanted - n_read)
+                samples = self._file.read(n, dtype="float32", always_2d=True)
+                if len(samples):
+                    require_samples(samples, self.name, info.sample_rate_hz, (start + n_read) / info.sample_rate_hz)
+                    n_read += len(samples)
+                    yield samples
+                if len(samples) < n:
+                    break
+        except soundfile.SoundFileError as error:
+            place_s = (start + n_read) / info.sample_rate_hz
+            problem = f"is damaged or cut short at {place_s:.1f} s ({_reason(error)}); fetch it again"
+            raise AudioError(self.name, problem) from error
+        slack = _MP3_SLACK_S * info.sample_rate_hz if self._file.format == "MP3" else 0
+        if (wanted - n_read > slack or not n_read) and info.n_samples < _UNKNOWN:
+            problem = f"is cut short: its header promises {wanted} more samples, {n_read} are there"
+            raise AudioError(self.name, problem)
 
 
-def _require_finite(path, wav, rate, start_s):
-    finite = np.isfinite(wav)
-    if not finite.all():
-        first = int(np.argmin(finite))
-        raise AudioError(
-            path,
-            f"{wav.size - int(finite.sum())} samples are NaN or infinite, the first at {start_s + first / rate:.3f} s; "
-            "write the file again from its source, or leave it out",
-        )
-
-
-def _info(file):
-    return AudioInfo(file.frames, file.samplerate, file.channels, file.frames / file.samplerate, file.subtype)
-
-
-def _opened(path):
-    """Open a recording that has been checked as far as its header goes."""
-    path = Path(path)
-    if not path.exists():
-        raise AudioError(path, "no such file; check the path, or prepare the corpus again")
-    if path.is_dir():
-        raise AudioError(path, "is a folder, not a recording")
-    n_bytes = path.stat().st_size
-    if n_bytes == 0:
-        raise AudioError(path, "the file is empty (0 bytes); fetch it again, or leave it out")
+def _raw(source):
+    """Name, open binary file and size of what a user gives; of pipes and open files the whole content."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return "the recording", io.BytesIO(source), len(source)
+    if hasattr(source, "read"):
+        return getattr(source, "name", "the recording"), *_content(source, "the recording")
+    name = Path(source)
     try:
-        # as bytes: a name need not be UTF-8, and soundfile encodes strings strictly
-        file = soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path))
-    except (soundfile.SoundFileError, OSError) as error:
-        raise AudioError(path, _why_undecodable(path, error)) from error
-    try:
-        if file.format.startswith(("WAV", "RF64")):
-            _check_data_chunk(path, n_bytes)
-        if file.frames == 0:
-            raise AudioError(path, "holds no samples (0 frames); fetch it again, or leave it out")
-    except AudioError:
-        file.close()
-        raise
-    return file
+        facts = os.stat(source)
+        if stat.S_ISDIR(facts.st_mode):
+            raise AudioError(name, "is a folder, not a recording")
+        if not (stat.S_ISREG(facts.st_mode) or stat.S_ISFIFO(facts.st_mode) or stat.S_ISSOCK(facts.st_mode)):
+            raise AudioError(name, "is a device, not a recording")
+        raw = open(source, "rb")
+    except FileNotFoundError:
+        raise AudioError(name, "no such file; check the path, or prepare the corpus again") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL within the name
+        why = getattr(error, "strerror", None) or error
+        raise AudioError(name, f"cannot be opened ({why}); check the path and its permissions") from error
+    if stat.S_ISREG(facts.st_mode):
+        return name, raw, facts.st_size
+    with raw:
+        return name, *_content(raw, name)
 
 
-def _decode(file, path, start_s, duration_s):
-    """Decode the wanted frames, (frames, channels), and none before or after them."""
-    start = round(start_s * file.samplerate)
-    wanted = file.frames - start
-    if duration_s is not None:
-        wanted = min(wanted, round(duration_s * file.samplerate))
-    if start < 0 or wanted < 1:
-        length_s = file.frames / file.samplerate
-        part = f"start_s={start_s}, duration_s={duration_s}"
-        raise AudioError(path, f"has no samples in the part asked for ({part}); the recording has {length_s:.3f} s")
-    try:
-        if start:
-            file.seek(start)
-        samples = file.read(wanted, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise AudioError(path, f"is damaged or cut short ({_reason(error)}); fetch it again") from error
-    missing = wanted - len(samples)
-    if missing > _SLACK_S.get(file.format, 0.0) * file.samplerate or not len(samples):
-        raise AudioError(path, f"is cut short: its header promises {wanted} more samples, {len(samples)} are there")
-    return samples
+def _content(stream, name):
+    content = stream.read(MAX_PIPE_BYTES + 1)
+    if not isinstance(content, bytes):
+        raise AudioError(name, "is a file of text; open it in binary mode ('rb')")
+    if len(content) > MAX_PIPE_BYTES:
+        raise AudioError(name, "has no end within 2 GiB; listen to it: tinyclap listen -")
+    return io.BytesIO(content), len(content)
 
 
-def _check_data_chunk(path, n_bytes):
-    """Raise if the data chunk of a RIFF file reaches beyond the end of the file.
+class _View:
+    """A file as :class:`tinyclap.audio.headers.Extent` wants it read, for libsndfile."""
 
-    libsndfile shortens such a recording without a word, and a shortened recording is a wrong one.
-    """
-    with open(path, "rb") as file:
-        order = ">" if file.read(12)[:4] == b"RIFX" else "<"
-        block_align = 1
-        while len(header := file.read(8)) == 8:
-            name, size = struct.unpack(f"{order}4sI", header)
-            if name == b"data":
-                there = n_bytes - file.tell()
-                # Less than one frame is what a sloppy writer rounds away; more is lost sound.
-                if size not in _UNKNOWN_LENGTHS and size - there >= block_align:
-                    raise AudioError(
-                        path,
-                        f"is cut short: its header promises {size} bytes of samples, {there} are there; fetch it again",
-                    )
-                return
-            body = file.read(size + size % 2) if name == b"fmt " else file.seek(size + size % 2, os.SEEK_CUR)
-            if name == b"fmt " and len(body) >= 14:
-                block_align = max(1, struct.unpack(f"{order}H", body[12:14])[0])
+    def __init__(self, raw, n_bytes, extent):
+        self._raw, self._extent, self._place = raw, extent, 0
+        self._shift = len(extent.prefix) - extent.begin  # from places in the file to places here
+        self._size = self._shift + (n_bytes if extent.end is None else extent.end)
+
+    def seek(self, place, whence=os.SEEK_SET):
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        self._place = max(0, base + place)
+        return self._place
+
+    def tell(self):
+        return self._place
+
+    def read(self, n=-1):
+        n = max(0, self._size - self._place if n < 0 else min(n, self._size - self._place))
+        content = self._extent.prefix[self._place : self._place + n]
+        self._raw.seek(max(self._extent.begin, self._place - self._shift))
+        content += self._raw.read(n - len(content))
+        for place, patch in self._extent.patches:
+            start = place + self._shift - self._place
+            if -len(patch) < start < len(content):
+                content = bytearray(content)
+                low, high = max(0, start), min(len(content), start + len(patch))
+                content[low:high] = patch[low - start : high - start]
+        self._place += len(content)
+        return bytes(content)
 
 
-def _why_undecodable(path, error):
+def _why_undecodable(name, start, error):
     """Say why libsndfile refuses the file, and what to do."""
-    with open(path, "rb") as file:
-        start = file.read(64)
+    path = Path(str(name))
     target = path.with_suffix(".fixed.wav" if path.suffix == ".wav" else ".wav")
     command = shlex.join(["ffmpeg", "-i", str(path), "-vn", str(target)])
     if start[4:8] == b"ftyp":
