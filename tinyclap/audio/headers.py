@@ -263,10 +263,10 @@ class Tape:
 
     def read(self, n):
         """The next bytes, as soon as there are any; at most `n`."""
-        if not self._held:
-            # read1 gives what has come, and does not wait for all of it
-            return getattr(self._stream, "read1", self._stream.read)(n)
-        got, self._held = self._held[:n], self._held[n:]
+        if self._held:
+            got, self._held = self._held[:n], self._held[n:]
+        else:  # read1 gives what has come, and does not wait for all of it
+            got = getattr(self._stream, "read1", self._stream.read)(n)
         self._place += len(got)
         return got
 
@@ -304,13 +304,6 @@ class Tape:
     def sound_follows(self, n_bytes):
         """Whether more samples come after the promised `n_bytes` of them; see :func:`sound_follows`."""
         skip = n_bytes % 2
-        tail = self._held = self._held + self._all_of(MAX_TAIL + skip - len(self._held))
+        tail = self._held = self.at(self._place, MAX_TAIL + skip)
         end = len(tail) - skip if len(tail) < MAX_TAIL + skip else 1 << 62
         return end > 0 and sound_follows(lambda place, n: tail[skip:][place:][:n], 0, end, _RIFF, self._source)
-
-    def _all_of(self, n):
-        parts = []
-        while n > 0 and (got := self._stream.read(n)):
-            parts.append(got)
-            n -= len(got)
-        return b"".join(parts)

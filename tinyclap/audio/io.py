@@ -351,7 +351,7 @@ def _raw(source):
 def _content(stream, name):
     content = stream.read(MAX_PIPE_BYTES + 1)
     if not isinstance(content, bytes):
-        raise AudioError(name, "is a file of text; open it in binary mode ('rb')")
+        raise AudioError(name, "is a file of text; open it with mode 'rb'")
     if len(content) > MAX_PIPE_BYTES:
         raise AudioError(name, "has no end within 2 GiB; listen to it: tinyclap listen -")
     return io.BytesIO(content), len(content)
