@@ -3,6 +3,7 @@
 Source: the user's own recordings; a teacher says what they are.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_prep import cli, common
+from tinyclap.audio.find import SUFFIXES, recordings_in
+from tinyclap.errors import AudioError, ConfigError
 
 CORPUS = common.Corpus(
     dataset="audio_folder",
@@ -19,10 +22,9 @@ CORPUS = common.Corpus(
     licence="each recording's own",
     tree="""
 {data_folder}/
-  **/*.wav, .flac, .ogg, .opus, .mp3, .aif, .aiff     recordings of any length, in any subfolder
+  **/*.wav, .flac, .ogg, .opus, .mp3, .aif, …     recordings of any length, in any subfolder that is not hidden
 """,
 )
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 
 
 def prepare_audio_folder(
@@ -60,7 +62,7 @@ def prepare_audio_folder(
     overlaps with test sets can be found.
     """
     preparation = common.Preparation(CORPUS, __file__, data_folder, ".", ".")
-    paths = sorted(path for path in preparation.root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = _recordings(preparation) if preparation.root.is_dir() else []
     folders = sorted({path.parent.relative_to(preparation.root).as_posix() for path in paths})
     options = {"min_s": min_s, "check_audio": check_audio}
     if preparation.unchanged(manifest_folder, split, options, (), folders):
@@ -73,12 +75,29 @@ def prepare_audio_folder(
             "path": path,
             "freesound_id": digits if digits.isdigit() else None,
         }
-    problems = [] if rows else [f"no recording in it: none of its files ends in {', '.join(SUFFIXES)}"]
+    problems = [] if rows else [f"no recording in it: none of its files ends in {' '.join(SUFFIXES)}"]
     items = preparation.build_items(rows, None, check_audio, problems)
     long_enough = {key: item for key, item in items.items() if item["duration_s"] >= min_s}
     if not long_enough:
         raise preparation.error([f"all {len(items)} recordings are shorter than {min_s} s"])
     preparation.write(long_enough, n_too_short=len(items) - len(long_enough))
+
+
+def _recordings(preparation):
+    """Paths of the recordings whose names are text, as a manifest is; the others are named in the log."""
+    paths = []
+    try:
+        for name in recordings_in(preparation.root, common.LOGGER.warning):
+            shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+            if shown == name:
+                paths.append(Path(name))
+            else:
+                common.LOGGER.warning("left out: %s: its name is not UTF-8; rename it", shown)
+    except AudioError as error:
+        raise preparation.error([str(error)]) from error
+    except ConfigError:
+        return []  # none; said with the expected tree
+    return sorted(paths)
 
 
 if __name__ == "__main__":

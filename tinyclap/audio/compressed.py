@@ -11,7 +11,7 @@ from tinyclap.errors import AudioError
 
 _CUT = "is cut short: it ends within {}; fetch it again"
 _TAIL = 1 << 17  # more than a page of Ogg or a frame of FLAC
-_SLACK = 1 << 14  # bytes of tags around the frames that a Xing header counts
+_SLACK = 512  # bytes of tags after the frames that a Xing header counts
 
 
 def compressed_extent(at, n_bytes, source):
@@ -55,7 +55,9 @@ def _require_whole_page(at, n_bytes, source):
         return
     n_segments = tail[place + 26] if place + 26 < len(tail) else 256
     lengths = tail[place + 27 : place + 27 + n_segments]
-    if len(lengths) < n_segments or place + 27 + n_segments + sum(lengths) > len(tail):
+    end = place + 27 + n_segments + sum(lengths)
+    begun = len(tail) > end and b"OggS".startswith(tail[end:])  # of one more page
+    if len(lengths) < n_segments or end > len(tail) or begun:
         raise AudioError(source, _CUT.format("a page"))
 
 

@@ -14,9 +14,9 @@ SUFFIXES = tuple(
 )
 # sound that it does not read, which nobody should miss in silence
 _UNREADABLE = frozenset(
-    ".m4a .m4b .m4r .aac .mp4 .m4v .mov .qt .wma .wmv .asf .webm .weba .mkv .mka .avi .flv .ogv .mpg .mpeg .ts .m2ts .mts "
-    ".vob .3gp .3g2 .amr .awb .ac3 .eac3 .dts .thd .wv .ape .mac .tta .tak .ofr .shn .mpc .mpp .ra .rm .dsf .dff .dss .spx "
-    ".gsm .vox .oma .at3 .aa .aax .aud .mid .midi".split()
+    ".m4a .m4b .m4r .aac .mp4 .m4v .mov .qt .wma .wmv .asf .webm .weba .mkv .mka .avi .flv .ogv .mpg .mpeg .m2ts "
+    ".vob .3gp .3g2 .amr .awb .ac3 .eac3 .dts .thd .wv .ape .mac .tta .tak .ofr .shn .mpc .ra .rm .dsf .dff .dss "
+    ".spx .gsm .vox .oma .at3 .aa .aax .aud .mid .midi".split()
 )
 _BLOCK = 1 << 16
 

@@ -27,7 +27,7 @@ MAX_PIPE_BYTES = 1 << 31
 
 LOGGER = logging.getLogger(__name__)
 _BLOCK = 1 << 22  # samples that are decoded at a time where a header alone promises how many there are
-_MP3_SLACK_S = 0.1  # of the encoder's delay
+_MP3_SLACK = 1200  # samples: some encoders count the frame that says how many there are
 _UNKNOWN = 1 << 62
 
 
@@ -317,7 +317,7 @@ class Recording:
             place_s = (start + n_read) / info.sample_rate_hz
             problem = f"is damaged or cut short at {place_s:.1f} s ({_reason(error)}); fetch it again"
             raise AudioError(self.name, problem) from error
-        slack = _MP3_SLACK_S * info.sample_rate_hz if self._file.format == "MP3" else 0
+        slack = _MP3_SLACK if self._file.format == "MP3" else 0
         if (wanted - n_read > slack or not n_read) and info.n_samples < _UNKNOWN:
             problem = f"is cut short: its header promises {wanted} more samples, {n_read} are there"
             raise AudioError(self.name, problem)

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tinyclap.audio.find import HELP, find_recordings, is_list
+from tinyclap.audio.find import HELP, find_recordings, is_list, standard_input
 from tinyclap.cli.common import MAX_THREADS, whole
 from tinyclap.cli.exit_status import DONE, SOME_FAILED
 from tinyclap.cli.outputs import FILE, FORMATS, StreamRows, chosen_format, csv_line, printable
@@ -75,7 +75,8 @@ class ClipRun:
         self.kind = chosen_format(options, options.suffixes)
         self._out = None if options.out is None else Path(options.out)
         self._require_sense()
-        self._found = () if options.stdin_audio else find_recordings(options.recordings, note=self._note)
+        self._closed = []
+        self._found = () if options.stdin_audio else self._find(options)
 
     def run(self, form, settings, work):
         """Do the work and write its results.
@@ -128,7 +129,16 @@ class ClipRun:
             continues or self._begin(rows, errors, settings)
             rows.finish()
         self._sum_up(n_done, n_before, n_failed, len(errors.done), time.monotonic() - started)
-        return SOME_FAILED if n_failed or errors.done else DONE
+        return SOME_FAILED if n_failed or errors.done or self._closed else DONE
+
+    def _find(self, options):
+        """The recordings; with --keep-going, folders that cannot be read are named and left out."""
+
+        def leave_out(error):
+            self._closed.append(error)
+            self._note(f"left out: {printable(str(error))}", always=True)
+
+        return find_recordings(options.recordings, None, self._note, leave_out if options.keep_going else None)
 
     def _require_sense(self):
         options = self._options
@@ -312,5 +322,5 @@ def _saved_input(stack):
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     path = os.path.join(folder, "stdin")
     with open(path, "wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+        shutil.copyfileobj(standard_input(), file)
     return path

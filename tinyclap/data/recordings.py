@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinyclap.audio.find import recordings_in
 from tinyclap.audio.io import read_audio
 from tinyclap.audio.resample import resample_array
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ConfigError
-
-_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif")
 
 
 class Recordings(NamedTuple):
@@ -60,10 +59,10 @@ def find_recordings(given):
         )
     else:
         folder = Path(given)
-        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+        paths = sorted(map(Path, recordings_in(folder)))
         found = Recordings(folder.resolve().name, paths, [], [])
     if not found.paths:
-        raise ConfigError(f"{given}: no recordings there ({', '.join(_SUFFIXES)})")
+        raise ConfigError(f"{given}: no recordings there")
     return found
 
 

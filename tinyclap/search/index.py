@@ -117,7 +117,8 @@ class SearchIndex:
         AudioError, ConfigError
             As for :meth:`build`.
         """
-        paths = find_recordings(sources, note=tell)
+        unreadable = None if tell is None else lambda error: tell(str(error))
+        paths = find_recordings(sources, None, tell, unreadable)
         options = {"on_error": on_error, "n_workers": n_workers, "retry": retry, "longest_s": longest_s, "tell": tell}
         return self._update(model, paths, sources, **options)
 
@@ -222,8 +223,6 @@ class SearchIndex:
 
     def _update(self, model, paths, sources, **options):
         folders = [source for source in sources if os.path.isdir(source)]
-        if options.get("tell") is not None:
-            _name_unreadable(folders, options["tell"])
         return update(self._database, model, paths, folders, **options)
 
 
@@ -237,13 +236,6 @@ def model_identity(model):
     # a folder's name should hold in any working folder
     name = os.path.abspath(model.name) if os.path.isdir(model.name) else model.name
     return {"name": name, "sha256": sha256, "score": model.score_kind, "embed_dim": model.embed_dim}
-
-
-def _name_unreadable(folders, tell):
-    """Tell of each folder at or below `folders` that cannot be listed."""
-    for folder in folders:
-        for _ in os.walk(folder, onerror=lambda error: tell(f"{error.filename}: cannot be read ({error.strerror})")):
-            pass
 
 
 def _best(scores, k):

@@ -141,14 +141,15 @@ def test_every_kind_of_broken_file_is_named_and_the_others_are_embedded(model, t
     assert all(results[made[name]].shape == (model.embed_dim,) for name in good)
 
 
-def test_a_header_that_promises_the_impossible_is_refused_before_decoding(tmp_path):
+def test_a_header_that_promises_the_impossible_is_refused_before_decoding(model, tmp_path):
     path = tmp_path / "slow.wav"
     write_audio(path, 1.0, 8000)
     content = bytearray(path.read_bytes())
     content[24:28] = struct.pack("<I", 1)
     path.write_bytes(content)
-    with pytest.raises(AudioError, match="sample rate of 1 Hz"):
-        require_sane(path)
+    for sources in (path, [path, path]):
+        with pytest.raises(AudioError, match="slow.wav: has a sample rate of 1 Hz"):
+            model.embed(sources)
 
 
 def test_a_recording_longer_than_memory_should_hold_is_refused_where_that_is_asked(tmp_path):

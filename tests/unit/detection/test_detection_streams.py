@@ -13,7 +13,7 @@ from tinyclap.audio.windows import WindowPolicy
 from tinyclap.detection.resample import stream_resampler
 from tinyclap.detection.sources import file_source, pipe_source
 from tinyclap.detection.windows import WindowStream
-from tinyclap.errors import AudioError, ConfigError
+from tinyclap.errors import AudioError, ConfigError, TinyclapError
 
 
 def noise(n, seed=0, n_channels=None):
@@ -176,7 +176,10 @@ def test_samples_of_24_bits_keep_their_sign(order):
         (b"fLaC" + bytes(40), "is not WAV"),
         (b"RIFF\0\0\0\0WAVEdata\4\0\0\0abcd", "no usable 'fmt '"),
         (b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\1\0", "ended within"),
-        (b"RIFF\0\0\0\0WAVEfmt " + struct.pack("<IHHIIHH", 16, 6, 1, 8000, 8000, 1, 8), "coding 6"),
+        (
+            b"RIFF\0\0\0\0WAVEfmt " + struct.pack("<IHHIIHH", 16, 6, 1, 8000, 8000, 1, 8) + b"data\4\0\0\0abcd",
+            "coding 6",
+        ),
     ],
 )
 def test_what_is_no_plain_wav_is_refused_with_a_way_out(content, words):
@@ -185,7 +188,17 @@ def test_what_is_no_plain_wav_is_refused_with_a_way_out(content, words):
     assert "ffmpeg" in str(caught.value)
 
 
-@pytest.mark.parametrize(("options", "words"), [((8000, 1, "s12le"), "s12le"), ((8000, 0), "above zero")])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((8000, 1, "s12le"), "s12le"),
+        ((8000, 0), "0 channels"),
+        ((8000, 65535), "65535 channels"),
+        ((1,), "sample rate of 1 Hz"),
+        ((0,), "sample rate of 0 Hz"),
+        ((2_000_000_000,), "sample rate of 2e\\+09 Hz"),
+    ],
+)
 def test_a_header_that_is_said_wrongly_is_refused(options, words):
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(TinyclapError, match=words):
         pipe_source(Dribble(b""), *options)
