@@ -14,6 +14,7 @@ data=$(realpath "$1") weights=$(realpath "$2")
 cd "$(dirname "$0")/../.."
 out=${3:-results/real_audio/cached_views}
 seeds=${SEEDS:-1234}
+export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=-1 # glibc keeps freed memory: fewer page faults, more memory
 n_clips=1344 n_steps_of_all=32 # the clips that DATA has here, and epochs over one view of each
 
 corpora=(--esc50_folder "$data/ESC-50-master" --urbansound8k_folder "$data/UrbanSound8K")
@@ -22,7 +23,7 @@ for seed in $seeds; do
     for views in 1 4 16 32; do # with 32 views and one epoch no example is seen twice
         run=$out/${views}_$seed
         python train.py hparams/distill_real_audio.yaml --teacher_weights "$weights" "${corpora[@]}" \
-            --pool_folder "$out/pool" --keep_freed_memory True --n_valid 512 --seed "$seed" --output_folder "$run" \
+            --pool_folder "$out/pool" --n_valid 512 --seed "$seed" --output_folder "$run" \
             --n_train $((n_clips * views)) --number_of_epochs $((n_steps_of_all / views))
         python evaluate.py hparams/esc50.yaml --data_folder "$data/ESC-50-master" --subset listed --folds "[5]" \
             --weights "$run" --output_folder "$run/esc50"

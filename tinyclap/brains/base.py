@@ -143,7 +143,7 @@ class RecipeBrain(sb.Brain):
     def on_fit_batch_end(self, batch, outputs, loss, should_step):
         """Move the weight average, and note the step."""
         if should_step and self.average is not None and self.is_averaging():
-            self.average.update(_unwrapped(self.modules.student))
+            self.average.update_parameters(_unwrapped(self.modules.student))
         known = {"epoch": self.hparams.epoch_counter.current, "step": self.step, "lr": self.lr}
         if self.step_log.add(known, {"loss": loss, **self.last_terms}):
             self._write_steps()
@@ -249,8 +249,8 @@ class RecipeBrain(sb.Brain):
 
     def evaluated_student(self):
         """The network that is validated and released: the weight average where there is one."""
-        if self.average is not None and (self.hparams.ema_decay is not None or int(self.average.n_updates) > 0):
-            return self.average.average
+        if self.average is not None and (self.hparams.ema_decay is not None or int(self.average.n_averaged) > 0):
+            return self.average.module
         return _unwrapped(self.modules.student)
 
     def recover_best(self):

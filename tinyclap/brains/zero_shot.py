@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from tinyclap.brains.evaluation import EvaluationBrain
+from tinyclap.config.kept_dims import read_order
 from tinyclap.errors import ConfigError
 from tinyclap.metrics.classification import accuracy, accuracy_by, bootstrap_interval
 from tinyclap.pruning import ranking as latent
@@ -58,7 +59,7 @@ class ZeroShotBrain(EvaluationBrain):
         ranking, n_kept = self.hparams.ranking, self.hparams.kept_dims
         if (ranking is None) != (n_kept is None):
             raise ConfigError("ranking and kept_dims go together: whose order, and how many of its first dimensions")
-        return slice(None) if ranking is None else latent.check_kept(latent.read_order(ranking), n_kept, n_dims)
+        return slice(None) if ranking is None else latent.check_kept(read_order(ranking), n_kept, n_dims)
 
     def compute_forward(self, batch, stage):
         """Scores of a batch of whole clips: (B, N)."""

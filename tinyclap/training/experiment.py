@@ -1,4 +1,4 @@
-"""What every run does around its training: read its YAML, make its folder, record where its numbers come from."""
+"""Around a run: its command line and YAML (HyperPyYAML), its folder, its records."""
 
 import io
 import json
@@ -21,6 +21,7 @@ from speechbrain.core import create_experiment_directory
 from speechbrain.utils.distributed import ddp_barrier, if_main_process, infer_device
 from speechbrain.utils.run_opts import RunOptions
 
+from tinyclap import files
 from tinyclap.errors import ConfigError
 from tinyclap.training.provenance import git_state as git_state  # known from here too
 from tinyclap.training.provenance import installed_packages, provenance
@@ -60,22 +61,10 @@ class _PlainLoader:
 
 
 def embedded_default(hparams_file, overrides):
-    """The overrides that make the bare command run, where the user named none of the keys that replace them.
+    """The overrides that make the bare command a demonstration: key → value.
 
-    A recipe may hold a block ``embedded_default`` with ``unless`` (keys) and ``use`` (key: value): when none of the
-    keys is given on the command line, the values are used. So one YAML is the paper's experiment for who has its data
-    and a demonstration for who has not, and both can be read in it.
-
-    Arguments
-    ---------
-    hparams_file : str or os.PathLike
-    overrides : dict
-        What the command line gave.
-
-    Returns
-    -------
-    dict
-        key → value; empty where the block is missing or does not apply.
+    A recipe may hold a block ``embedded_default`` with ``unless`` (keys) and ``use`` (key: value): the values are used
+    when `overrides`, of the command line, name none of the keys.
     """
     block = _PlainLoader.read(hparams_file).get(DEFAULT_KEY)
     if not block or any(overrides.get(key) is not None for key in block["unless"]):
@@ -86,8 +75,7 @@ def embedded_default(hparams_file, overrides):
 def parse_command_line(arguments):
     """Split a command line into the recipe, SpeechBrain's run options and the recipe's overrides.
 
-    SpeechBrain's own parser takes any prefix of a run option for the option (``--data x`` switches data-parallel on),
-    and such an override is lost without a word. Here a name counts only when it is written out.
+    Names count in full: SpeechBrain's parser takes any prefix of a run option for the option.
 
     Arguments
     ---------
@@ -148,7 +136,7 @@ def load_hparams(hparams_file, overrides):
     ---------
     hparams_file : str or os.PathLike
     overrides : dict
-        What the command line gave.
+        Of the command line.
 
     Returns
     -------
@@ -189,7 +177,7 @@ def load_hparams(hparams_file, overrides):
 
 
 class _NamedText(io.StringIO):
-    """A recipe's text that knows where it came from: its includes are sought from there."""
+    """A recipe's text with a file name: its includes are relative to it."""
 
     def __init__(self, text, name):
         super().__init__(text)
@@ -197,7 +185,7 @@ class _NamedText(io.StringIO):
 
 
 def _open_for(hparams_file, overrides):
-    """The recipe's text, in which maps can take the place of null: HyperPyYAML merges them into maps alone."""
+    """The recipe's text with {} for a null that a map overrides: HyperPyYAML merges maps into maps alone."""
     text = Path(hparams_file).read_text(encoding="utf-8")
     for key, value in overrides.items():
         if isinstance(value, dict):
@@ -206,22 +194,13 @@ def _open_for(hparams_file, overrides):
 
 
 def write_json(path, content):
-    """Write JSON whole or not at all.
-
-    Arguments
-    ---------
-    path : str or os.PathLike
-    content : JSON-able
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    """Write JSON atomically; the folder of `path` is made."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(path, content)
 
 
 def start_run(hparams, hparams_file, overrides, run_opts):
-    """Make the run's folder and record what ran: the resolved YAML, the script, the environment, the commit.
+    """Make the run's folder and record the resolved YAML, the script, the environment and the commit.
 
     Arguments
     ---------
@@ -245,7 +224,7 @@ def start_run(hparams, hparams_file, overrides, run_opts):
                 f"{folder} holds a run with other options: {json.dumps(before['overrides'])}, now "
                 f"{json.dumps(note['overrides'])}. Give the same options to resume it, or another --output_folder"
             )
-    # Its own list of packages comes from a pip in another process, which takes longer than a small run.
+    # its own list of packages comes from a pip in another process, which takes longer than a small run
     create_experiment_directory(experiment_directory=str(folder), save_env_desc=False)
     if if_main_process():
         (folder / "env.log").write_text(
@@ -253,7 +232,7 @@ def start_run(hparams, hparams_file, overrides, run_opts):
         )
         resolved = resolve_references(_open_for(hparams_file, overrides), overrides).getvalue()
         (folder / "hyperparams.yaml").write_text(f"# Resolved from {hparams_file}\n{resolved}", encoding="utf-8")
-        # SpeechBrain copies its caller, which is this file; the script that runs is what a reader looks for.
+        # SpeechBrain copies its caller, which is this file
         (folder / Path(__file__).name).unlink(missing_ok=True)
         if Path(sys.argv[0]).is_file():  # not so in a notebook, or where another program calls main()
             shutil.copy(sys.argv[0], folder)
@@ -268,17 +247,7 @@ def _plain(value):
 
 
 def release_note(hparams):
-    """What a released folder says of its making: the teacher's text side, the corpora, the seed, each start of the run.
-
-    Arguments
-    ---------
-    hparams : dict
-
-    Returns
-    -------
-    dict
-        JSON-able.
-    """
+    """Metadata of a released folder, JSON-able: teacher, its text side, corpora, seed, each start of the run."""
     folder = Path(hparams["output_folder"])
     note = {
         "seed": hparams["seed"],
@@ -289,7 +258,7 @@ def release_note(hparams):
     if teacher is not None:
         note["teacher"], note["text_side"] = teacher.kind, teacher.text_side()
     loss = hparams["modules"].get("distill_loss")
-    if hasattr(loss, "stored_order"):  # a nested loss: the student's first dimensions serve alone
+    if hasattr(loss, "stored_order"):  # a nested loss
         note["latent"] = loss.stored_order(hparams["modules"]["student"].embed_dim)
     return note
 
@@ -301,9 +270,9 @@ def write_metrics(hparams, meta, brain):
     ---------
     hparams : dict
     meta : dict
-        What the data say of themselves; see :func:`tinyclap.data.pipeline.make_test_set`.
+        Of the data; see :func:`tinyclap.data.pipeline.make_test_set`.
     brain : tinyclap.brains.EvaluationBrain
-        It has evaluated.
+        After its evaluation.
     """
     model = brain.modules.model
     record = {
@@ -319,21 +288,7 @@ def write_metrics(hparams, meta, brain):
 
 
 def ensure_run(recipe, folder, wanted):
-    """Train a run that another one starts from, where it is wanted and not there yet.
-
-    Arguments
-    ---------
-    recipe : str
-        Its YAML, from the folder of ``train.py``.
-    folder : str or os.PathLike
-        Its output folder.
-    wanted : bool
-        ``False`` does nothing: the folder is then the user's own, and its absence an error elsewhere.
-
-    Returns
-    -------
-    str
-        `folder`.
+    """Train the run that another one starts from, if it is `wanted` and not in `folder` yet; returns `folder`.
 
     Raises
     ------
@@ -345,6 +300,6 @@ def ensure_run(recipe, folder, wanted):
         command = [sys.executable, "train.py", str(recipe), "--output_folder", str(folder)]
         alone = {key: value for key, value in os.environ.items() if key not in _DDP_VARIABLES}
         if subprocess.run(command, env=alone, check=False).returncode != 0:
-            raise ConfigError(f"{' '.join(command[1:])} failed; see {folder}/log.txt, mend it and run this again")
+            raise ConfigError(f"{' '.join(command[1:])} failed; see {folder}/log.txt, and run this again")
     ddp_barrier()
     return str(folder)

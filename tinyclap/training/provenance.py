@@ -1,4 +1,4 @@
-"""Where numbers come from: the commit, the machine and the versions, as every record of a result says them."""
+"""Provenance of a result: commit, machine, versions of packages."""
 
 import datetime
 import os
@@ -12,97 +12,43 @@ import torch
 import tinyclap
 from tinyclap.audio.cpu import processor
 
+_PACKAGES = "torch torchaudio speechbrain transformers hyperpyyaml numpy soundfile soxr aac-metrics".split()
+
 
 def git_state(folder):
-    """Commit and cleanliness of the checkout that holds `folder`.
+    """The checkout that holds `folder`: ``commit`` (40 hex digits) and ``dirty`` (bool); None outside a checkout."""
 
-    Returns
-    -------
-    dict
-        ``commit`` (40 hex digits or None) and ``dirty`` (bool or None outside a checkout).
-    """
-
-    def ask(*words):
-        answer = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+    def git(*words):
+        try:
+            answer = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+        except OSError:  # no git on this machine
+            return None
         return answer.stdout.strip() if answer.returncode == 0 else None
 
-    try:
-        commit, status = ask("rev-parse", "HEAD"), ask("status", "--porcelain", "--untracked-files=no")
-    except OSError:  # no git on this machine
-        return {"commit": None, "dirty": None}
-    return {"commit": commit or None, "dirty": None if status is None else bool(status)}
-
-
-def _versions():
-    packages = "torch torchaudio speechbrain transformers hyperpyyaml numpy soundfile soxr aac-metrics".split()
-    found = {"python": platform.python_version(), "tinyclap": tinyclap.__version__}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": git("rev-parse", "HEAD") or None, "dirty": None if status is None else bool(status)}
 
 
 def installed_packages():
-    """What is installed, as ``name==version``, sorted by name.
-
-    Returns
-    -------
-    list of str
-
-    Example
-    -------
-    >>> any(line.startswith("torch==") for line in installed_packages())
-    True
-    """
+    """Installed packages, as ``name==version``, sorted by name: list of str."""
     found = {(each.metadata["Name"] or "").lower(): each.version for each in metadata.distributions()}
     return [f"{name}=={version}" for name, version in sorted(found.items()) if name]
 
 
-def processor_name(device="cpu"):
-    """The name of what computes, for people.
-
-    Arguments
-    ---------
-    device : str
-        Such as ``cpu`` or ``cuda:0``.
-
-    Returns
-    -------
-    str
-        Of the GPU, or of the processor as Linux names it; elsewhere what Python knows, or the machine's kind.
-
-    Example
-    -------
-    >>> bool(processor_name())
-    True
-    """
-    if str(device).startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    return processor()
-
-
 def provenance(device):
-    """Where the numbers of a run come from.
-
-    Arguments
-    ---------
-    device : str
-        What it runs on.
-
-    Returns
-    -------
-    dict
-        Commit, dirty flag, versions, device, the processor's name, number of threads and CPUs, date (UTC).
-    """
+    """Commit, versions, device, processor, numbers of threads and CPUs, and date (UTC) of a run on `device`: a dict."""
+    versions = dict(package.split("==") for package in installed_packages())
     return {
         **git_state(Path(tinyclap.__file__).parent),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "device": str(device),
         "n_threads": torch.get_num_threads(),
         "machine": platform.machine(),
-        "processor": processor_name(device),
+        "processor": torch.cuda.get_device_name(device) if str(device).startswith("cuda") else processor(),
         "n_cpus": os.cpu_count(),
-        "versions": _versions(),
+        "versions": {
+            "python": platform.python_version(),
+            "tinyclap": tinyclap.__version__,
+            **{package: versions.get(package) for package in _PACKAGES},
+        },
     }

@@ -1,11 +1,12 @@
 """Learning rates as functions of how far training has come, applied at every step.
 
-The official tinyCLAP code asks for a plateau schedule whose result it never applies (defect D1), so its rate stays
-constant. Here whatever schedule the YAML names reaches the optimiser, and its state is part of every checkpoint.
+The official tinyCLAP code computes a plateau schedule and never applies it (defect D1), so its rate stays constant.
+SpeechBrain's ``ReduceLROnPlateau`` counts an equal loss as an improvement, and its minimum and best start elsewhere.
 """
 
 import json
 import math
+from pathlib import Path
 
 from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
 
@@ -14,15 +15,15 @@ from tinyclap.errors import ConfigError
 
 @register_checkpoint_hooks
 class _WarmUp:
-    """A linear rise from zero to a peak; what comes after it is a subclass' ``_after(share of the rest)``."""
+    """Linear warm-up from zero to a peak; what follows is a subclass' ``_after(fraction of the rest)``."""
 
     def __init__(self, lr, warmup_fraction):
         if not 0 <= warmup_fraction < 1:
-            raise ConfigError(f"warmup_fraction={warmup_fraction}; it is a share of training, in [0, 1)")
+            raise ConfigError(f"warmup_fraction={warmup_fraction}; it is a fraction of training, in [0, 1)")
         self.peak, self.warmup = lr, warmup_fraction
 
     def lr_at(self, progress):
-        """The rate when `progress` (in [0, 1]) of all steps are done."""
+        """The rate after the fraction `progress`, in [0, 1], of all steps."""
         if progress < self.warmup:
             return self.peak * progress / self.warmup
         return self._after(min((progress - self.warmup) / (1 - self.warmup), 1.0))
@@ -32,13 +33,12 @@ class _WarmUp:
 
     @mark_as_saver
     def _save(self, path):
-        """The rate is a function of progress; the file says so to a checkpoint that wants one of every part."""
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump({}, file)
+        """An empty file: there is no state, and a checkpoint needs one of every part."""
+        Path(path).write_text("{}", encoding="utf-8")
 
     @mark_as_loader
     def _recover(self, path, end_of_epoch):
-        """Nothing was kept."""
+        """Nothing to load."""
 
 
 class CosineSchedule(_WarmUp):
@@ -51,7 +51,7 @@ class CosineSchedule(_WarmUp):
     final_lr : float
         At the end of the last epoch.
     warmup_fraction : float
-        Share of all steps in which the rate rises from zero, in [0, 1).
+        Fraction of all steps, in [0, 1).
 
     Example
     -------
@@ -78,7 +78,7 @@ class ExponentialSchedule(_WarmUp):
     final_lr : float
         At the end of the last epoch, above zero.
     warmup_fraction : float
-        Share of all steps in which the rate rises from zero, in [0, 1).
+        Fraction of all steps, in [0, 1).
 
     Example
     -------
@@ -99,19 +99,18 @@ class ExponentialSchedule(_WarmUp):
 
 @register_checkpoint_hooks
 class PlateauSchedule:
-    """Constant, and lowered when the validation loss has not improved for some epochs.
+    """Lower the rate after more than `patience` epochs without a better validation loss.
 
     Arguments
     ---------
     lr : float
-        At the start.
+        Initial.
     factor : float
-        What the rate is multiplied by, in (0, 1).
+        In (0, 1).
     patience : int
-        Epochs without improvement that are borne.
     min_lr : float
     reference_dead_lr_schedule : bool
-        Never lower it, as the official tinyCLAP code does by accident (defect D1).
+        Never lower it, as the official tinyCLAP code by accident (defect D1).
     """
 
     def __init__(self, lr, factor=0.1, patience=10, min_lr=1e-6, reference_dead_lr_schedule=False):
@@ -124,7 +123,7 @@ class PlateauSchedule:
         return self.lr
 
     def on_epoch_end(self, valid_loss):
-        """Count an epoch that did not improve on the best; lower the rate after `patience` of them."""
+        """Count an epoch that is no better than the best; lower the rate after more than `patience` of them."""
         if valid_loss < self.best:
             self.best, self.n_bad = valid_loss, 0
             return
@@ -134,31 +133,26 @@ class PlateauSchedule:
 
     @mark_as_saver
     def _save(self, path):
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump({"lr": self.lr, "best": self.best, "n_bad": self.n_bad}, file)
+        Path(path).write_text(json.dumps({"lr": self.lr, "best": self.best, "n_bad": self.n_bad}), encoding="utf-8")
 
     @mark_as_loader
     def _recover(self, path, end_of_epoch):
-        with open(path, encoding="utf-8") as file:
-            state = json.load(file)
+        state = json.loads(Path(path).read_text(encoding="utf-8"))
         self.lr, self.best, self.n_bad = state["lr"], state["best"], state["n_bad"]
 
 
 def make_schedule(kind, lr, patience, warmup_fraction=0.0, reference_dead_lr_schedule=False):
-    """The learning rates of a recipe, by its keys.
+    """Make the schedule of a recipe.
 
     Arguments
     ---------
     kind : {"plateau", "cosine"}
-        "plateau" is the paper's, :class:`PlateauSchedule`; "cosine" ends at zero, :class:`CosineSchedule`.
+        :class:`PlateauSchedule`, the paper's, or :class:`CosineSchedule`, down to zero.
     lr : float
-        At the start, or after the warm-up.
+        Initial, or after the warm-up.
     patience : int
-        Of the plateau.
     warmup_fraction : float
-        Of the cosine.
     reference_dead_lr_schedule : bool
-        Of the plateau.
 
     Raises
     ------

@@ -246,7 +246,7 @@ def test_gradients_are_accumulated_and_what_is_left_at_an_epoch_s_end_counts(dis
     assert n_batches % 4 != 0, "otherwise nothing is left at the end"
     of_epoch = sorted({*range(4, n_batches + 1, 4), n_batches})
     assert stepped == 2 * of_epoch
-    assert int(run.brain.average.n_updates) == len(stepped), "the average moves with the weights"
+    assert int(run.brain.average.n_averaged) == len(stepped), "the average moves with the weights"
     assert len(run.steps()) == 2 * n_batches, "every batch is logged"
 
 

@@ -149,8 +149,8 @@ def test_swa_averages_from_its_epoch_on_and_is_what_is_released(tmp_path):
     run = Run(tmp_path, swa_from_epoch=2)
     assert run.brain.evaluated_student() is run.student, "before its epoch there is no average"
     run.fit()
-    assert int(run.brain.average.n_updates) == 2, "two steps of the second epoch"
-    assert run.brain.evaluated_student() is run.brain.average.average
+    assert int(run.brain.average.n_averaged) == 2, "two steps of the second epoch"
+    assert run.brain.evaluated_student() is run.brain.average.module
     with pytest.raises(ConfigError, match="not both"):
         Run(tmp_path, swa_from_epoch=2, ema_decay=0.9, name="other")
 

@@ -72,11 +72,11 @@ def test_the_official_code_s_frozen_encoder_drifts_behind_its_switch(distil):
 def test_the_average_is_what_is_validated_and_released(distil, tmp_path):
     run = distil(ema_decay=0.9)
     run.fit()
-    assert run.brain.average.n_updates == len(run.steps())
-    assert run.brain.evaluated_student() is run.brain.average.average
+    assert run.brain.average.n_averaged == len(run.steps())
+    assert run.brain.evaluated_student() is run.brain.average.module
     run.brain.release(tmp_path / "released", {"seed": 7})
     released, config = load_folder(tmp_path / "released")
-    assert not moved(released, run.brain.average.average.state_dict())
+    assert not moved(released, run.brain.average.module.state_dict())
     assert moved(released, run.brain.modules.student.state_dict())
     assert config["seed"] == 7 and config["selected"]["epoch"] in (1, 2)
 
