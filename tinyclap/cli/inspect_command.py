@@ -1,4 +1,4 @@
-"""``tinyclap inspect``: what a checkpoint, an exported folder, a file of weights, a bank or an index is."""
+"""``tinyclap inspect``: facts about a model, weights file, ONNX graph, label bank or search index."""
 
 import json
 import sys
@@ -6,27 +6,28 @@ import sys
 from tinyclap.cli.exit_status import DONE
 from tinyclap.config.shipped import DEFAULT_MODEL
 
-DESCRIPTION = """Say what something is: size, parameters, MACs of a clip of 5 s, rate and window, teacher, data,
-licences of all parts, scores, and how exact and how quick an export is. Takes the folder of a run,
-of a saved model, of an export or of a search index; a file of weights (.safetensors, .pth, .ckpt),
-a graph (.onnx) or a label bank (.npz, .json); the name of a shipped model, or owner/name on the
-hub. Nothing in the files is executed; checksums are verified."""
-EXAMPLES = """examples:
+DESCRIPTION = """\
+Show what a model is: size, parameters, MACs for 5 s of audio, input and window, teacher, training data, licences,
+scores, and latency and numerical parity of an export. SOURCE is the folder of a run, a saved model, an export or a
+search index; a weights file (.safetensors, .pth, .ckpt), ONNX graph or label bank (.npz, .json); the name of a shipped
+model; or owner/name on the Hub. Checksums are verified, and nothing in the files is executed."""
+EXAMPLES = """\
+examples:
   tinyclap inspect                                   the model that comes with the package
   tinyclap inspect results/my_run --json
-  tinyclap inspect CLAP_weights_2022.pth             which published network is this?
-  tinyclap inspect model.safetensors --no-macs       from the file's header alone, no torch"""
+  tinyclap inspect CLAP_weights_2022.pth             recognises published networks
+  tinyclap inspect model.safetensors --no-macs       reads the header alone, without torch"""
 
 
 def add_arguments(parser):
     """Add the options of the command."""
-    parser.add_argument("source", nargs="?", default=DEFAULT_MODEL, help=f"what to look at (default: {DEFAULT_MODEL})")
-    parser.add_argument("--no-macs", dest="macs", action="store_false", help="do not make a pass to count MACs")
-    parser.add_argument("--json", action="store_true", help="everything as one JSON object")
+    parser.add_argument("source", nargs="?", metavar="SOURCE", default=DEFAULT_MODEL, help="default: %(default)s")
+    parser.add_argument("--no-macs", dest="macs", action="store_false", help="do not count MACs, which takes a pass")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options):
-    """Look, and write what was found to standard output; returns the exit status."""
+    """Print the facts; returns the exit status."""
     from tinyclap.cli.inspection import inspect_source
 
     found = inspect_source(options.source, options.macs)
@@ -36,24 +37,14 @@ def run(options):
 
 
 def lines_of(found, indent=""):
-    """A nested dict as lines for people.
-
-    Arguments
-    ---------
-    found : dict
-        Of JSON values.
-    indent : str
-
-    Returns
-    -------
-    list of str
+    """A nested dict of JSON values as lines for people.
 
     Example
     -------
     >>> lines_of({"is": "graph", "n_numbers": 12345, "types": {"F32": 1}})
     ['is:         graph', 'n_numbers:  12,345', 'types:', '  F32: 1']
     """
-    width = max((len(str(key)) for key, value in found.items() if not isinstance(value, dict)), default=0) + 1
+    width = max((len(key) for key, value in found.items() if not isinstance(value, dict)), default=0) + 1
     lines = []
     for key, value in found.items():
         if isinstance(value, dict):
@@ -61,7 +52,7 @@ def lines_of(found, indent=""):
         elif isinstance(value, list) and sum(len(str(each)) for each in value) > 80:
             lines += [f"{indent}{key}:", *(f"{indent}  {each}" for each in value)]
         else:
-            lines.append(f"{indent}{str(key) + ':':{width}} {_shown(value)}")
+            lines.append(f"{indent}{key + ':':{width}} {_shown(value)}")
     return lines
 
 

@@ -180,6 +180,17 @@ def test_scores_of_a_run_are_said_with_interval_and_number_of_clips(tmp_path):
     assert found["scores"] == ["esc50: top-1 0.5000 [0.4000, 0.6000], n=40"]
 
 
+@pytest.mark.parametrize("name", ["scores.json", "parity.json", "latency.json"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"rows": [1]}', '[{"dataset": 1}]', "null", '"x"'])
+def test_a_damaged_report_is_named(tmp_path, name, text):
+    shutil.copytree(exported()[0], tmp_path / "exported", dirs_exist_ok=True)
+    (tmp_path / "exported" / name).write_text(text)
+    try:
+        inspect_source(tmp_path / "exported", count_macs=False)
+    except CheckpointError as error:
+        assert name in str(error)
+
+
 def test_a_changed_file_is_refused(tmp_path):
     shutil.copytree(exported()[0], tmp_path / "exported")
     with open(tmp_path / "exported" / "labels.json", "a") as stream:
