@@ -86,10 +86,11 @@ def _whole(name, folder, broken, remedy):
 
 def _broken(name, folder):
     """Names of files whose checksum is wrong; the count goes to standard error."""
-    from tinyclap.inference.saved_folders import CONFIG, broken_files, config_of, sums_of
+    from tinyclap.checkpoints.folder import checksums, read_config
+    from tinyclap.inference.saved_folders import broken_files
 
     broken = broken_files(folder)
-    n_files = len(sums_of(config_of(Path(folder) / CONFIG, name)))
+    n_files = len(checksums(read_config(folder)))
     sys.stderr.write(f"{name}: {n_files - len(broken)} of {n_files} files have the SHA-256 that its config states\n")
     return broken
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tinyclap
+from tinyclap.checkpoints.folder import read_config
 from tinyclap.config.network import disable_hub_telemetry
 from tinyclap.errors import CheckpointError, ConfigError, DownloadError
 from tinyclap.files import CONFIG
-from tinyclap.inference.saved_folders import config_of, save_pretrained
+from tinyclap.inference.saved_folders import save_pretrained
 
 if TYPE_CHECKING:
     from tinyclap.inference.sound_model import SoundModel
@@ -90,12 +91,12 @@ def fetch(
     common = {"revision": revision, "cache_dir": cache_dir, "endpoint": _endpoint()}
     try:
         config = hub.hf_hub_download(repo_id, CONFIG, force_download=CONFIG in force, **common)
-        config_of(Path(config), repo_id, DownloadError)
+        read_config(Path(config).parent)
         for name in set(force) - {CONFIG}:
             hub.hf_hub_download(repo_id, name, force_download=True, **common)
         return Path(hub.snapshot_download(**options, endpoint=_endpoint()))
-    except DownloadError:
-        raise
+    except CheckpointError as error:
+        raise DownloadError(f"{repo_id} is no model of tinyclap: {error}") from error
     except Exception as error:  # the client's transport errors have no base that its versions share
         raise DownloadError(
             f"{repo_id}: the download broke off ({_first_line(error)}); run the same again: what is finished stays"
@@ -112,7 +113,7 @@ def cached_models(cache_dir: str | os.PathLike[str] | None = None) -> list[tuple
     for repo in repos:
         for revision in repo.revisions:
             with contextlib.suppress(CheckpointError):
-                config_of(revision.snapshot_path / CONFIG, repo.repo_id)
+                read_config(revision.snapshot_path)
                 found.append((repo.repo_id, revision.commit_hash, revision.snapshot_path))
     return sorted(found)
 

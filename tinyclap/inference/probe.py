@@ -1,25 +1,33 @@
-"""A linear probe: a classifier of your own classes on a model's embeddings, trained in seconds, saved with the model.
+"""Linear probes: a classifier of your own classes on a model's embeddings, trained in seconds, saved with the model.
 
-    probe = train_probe(tinyclap.from_pretrained(), paths, names)
-    probe.save("my-model")
-    load_probe("my-model").predict(["new.wav"])
-
-Training needs scikit-learn; a saved probe needs numpy. Source: Alain & Bengio, "Understanding intermediate layers using
-linear classifier probes", ICLR workshop 2017.
+Source: Alain & Bengio, "Understanding intermediate layers using linear classifier probes", ICLR workshop 2017.
 """
 
+from __future__ import annotations
+
+import numbers
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyclap.checkpoints.exported import CONFIG, file_sha256
-from tinyclap.checkpoints.folder import write_json
-from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.audio.clips import as_sources
+from tinyclap.checkpoints.folder import checked_file, read_arrays, read_config
+from tinyclap.errors import ConfigError
+from tinyclap.files import CONFIG, model_folder, sha256_of, write_json
 from tinyclap.inference.pretrained import from_pretrained
-from tinyclap.inference.saved_folders import PROBE, config_of, save_pretrained
+from tinyclap.inference.saved_folders import save_pretrained
 from tinyclap.text.scores import audio_side, ranked, softmax_rows
 
-GRAPH = "classifier.onnx"
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from tinyclap.audio.clips import Audio
+    from tinyclap.inference.sound_model import SoundModel
+
+PROBE, GRAPH = "probe.npz", "classifier.onnx"
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # inverse regularisation that is tried where none is given
 _N_FOLDS, _N_ITERATIONS = 3, 2000
 
@@ -29,7 +37,7 @@ class Probe:
 
     Arguments
     ---------
-    model : tinyclap.inference.sound_model.SoundModel
+    model : tinyclap.SoundModel
     classes : sequence of str, N of them
     weights : numpy.ndarray, shape (N, D)
     bias : numpy.ndarray, shape (N,)
@@ -43,10 +51,17 @@ class Probe:
 
     Notes
     -----
-    Where scores are ``sqrt_dot``, it reads the square roots of the probabilities, as the scores do; else the embedding.
+    Where scores are ``sqrt_dot``, its input is the square root of the embedding, as the scores' is.
     """
 
-    def __init__(self, model, classes, weights, bias, note=None):
+    def __init__(
+        self,
+        model: SoundModel,
+        classes: Iterable[str],
+        weights: ArrayLike,
+        bias: ArrayLike,
+        note: dict[str, Any] | None = None,
+    ) -> None:
         self.model, self.classes, self.note = model, [str(name) for name in classes], dict(note or {})
         self.weights, self.bias = np.asarray(weights, np.float32), np.asarray(bias, np.float32)
         expected = (len(self.classes), model.embed_dim)
@@ -56,31 +71,30 @@ class Probe:
                 "open the model as it was when the probe was trained, or train again"
             )
 
-    def logits(self, rows):
+    def logits(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embeddings (B, D) → logits (B, N)."""
         return audio_side(rows, self.model.score_kind) @ self.weights.T + self.bias
 
-    def predict_proba(self, audio, sample_rate_hz=None):
+    def predict_proba(self, audio: Audio, sample_rate_hz: int | None = None) -> NDArray[np.float32]:
         """Probabilities of the classes: (B, N), rows that add up to 1; arguments as in ``SoundModel.embed``."""
         return softmax_rows(self.logits(self.model.embed(audio, sample_rate_hz)))
 
-    def predict(self, audio, sample_rate_hz=None):
-        """The likeliest class of each clip: list of str."""
+    def predict(self, audio: Audio, sample_rate_hz: int | None = None) -> list[str]:
+        """The best class of each clip: list of str."""
         return [self.classes[index] for index in self.predict_proba(audio, sample_rate_hz).argmax(axis=1)]
 
-    def classify(self, audio, top=5, sample_rate_hz=None):
-        """The likeliest classes of each clip with their probabilities, best first: list of list of (str, float)."""
+    def classify(self, audio: Audio, top: int = 5, sample_rate_hz: int | None = None) -> list[list[tuple[str, float]]]:
+        """The best classes of each clip with their probabilities, best first: list of list of (str, float)."""
         return ranked(self.predict_proba(audio, sample_rate_hz), self.classes, top)
 
-    def save(self, folder, metrics=()):
+    def save(self, folder: str | os.PathLike[str], metrics: Any = ()) -> Path:
         """Write the model with this probe: :func:`load_probe` opens it, and ``from_pretrained`` the model alone.
 
         Arguments
         ---------
         folder : str or os.PathLike
-            Missing, empty, or an earlier save, which is then replaced.
         metrics
-            For the card; see :func:`tinyclap.inference.saved_folders.save_pretrained`.
+            As in :func:`tinyclap.inference.saved_folders.save_pretrained`.
 
         Returns
         -------
@@ -98,41 +112,45 @@ class Probe:
         """
         return save_pretrained(self.model, folder, metrics, add=self._add)
 
-    def _add(self, folder):
+    def _add(self, folder: Path) -> None:
         np.savez(folder / PROBE, classes=np.asarray(self.classes), weights=self.weights, bias=self.bias)
-        config = config_of(folder / CONFIG, folder)
-        config["probe"] = {**self.note, "file": PROBE, "sha256": file_sha256(folder / PROBE), "classes": self.classes}
+        config = read_config(folder)
+        config["probe"] = {**self.note, "file": PROBE, "sha256": sha256_of(folder / PROBE), "classes": self.classes}
         if "files" in config:
             config["files"][PROBE] = config["probe"]["sha256"]
-            if self._write_graph(folder, config):
-                config["files"][GRAPH] = file_sha256(folder / GRAPH)
+            try:
+                from tinyclap.export.probe_graph import write_classifier
+
+                write_classifier(folder / config["graphs"]["fp32"], config, self, folder / GRAPH)
+                config["files"][GRAPH] = sha256_of(folder / GRAPH)
+            except ImportError:  # onnx is an extra; the probe works without it
+                config["files"].pop(GRAPH, None)
         write_json(folder / CONFIG, config)
 
-    def _write_graph(self, folder, config):
-        try:
-            from tinyclap.export.probe_graph import write_classifier
-        except ImportError:  # onnx is an extra; the probe works without it
-            return False
-        write_classifier(folder / config["graphs"]["fp32"], config, self, folder / GRAPH)
-        return True
 
-
-def train_probe(model, audio, names, sample_rate_hz=None, strength=None, groups=None):
+def train_probe(
+    model: SoundModel,
+    audio: Audio,
+    names: Iterable[str],
+    sample_rate_hz: int | None = None,
+    strength: float | None = None,
+    groups: Sequence[Any] | None = None,
+) -> Probe:
     """Train a linear classifier of your own classes.
 
     Arguments
     ---------
-    model : tinyclap.inference.sound_model.SoundModel
-    audio : sequence of str, os.PathLike or numpy.ndarray, B of them
+    model : tinyclap.SoundModel
+    audio : sequence of recordings, B of them
         As in ``SoundModel.embed``.
     names : sequence of str, B of them
         The class of each clip.
     sample_rate_hz : int or None
         Of arrays.
     strength : float or None
-        Inverse of the L2 regularisation (scikit-learn's C); None tries some by cross-validation of these clips.
+        Inverse of the L2 regularisation (scikit-learn's C), above 0; None chooses by cross-validation of these clips.
     groups : sequence, optional
-        Which clips are of one recording: cross-validation keeps those together.
+        The recording, speaker or place that each clip is of: cross-validation does not split these.
 
     Returns
     -------
@@ -141,37 +159,45 @@ def train_probe(model, audio, names, sample_rate_hz=None, strength=None, groups=
     Raises
     ------
     ConfigError
-        There are not as many names as clips, or fewer than two classes; or scikit-learn is not installed.
+        There are not as many names or groups as clips, a name is no text, there are fewer than two classes, `strength`
+        is not above 0, or scikit-learn is not installed.
     AudioError
         A clip cannot be used.
+
+    Example
+    -------
+    >>> import tinyclap
+    >>> tones = np.sin(np.outer([300, 3000] * 2, np.arange(16000) / 2500)).astype(np.float32)
+    >>> probe = train_probe(tinyclap.from_pretrained(), tones, ["low", "high"] * 2, sample_rate_hz=16000, strength=10)
+    >>> probe.predict(tones[:2], sample_rate_hz=16000)
+    ['low', 'high']
     """
-    audio = audio if hasattr(audio, "shape") else list(audio)
-    names = [str(name) for name in names]
-    if len(names) != len(audio) or len(set(names)) < 2:
-        raise ConfigError(
-            f"{len(audio)} clips have {len(names)} names of {len(set(names))} classes; give one name for each clip, "
-            "of two classes at least"
-        )
-    rows = audio_side(model.embed(audio, sample_rate_hz), model.score_kind)
-    return fit_probe(model, rows, np.asarray(names), strength, groups)
+    sources = as_sources(audio)
+    names = _checked(len(sources), names, strength, groups)
+    return fit_probe(model, audio_side(model.embed(sources, sample_rate_hz), model.score_kind), names, strength, groups)
 
 
-def fit_probe(model, features, names, strength=None, groups=None):
-    """As :func:`train_probe`, of embeddings that are there.
+def fit_probe(
+    model: SoundModel,
+    features: NDArray[Any],
+    names: Iterable[str],
+    strength: float | None = None,
+    groups: Sequence[Any] | None = None,
+) -> Probe:
+    """As :func:`train_probe`, of embeddings (B, D) that :func:`tinyclap.text.scores.audio_side` has transformed.
 
     Arguments
     ---------
-    model : tinyclap.inference.sound_model.SoundModel
+    model : tinyclap.SoundModel
     features : numpy.ndarray, shape (B, D)
-        What :func:`tinyclap.text.scores.audio_side` made of them.
-    names : numpy.ndarray of str, shape (B,)
-    strength, groups
+    names, strength, groups
         As in :func:`train_probe`.
 
     Returns
     -------
     Probe
     """
+    labels = np.asarray(_checked(len(features), names, strength, groups))
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
@@ -179,22 +205,22 @@ def fit_probe(model, features, names, strength=None, groups=None):
     # one number, so that the regularisation means the same for features of any size
     scale = max(float(np.linalg.norm(features, axis=1).mean()), 1e-12)
     features = features / scale
-    note = {"n_clips": len(names), "strength": strength}
+    note: dict[str, Any] = {"n_clips": len(labels), "strength": strength}
     if strength is None:
-        note |= _chosen_strength(LogisticRegression(max_iter=_N_ITERATIONS), features, names, groups)
-    fitted = LogisticRegression(C=note["strength"], max_iter=_N_ITERATIONS).fit(features, names)
+        note |= _chosen_strength(LogisticRegression(max_iter=_N_ITERATIONS), features, labels, groups)
+    fitted = LogisticRegression(C=note["strength"], max_iter=_N_ITERATIONS).fit(features, labels)
     weights, bias = fitted.coef_ / scale, fitted.intercept_
     if len(weights) == 1:  # of two classes scikit-learn has the second's logit alone
         weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
     return Probe(model, fitted.classes_, weights, bias, note)
 
 
-def load_probe(source, **options):
+def load_probe(source: str | os.PathLike[str] | SoundModel, **options: Any) -> Probe:
     """Open a model with the probe that was saved with it.
 
     Arguments
     ---------
-    source : str, os.PathLike or tinyclap.inference.sound_model.SoundModel
+    source : str, os.PathLike or tinyclap.SoundModel
         As in :func:`tinyclap.from_pretrained`, or a model that is open.
     **options
         Of :func:`tinyclap.from_pretrained`.
@@ -210,21 +236,39 @@ def load_probe(source, **options):
     CheckpointError
         The probe's file is missing or changed.
     """
-    model = source if hasattr(source, "embed") else from_pretrained(source, **options)
-    folder = Path(model.backend.folder)
-    folder = folder if (folder / CONFIG).is_file() else folder / "student"
-    note = config_of(folder / CONFIG, folder).get("probe")
+    model = from_pretrained(source, **options) if isinstance(source, (str, os.PathLike)) else source
+    folder = model_folder(model.backend.folder)
+    config = read_config(folder)
+    note = config.get("probe")
     if note is None:
         raise ConfigError(f"{model.name}: no probe was saved with it; train_probe(model, paths, names).save(folder)")
-    path = folder / note["file"]
-    if not path.is_file() or file_sha256(path) != note["sha256"]:
-        raise CheckpointError(f"{path}: missing, cut short or changed; copy the folder again")
-    with np.load(path) as content:
-        kept = {key: value for key, value in note.items() if key not in ("file", "sha256", "classes")}
-        return Probe(model, content["classes"].tolist(), content["weights"], content["bias"], kept)
+    arrays = read_arrays(checked_file(folder, config, note["file"]), "classes", "weights", "bias")
+    kept = {key: value for key, value in note.items() if key not in ("file", "sha256", "classes")}
+    return Probe(model, arrays["classes"].tolist(), arrays["weights"], arrays["bias"], kept)
 
 
-def _chosen_strength(classifier, features, names, groups):
+def _checked(n_clips: int, names: Iterable[str], strength: float | None, groups: Sequence[Any] | None) -> list[str]:
+    """Names as a list; a ConfigError where training could not mean what it says."""
+    found = list(names)
+    odd = next((index for index, name in enumerate(found) if not isinstance(name, (str, numbers.Integral))), None)
+    if odd is not None:
+        raise ConfigError(f"name {odd} is {found[odd]!r}, no text: an empty cell of a table? Leave its clip out")
+    found = [str(name) for name in found]
+    if len(found) != n_clips or len(set(found)) < 2:
+        raise ConfigError(
+            f"{n_clips} clips have {len(found)} names of {len(set(found))} classes; give one name for each clip, "
+            "of two classes at least"
+        )
+    if groups is not None and len(groups) != n_clips:
+        raise ConfigError(f"{n_clips} clips have {len(groups)} groups; give one for each clip")
+    if strength is not None and not (isinstance(strength, numbers.Real) and 0 < strength < float("inf")):
+        raise ConfigError(f"strength={strength!r}: give a number above 0, such as 1.0, or None to choose one")
+    return found
+
+
+def _chosen_strength(
+    classifier: Any, features: NDArray[Any], names: NDArray[Any], groups: Sequence[Any] | None
+) -> dict[str, float]:
     """The strength with the best accuracy in cross-validation, and that accuracy."""
     from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold
 

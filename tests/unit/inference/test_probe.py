@@ -140,3 +140,23 @@ def test_what_cannot_be_is_said(model, probe, clips, tmp_path):
     with pytest.raises(CheckpointError, match=r"probe\.npz"):
         load_probe(folder)
     assert broken_files(folder) == ["probe.npz"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"names": ["low", float("nan")] * 6}, "name 1 is nan"),
+        ({"names": ["low", None] * 6}, "name 1 is None"),
+        ({"names": ["low"] * 12}, "of 1 classes"),
+        ({"names": ["low", "high"]}, "12 clips have 2 names"),
+        ({"strength": 0}, "strength=0"),
+        ({"strength": -1.0}, "strength=-1.0"),
+        ({"strength": float("nan")}, "strength=nan"),
+        ({"strength": "1"}, "strength='1'"),
+        ({"groups": [1, 2]}, "12 clips have 2 groups"),
+    ],
+)
+def test_names_and_strengths_that_mean_nothing_are_refused(model, clips, change, message):
+    options = {"names": clips[1], "strength": 1.0, **change}
+    with pytest.raises(ConfigError, match=message):
+        train_probe(model, clips[0], sample_rate_hz=RATE, **options)
