@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_prep.soundscapes_synthesis import synthesize  # noqa: E402
 from tinyclap.checkpoints.exported import checked_file, file_sha256, read_config  # noqa: E402
-from tinyclap.cli.doctor.caches import tinyclap_cache  # noqa: E402
 from tinyclap.config.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL, shipped_folder  # noqa: E402
 from tinyclap.errors import DownloadError, TinyclapError  # noqa: E402
+from tinyclap.files import cache_folder  # noqa: E402
 from tinyclap.inference.pretrained import find_folder, from_pretrained  # noqa: E402
 from tinyclap.published.download import download  # noqa: E402
 from tinyclap.text.bank import compile_bank  # noqa: E402
@@ -83,7 +83,7 @@ def build(model=DEFAULT_MODEL, captioner=None, out=DEMO / "dist", cache=None):
     out = Path(out)
     if out.exists() and any(out.iterdir()) and not (out / "contents.json").is_file():
         raise FileExistsError(f"{out} holds something else than a page; name another folder with --out")
-    engine = fetch_engine(Path(cache) if cache else tinyclap_cache())
+    engine = fetch_engine(Path(cache) if cache else cache_folder())
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".page-") as part:
         page = Path(part) / "page"

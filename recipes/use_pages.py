@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 # scripts, each in its folder and run by its name
-sys.path += [str(ROOT / folder) for folder in ("benchmarks", "recipes", "recipes/doctor", "recipes/shipped")]
+sys.path += [str(ROOT / folder) for folder in ("benchmarks", "recipes", "recipes/shipped")]
 
 
 def _of(script, function="docs_table"):
@@ -30,10 +30,6 @@ USE_PAGES = {
     ),
     "search_speed": ("docs/search.md", lambda: _of("search_speed")(RESULTS / "search_speed.json")),
     "invariance": ("docs/results.md", lambda: _of("invariance")(RESULTS / "invariance.json")),
-    "doctor_setups": (
-        "docs/troubleshooting.md",
-        lambda: _of("broken_setups", "table")(_read("recipes/doctor/results.json")),
-    ),
     "probe": (
         "docs/adapters.md",
         lambda: _of("probe", "table")(_read("recipes/real_audio/results/probe.json")["rows"]),

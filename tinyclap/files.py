@@ -97,6 +97,11 @@ def sha256_of(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def cache_folder():
+    """Where fetched weights are kept: ``$TINYCLAP_CACHE``, or ``~/.cache/tinyclap``."""
+    return Path(os.environ.get("TINYCLAP_CACHE") or Path.home() / ".cache" / "tinyclap")
+
+
 def model_folder(path):
     """The folder that holds ``config.json``: `path`, or ``student`` in it (the folder of a run).
 

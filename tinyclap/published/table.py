@@ -1,11 +1,11 @@
 """The published networks by name: their files, where to get them, and which classes take them. Needs no torch."""
 
 import importlib
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from tinyclap.errors import CheckpointError
+from tinyclap.files import cache_folder
 from tinyclap.published.download import download, zenodo_file
 
 SENTENCE_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -51,17 +51,12 @@ class Published(NamedTuple):
         return Path(path)
 
     def download(self, cache=None):
-        """Download the file into `cache`, by default :func:`cache_folder`, unless it is there: a Path."""
+        """Download the file into `cache`, by default `cache_folder()`, unless it is there: a Path."""
         target = Path(cache or cache_folder()) / self.file
         if target.exists() and Path(f"{target}.md5").exists():
             return target
         file = zenodo_file(self.zenodo, self.file)
         return download(file["url"], target, file["size_bytes"], file["md5"])
-
-
-def cache_folder():
-    """``$TINYCLAP_CACHE``, or ``~/.cache/tinyclap``."""
-    return Path(os.environ.get("TINYCLAP_CACHE") or Path.home() / ".cache" / "tinyclap")
 
 
 PUBLISHED = {

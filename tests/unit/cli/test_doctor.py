@@ -1,25 +1,40 @@
-"""The doctor says what is wrong and how it is mended, by what it finds and not by what it is told."""
+"""The doctor says what is wrong and what fixes it, whatever this environment has: metadata and builds are faked."""
 
 import hashlib
+import json
 import os
 import shlex
 import subprocess
 import sys
-import time
 
 import pytest
 
 from tests.conftest import ROOT
-from tinyclap.cli.doctor import libraries, requirements, torch_pair
-from tinyclap.cli.doctor.caches import check_hub_cache, check_tinyclap_cache, hub_cache
-from tinyclap.cli.doctor.examination import as_json, as_text
-from tinyclap.cli.doctor.finding import FAULT, OK, WARNING, Finding
-from tinyclap.cli.doctor.imports import Trial, try_imports
-from tinyclap.cli.doctor.machine import check_disks, check_machine
-from tinyclap.cli.doctor.network import check_network
-from tinyclap.cli.doctor.programs import check_java
+from tinyclap.cli import doctor_command as doctor
+from tinyclap.cli.doctor_command import ERROR, OK, WARNING, Finding
 
 MODEL = b"weights " * 1000
+METADATA = [
+    "numpy>=1.26",
+    'torch>=2.11; extra == "train"',
+    'torchaudio>=2.11.1; extra == "train"',
+    'transformers<6,>=5; extra == "train"',
+    "ray[data] (>=2.60) ; extra == 'scale'",
+    'aac-metrics==0.5.4; extra == "metrics"',
+]
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Pretend that these versions are installed (and can be imported, unless an error is named)."""
+
+    def install(versions, errors=None, torch=None, torchaudio=None):
+        monkeypatch.setattr(doctor.metadata, "requires", lambda name: METADATA)
+        monkeypatch.setattr(doctor, "version_of", lambda name: {"tinyclap": "0.1", **versions}.get(name))
+        monkeypatch.setattr(doctor, "import_error", lambda name, limit_s: (errors or {}).get(name, ""))
+        monkeypatch.setattr(doctor, "build_of", {"torch": torch, "torchaudio": torchaudio}.get)
+
+    return install
 
 
 @pytest.fixture
@@ -30,257 +45,206 @@ def caches(tmp_path, monkeypatch):
     return tmp_path / "own", tmp_path / "hub"
 
 
-def fetched(hub, content=MODEL, name=None):
-    """Put a blob into the hub's cache under its checksum, or under `name`; returns its path."""
-    blobs = hub / "models--someone--tiny" / "blobs"
-    blobs.mkdir(parents=True, exist_ok=True)
-    path = blobs / (name or hashlib.sha256(content).hexdigest())
-    path.write_bytes(content)
-    return path
+TRAIN = {"numpy": "2.4.6", "torch": "2.14.1+cu130", "torchaudio": "2.11.1+cu130", "transformers": "5.1.0"}
 
 
-# ------------------------------------------------------------------------------------------------ versions
+def errors_of(findings):
+    return {each.part: each for each in findings if each.status == ERROR}
+
+
+def test_what_is_needed_comes_from_the_metadata_of_the_package(installed):
+    installed({})
+    assert doctor.requirements(["runtime"]) == {"numpy": ">=1.26"}
+    assert doctor.requirements(["scale", "metrics"]) == {"numpy": ">=1.26", "ray": ">=2.60", "aac-metrics": "==0.5.4"}
 
 
 @pytest.mark.parametrize(
-    ("version", "bounds", "inside"),
+    "name, version, wrong",
     [
-        ("2.15.0+cu132", ">=2.11,<2.15", False),
-        ("2.14.1", ">=2.11,<2.15", True),
-        ("0.5.4", "==0.5.4", True),
-        ("0.5.40", "==0.5.4", False),
-        ("2", ">=2.0", True),
-        ("3.9.1", "~=3.8.0", False),
-        ("3.8.7", "~=3.8.0", True),
-        ("1.2", "!=1.2", False),
-        ("9", "", True),
+        ("numpy", "1.25.3", True),
+        ("numpy", "1.26", False),
+        ("numpy", "10.0rc1", False),
+        ("torch", "2.9.1+cpu", True),
+        ("torch", "2.30.0+cu132", False),
+        ("torchaudio", "2.11.0", True),
+        ("transformers", "6.0.0", True),
+        ("transformers", None, True),
     ],
 )
-def test_a_version_is_held_against_its_bounds_number_by_number(version, bounds, inside):
-    assert requirements.fits(version, bounds) is inside
+def test_versions_are_held_against_their_bounds(installed, name, version, wrong):
+    installed({**TRAIN, name: version})
+    found = errors_of(doctor.check_libraries(["train"]))
+    assert list(found) == [name] * wrong
+    if wrong:
+        assert shlex.split(found[name].fix)[-1] == name + doctor.requirements(["train"])[name]
 
 
-def test_bounds_come_from_the_metadata_of_the_package_and_not_from_a_second_list():
-    found = requirements.requirements()
-    assert found["torch"]["bounds"].startswith(">=2.") and "train" in found["torch"]["extras"]
-    assert found["numpy"]["extras"] == {""}
-    assert libraries.purposes_of("numpy") == ("runtime", "train", "export", "metrics")
-    assert "runtime" in libraries.purposes_of("onnxruntime") and "runtime" not in libraries.purposes_of("torch")
-    assert requirements.wanted("aac-metrics") == "aac-metrics==0.5.4"
+def test_without_packaging_all_but_the_bounds_is_checked(installed, monkeypatch):
+    installed({**TRAIN, "numpy": "1.0", "transformers": None})
+    monkeypatch.setitem(sys.modules, "packaging.specifiers", None)
+    findings = doctor.check_libraries(["train"])
+    assert (findings[0].status, list(errors_of(findings))) == (WARNING, ["transformers"])
 
 
-# ------------------------------------------------------------------------------------------------- imports
+def test_a_message_about_another_library_is_traced_to_torchaudio(installed):
+    errors = {"torchaudio": "OSError: libcudart.so.13: cannot open", "transformers": "Could not import 'BertModel'"}
+    installed(TRAIN, errors, torch=("2.14.1+cpu", None))
+    found = errors_of(doctor.check_libraries(["train"]))
+    assert list(found) == ["torchaudio", "transformers"]
+    assert "https://download.pytorch.org/whl/cpu" in found["torchaudio"].fix
+    assert "torchaudio" in found["transformers"].why and not found["transformers"].fix
 
 
-def test_a_library_that_raises_hangs_or_kills_does_not_stop_the_others():
-    trials = {
-        "raises": ("raise OSError('libcudart.so.13: cannot open')", ""),
-        "hangs": ("import time; time.sleep(600)", ""),
-        "kills": ("import os; os.abort()", ""),
-        "leaves": ("import os; os._exit(0)", ""),
-        "works": ("import json as m", "m.__name__"),
-    }
-    start = time.perf_counter()
-    found = try_imports(trials, limit_s=3.0, trials=trials)
-    assert time.perf_counter() - start < 60
-    assert list(found) == list(trials)
-    assert found["raises"].error == "OSError: libcudart.so.13: cannot open"
-    assert "3 s" in found["hangs"].error and "signal" in found["kills"].error
-    assert not found["leaves"].works and found["works"] == Trial(True, "json")
-
-
-def test_what_a_library_prints_is_not_taken_for_the_report():
-    trials = {"talks": ("print('tinyclap-doctorish'); import sys; print('{}', file=sys.stderr); import json as m", "1")}
-    assert try_imports(trials, trials=trials) == {"talks": Trial(True, "1")}
-
-
-# --------------------------------------------------------------------------------------- torch and torchaudio
-
-
-def of_builds(monkeypatch, torch, audio):
-    """Pretend that these builds are installed: version files are what is read of them."""
-    monkeypatch.setattr(torch_pair, "build_of", lambda module: {"torch": torch, "torchaudio": audio}[module])
-
-
-def test_builds_for_different_cuda_are_a_fault_before_anything_is_imported(monkeypatch):
-    for audio in (("2.11.0+cu130", "13.0"), ("2.11.1+cu126", "12.6")):
-        of_builds(monkeypatch, ("2.15.0+cu132", "13.2"), audio)
-        (finding,) = torch_pair.check_pair()
-        assert finding.status == FAULT and "13.2" in finding.found and audio[1] in finding.found
-        assert shlex.split(finding.mend)[-2:] == [requirements.wanted("torch"), requirements.wanted("torchaudio")]
-
-
-def test_a_torch_for_processors_beside_a_torchaudio_of_cuda_is_mended_from_the_index_of_that_torch(monkeypatch):
-    of_builds(monkeypatch, ("2.14.1+cpu", None), ("2.11.0+cu130", "13.0"))
-    (finding,) = torch_pair.check_pair()
-    assert f"https://download.pytorch.org/whl/cpu '{requirements.wanted('torchaudio')}'" in finding.mend
-    error = "OSError: libcudart.so.13: cannot open shared object file: No such file or directory"
-    assert torch_pair.explain("torchaudio", error, set())[1] == finding.mend
+def test_a_missing_module_is_installed_and_a_broken_one_again(installed):
+    installed(TRAIN)
+    assert doctor.explain("numpy", "ModuleNotFoundError: No module named 'gone_away'", ["numpy"])[1].endswith(
+        "gone_away"
+    )
+    assert doctor.explain("numpy", "ImportError: no", ["numpy"])[1].endswith("--no-deps numpy==2.4.6")
 
 
 @pytest.mark.parametrize(
-    "audio", [("2.11.0+cu132", "13.2"), ("2.11.1+cu130", "13.0"), ("2.11.0+cpu", None), (None, None)]
+    "torch, torchaudio, words",
+    [
+        (("2.15.0+cu132", "13.2"), ("2.11.1+cu130", "13.0"), None),
+        (("2.15.0+cu132", "13.2"), ("2.11.1+cpu", None), None),
+        (None, ("2.11.1+cu130", "13.0"), None),
+        (("2.15.0+cu132", "13.2"), None, None),
+        (("2.15.0+cu132", "13.2"), ("2.11.1+cu126", "12.6"), ["--force-reinstall", "torch", "torchaudio"]),
+        (("2.14.1+cpu", None), ("2.11.1+cu130", "13.0"), ["https://download.pytorch.org/whl/cpu", "torchaudio"]),
+    ],
 )
-def test_builds_that_go_together_are_no_finding(monkeypatch, audio):
-    of_builds(monkeypatch, ("2.15.0+cu132", "13.2"), audio)
-    assert torch_pair.check_pair() == []
+def test_torch_and_torchaudio_are_of_one_cuda_major(torch, torchaudio, words):
+    found = doctor.check_pair(torch, torchaudio)
+    assert len(found) == (words is not None)
+    if words:
+        assert shlex.split(found[0].fix)[-len(words) :] == words
 
 
-def test_a_misleading_message_is_traced_to_torchaudio():
-    error = (
-        "ModuleNotFoundError: Could not import module 'BertModel'. Are this object's requirements defined correctly?"
-    )
-    why, mend = torch_pair.explain("transformers", error, {"torchaudio"})
-    assert "torchaudio" in why and mend == ""
-    assert torch_pair.explain("transformers", error, set()) is None
+def test_builds_are_read_from_their_files(tmp_path, monkeypatch):
+    for name, text in {
+        "torch": "__version__ = '2.14.1+cu130'\ncuda: Optional[str] = '13.0'\n",
+        "torchaudio": "__version__ = '2.11.1+cu126'\ngit_version = 'a'\n",
+        "other": "__version__ = '2.14.1+cpu'\ncuda: Optional[str] = None\n",
+    }.items():
+        (tmp_path / f"faked_{name}").mkdir()
+        (tmp_path / f"faked_{name}" / "__init__.py").write_text("1 / 0")
+        (tmp_path / f"faked_{name}" / "version.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert doctor.build_of("faked_torch") == ("2.14.1+cu130", "13.0")
+    assert doctor.build_of("faked_torchaudio") == ("2.11.1+cu126", "12.6")
+    assert doctor.build_of("faked_other") == ("2.14.1+cpu", None)
+    assert doctor.build_of("no_such_module") is None
 
 
-def test_the_build_of_this_torch_is_read_from_its_file():
-    torch = pytest.importorskip("torch", reason="needs a torch to look at")
-    assert torch_pair.build_of("torch") == (torch.__version__, torch.version.cuda)
-    assert "torch" in sys.modules and torch_pair.build_of("no_such_module") == (None, None)
+@pytest.mark.parametrize(
+    "code, said",
+    [
+        ("import json", ""),
+        ("raise OSError('libcudart.so.13')", "OSError: libcudart.so.13"),
+        ("import os; os.abort()", "status -6"),
+        ("import os; os._exit(3)", "status 3"),
+        ("import time; time.sleep(600)", "after 5 s"),
+    ],
+)
+def test_a_library_that_raises_hangs_or_kills_is_named(monkeypatch, code, said):
+    monkeypatch.setattr(doctor, "_IMPORTS", {"library": code})
+    found = doctor.import_error("library", 5.0)
+    assert said in found and bool(said) == bool(found)
 
 
-# --------------------------------------------------------------------------------------------------- caches
+def test_nothing_that_may_be_missing_is_imported():
+    code = "import sys; from tinyclap.cli.main import main; main(['doctor', '--help'])\n"
+    blocked = "import sys; sys.modules.update(dict.fromkeys(('numpy', 'tqdm', 'soxr', 'soundfile', 'packaging')))\n"
+    done = subprocess.run([sys.executable, "-c", blocked + code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "--for" in done.stdout, done.stderr
 
 
-def test_a_whole_cache_is_right_and_a_missing_one_too(caches):
+def fetched(hub, content, name=None):
+    """Put a blob into the hub's cache under its checksum, or under `name`, with a link to it; returns both."""
+    blob = hub / "models--someone--tiny" / "blobs" / (name or hashlib.sha256(content).hexdigest())
+    link = blob.parents[1] / "snapshots" / "0" / f"of_{blob.name[:4]}"
+    for path in (blob, link):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    blob.write_bytes(content)
+    link.symlink_to(os.path.relpath(blob, link.parent))
+    return blob, link
+
+
+def test_changed_cut_and_missing_files_are_found_and_the_command_fixes_it(caches):
     own, hub = caches
-    assert [each.status for each in (*check_tinyclap_cache(), *check_hub_cache())] == [OK, OK]
-    fetched(hub)
+    assert [each.status for each in doctor.check_caches()] == [OK, OK]
+    good, _ = fetched(hub, MODEL)
     # git's name of the six bytes "hello\n", as `git hash-object` says it
     fetched(hub, b"hello\n", "ce013625030ba8dba906f756967f9e9ca394464a")
     own.mkdir()
-    (own / "a.pth").write_bytes(MODEL)
-    (own / "a.pth.md5").write_text(f"{hashlib.md5(MODEL).hexdigest()}  a.pth\n")
-    assert [each.status for each in (*check_tinyclap_cache(), *check_hub_cache())] == [OK, OK]
-
-
-def test_what_was_cut_short_is_found_and_its_command_mends_it(caches):
-    own, hub = caches
-    good, bad = fetched(hub), fetched(hub, b"hello", "ce013625030ba8dba906f756967f9e9ca394464a")
-    snapshot = bad.parents[1] / "snapshots" / "0"
-    snapshot.mkdir(parents=True)
-    (snapshot / "model.onnx").symlink_to(good)
-    own.mkdir()
     weights = own / "name with spaces.pth"
-    weights.write_bytes(MODEL[:100])
+    weights.write_bytes(MODEL)
     weights.with_name(f"{weights.name}.md5").write_text(f"{hashlib.md5(MODEL).hexdigest()}  {weights.name}\n")
-    findings = [*check_tinyclap_cache(), *check_hub_cache()]
-    assert [each.status for each in findings] == [FAULT, FAULT]
-    assert good.name not in findings[1].mend
+    assert [each.status for each in doctor.check_caches()] == [OK, OK]
+    weights.write_bytes(MODEL[:100])
+    cut, _ = fetched(hub, b"hello", "a" * 40)
+    gone, dangling = fetched(hub, b"", "b" * 64)
+    gone.unlink()
+    findings = doctor.check_caches()
+    assert [each.status for each in findings] == [ERROR, ERROR] and good.name not in findings[1].fix
     for finding in findings:
-        subprocess.run(["bash", "-c", finding.mend], check=True)
-    assert good.exists() and not bad.exists() and not weights.exists()
-    assert [each.status for each in (*check_tinyclap_cache(), *check_hub_cache())] == [OK, OK]
+        subprocess.run(shlex.split(finding.fix), check=True)
+    assert good.exists() and not cut.exists() and not dangling.is_symlink() and not weights.exists()
+    assert [each.status for each in doctor.check_caches()] == [OK, OK]
+    assert "1 of 2 files" in doctor.check_caches(limit_bytes=100)[1].found
 
 
-def test_interrupted_downloads_and_links_to_nothing_are_told_apart(caches):
-    _, hub = caches
-    blob = fetched(hub)
-    blob.with_name(f"{blob.name}.incomplete").write_bytes(b"half")
-    snapshot = blob.parents[1] / "snapshots" / "0"
-    snapshot.mkdir(parents=True)
-    (snapshot / "gone.onnx").symlink_to(blob.with_name("0" * 64))
-    assert [each.status for each in check_hub_cache()] == [FAULT, WARNING]
-
-
-def test_what_is_too_large_to_be_read_is_counted_and_not_called_right(caches):
-    fetched(caches[1])
-    fetched(caches[1], b"small")
-    (finding,) = check_hub_cache(limit_bytes=100)
-    assert "1 files, checksums right; 1 too large" in finding.found
+def test_a_shipped_model_that_was_changed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "labels.json").write_text("[]")
+    (tmp_path / "config.json").write_text(json.dumps({"files": {"labels.json": "0" * 64}}))
+    monkeypatch.setattr(doctor, "shipped_names", lambda: ["a"])
+    monkeypatch.setattr(doctor, "shipped_folder", lambda name: tmp_path)
+    assert "labels.json" in errors_of(doctor.check_shipped())["model a"].found
+    (tmp_path / "config.json").write_text("[]")
+    assert "config.json" in errors_of(doctor.check_shipped())["model a"].found
+    monkeypatch.undo()
+    assert not errors_of(doctor.check_shipped())
 
 
 def test_the_hubs_cache_is_where_the_hubs_library_looks(monkeypatch, tmp_path):
-    constants = pytest.importorskip("huggingface_hub.constants", reason="needs the hub's library")
+    pytest.importorskip("huggingface_hub", reason="needs the hub's library")
+    code = "import huggingface_hub.constants as c; print(c.HF_HUB_CACHE)"
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(variable, raising=False)
-    code = "import huggingface_hub.constants as c; print(c.HF_HUB_CACHE)"
-    for variables in (
-        {},
-        {"HF_HOME": str(tmp_path)},
-        {"XDG_CACHE_HOME": str(tmp_path)},
-        {"HF_HUB_CACHE": str(tmp_path)},
-    ):
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert said.stdout.strip() == str(hub_cache())
-        for name in variables:
-            monkeypatch.delenv(name)
-    assert constants.HF_HUB_CACHE
+    for variable in ("HF_HOME", "XDG_CACHE_HOME", "HF_HUB_CACHE"):
+        with monkeypatch.context() as patched:
+            patched.setenv(variable, str(tmp_path))
+            said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+            assert said.stdout.strip() == str(doctor.hub_cache())
 
 
-# -------------------------------------------------------------------------------------------- disks, machine
-
-
-def test_a_disk_is_tried_and_not_only_measured(tmp_path, caches):
-    pytest.importorskip("resource", reason="limits of files are POSIX")
-    code = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20));"
-        "from tinyclap.cli.doctor.machine import check_disks;"
-        "print([each.status for each in check_disks(['runtime'])], check_disks(['runtime'])[0].why)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("['fault', 'fault', 'fault', 'fault'] files are limited")
-
-
-def test_room_that_is_asked_for_and_not_there_is_a_fault_and_less_than_usual_a_warning(tmp_path, caches):
-    asked = check_disks(["runtime"], space_mb=1 << 40, folder=tmp_path)[0]
-    assert asked.status == FAULT and "asked for" in asked.why and asked.mend
-    assert check_disks(["runtime"], space_mb=1, folder=tmp_path / "not" / "yet")[0].status == OK
+def test_room_that_is_named_and_not_there_is_an_error_and_less_than_usual_a_warning(tmp_path, caches, monkeypatch):
+    assert doctor.check_disks(["runtime"], space_mb=1 << 40, folder=tmp_path)[0].status == ERROR
+    assert doctor.check_disks(["runtime"], space_mb=1, folder=tmp_path / "not" / "yet")[0].status == OK
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 200 << 20}))
+    assert {each.status for each in doctor.check_disks(["train"])} == {WARNING}
+    assert {each.status for each in doctor.check_disks(["runtime"])} == {OK}
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
+    assert {each.status for each in doctor.check_disks(["runtime"])} == {ERROR}
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_threads_than_cores_are_a_warning(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "100000")
-    assert [each.part for each in check_machine() if each.status == WARNING][:1] == ["threads"]
+@pytest.mark.parametrize("status, exit_status", [(OK, 0), (WARNING, 0), (ERROR, 1)])
+def test_text_and_json_say_the_same_and_the_exit_status_follows(monkeypatch, capsys, status, exit_status):
+    from tinyclap.cli.main import main
 
-
-@pytest.mark.parametrize(
-    ("says", "status"),
-    [
-        ("", FAULT),
-        ('openjdk version "11.0.2"', OK),
-        ('java version "1.8.0_1"', OK),
-        ('openjdk version "17.0.15"', WARNING),
-    ],
-)
-def test_java_is_judged_by_the_version_that_it_says(monkeypatch, tmp_path, says, status):
-    java = tmp_path / "java"
-    if says:
-        java.write_text(f"#!/bin/sh\necho '{says}' >&2\n")
-        os.chmod(java, 0o755)
-    monkeypatch.setenv("AAC_METRICS_JAVA_PATH", str(java))
-    (finding,) = check_java()
-    assert finding.status == status
-    assert ("AAC_METRICS_JAVA_PATH" in finding.mend) is (status != OK)
-
-
-def test_a_server_that_does_not_answer_is_a_warning_within_its_limit():
-    start = time.perf_counter()
-    (finding,) = check_network({"nobody": "http://127.0.0.1:9"}, limit_s=2.0)
-    assert finding.status == WARNING and time.perf_counter() - start < 30
-
-
-# --------------------------------------------------------------------------------------------------- report
-
-
-def test_a_fault_counts_only_for_what_was_asked():
-    java = Finding("Java", FAULT, "none", "why", "mend it", ("metrics",))
-    assert java.for_purposes(["runtime", "metrics"]).status == FAULT
-    assert java.for_purposes(["runtime"]).status == WARNING
-    assert Finding("disk", FAULT, "full").for_purposes(["runtime"]).status == FAULT
-
-
-def test_text_and_json_say_the_same():
-    findings = [
-        Finding("a", OK, "fine"),
-        Finding("b", FAULT, "broken " * 40, "because", "rm b"),
-        Finding("c", WARNING, "so"),
-    ]
-    report, text = as_json(findings, ["train"]), as_text(findings, ["train"])
-    assert (report["n_faults"], report["n_warnings"]) == (1, 1)
-    assert text.splitlines()[-1] == "1 fault, 1 warning" and "  mend: rm b" in text.splitlines()
-    assert max(map(len, text.splitlines())) <= 120
+    for name in ("check_installation", "check_libraries", "check_shipped", "check_caches"):
+        monkeypatch.setattr(doctor, name, lambda *arguments: [])
+    monkeypatch.setattr(doctor, "check_disks", lambda *arguments: [Finding("b", status, "it", "because", "rm b")])
+    assert main(["doctor", "--for", "train"]) == exit_status
+    text = capsys.readouterr().out
+    assert "fix: rm b" in text and text.endswith(f"{int(status == ERROR)} errors, {int(status == WARNING)} warnings\n")
+    assert main(["doctor", "--json", "--for", "train"]) == exit_status
+    report = json.loads(capsys.readouterr().out)
+    assert report["findings"] == [{"part": "b", "status": status, "found": "it", "why": "because", "fix": "rm b"}]
+    assert (report["purposes"], report["n_errors"], report["n_warnings"]) == (
+        ["train"],
+        int(status == ERROR),
+        int(status == WARNING),
+    )
