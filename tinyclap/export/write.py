@@ -22,6 +22,7 @@ from tinyclap.export.sources import class_vectors
 from tinyclap.export.text_side import write_text_side
 from tinyclap.runtime.audio_model import GOLDEN, LABELS, VECTORS, AudioModel
 from tinyclap.runtime.session import has_bf16
+from tinyclap.text.label_embeddings import require_distinct
 
 _logger = logging.getLogger(__name__)
 FRONT_END = "front_end.onnx"
@@ -146,6 +147,7 @@ def _write_labels(folder, source, options):
     if options.labels:
         rows, score = class_vectors(source, options.labels, options.templates)
         vectors = rows.cpu().numpy().astype(np.float32)
+        require_distinct(options.labels, vectors)
     elif source.tags:
         score = "sqrt_dot"
     write_json(folder / LABELS, {"labels": options.labels, "templates": options.templates, "tags": source.tags})

@@ -7,6 +7,7 @@ import sys
 from tinyclap.errors import TinyclapError
 from tinyclap.runtime import load
 from tinyclap.runtime.session import ENGINES, PRECISIONS
+from tinyclap.text.labels import read_names
 from tinyclap.text.scores import ranked
 
 
@@ -23,7 +24,7 @@ def parser():
     made.add_argument("--threads", type=int, help="threads of one call (default: all cores)")
     made.add_argument(
         "--labels",
-        help="choose among these of the exported labels, separated by commas",
+        help="those of the exported labels to choose among, as for: tinyclap classify",
     )
     made.add_argument("--top", type=int, default=5, help="names for each recording (default: 5)")
     made.add_argument("--json", action="store_true", help="JSON in place of the table")
@@ -57,7 +58,7 @@ def _said(model, options):
     if model.config["kind"] == "captioner":
         return model.caption(options.audio)
     if model.labels:
-        labels = None if options.labels is None else [label.strip() for label in options.labels.split(",")]
+        labels = None if options.labels is None else read_names(options.labels)
         return model.classify(options.audio, labels, options.top)
     if model.tags:
         return ranked(model.tag(options.audio), model.tags, options.top)

@@ -17,6 +17,7 @@ from tinyclap.checkpoints.folder import checked_file, read_arrays
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.files import CONFIG, read_json
 from tinyclap.runtime.session import open_session
+from tinyclap.text.labels import checked_texts
 from tinyclap.text.scores import ranked, score, unit_rows
 
 LABELS, VECTORS, GOLDEN = "labels.json", "label_vectors.npz", "golden.npz"
@@ -169,6 +170,7 @@ class AudioModel:
             A label was not exported.
         """
         scores = self.scores(audio, sample_rate_hz, batch_size)
+        labels = None if labels is None else checked_texts(labels)
         unknown = sorted(set(labels or ()) - set(self.labels))
         if unknown:
             raise ConfigError(

@@ -47,7 +47,7 @@ def label_embeddings(model, labels=None, template=None):
     if template is None and all(name in compiled for name in names):
         return names, model.backend.label_rows[[compiled[name] for name in names]]
     vectors = _embedded(model, names, template)
-    _require_distinct(names, vectors)
+    require_distinct(names, vectors)
     return names, vectors
 
 
@@ -102,7 +102,7 @@ def _require_known(tokenizer, names, prompts):
             warnings.warn(f"{what} {shown(found)}", stacklevel=2)
 
 
-def _require_distinct(names, vectors):
+def require_distinct(names, vectors):
     """Refuse labels whose embeddings are the same: their probabilities would be halved."""
     rows = unit_rows(vectors)
     for start in range(0, len(rows), 256):

@@ -184,4 +184,6 @@ def _column(text, delimiters, path):
 def _cleaned(labels):
     """Labels with single spaces, each once, none empty."""
     names = list(dict.fromkeys(filter(None, (" ".join(label.split()) for label in labels))))
+    if not names:
+        raise ConfigError("holds no label")
     return checked_texts(names)

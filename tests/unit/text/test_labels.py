@@ -91,7 +91,7 @@ def test_a_pipe_is_read_as_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("empty.txt", b"\n \n", "the list is empty"),
+        ("empty.txt", b"\n \n", "holds no label"),
         ("latin.txt", "église\nrain".encode("latin-1"), "not UTF-8 text"),
         ("half.txt", "dog\nrain\n".encode("utf-16")[:-1], "not UTF-8 text|not UTF-16 text"),
         ("plain.wav", b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0", "binary file"),
