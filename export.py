@@ -3,18 +3,19 @@
 
     python export.py weights/tinyclap-phinet-m --target exported/student --labels "dog,rain,siren"
     python export.py results/distill_phinet/…/1234 --target exported/mine --labels names.txt \\
-        --precisions fp32 int8 --calibration_audio recordings/ --check_audio manifests/esc50_test.json@ESC-50-master
+        --precisions fp32 int8 --calibration-audio recordings/ --check-audio manifests/esc50_test.json@ESC-50-master
     python export.py efficientat-mn --path mn04_as_mAP_432.pt --target exported/tagger
-    python export.py tinyclap-student --path student_model.ckpt --text_weights CLAP_weights_2022.pth --target exported/s
+    python export.py tinyclap-student --path student_model.ckpt --text-weights CLAP_weights_2022.pth --target exported/s
     python export.py ordered --dim 256 --target exported/d256          (of a folder in which prune.py stored the order)
 
-The same as ``tinyclap export``; the options are those of :mod:`tinyclap.export.command_line`.
+The same as ``tinyclap export``; options can be spelt with - or _ between words.
 """
 
 import argparse
 import logging
 import sys
 
+from tinyclap.cli.main import respelled
 from tinyclap.errors import TinyclapError
 from tinyclap.export.command_line import DESCRIPTION, add_arguments, run
 
@@ -28,7 +29,8 @@ def parser():
 
 def main(arguments=None):
     """Export what the command line says; returns the exit status."""
-    options = parser().parse_args(arguments)
+    made = parser()
+    options = made.parse_args(respelled(sys.argv[1:] if arguments is None else list(arguments), made))
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("tinyclap").setLevel(logging.INFO)
     print(run(options))

@@ -3,13 +3,13 @@
 from tinyclap.errors import ConfigError
 
 DESCRIPTION = """\
-Write a model as a folder that runs without torch: tinyclap classify --model FOLDER sound.wav
+Export a model to ONNX, as a folder that runs without torch: tinyclap classify --model FOLDER sound.wav
 
-The folder gets the ONNX graphs from waveform to output (any length, any batch; the front end inside, norms folded),
-config.json, labels with their vectors, golden clips with torch's outputs, parity.json (differences from the network,
-cosines by clip, decisions, accuracy where labels are known) and latency.json. It is written whole, or not at all. An
-int8 graph that loses more than --max_accuracy_drop points or falls below --min_cosine on real clips is refused.
-Needs torch: pip install 'tinyclap[export]'
+The graphs take waveforms of any length and batch size; the front end is inside. Beside them are config.json, label
+embeddings, golden clips with torch's outputs, parity.json (differences from torch) and latency.json. The folder is
+written atomically. An int8 graph that loses more than --max-accuracy-drop points, or falls below --min-cosine on real
+clips, is refused. AUDIO is a folder of recordings, or MANIFEST.json@FOLDER for labelled clips. Needs torch:
+pip install 'tinyclap[export]'
 """
 _PLACES = ("model", "path", "text_weights", "dim")
 
@@ -23,34 +23,48 @@ def add_arguments(parser):
     """
     parser.add_argument(
         "model",
-        help="folder of a run or saved model; or, with --path, the name of a published network: efficientat-mn, "
-        "tinyclap-student, … (another name lists them)",
+        help="folder of a run or a saved model; with --path, the name of a published network: efficientat-mn, "
+        "tinyclap-student, … (any other name lists them)",
     )
-    parser.add_argument("--target", required=True, help="folder to write; an earlier export there is replaced")
-    parser.add_argument("--path", help="weights file of a published network")
-    parser.add_argument("--option", action="append", metavar="KEY=VALUE", help="size of a published network")
-    parser.add_argument("--text_weights", help="weights of the text side, where they are not with the model")
-    parser.add_argument("--dim", type=int, help="the most important dimensions alone, of a folder that prune.py wrote")
-    parser.add_argument("--labels", help="'dog,rain', a .txt file with a name a line, or a .csv file")
-    parser.add_argument("--templates", nargs="+", help="prompts with {} for the name (default: those of the text side)")
     parser.add_argument(
-        "--text_side",
-        choices=("auto", "yes", "no"),
-        help="whether the folder takes any names later; auto: where its text tower is at hand (23 MB for MiniLM)",
+        "--target", required=True, metavar="FOLDER", help="folder to write; an earlier export there is replaced"
     )
-    parser.add_argument("--temperature_audio", nargs="+", help="labelled training clips, MANIFEST.json@FOLDER: shares")
-    parser.add_argument("--background_audio", nargs="+", help="training clips, as above or a folder: false-alarm rates")
-    parser.add_argument("--compact", action="store_true", default=None, help="captioners: weights stored as int8")
+    parser.add_argument("--path", metavar="FILE", help="weights file of a published network")
+    parser.add_argument(
+        "--option", action="append", metavar="KEY=VALUE", help="size of a published network; may be repeated"
+    )
+    parser.add_argument("--text-weights", metavar="FILE", help="weights of the text encoder, if not part of the model")
+    parser.add_argument(
+        "--dim", type=int, metavar="N", help="keep the N most important dimensions, of a folder by prune.py"
+    )
+    parser.add_argument("--labels", help="'dog,rain', a text file with one label a line, or a .csv file")
+    parser.add_argument(
+        "--templates", nargs="+", metavar="TEXT", help="prompts with {} for the label (default: the text side's)"
+    )
+    parser.add_argument(
+        "--text-side",
+        choices=("auto", "yes", "no"),
+        help="include the text encoder, for labels given at run time (23 MB for MiniLM); auto: if it is at hand",
+    )
+    parser.add_argument(
+        "--temperature-audio", nargs="+", metavar="AUDIO", help="labelled training clips to fit the temperature on"
+    )
+    parser.add_argument("--background-audio", nargs="+", metavar="AUDIO", help="training clips for false-alarm rates")
+    parser.add_argument("--compact", action="store_true", default=None, help="captioners: store weights as int8")
     parser.add_argument("--precisions", nargs="+", choices=("fp32", "int8"), help="default: fp32")
-    parser.add_argument("--calibration_audio", help="real clips for int8: a folder, or MANIFEST.json@FOLDER")
-    parser.add_argument("--check_audio", nargs="+", help="real clips to compare on, as above")
-    parser.add_argument("--n_calibration", type=int, help="recordings for int8, at most")
-    parser.add_argument("--n_check", type=int, help="recordings to compare on, at most")
-    parser.add_argument("--calibration_method", help="how int8 ranges are found: minmax, entropy or percentile")
-    parser.add_argument("--max_accuracy_drop", type=float, help="points that int8 may lose (default: 1)")
-    parser.add_argument("--min_cosine", type=float, help="what int8 embeddings must reach on every clip")
-    parser.add_argument("--force", action="store_true", default=None, help="keep int8 whatever it loses")
-    parser.add_argument("--seed", type=int, help="chooses the recordings")
+    parser.add_argument("--calibration-audio", metavar="AUDIO", help="clips to calibrate int8 on")
+    parser.add_argument("--check-audio", nargs="+", metavar="AUDIO", help="clips to compare with torch on")
+    parser.add_argument("--n-calibration", type=int, metavar="N", help="maximum number of calibration clips")
+    parser.add_argument("--n-check", type=int, metavar="N", help="maximum number of clips to compare on")
+    parser.add_argument("--calibration-method", metavar="METHOD", help="int8 ranges: minmax, entropy or percentile")
+    parser.add_argument(
+        "--max-accuracy-drop", type=float, metavar="X", help="accuracy points that int8 may lose (default: 1)"
+    )
+    parser.add_argument(
+        "--min-cosine", type=float, metavar="X", help="minimum cosine of int8 and fp32 embeddings on every clip"
+    )
+    parser.add_argument("--force", action="store_true", default=None, help="keep int8 even if it fails these checks")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the choice of clips")
 
 
 def run(options):
@@ -82,7 +96,7 @@ def run(options):
         raise ConfigError(f"export needs torch and onnx ({error}); run: pip install 'tinyclap[export]'") from error
     given = {key: value for key, value in vars(options).items() if value is not None}
     if given.get("calibration_method", METHODS[0]) not in METHODS:
-        raise ConfigError(f"--calibration_method {given['calibration_method']}: choose one of {', '.join(METHODS)}")
+        raise ConfigError(f"--calibration-method {given['calibration_method']}: choose one of {', '.join(METHODS)}")
     where = {key: given.pop(key, None) for key in _PLACES}
     target, sizes = given.pop("target"), parse_options(given.pop("option", []))
     labels = given.pop("labels", None)
