@@ -5,11 +5,9 @@ no torch.
 """
 
 import collections
-import copy
 import itertools
 import os
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -58,13 +56,13 @@ def embed_many(model, sources, n_workers=None, on_error="raise", sample_rate_hz=
     -----
     At most two clips a worker are in memory, and no more rows than these.
     """
-    workers = _Workers(model)
+    rows_of = model.embed if hasattr(model, "backend") else model.embed_many
 
     def embed(source):
         require_sane(source, longest_s)
-        return workers.mine()([source], sample_rate_hz, False)[0]
+        return rows_of([source], sample_rate_hz, False)[0]
 
-    n_workers = workers.backend.usual_workers if n_workers is None else n_workers
+    n_workers = getattr(model, "backend", model).usual_workers if n_workers is None else n_workers
     return each_clip(embed, sources, n_workers, on_error)
 
 
@@ -91,8 +89,9 @@ def embed_together(model, sources, sample_rate_hz=None, progress=None):
     """
     if not len(sources):
         raise AudioError("the batch", "holds no clip; give at least one")
-    rows = embed_many(model, sources, sample_rate_hz=sample_rate_hz)
-    return np.stack([row for _, row in with_bar(rows, len(sources), progress)])
+    found = embed_many(model, sources, sample_rate_hz=sample_rate_hz)
+    _, rows = zip(*with_bar(found, len(sources), progress), strict=True)
+    return np.stack(rows)
 
 
 def with_bar(results, total=None, progress=None):
@@ -166,11 +165,11 @@ def _in_order(work, sources, n_workers, on_error):
     try:
         while True:
             for index, source in itertools.islice(sources, _AHEAD * n_workers - len(pending)):
-                pending.append((source, pool.submit(_guarded, work, source, index)))
+                pending.append((source, index, pool.submit(work, source)))
             if not pending:
                 return
-            source, future = pending.popleft()
-            result = future.result()
+            source, index, future = pending.popleft()
+            result = _result_or_problem(future, source, index)
             if isinstance(result, AudioError) and on_error == "raise":
                 raise result
             yield source, result
@@ -178,11 +177,11 @@ def _in_order(work, sources, n_workers, on_error):
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _guarded(work, source, index):
+def _result_or_problem(future, source, index):
     """The result of one source, or what is wrong with it; what is wrong with the program is raised."""
     name = source if isinstance(source, (str, os.PathLike)) else f"clip {index} of the batch"
     try:
-        return work(source)
+        return future.result()
     except AudioError as error:
         return AudioError(name, error.problem)
     except MemoryError:
@@ -215,26 +214,3 @@ def require_sane(source, longest_s=None):
             f"is {info.duration_s / 60:.0f} minutes long, more than {longest_s / 60:g}, and a clip is held in memory "
             "whole; use tinyclap listen, or cut it in parts",
         )
-
-
-class _Workers:
-    """The model as each thread uses it: with one thread of the engine, and by itself where the engine wants that."""
-
-    def __init__(self, model):
-        self.model, self.backend = model, getattr(model, "backend", model)
-        self._of_thread, self._lock = threading.local(), threading.Lock()
-
-    def mine(self):
-        """The calling thread's own ``embed(sources, sample_rate_hz, progress)`` → rows (B, D)."""
-        if not hasattr(self._of_thread, "embed"):
-            with self._lock:  # engines compile one graph at a time
-                self._of_thread.embed = self._made()
-        return self._of_thread.embed
-
-    def _made(self):
-        backend = self.backend.for_worker()
-        if self.model is self.backend:
-            return backend.embed_many
-        twin = copy.copy(self.model)
-        twin.backend = backend
-        return twin.embed

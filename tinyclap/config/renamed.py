@@ -5,6 +5,8 @@ import sys
 import warnings
 from importlib.machinery import ModuleSpec
 
+from tinyclap.errors import ConfigError
+
 RENAMED = {
     "caption_metrics": "metrics.captioning",
     "configurable": "config.registry",
@@ -68,7 +70,12 @@ def lazy_names(package, **names):
     def load(name):
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{package}.{names[name]}"), name)
+        try:
+            return getattr(importlib.import_module(f"{package}.{names[name]}"), name)
+        except ModuleNotFoundError as error:
+            if error.name == "torch":
+                raise ConfigError(f"{name} needs torch; run: pip install 'tinyclap[train]'") from error
+            raise
 
     ours = {"TYPE_CHECKING", "install_renamed_modules", "lazy_names"}
     return load, lambda: sorted({*vars(sys.modules[package]), *names} - ours)

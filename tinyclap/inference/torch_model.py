@@ -107,10 +107,6 @@ class CheckpointModel:
         clips = as_clips(sources, self.sample_rate_hz, self.config["resampler"], sample_rate_hz)
         return self.audio.embed_audio(clips, self.sample_rate_hz).float().numpy()
 
-    def for_worker(self) -> CheckpointModel:
-        """The model as one of many threads uses it (see :mod:`tinyclap.audio.batch`): itself."""
-        return self
-
     @torch.inference_mode()
     def embed_windows(self, windows: np.ndarray) -> np.ndarray:
         """Embed windows (n, T) at ``sample_rate_hz`` without cutting or padding them: (n, D), float32."""

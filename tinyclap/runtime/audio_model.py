@@ -107,10 +107,6 @@ class AudioModel:
             return self._compared(self._outputs(self._steady, sources, sample_rate_hz))
         return embed_together(self, sources, sample_rate_hz, progress)
 
-    def for_worker(self):
-        """The model as one of many threads uses it (see :mod:`tinyclap.audio.batch`): itself."""
-        return self
-
     @property
     def usual_workers(self):
         """How many clips at a time keep all cores at work: int."""
