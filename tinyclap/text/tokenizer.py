@@ -65,6 +65,10 @@ class WordTokenizer:
         words = caption_words(caption)[:max_words]
         return [self.start_id, *(self._ids.get(word, self.unk_id) for word in words), self.end_id]
 
+    def unknown_words(self, caption):
+        """The words of a caption that are not in the vocabulary."""
+        return [word for word in caption_words(caption) if word not in self._ids]
+
     def decode(self, ids):
         """The text of ids (L,) up to the first ``<end>``, without ``<pad>`` and ``<start>``."""
         words = []
