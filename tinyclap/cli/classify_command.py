@@ -66,8 +66,7 @@ def _zero_shot(model, options):
 
     given = read_labels(options.labels, options.model)
     names, vectors = model.label_vectors(given, options.template)
-    is_calibrated = "temperature" in model.config.get("calibration", {}) and getattr(given, "is_of_texts", True)
-    has_scores = options.scores or not is_calibrated or len(names) < 2
+    has_scores = options.scores or len(names) < 2 or not model.gives_probabilities(given)
 
     def values_of(rows):
         scores = model.score_rows(rows, vectors)
