@@ -14,7 +14,7 @@ from torch import nn
 
 from tinyclap.features.log_mel import log_mel
 from tinyclap.models.cnn14 import Cnn14
-from tinyclap.models.phinet import PhiNet, train_by_layers
+from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import ClapProjection
 from tinyclap.models.student import AudioStudent
 from tinyclap.models.text import BertTextTower
@@ -42,7 +42,7 @@ def make_teacher():
 
 
 class OfficialStudent(nn.Module):
-    """The student as the official code runs it: torchlibrosa, norms of their own, default memory format.
+    """The student as the official code runs it: torchlibrosa, norms of their own (but our memory format in training).
 
     Arguments
     ---------
@@ -52,7 +52,6 @@ class OfficialStudent(nn.Module):
     def __init__(self, size):
         super().__init__()
         self.front_end, self.student = TorchlibrosaLogMel(), make_student(size)
-        train_by_layers(self.student)
 
     def forward(self, wavs):
         """Waveforms (B, T) to embeddings (B, 1024)."""

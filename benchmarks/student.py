@@ -45,12 +45,10 @@ def towers(name):
     import torch
 
     from tinyclap.checkpoints.state import load_student
-    from tinyclap.models.phinet import train_by_layers
 
     if name == "shipped":
         student, _ = load_student(ROOT / "weights" / "tinyclap-phinet-m")
         official, _ = load_student(ROOT / "weights" / "tinyclap-phinet-m")
-        train_by_layers(official)
         return (lambda wavs: official(wavs).clip), student
     torch.manual_seed(0)
     official = OfficialStudent(name)

@@ -4,8 +4,8 @@
     python benchmarks/training_step.py [--sizes L M] [--batch_size 16] [--threads 1 2] [--allocators default tuned]
 
 Official: decode wav16, log-mel by torchlibrosa, CNN14, BERT over 100 padded tokens, student in default memory format,
-Adam. Ours: embeddings (and log-mels) in float16 from a memory map, student in channels-last order through
-tinyclap/models/inverted_residual.py, fused Adam. Notes give the peak memory of a process that does nothing else.
+Adam. Ours: embeddings (and log-mels) in float16 from a memory map, student in channels-last order,
+fused Adam. Notes give the peak memory of a process that does nothing else.
 """
 
 import argparse
@@ -22,8 +22,6 @@ import torch
 from harness import TUNED_ALLOCATOR, Group, benchmark_main
 from peer_tinyclap import CLIP_S, DIM, N_FRAMES, N_MELS, RATE, OfficialStep, learn, make_student
 
-from tinyclap.models.phinet import train_by_layers
-
 MEMORY = "peak memory in MB after four steps, and before"
 N_STORED = 256  # clips in the stored arrays
 
@@ -39,15 +37,12 @@ class OurStep:
     batch_size : int
     from_waveforms : bool
         Decode and compute the log-mel instead of reading it.
-    by_layers : bool
-        Through PyTorch's own layers.
     autocast : bool
         In bfloat16 where PyTorch's autocast has it so.
     """
 
-    def __init__(self, size, folder, batch_size, from_waveforms=False, by_layers=False, autocast=False):
+    def __init__(self, size, folder, batch_size, from_waveforms=False, autocast=False):
         self.student = make_student(size).train().to(memory_format=torch.channels_last)
-        train_by_layers(self.student, by_layers)
         self.optimizer = torch.optim.Adam(self.student.parameters(), lr=1e-3, fused=True)
         self.targets = np.load(folder / "embeddings.npy", mmap_mode="r")
         self.log_mels = np.load(folder / "log_mels.npy", mmap_mode="r")
@@ -91,7 +86,6 @@ def whole_steps(size, folder, batch_size):
         "official": lambda: OfficialStep(size, wav_paths(folder, batch_size)),
         "ours, log-mel and embedding stored": lambda: OurStep(size, folder, batch_size),
         "ours, embedding stored": lambda: OurStep(size, folder, batch_size, from_waveforms=True),
-        "ours, both stored, PyTorch's layers": lambda: OurStep(size, folder, batch_size, by_layers=True),
         "ours, both stored, bf16 autocast": lambda: OurStep(size, folder, batch_size, autocast=True),
     }
 
@@ -166,7 +160,7 @@ def groups(options):
                     title,
                     shape,
                     {case: make() for case, make in makers.items()},
-                    peer=("official", "ours, both stored, PyTorch's layers"),
+                    peer="official",
                     n_clips=options.batch_size,
                     notes={MEMORY: {case: peak_memory_mb(size, case, options) for case in makers}},
                 )

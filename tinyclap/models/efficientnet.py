@@ -12,7 +12,7 @@ from torch import nn
 
 from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
-from tinyclap.models.encoding import as_encoding, at_least_frames
+from tinyclap.models.encoding import as_encoding, at_least_frames, make_divisible
 
 # EfficientNet-B0's stages: blocks, kernel, stride, expansion, channels.
 _STAGES = (
@@ -24,7 +24,7 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-_STEM, _HEAD, _DIVISOR = 32, 1280, 8
+_STEM, _HEAD = 32, 1280
 _B2_WIDTH, _B2_DEPTH = 1.1, 1.2
 _SQUEEZE = 0.25  # of a block's input channels
 _FOLD = 256  # weights of an output channel up to which it is less work to scale them than to scale the map
@@ -83,7 +83,7 @@ class EfficientNetB2(nn.Module):
     ):
         super().__init__()
         norm = {"momentum": batchnorm_momentum, "eps": batchnorm_eps}
-        self._conv_stem = _SameConv(1, _rounded(_STEM * width), 3, 2, 1, image_size)
+        self._conv_stem = _SameConv(1, make_divisible(_STEM * width), 3, 2, 1, image_size)
         self._bn0 = _Norm(self._conv_stem.out_channels, **norm)
         size, n_in = self._conv_stem.out_size, self._conv_stem.out_channels
         n_blocks = sum(math.ceil(depth * repeats) for repeats, *_ in _STAGES)
@@ -91,11 +91,11 @@ class EfficientNetB2(nn.Module):
         for repeats, kernel, stride, expansion, channels in _STAGES:
             for index in range(math.ceil(depth * repeats)):
                 drop = drop_connect * len(blocks) / n_blocks
-                n_out = _rounded(channels * width)
+                n_out = make_divisible(channels * width)
                 blocks.append(_Block(n_in, n_out, expansion, kernel, 1 if index else stride, size, drop, norm))
                 size, n_in = blocks[-1]._depthwise_conv.out_size, n_out
         self._blocks = nn.ModuleList(blocks)
-        self._conv_head = _SameConv(n_in, _rounded(_HEAD * width), 1, 1, 1, size)
+        self._conv_head = _SameConv(n_in, make_divisible(_HEAD * width), 1, 1, 1, size)
         self._bn1 = _Norm(self._conv_head.out_channels, **norm)
         self.n_mels, self.embed_dim = n_mels, self._conv_head.out_channels
         self.frame_dim = self.embed_dim
@@ -197,9 +197,3 @@ class _Norm(nn.BatchNorm2d):
             return super().forward(conv(feature_map))
         scale = self.weight * torch.rsqrt(self.running_var + self.eps)
         return conv(feature_map, scale, self.bias - self.running_mean * scale)
-
-
-def _rounded(n_channels):
-    """Round to a multiple of 8, and never by more than 10 % down."""
-    nearest = max(_DIVISOR, int(n_channels + _DIVISOR / 2) // _DIVISOR * _DIVISOR)
-    return nearest if nearest >= 0.9 * n_channels else nearest + _DIVISOR

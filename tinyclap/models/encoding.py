@@ -1,4 +1,4 @@
-"""What every audio encoder returns, and the one rule for inputs that are too short for a network."""
+"""Output of every audio encoder, and small functions that encoders share."""
 
 from typing import NamedTuple
 
@@ -8,18 +8,18 @@ from torch import nn
 
 
 class AudioEncoding(NamedTuple):
-    """The two views that an encoder gives of a batch of clips.
+    """Output of an audio encoder.
 
     Attributes
     ----------
     clip : torch.Tensor, shape (B, C)
-        One vector a clip, not normalised.
+        Not normalised.
     frames : torch.Tensor, shape (B, F', C')
-        The feature map that `clip` was pooled from, averaged over mel; F' is about F / 32 for the networks here.
+        The feature map that `clip` was pooled from, averaged over mel; F' ≈ F / 32 for the networks here.
     n_frames : torch.Tensor, shape (B,), int64
-        How many of the F' frames belong to the clip: all of them, since batches hold clips of one length.
+        Valid frames of each clip.
     middle : torch.Tensor or None, shape (B, C", F", M")
-        The feature map before the last halving of time and frequency, for hints; None where an encoder has none.
+        The feature map before the last halving of time and frequency, for hints.
     """
 
     clip: torch.Tensor
@@ -29,34 +29,22 @@ class AudioEncoding(NamedTuple):
 
 
 def as_encoding(clip, frames, middle=None):
-    """Join `clip` (B, C) and `frames` (B, F', C') to an :class:`AudioEncoding` in which every frame is valid.
-
-    Example
-    -------
-    >>> as_encoding(torch.zeros(2, 8), torch.zeros(2, 5, 8)).n_frames.tolist()
-    [5, 5]
-    """
+    """An :class:`AudioEncoding` in which every frame is valid."""
     n_frames = torch.full((frames.shape[0],), frames.shape[1], dtype=torch.int64, device=frames.device)
     return AudioEncoding(clip, frames, n_frames, middle)
 
 
 def valid_frames(encoder, n_mel_frames, n_total, n_encoded):
-    """How many of an encoder's frames belong to each clip of a padded batch.
+    """Number of an encoder's frames (B,) that are valid in a padded batch, in [1, n_encoded].
 
     Arguments
     ---------
     encoder : nn.Module
-        Its own rule is ``n_valid_frames(n_mel_frames)``, where it has one; else its share of the padded length counts,
-        rounded up.
+        With a rule ``n_valid_frames(n_mel_frames)``, or without: the valid fraction of the mel frames, rounded up.
     n_mel_frames : torch.Tensor, shape (B,), int64
         Mel frames of each clip.
     n_total, n_encoded : int
-        Mel frames of the padded batch, and frames that the encoder made of them.
-
-    Returns
-    -------
-    torch.Tensor, shape (B,), int64
-        In [1, n_encoded].
+        Mel frames of the padded batch, and encoder frames.
 
     Example
     -------
@@ -69,12 +57,7 @@ def valid_frames(encoder, n_mel_frames, n_total, n_encoded):
 
 
 def last_halving(layers):
-    """Index of the last layer that has a stride of two; 0 where none has.
-
-    Arguments
-    ---------
-    layers : sequence of torch.nn.Module
-    """
+    """Index of the last of some modules that has a stride of two; 0 where none has."""
     strided = (nn.Conv2d, nn.MaxPool2d)
     halving = [
         index
@@ -85,28 +68,7 @@ def last_halving(layers):
 
 
 def at_least_frames(log_mel, n_min):
-    """Lengthen a short log-mel spectrogram by repeating its last frame; longer ones pass untouched.
-
-    Arguments
-    ---------
-    log_mel : torch.Tensor, shape (B, F, M)
-        F >= 1.
-    n_min : int
-        The fewest frames that the network can take.
-
-    Returns
-    -------
-    torch.Tensor, shape (B, max(F, n_min), M)
-
-    Notes
-    -----
-    The last frame is repeated rather than zeros added, because zero is an ordinary loudness in dB, not silence.
-
-    Example
-    -------
-    >>> at_least_frames(torch.ones(1, 3, 2), 5).shape
-    torch.Size([1, 5, 2])
-    """
+    """Repeat the last frame of log-mel spectrograms (B, F, M), F ≥ 1, up to `n_min` frames (0 dB is not silence)."""
     n_short = n_min - log_mel.shape[1]
     if n_short <= 0:
         return log_mel
@@ -114,23 +76,13 @@ def at_least_frames(log_mel, n_min):
 
 
 def norm_mel_bins(norm, log_mel):
-    """Normalise every mel bin, and add the axis of channels.
-
-    Arguments
-    ---------
-    norm : torch.nn.BatchNorm2d or tinyclap.models.folding.ScaleShift
-        Of M channels: it wants the bins where channels are. A folded one has ``on_bins``, which needs no turning.
-    log_mel : torch.Tensor, shape (B, F, M)
-
-    Returns
-    -------
-    torch.Tensor, shape (B, 1, F, M)
-
-    Example
-    -------
-    >>> norm_mel_bins(nn.BatchNorm2d(4), torch.zeros(2, 3, 4)).shape
-    torch.Size([2, 1, 3, 4])
-    """
+    """Apply a BatchNorm2d of M channels (or its folded form) to the bins of (B, F, M): (B, 1, F, M)."""
     if hasattr(norm, "on_bins"):
         return norm.on_bins(log_mel).unsqueeze(1)
     return norm(log_mel.transpose(1, 2).unsqueeze(3)).permute(0, 3, 2, 1)
+
+
+def make_divisible(n_channels, divisor=8):
+    """Round a width to a multiple of `divisor`, at least one, and never by more than 10 % down."""
+    nearest = max(divisor, int(n_channels + divisor / 2) // divisor * divisor)
+    return nearest if nearest >= 0.9 * n_channels else nearest + divisor

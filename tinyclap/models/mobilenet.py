@@ -9,7 +9,7 @@ from torch import nn
 
 from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
-from tinyclap.models.encoding import as_encoding, last_halving
+from tinyclap.models.encoding import as_encoding, last_halving, make_divisible
 from tinyclap.models.pruning import narrowed, shortened
 
 __all__ = ["MobileNet", "narrowed", "shortened"]
@@ -92,31 +92,31 @@ class MobileNet(nn.Module):
         if not 1 <= n_blocks <= len(_BLOCKS):
             raise ConfigError(f"n_blocks is 1 to {len(_BLOCKS)}, not {n_blocks}")
         rows = _BLOCKS[:n_blocks]
-        published = [_rounded(row[1] * width) for row in rows]
+        published = [make_divisible(row[1] * width) for row in rows]
         hidden_channels = published if hidden_channels is None else list(hidden_channels)
         if len(hidden_channels) != n_blocks or hidden_channels[0] != published[0] or min(hidden_channels) < 1:
             raise ConfigError(
                 f"hidden_channels needs {n_blocks} widths >= 1, the first {published[0]}: {hidden_channels}"
             )
         self.n_mels = n_mels
-        self.embed_dim = self.frame_dim = _LAST_EXPANSION * _rounded(_BLOCKS[-1][2] * width)
+        self.embed_dim = self.frame_dim = _LAST_EXPANSION * make_divisible(_BLOCKS[-1][2] * width)
         norm = {"eps": 1e-3, "momentum": batchnorm_momentum}
 
-        n_channels = _rounded(_STEM_WIDTH * width)
+        n_channels = make_divisible(_STEM_WIDTH * width)
         layers = [_conv_norm(1, n_channels, 3, norm, nn.Hardswish, stride=2)]
         for index, ((kernel, expanded, n_out, squeeze, swish, stride), hidden) in enumerate(
             zip(rows, hidden_channels, strict=True)
         ):
-            n_out = _rounded(n_out * width)
+            n_out = make_divisible(n_out * width)
             # The gate's inner width stays that of the published block when the expansion is narrower.
-            n_squeeze = _rounded(_rounded(expanded * width) // 4) if squeeze else 0
+            n_squeeze = make_divisible(make_divisible(expanded * width) // 4) if squeeze else 0
             activation = nn.Hardswish if swish else nn.ReLU
             layers.append(_Block(n_channels, hidden, n_out, kernel, stride, n_squeeze, activation, norm, index > 0))
             n_channels = n_out
         layers.append(_conv_norm(n_channels, self.embed_dim, 1, norm, nn.Hardswish))
         self.features = nn.ModuleList(layers)
         if n_tags:
-            d_head = _rounded(_HEAD_WIDTH * width)
+            d_head = make_divisible(_HEAD_WIDTH * width)
             self.classifier = nn.Sequential(
                 nn.Linear(self.embed_dim, d_head), nn.Hardswish(), nn.Dropout(dropout), nn.Linear(d_head, n_tags)
             )
@@ -197,12 +197,6 @@ def _conv_norm(n_in, n_out, kernel, norm, activation, stride=1, groups=1):
     conv = nn.Conv2d(n_in, n_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
     layers = [conv, nn.BatchNorm2d(n_out, **norm)]
     return nn.Sequential(*layers, *([activation()] if activation else []))
-
-
-def _rounded(n_channels, divisor=8):
-    """Round to a multiple of `divisor`, at least one, and never by more than 10 % down."""
-    nearest = max(divisor, int(n_channels + divisor / 2) // divisor * divisor)
-    return nearest if nearest >= 0.9 * n_channels else nearest + divisor
 
 
 def _initialise(module):

@@ -96,6 +96,28 @@ def test_every_parameter_gets_a_gradient():
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
+def test_a_frozen_encoder_in_eval_mode_uses_its_running_statistics():
+    net, log_mel = PhiNet(alpha=0.35, n_layers=4).eval(), torch.randn(2, 41, 64, requires_grad=True)
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    net(log_mel).clip.sum().backward()
+    assert log_mel.grad is not None
+    assert all(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers())
+
+
+def test_the_memory_format_of_training_changes_no_gradient():
+    torch.manual_seed(0)
+    net, log_mel = PhiNet(alpha=0.5, dropout=0.0).double().train(), 20 * torch.randn(3, 50, 64).double()
+
+    def gradients():
+        net.zero_grad()
+        net(log_mel).clip.square().sum().backward()
+        return [parameter.grad.clone() for parameter in net.parameters()]
+
+    ours = gradients()
+    net._layers[0].register_forward_pre_hook(lambda _, inputs: inputs[0].clone(memory_format=torch.contiguous_format))
+    torch.testing.assert_close(ours, gradients(), rtol=1e-8, atol=1e-10)
+
+
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
