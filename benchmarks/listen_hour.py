@@ -31,7 +31,7 @@ RATE = 44100
 COLLAR_S = 1.0
 DISTRACTORS = ("air_conditioner", "children_playing", "drilling", "engine_idling", "jackhammer", "street_music")
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02)
-SHARES = (0.3, 0.5, 0.7, 0.9)
+PROBABILITIES = (0.3, 0.5, 0.7, 0.9)
 
 
 def real_clips(esc50, urbansound8k):
@@ -176,10 +176,10 @@ def _seconds(events, duration_s):
 
 def qualities(model, content, places, duration_s):
     """Quality by way of deciding, and how many seconds the ordinary sound would give."""
-    from tinyclap.detection.thresholds import false_alarm_thresholds, fixed_thresholds, ordinary_rows
+    from tinyclap.detection.thresholds import background_embeddings, false_alarm_thresholds, fixed_thresholds
 
     names = [str(label) for label in content["labels"]]
-    rows, smooth = ordinary_rows(model), {"merge_gap_s": 1.0}
+    rows, smooth = background_embeddings(model), {"merge_gap_s": 1.0}
     result = {}
     if rows is not None:
         ordinary = model.score_rows(rows, model.label_vectors(names)[1])
@@ -189,10 +189,12 @@ def qualities(model, content, places, duration_s):
                 found = events_of(content, limits, duration_s, exclusive=exclusive, **smooth)
                 result[f"false alarms {rate}{', exclusive' * exclusive}"] = quality(found, places, duration_s)
     if "temperature" in model.config.get("calibration", {}):
-        shares = dict(content, scores=model.probabilities(content["scores"]))
-        for share in SHARES:
-            limits = fixed_thresholds(len(names), share, of_shares=True)
-            result[f"share {share}"] = quality(events_of(shares, limits, duration_s, **smooth), places, duration_s)
+        probabilities = dict(content, scores=model.probabilities(content["scores"]))
+        for probability in PROBABILITIES:
+            limits = fixed_thresholds(len(names), probability, of_probabilities=True)
+            result[f"probability {probability}"] = quality(
+                events_of(probabilities, limits, duration_s, **smooth), places, duration_s
+            )
     return result
 
 

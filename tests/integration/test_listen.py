@@ -2,9 +2,11 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -18,7 +20,7 @@ from data_prep.soundscapes_synthesis import synthesize  # noqa: E402
 RATE = 22050
 COMMAND = [sys.executable, "-m", "tinyclap.cli.main", "listen"]
 # what the scores are is not the matter here: about half of the windows are above
-LABELS = ["--labels", "dog,rain,siren", "--share", "0.5"]
+LABELS = ["--labels", "dog,rain,siren", "--probability", "0.5"]
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,42 @@ def test_a_stream_that_breaks_off_keeps_what_was_heard_and_fails(street):
     assert words.splitlines()[-1].startswith("tinyclap listen: standard input: is cut short")
 
 
+def test_files_that_are_there_are_kept_unless_overwrite_is_given(street, tmp_path):
+    for option, name in (("--out", "a.csv"), ("--out", "a.txt"), ("--scores", "s.csv"), ("--scores", "s.npz")):
+        path = tmp_path / name
+        path.write_text("an earlier night")
+        _, said = listen(street, *LABELS, option, path, status=1)
+        assert f"{path} is there already" in said.splitlines()[-1] and path.read_text() == "an earlier night"
+        listen(street, *LABELS, option, path, "--overwrite")
+        assert path.read_bytes() != b"an earlier night"
+    path = tmp_path / "new.csv"
+    assert "for two outputs" in listen(street, *LABELS, "--out", path, "--scores", path, status=1)[1]
+    assert not path.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_gives_the_timeline_of_the_file(street, tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    content = street.read_bytes()
+    threading.Thread(target=(tmp_path / "pipe.wav").write_bytes, args=(content,), daemon=True).start()
+    assert listen(tmp_path / "pipe.wav", *LABELS)[0] == listen(street, *LABELS)[0]
+
+
+def test_standard_input_that_is_closed_is_refused():
+    command = ["sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "-", *LABELS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "standard input is closed" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--hop", "inf"), ("--hop", "nan"), ("--chunk", "inf"), ("--duration", "nan"), ("--threshold", "nan")]
+    + [("--off-threshold", "inf"), ("--merge-gap", "nan"), ("--probability", "x"), ("--channels", "0")],
+)
+def test_options_that_are_no_numbers_are_refused(street, option, value):
+    assert option in listen(street, "--labels", "dog", option, value, status=2)[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -115,6 +153,8 @@ def test_a_stream_that_breaks_off_keeps_what_was_heard_and_fails(street):
         (["no.wav"], "no such file"),
         (["-"], "write WAV"),
         (["-", "--rate", "8000"], "ended before its first sample"),
+        (["-", "--rate", "1"], "sample rate of 1 Hz"),
+        (["-", "--rate", "8000", "--channels", "5000"], "5000 channels"),
         (["{street}", "--out", "timeline.xml"], "ends in none of .csv, .txt, .jsonl"),
         (["{street}", "--window", "99"], "at most"),
         (["{street}", "--hop", "3"], "at most the window"),
@@ -129,7 +169,7 @@ def test_what_cannot_be_done_is_one_line_and_status_1(street, arguments, words):
 
 
 def test_two_ways_to_decide_are_a_wrong_option(street):
-    assert "not allowed with" in listen(street, "--threshold", 1, "--share", 0.5, status=2)[1]
+    assert "not allowed with" in listen(street, "--threshold", 1, "--probability", 0.5, status=2)[1]
 
 
 def test_listening_loads_no_heavy_library():

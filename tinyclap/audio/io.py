@@ -182,7 +182,17 @@ def require_rate(source, sample_rate_hz, n_channels=1):
 
 
 def require_samples(samples, source, sample_rate_hz, start_s=0.0):
-    """Raise AudioError where samples (T, channels) are NaN, infinite, or far beyond full scale."""
+    """Raise AudioError where samples are NaN, infinite, or far beyond full scale.
+
+    Arguments
+    ---------
+    samples : numpy.ndarray, shape (T, channels), float
+    source : str or os.PathLike
+        In the message.
+    sample_rate_hz : int
+    start_s : float
+        Where the samples begin, for the message.
+    """
     if -MAX_SAMPLE <= samples.min() and samples.max() <= MAX_SAMPLE:
         return
     bad = ~(np.abs(samples) <= MAX_SAMPLE)

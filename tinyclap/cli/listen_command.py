@@ -1,20 +1,21 @@
-"""``tinyclap listen``: what is heard when, in hours of audio, a pipe or a microphone."""
+"""``tinyclap listen``: sound events in hours of audio, a pipe or a microphone, as a timeline."""
 
 import argparse
 import contextlib
+import math
 import signal
 import sys
 import time
 
-from tinyclap.cli.common import add_model_arguments, open_for_clips
+from tinyclap.cli.common import above_zero, add_model_arguments, open_for_clips, whole
 from tinyclap.cli.exit_status import DONE, INTERRUPTED
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.text.labels import read_labels
 
 DESCRIPTION = """\
-Listen to a recording of any length, to a pipe or to a microphone, and write when each sound begins and ends. Any words
-can be sounds. Memory stays bounded, each event is written as soon as it is certain, and the result does not depend on
-the pieces in which the audio comes. Events go to standard output, everything else to standard error."""
+Find when each sound begins and ends in a recording of any length, a pipe or a microphone. The sounds are named by your
+labels. Memory stays bounded, each event is written as soon as it is certain, and the result does not depend on the
+blocks in which the audio comes. Events go to standard output, everything else to standard error."""
 
 EXAMPLES = """\
 examples:
@@ -36,56 +37,56 @@ def add_arguments(parser):
     )
     parser.add_argument("--template", action="append", help="prompt with {} for the name; repeat for an average")
     _add_sources(parser.add_argument_group("source"))
-    _add_decisions(parser.add_argument_group("what counts as heard"))
+    _add_decisions(parser.add_argument_group("detection"))
     _add_outputs(parser.add_argument_group("output"))
     add_model_arguments(parser, threads="one")
 
 
 def _add_sources(group):
-    group.add_argument("--microphone", action="store_true", help="listen to a microphone (needs sounddevice)")
-    group.add_argument("--device", help="its number or part of its name (default: the system's own)")
+    group.add_argument("--microphone", action="store_true", help="record from a microphone (needs sounddevice)")
+    group.add_argument("--device", help="its number or part of its name (default: the system's)")
     group.add_argument(
-        "--rate", metavar="HZ", type=int, help="of standard input without a WAV header, or of the microphone, in Hz"
+        "--rate", metavar="HZ", type=int, help="of standard input without a WAV header, or of the microphone"
     )
     group.add_argument(
-        "--channels", metavar="N", type=int, default=1, help="of standard input without a header (default: 1)"
+        "--channels", metavar="N", type=whole(), default=1, help="of standard input without a header (default: 1)"
     )
     group.add_argument(
         "--sample-format", metavar="KIND", default="s16le", help="u8, s16le, s24le, s32le, f32le, … (default: s16le)"
     )
-    group.add_argument("--duration", metavar="S", type=_above_zero, help="stop after so many seconds")
+    group.add_argument("--duration", metavar="S", type=above_zero, help="stop after so many seconds")
     group.add_argument(
-        "--chunk", metavar="S", type=_above_zero, default=1.0, help="read so many seconds at a time (default: 1)"
+        "--chunk", metavar="S", type=above_zero, default=1.0, help="read so many seconds at a time (default: 1)"
     )
 
 
 def _add_decisions(group):
     group.add_argument(
-        "--window", metavar="S", type=_above_zero, help="seconds heard at once (default: 2, or the model's own)"
+        "--window", metavar="S", type=above_zero, help="seconds of a window (default: 2, or the model's own)"
     )
     group.add_argument(
-        "--hop", metavar="S", type=_above_zero, default=0.5, help="seconds from window to window (default: 0.5)"
+        "--hop", metavar="S", type=above_zero, default=0.5, help="seconds from window to window (default: 0.5)"
     )
     ways = group.add_mutually_exclusive_group()
     ways.add_argument(
         "--false-alarms",
         metavar="PART",
-        type=float,
-        help="heard is what this part of ordinary sound, at most, scores higher than (default: 0.005, where the model "
-        "has a background of ordinary sound)",
+        type=_finite,
+        help="an event begins above what this part of background windows scores at most (default: 0.005, where the "
+        "model has a background)",
     )
-    ways.add_argument("--threshold", metavar="SCORE", type=float, help="heard is what scores above this")
+    ways.add_argument("--threshold", metavar="SCORE", type=_finite, help="an event begins above this score")
     ways.add_argument(
-        "--share", metavar="PART", type=float, help="heard is what has more than this share among the labels"
+        "--probability", metavar="P", type=_finite, help="an event begins above this probability among the labels"
     )
     group.add_argument(
-        "--release", metavar="X", type=float, help="an event goes on above this, in the unit of the three above"
+        "--off-threshold", metavar="X", type=_finite, help="an event goes on above this, in the unit of the three above"
     )
     group.add_argument(
-        "--min-duration", metavar="S", type=float, default=0.0, help="leave out what is shorter, in seconds"
+        "--min-duration", metavar="S", type=_finite, default=0.0, help="leave out shorter events, in seconds"
     )
     group.add_argument(
-        "--merge-gap", metavar="S", type=float, default=0.0, help="join events of a label no further apart, in s"
+        "--merge-gap", metavar="S", type=_finite, default=0.0, help="join events of a label no further apart, in s"
     )
     group.add_argument("--exclusive", action="store_true", help="one label at a time: the furthest above its threshold")
 
@@ -97,50 +98,65 @@ def _add_outputs(group):
     )
     group.add_argument("--scores", metavar="FILE", help="every window's scores: a .csv or .npz file")
     group.add_argument("--plot", metavar="FILE", help="a picture of level, scores and events (needs matplotlib)")
-    group.add_argument("--announce", action="store_true", help="JSON lines also say when a label begins to be heard")
-    group.add_argument("--follow", action="store_true", help="show what is heard now, in one line at the terminal")
+    group.add_argument("--overwrite", action="store_true", help="replace these files where they are there already")
+    group.add_argument("--announce", action="store_true", help="JSON lines also say when a label becomes active")
+    group.add_argument("--follow", action="store_true", help="show the best labels, in one line at the terminal")
 
 
-def _above_zero(text):
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+def _finite(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no finite number")
     return value
 
 
 def run(options):
-    """Listen until the stream is over; returns the exit status."""
+    """Detect until the stream is over; returns the exit status."""
     from tinyclap.cli.listen_outputs import ListenOutputs
-    from tinyclap.detection.detector import Detector
+    from tinyclap.detection.detector import DetectionOptions, Detector
 
     with contextlib.ExitStack() as stack:
         outputs = ListenOutputs(options, stack)
         model = open_for_clips(options)
         labels = read_labels(options.labels, options.model)
         source = _open_source(options)
-        detector = Detector(model, labels, source.sample_rate_hz, options.template, _listening(options))
+        chosen = DetectionOptions(
+            window_s=options.window,
+            hop_s=options.hop,
+            min_duration_s=options.min_duration,
+            merge_gap_s=options.merge_gap,
+            exclusive=options.exclusive,
+            false_alarms=options.false_alarms,
+            threshold=options.threshold,
+            probability=options.probability,
+            off_threshold=options.off_threshold,
+        )
+        detector = Detector(model, labels, source.sample_rate_hz, options.template, chosen)
         outputs.begin(detector)
         sys.stderr.write(
             f"{source.name}: {source.sample_rate_hz} Hz, {len(detector.labels)} labels, windows of "
-            f"{detector.window_s:g} s every {detector.hop_s:g} s; heard: {detector.thresholds.kind}\n"
+            f"{detector.window_s:g} s every {detector.hop_s:g} s; events: {detector.thresholds.kind}\n"
         )
         return _listen(source, detector, outputs, options.duration)
 
 
 def _listen(source, detector, outputs, duration_s):
-    """Hear the stream; whatever ends it, what was heard is written."""
+    """Read the stream; whatever ends it, the events so far are written."""
     n_samples = None if duration_s is None else max(1, round(duration_s * source.sample_rate_hz))
     began, broken = time.perf_counter(), None
     with _Stop() as stop:
         try:
             for samples in _limited(stop.pieces(source), n_samples):
-                for heard in detector.listen(samples):
-                    outputs.window(heard, detector)
+                for result in detector.push(samples):
+                    outputs.window(result, detector)
         except AudioError as error:
             broken = error
         if detector.duration_s or not (broken or stop.asked):
-            for heard in detector.end():
-                outputs.window(heard, detector)
+            for result in detector.end():
+                outputs.window(result, detector)
             outputs.end(detector, time.perf_counter() - began)
     if broken is not None:
         raise broken
@@ -148,7 +164,7 @@ def _listen(source, detector, outputs, duration_s):
 
 
 class _Stop:
-    """Ctrl-C, and what ends a service: they end the waiting for sound at once; a window in work is finished."""
+    """Ctrl-C, and what ends a service: they end the waiting for audio at once; a window in work is finished."""
 
     def __init__(self):
         self.asked, self._waits, self._before = False, False, {}
@@ -183,25 +199,9 @@ class _Stop:
             yield piece
 
 
-def _listening(options):
-    """The options of hearing and deciding."""
-    from tinyclap.detection.detector import Listening
-
-    return Listening(
-        window_s=options.window,
-        hop_s=options.hop,
-        min_duration_s=options.min_duration,
-        merge_gap_s=options.merge_gap,
-        exclusive=options.exclusive,
-        false_alarms=options.false_alarms,
-        threshold=options.threshold,
-        share=options.share,
-        release=options.release,
-    )
-
-
 def _open_source(options):
     """The stream that the options mean."""
+    from tinyclap.audio.find import standard_input
     from tinyclap.detection.sources import file_source, microphone_source, pipe_source
 
     if bool(options.source) == options.microphone:
@@ -210,7 +210,7 @@ def _open_source(options):
         device = int(options.device) if (options.device or "").isdigit() else options.device
         return microphone_source(device, options.rate)
     if options.source == "-":
-        return pipe_source(sys.stdin.buffer, options.rate, options.channels, options.sample_format, options.chunk)
+        return pipe_source(standard_input(), options.rate, options.channels, options.sample_format, options.chunk)
     return file_source(options.source, options.chunk)
 
 

@@ -1,10 +1,12 @@
-"""What ``tinyclap listen`` writes: timelines, scores, a picture, a live line, and figures at the end."""
+"""Outputs of ``tinyclap listen``: timelines, scores, a picture, a live line, and figures at the end."""
 
+import os
 import shutil
 import sys
 
 from tinyclap.detection.curves import Curves, check_names
 from tinyclap.detection.timeline import TimelineWriter, kind_of
+from tinyclap.errors import ConfigError
 
 _N_SHOWN = 4
 
@@ -22,15 +24,24 @@ class ListenOutputs:
     Raises
     ------
     ConfigError
-        A file's suffix means no format, or a picture is wanted without matplotlib.
+        A file's suffix means no format, a file is there already, or a picture is wanted without matplotlib.
     """
 
     def __init__(self, options, stack):
         check_names(options.scores, options.plot)
-        self._options, self._stack = options, stack
         self._kinds = [kind_of(path) for path in options.out]
+        files = [path for path in (*options.out, options.scores, options.plot) if path is not None]
+        twice = [path for path in files if files.count(path) > 1]
+        if twice:
+            raise ConfigError(f"{twice[0]}: named for two outputs; give each a file of its own")
+        for path in files:
+            if os.path.isfile(path) and not options.overwrite:
+                raise ConfigError(f"{path} is there already; give another name, or --overwrite")
+            if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+                raise ConfigError(f"{path}: there is no folder {os.path.dirname(path)}; make it first")
+        self._options, self._stack = options, stack
         self._writers, self._curves, self._compute_s = [], None, []
-        self._n_events, self._heard = 0, set()
+        self._n_events, self._active = 0, set()
         self._follows = options.follow and sys.stderr.isatty()
         if options.follow and not self._follows:
             sys.stderr.write("--follow shows nothing: standard error is no terminal\n")
@@ -40,25 +51,26 @@ class ListenOutputs:
         if self._options.scores or self._options.plot:
             self._curves = Curves(detector.labels, detector.thresholds)
         for path, kind in zip(self._options.out, self._kinds, strict=True):
-            file = self._stack.enter_context(open(path, "w", encoding="utf-8", newline=""))
-            self._writers.append(TimelineWriter(file, kind))
+            mode = "w" if self._options.overwrite or (os.path.exists(path) and not os.path.isfile(path)) else "x"
+            file = open(path, mode, encoding="utf-8", errors="surrogateescape", newline="")
+            self._writers.append(TimelineWriter(self._stack.enter_context(file), kind))
         if not self._writers:
             self._writers.append(TimelineWriter(sys.stdout, self._options.format))
 
-    def window(self, heard, detector):
-        """A window was heard."""
-        self._compute_s.append(heard.compute_s)
+    def window(self, result, detector):
+        """Write what a window made certain."""
+        self._compute_s.append(result.compute_s)
         if self._options.announce:
-            now = set(detector.heard)
-            for label in sorted(now - self._heard):
+            now = set(detector.active)
+            for label in sorted(now - self._active):
                 for writer in self._writers:
-                    writer.announce(label, heard.middle_s)
-            self._heard = now
-        self._events(heard.events)
+                    writer.announce(label, result.middle_s)
+            self._active = now
+        self._events(result.events)
         if self._curves is not None:
-            self._curves.add(heard)
+            self._curves.add(result)
         if self._follows:
-            self._show(live_line(heard, detector))
+            self._show(live_line(result, detector))
 
     def end(self, detector, wall_s):
         """The stream is over: the last events, the files that need all of it, and the figures."""
@@ -86,29 +98,19 @@ class ListenOutputs:
             sys.stderr.flush()
 
 
-def live_line(heard, detector):
-    """The time, the level, and the labels that are nearest to being heard, with a full circle where they are.
-
-    Arguments
-    ---------
-    heard : tinyclap.detection.detector.Heard
-    detector : tinyclap.detection.detector.Detector
-
-    Returns
-    -------
-    str
-    """
-    above = heard.scores - detector.thresholds.on
-    now = set(detector.heard)
+def live_line(result, detector):
+    """Time, level, and the labels nearest to their threshold, with a full circle where they are active: str."""
+    above = result.scores - detector.thresholds.on
+    now = set(detector.active)
     words = [
-        f"{'●' if label in now else '○'} {label} {heard.scores[index]:.2f}"
+        f"{'●' if label in now else '○'} {label} {result.scores[index]:.2f}"
         for index, label in sorted(enumerate(detector.labels), key=lambda pair: -above[pair[0]])[:_N_SHOWN]
     ]
-    return f"{heard.middle_s:8.1f} s {heard.level_db:5.0f} dB  {'  '.join(words)}"
+    return f"{result.middle_s:8.1f} s {result.level_db:5.0f} dB  {'  '.join(words)}"
 
 
 def _figures(duration_s, wall_s, compute_s, n_events):
-    """What it took, in a line."""
+    """Duration, number of events, and speed, in a line."""
     import numpy as np
 
     middle, slow = (1000 * np.quantile(compute_s, part) for part in (0.5, 0.95))

@@ -1,13 +1,10 @@
-"""Long and live audio: what is heard when, in a recording of hours, a pipe or a microphone, in bounded memory.
+"""Sound event detection in long and live audio, zero-shot, in bounded memory. No torch.
 
-Samples go through :func:`tinyclap.detection.resample.stream_resampler`,
-:class:`tinyclap.detection.windows.WindowStream`, the model, and
-:class:`tinyclap.detection.events.EventFinder`; :class:`tinyclap.detection.detector.Detector` is the four together.
-Each works on pieces that begin at fixed places, so the pieces in which samples arrive make no difference, to the last
-bit. No torch.
+Samples go through a resampler, fixed windows, the model and :class:`~tinyclap.detection.events.EventFinder`;
+:class:`~tinyclap.detection.detector.Detector` is all four. How the samples are cut into blocks changes no bit.
 """
 
-from tinyclap.detection.detector import Detector, Listening, detect
+from tinyclap.detection.detector import DetectionOptions, Detector, detect
 from tinyclap.detection.events import Event
 
-__all__ = ["Detector", "Event", "Listening", "detect"]
+__all__ = ["DetectionOptions", "Detector", "Event", "detect"]

@@ -1,4 +1,4 @@
-"""The scores of every window of a stream, kept for a file or a picture: some bytes a window, a few MB an hour."""
+"""Scores of every window of a stream, for a file or a picture: a few MB an hour."""
 
 import csv
 from pathlib import Path
@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from tinyclap.errors import ConfigError
+from tinyclap.files import atomic_path
 
 _SCORES = (".csv", ".npz")
 _PICTURES = (".png", ".svg", ".pdf")
-_MOST_CURVES = 12
+_MAX_CURVES = 12
 
 
 def check_names(scores, plot):
@@ -40,14 +41,14 @@ class Curves:
         self.labels, self.thresholds, self.events = list(labels), thresholds, []
         self._middles_s, self._levels_db, self._scores = [], [], []
 
-    def add(self, heard):
-        """Keep what a window came to (:class:`tinyclap.detection.detector.Heard`)."""
-        self._middles_s.append(heard.middle_s)
-        self._levels_db.append(heard.level_db)
-        self._scores.append(heard.scores.astype(np.float32))
+    def add(self, result):
+        """Keep a :class:`tinyclap.detection.detector.WindowResult`."""
+        self._middles_s.append(result.middle_s)
+        self._levels_db.append(result.level_db)
+        self._scores.append(result.scores.astype(np.float32))
 
     def write(self, scores, plot, duration_s):
-        """Write the files that are wanted.
+        """Write the files that are wanted, atomically.
 
         Arguments
         ---------
@@ -59,11 +60,18 @@ class Curves:
         duration_s : float
             Of the stream.
         """
-        if scores is not None and Path(scores).suffix.lower() == ".csv":
-            self._write_csv(scores)
-        elif scores is not None:
+        if scores is not None:
+            write = self._write_csv if Path(scores).suffix.lower() == ".csv" else self._write_npz
+            with atomic_path(scores) as part:
+                write(part)
+        if plot is not None:
+            with atomic_path(plot) as part:
+                self._draw(part, duration_s, Path(plot).suffix[1:].lower())
+
+    def _write_npz(self, path):
+        with open(path, "wb") as file:
             np.savez_compressed(
-                scores,
+                file,
                 middles_s=np.array(self._middles_s),
                 levels_db=np.array(self._levels_db, np.float32),
                 scores=np.array(self._scores),
@@ -71,8 +79,6 @@ class Curves:
                 on=self.thresholds.on,
                 off=self.thresholds.off,
             )
-        if plot is not None:
-            self._draw(plot, duration_s)
 
     def _write_csv(self, path):
         with open(path, "w", encoding="utf-8", newline="") as file:
@@ -81,7 +87,7 @@ class Curves:
             for middle_s, level_db, scores in zip(self._middles_s, self._levels_db, self._scores, strict=True):
                 rows.writerow([f"{middle_s:.3f}", f"{level_db:.2f}", *(f"{score:.6f}" for score in scores)])
 
-    def _draw(self, path, duration_s):
+    def _draw(self, path, duration_s, kind):
         """Level above, events in the middle, scores against thresholds below."""
         shown = self._shown()
         figure = _figure()(figsize=(11, 3.4 + 0.3 * len(shown)), layout="constrained")
@@ -100,15 +106,16 @@ class Curves:
         events.set_ylim(len(shown) - 0.4, -0.6)
         events.grid(axis="x", alpha=0.3)
         curves.axhline(0, color="black", linewidth=0.8)
-        curves.set(xlabel="seconds", ylabel=f"{'share' if self.thresholds.of_shares else 'score'} − threshold")
-        figure.savefig(path, dpi=120)
+        word = "probability" if self.thresholds.of_probabilities else "score"
+        curves.set(xlabel="seconds", ylabel=f"{word} − threshold")
+        figure.savefig(path, dpi=120, format=kind)
 
     def _shown(self):
-        """Numbers of the labels that are drawn: those with events first, then those that came nearest."""
+        """Indices of the labels that are drawn: those with events first, then those nearest to their threshold."""
         counts = [sum(event.label == label for event in self.events) for label in self.labels]
         nearest = (np.array(self._scores) - self.thresholds.on).max(axis=0)
         order = sorted(range(len(self.labels)), key=lambda index: (-(counts[index] > 0), -nearest[index]))
-        return sorted(order[:_MOST_CURVES])
+        return sorted(order[:_MAX_CURVES])
 
 
 def _figure():

@@ -1,10 +1,11 @@
-"""Zero-shot detection in a stream: samples in, in pieces of any length; events and scores out."""
+"""Zero-shot detector of a stream: samples in, in blocks of any length; events and scores out."""
 
 import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tinyclap.audio.io import require_rate, require_samples
 from tinyclap.detection.events import EventFinder, EventRule
 from tinyclap.detection.resample import stream_resampler
 from tinyclap.detection.thresholds import choose_thresholds
@@ -15,18 +16,18 @@ DEFAULT_WINDOW_S = 2.0
 
 
 @dataclass(frozen=True)
-class Listening:
-    """How to listen.
+class DetectionOptions:
+    """Windows, thresholds and post-processing of a detector.
 
     Arguments
     ---------
     window_s : float or None
-        Length of a window, in seconds; None takes 2 s, or the model's window where it hears no other.
+        Length of a window; None takes 2 s, or the model's window where it takes no other.
     hop_s : float
-        Distance between windows, in seconds.
+        Distance between windows.
     min_duration_s, merge_gap_s, exclusive
         See :class:`tinyclap.detection.events.EventRule`.
-    false_alarms, threshold, share, release : float or None
+    false_alarms, threshold, probability, off_threshold : float or None
         See :func:`tinyclap.detection.thresholds.choose_thresholds`.
     """
 
@@ -37,26 +38,24 @@ class Listening:
     exclusive: bool = False
     false_alarms: float | None = None
     threshold: float | None = None
-    share: float | None = None
-    release: float | None = None
+    probability: float | None = None
+    off_threshold: float | None = None
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What one window came to.
+class WindowResult:
+    """Scores and events of one window.
 
     Arguments
     ---------
     start_s, middle_s : float
-        Where the window begins, and its middle, in seconds.
     scores : numpy.ndarray, shape (N,), float32
-        Of each label; shares among them where thresholds are of shares.
+        Of each label; probabilities where the thresholds are.
     level_db : float
-        Root mean square of the window's samples, in dB of full scale.
+        Root mean square of the samples, in dB of full scale.
     events : list of Event
         That became certain with this window.
     compute_s : float
-        What the window took, in seconds.
     """
 
     start_s: float
@@ -68,94 +67,79 @@ class Heard:
 
 
 class Detector:
-    """A model that listens to one stream.
+    """A model on one stream. A window's scores are those of its samples as a clip of their own.
 
     Arguments
     ---------
     model : tinyclap.inference.sound_model.SoundModel
         No captioner.
     labels : list of str, tinyclap.text.bank.LabelBank or None
-        What to listen for; None takes the model's own labels.
+        None takes the model's own.
     sample_rate_hz : int
         Of the stream.
     template : str, list of str or None
-        Prompts with ``{}`` for the name.
-    options : Listening or None
+        Prompts with ``{}`` for the label.
+    options : DetectionOptions or None
 
     Attributes
     ----------
     labels : list of str
-    thresholds : Thresholds
+    thresholds : tinyclap.detection.thresholds.Thresholds
     window_s, hop_s : float
-    heard : list of str
-        Labels that are heard now.
 
     Raises
     ------
+    AudioError
+        The rate is none that sound has.
     ConfigError
         An option that the model cannot follow.
-
-    Notes
-    -----
-    A window's embedding is that of these samples as a clip of their own, computed alone, so it depends on nothing else.
     """
 
     def __init__(self, model, labels, sample_rate_hz, template=None, options=None):
         if model.kind == "captioner":
-            raise ConfigError(f"{model.name} is a captioner, which has no scores; listen with an encoder")
-        options = options or Listening()
+            raise ConfigError(f"{model.name} is a captioner, which has no scores; take an encoder")
+        require_rate("the stream", sample_rate_hz)
+        options = options or DetectionOptions()
         self._model, self._policy = model, model.backend.policy
         self.window_s, self.hop_s = _window_s(self._policy, options.window_s), options.hop_s
+        if not 0 < self.hop_s <= self.window_s:
+            raise ConfigError(f"hop {self.hop_s} s: choose more than 0 and at most the window, {self.window_s:g} s")
         self._resampler = stream_resampler(sample_rate_hz, model.sample_rate_hz, model.config["resampler"])
         policy = replace(self._policy, window_s=self.window_s, hop_s=self.hop_s)
         self._windows = WindowStream(policy, model.sample_rate_hz)
         self.labels, self._vectors = model.label_vectors(labels, template)
-        decision = (options.false_alarms, options.threshold, options.share, options.release)
+        decision = options.false_alarms, options.threshold, options.probability, options.off_threshold
         self.thresholds = choose_thresholds(model, self._vectors, *decision)
         rule = EventRule(options.min_duration_s, options.merge_gap_s, options.exclusive)
         self._finder = EventFinder(self.labels, self.thresholds, rule)
         self._n_samples, self._rate = 0, sample_rate_hz
 
     @property
-    def heard(self):
-        """Labels that are heard now: list of str."""
-        return self._finder.heard
+    def active(self):
+        """Labels that are active now: list of str."""
+        return self._finder.active
 
     @property
     def duration_s(self):
-        """How much has been listened to, in seconds."""
+        """Seconds of audio so far."""
         return self._n_samples / self._rate
 
-    def listen(self, samples):
-        """Give the next samples.
+    def push(self, samples):
+        """Give the next samples (n,), mono float32 in [-1, 1]; yields a WindowResult for each window that is whole.
 
-        Arguments
-        ---------
-        samples : numpy.ndarray, shape (n,), float32
-            Mono, in [-1, 1].
-
-        Yields
+        Raises
         ------
-        Heard
-            For each window that is now whole.
+        AudioError
+            Samples that are NaN, infinite, or far beyond full scale.
         """
+        if len(samples):
+            require_samples(samples[:, None], "the stream", self._rate, self.duration_s)
         self._n_samples += len(samples)
         for start, window in self._windows.push(self._resampler.push(samples)):
             yield self._window(start, window)
 
     def end(self):
-        """The stream is over.
-
-        Yields
-        ------
-        Heard
-            The last windows.
-
-        Raises
-        ------
-        AudioError
-            There was no sample at all.
-        """
+        """Yields a WindowResult for each of the last windows; AudioError where there was no sample at all."""
         if not self._n_samples:
             raise AudioError("the stream", "ended before its first sample; is the program that writes it running?")
         for start, window in self._windows.push(self._resampler.end()):
@@ -164,7 +148,7 @@ class Detector:
             yield self._window(start, window)
 
     def last_events(self):
-        """Events that were still open, after `end`: list of Event."""
+        """Events that are still open after `end`: list of Event."""
         return self._finder.end(self.duration_s)
 
     def _window(self, start, window):
@@ -172,27 +156,25 @@ class Detector:
         rate = self._model.sample_rate_hz
         row = self._model.embed_windows(self._policy.cut(window, rate))
         scores = self._model.score_rows(row, self._vectors)
-        if self.thresholds.of_shares:
+        if self.thresholds.of_probabilities:
             scores = self._model.probabilities(scores)
         middle_s = (start + len(window) / 2) / rate
         events = self._finder.push(middle_s, scores[0])
         power = float(np.square(window, dtype=np.float64).mean())
         level_db = 10 * np.log10(max(power, 1e-12))
-        return Heard(start / rate, middle_s, scores[0], float(level_db), events, time.perf_counter() - began)
+        return WindowResult(start / rate, middle_s, scores[0], float(level_db), events, time.perf_counter() - began)
 
 
 def detect(model, source, labels=None, template=None, **options):
-    """The events of a stream.
+    """The events of a recording or stream.
 
     Arguments
     ---------
-    model : tinyclap.inference.sound_model.SoundModel
-    source : str, os.PathLike or tinyclap.detection.sources.Source
-        A recording's path, or a stream.
-    labels, template
+    model, labels, template
         See :class:`Detector`.
+    source : str, os.PathLike or tinyclap.detection.sources.Source
     **options
-        Of :class:`Listening`.
+        Of :class:`DetectionOptions`.
 
     Yields
     ------
@@ -207,12 +189,12 @@ def detect(model, source, labels=None, template=None, **options):
     from tinyclap.detection.sources import Source, file_source
 
     source = source if isinstance(source, Source) else file_source(source)
-    detector = Detector(model, labels, source.sample_rate_hz, template, Listening(**options))
+    detector = Detector(model, labels, source.sample_rate_hz, template, DetectionOptions(**options))
     for samples in source.pieces:
-        for heard in detector.listen(samples):
-            yield from heard.events
-    for heard in detector.end():
-        yield from heard.events
+        for result in detector.push(samples):
+            yield from result.events
+    for result in detector.end():
+        yield from result.events
     yield from detector.last_events()
 
 
@@ -221,7 +203,5 @@ def _window_s(policy, window_s):
     if window_s is None:
         return min(DEFAULT_WINDOW_S, policy.window_s) if policy.short == "native" else policy.window_s
     if not 0 < window_s <= policy.window_s:
-        raise ConfigError(
-            f"window {window_s:g} s: this model hears more than 0 and at most {policy.window_s:g} s at once"
-        )
+        raise ConfigError(f"window {window_s:g} s: this model takes more than 0 and at most {policy.window_s:g} s")
     return window_s

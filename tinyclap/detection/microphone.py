@@ -1,34 +1,21 @@
-"""A microphone by the library sounddevice (PortAudio), which is optional. No more than 30 s wait to be listened to."""
+"""Microphone by the optional library sounddevice (PortAudio); at most 30 s of audio wait for the model."""
 
 import queue
 
 from tinyclap.errors import AudioError, ConfigError
 
 _PIECE_S = 0.1
-_MOST_WAITING_S = 30.0
+_MAX_WAITING_S = 30.0
 
 
 def recorded(device=None, rate_hz=None):
-    """Begin to record.
-
-    Arguments
-    ---------
-    device : int, str or None
-    rate_hz : int or None
-        See :func:`tinyclap.detection.sources.microphone_source`.
+    """Begin to record; see :func:`tinyclap.detection.sources.microphone_source`.
 
     Returns
     -------
     int
         The rate, in Hz.
     iterator of numpy.ndarray, each of shape (n, channels), float32
-
-    Raises
-    ------
-    ConfigError
-        sounddevice or PortAudio is not installed.
-    AudioError
-        There is no such device, or it refuses.
     """
     sounddevice = _library()
     try:
@@ -45,7 +32,7 @@ def recorded(device=None, rate_hz=None):
 
 
 def _blocks(sounddevice, device, rate_hz):
-    waiting = queue.Queue(maxsize=round(_MOST_WAITING_S / _PIECE_S))
+    waiting = queue.Queue(maxsize=round(_MAX_WAITING_S / _PIECE_S))
     lost = []
 
     def keep(samples, _n_frames, _time, status):

@@ -1,4 +1,4 @@
-"""Change the sample rate of a stream, piece by piece, to what the whole recording would have become."""
+"""Resample a stream block by block, to what the whole recording would have become."""
 
 import math
 
@@ -7,27 +7,24 @@ import numpy as np
 from tinyclap.audio.resample import RESAMPLERS, lowest_terms, resample_array, whole_hz
 from tinyclap.errors import ConfigError
 
-# How far an output sample looks, in samples of the lower of the two rates.
-_REACH = {"sinc": 8, "banded": 36}
-_BLOCK_S = 0.1  # the delay that blocks cost live audio
+_REACH = 8  # how far an output looks, in samples of the lower rate
+_BLOCK_S = 0.1  # latency in live audio
 
 
 def stream_resampler(from_hz, to_hz, method="sinc"):
-    """A resampler that is given samples in pieces of any length.
+    """A resampler that is given samples in blocks of any length.
 
     Arguments
     ---------
     from_hz, to_hz : int
-        Sample rates before and after.
     method : {"sinc", "soxr"}
         See :func:`tinyclap.features.resample.resample`.
 
     Returns
     -------
-    BlockResampler or SoxrResampler
-        ``push(samples)`` takes samples (n,) float32 and returns the outputs (m,) float32 that are certain, maybe none;
-        ``end()`` returns the rest. After the end comes silence, as it does for a whole recording. The outputs do not
-        depend on the pieces, bit for bit, and equal :func:`resample_array` of the whole to rounding.
+    object
+        ``push(samples)`` takes (n,) float32 and returns the outputs that are certain, ``end()`` the rest; silence comes
+        after the end. Outputs do not depend on the blocks, bit for bit, and equal :func:`resample_array` to rounding.
 
     Raises
     ------
@@ -41,35 +38,22 @@ def stream_resampler(from_hz, to_hz, method="sinc"):
     >>> sum(len(part) for part in parts)
     32000
     """
-
     from_hz, to_hz = whole_hz(from_hz), whole_hz(to_hz)
-    if method == "soxr" and from_hz != to_hz:
-        return SoxrResampler(from_hz, to_hz)
     if method not in RESAMPLERS:
         raise ConfigError(f"resampling method {method!r} is none of {', '.join(RESAMPLERS)}")
-    return BlockResampler(from_hz, to_hz, method)
+    return (_SoxrResampler if method == "soxr" and from_hz != to_hz else _BlockResampler)(from_hz, to_hz)
 
 
-class BlockResampler:
-    """Methods that look a little way around each sample.
+class _BlockResampler:
+    """The sinc resampler on blocks at fixed places, each with enough samples around it; equal shapes give equal bits.
 
-    Arguments
-    ---------
-    from_hz, to_hz : int
-    method : {"sinc", "banded"}
-
-    Notes
-    -----
-    A block is cut out of what :func:`resample_array` makes of the block's samples and of enough before
-    and after them. Blocks lie at fixed places and all have one shape, hence the same bits. A block is no shorter than
-    one period of the two rates: 44100 → 32000 Hz has a period of 10 ms, 44101 → 32000 Hz one of 1 s.
+    A block is at least one period of the two rates: 10 ms for 44100 → 32000 Hz, 1 s for 44101 → 32000 Hz.
     """
 
-    def __init__(self, from_hz, to_hz, method):
-        self._rates, self._method = (from_hz, to_hz), method
+    def __init__(self, from_hz, to_hz):
+        self._rates = from_hz, to_hz
         self._n_from, self._n_to = lowest_terms(from_hz, to_hz)
-        reach = _REACH.get(method, 0) * max(1.0, self._n_from / self._n_to)
-        self._n_around = math.ceil((reach + 2) / self._n_from)
+        self._n_around = math.ceil((_REACH * max(1.0, self._n_from / self._n_to) + 2) / self._n_from)
         self._n_periods = max(1, round(_BLOCK_S * from_hz / self._n_from))
         self._waiting = np.zeros(self._n_around * self._n_from, np.float32)
         self._n_pushed = self._n_made = 0
@@ -101,19 +85,14 @@ class BlockResampler:
         n_blocks = max(0, (len(self._waiting) - size) // step + 1)
         made = np.empty((n_blocks, n_out), np.float32)
         for index in range(n_blocks):
-            part = resample_array(self._waiting[index * step : index * step + size], *self._rates, self._method)
+            part = resample_array(self._waiting[index * step : index * step + size], *self._rates)
             made[index] = part[before : before + n_out]
         self._waiting = self._waiting[n_blocks * step :].copy()
         return made.reshape(-1)
 
 
-class SoxrResampler:
-    """SoX's resampler, which has a form for streams.
-
-    Arguments
-    ---------
-    from_hz, to_hz : int
-    """
+class _SoxrResampler:
+    """soxr's own stream, given blocks of one size."""
 
     def __init__(self, from_hz, to_hz):
         import soxr
@@ -126,13 +105,9 @@ class SoxrResampler:
         waiting = np.concatenate([self._waiting, samples])
         n_whole = len(waiting) - len(waiting) % self._size
         self._waiting = waiting[n_whole:].copy()
-        starts = range(0, n_whole, self._size)
-        return _joined([self._stream.resample_chunk(waiting[start : start + self._size]) for start in starts])
+        blocks = [waiting[start : start + self._size] for start in range(0, n_whole, self._size)]
+        return np.concatenate([np.zeros(0, np.float32), *map(self._stream.resample_chunk, blocks)])
 
     def end(self):
         """The last outputs."""
         return self._stream.resample_chunk(self._waiting, last=True)
-
-
-def _joined(parts):
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)

@@ -1,4 +1,4 @@
-"""From what score on a label counts as heard: a fixed one, a share among the labels, or a rate of false alarms."""
+"""Detection thresholds: a score, a probability among the labels, or a rate of false alarms on background sound."""
 
 from dataclasses import dataclass
 
@@ -8,39 +8,43 @@ from tinyclap.checkpoints.exported import checked_file
 from tinyclap.errors import CheckpointError, ConfigError
 
 DEFAULT_FALSE_ALARMS = 0.005
-DEFAULT_SHARE = 0.5
-_RELEASE_RATE = 3.0  # times as many windows of ordinary sound are above the release
-_RELEASE_SHARE = 0.6
-_HIGH = 0.8  # up to this quantile, ordinary scores are those of sound that is not the label's own
-_LEAST_WINDOWS = 50
-_LEAST_SCORE = 1e-6
+DEFAULT_PROBABILITY = 0.5
+_OFF_RATE = 3.0  # times as many background windows are above the off-threshold
+_OFF_PROBABILITY = 0.6
+_HIGH = 0.8  # up to this quantile, background scores are those of sound that is not the label's own
+_MIN_WINDOWS = 50
+_MIN_SCORE = 1e-6
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where labels begin and cease to be heard.
+    """Where labels become active and inactive.
 
     Arguments
     ---------
     on, off : numpy.ndarray, shape (N,)
         An event begins above ``on`` and goes on above ``off``.
-    of_shares : bool
-        They are of shares among the labels, in [0, 1], and not of scores.
+    of_probabilities : bool
+        They are of probabilities among the labels, and not of scores.
     kind : str
-        How they came about, in a line.
+        How they were made, in a line.
     """
 
     on: np.ndarray
     off: np.ndarray
-    of_shares: bool
+    of_probabilities: bool
     kind: str
 
     def __post_init__(self):
+        if not (np.isfinite(self.on).all() and np.isfinite(self.off).all()):
+            raise ConfigError(f"threshold: {self.kind}: give finite numbers")
         if (self.off > self.on).any():
-            raise ConfigError("release: an event ends at a lower score than it begins with; give a milder release")
+            raise ConfigError(
+                "off-threshold: an event would end at a higher score than it begins with; give a lower one"
+            )
 
 
-def fixed_thresholds(n_labels, threshold, release=None, of_shares=False):
+def fixed_thresholds(n_labels, threshold, off_threshold=None, of_probabilities=False):
     """One threshold for all labels.
 
     Arguments
@@ -48,10 +52,9 @@ def fixed_thresholds(n_labels, threshold, release=None, of_shares=False):
     n_labels : int
     threshold : float
         An event begins above it.
-    release : float or None
-        It goes on above this; None takes `threshold`, of shares 0.6 of it.
-    of_shares : bool
-        Of shares among the labels.
+    off_threshold : float or None
+        It goes on above this; None takes `threshold`, of probabilities 0.6 of it.
+    of_probabilities : bool
 
     Returns
     -------
@@ -60,34 +63,35 @@ def fixed_thresholds(n_labels, threshold, release=None, of_shares=False):
     Raises
     ------
     ConfigError
-        The release is the higher one, or a share is not in [0, 1].
+        The off-threshold is the higher one, one is not finite, or a probability is not in [0, 1].
 
     Example
     -------
     >>> fixed_thresholds(2, 0.5, 0.25).off.tolist()
     [0.25, 0.25]
     """
-    if of_shares and not 0 <= threshold <= 1:
-        raise ConfigError(f"share {threshold}: a share among the labels is between 0 and 1")
-    if release is None:
-        release = _RELEASE_SHARE * threshold if of_shares else threshold
-    rows = np.full(n_labels, threshold, np.float64), np.full(n_labels, release, np.float64)
-    return Thresholds(*rows, of_shares, f"{'share' if of_shares else 'score'} above {threshold:g}, then {release:g}")
+    if of_probabilities and not 0 <= threshold <= 1:
+        raise ConfigError(f"probability {threshold}: give a number between 0 and 1")
+    if off_threshold is None:
+        off_threshold = _OFF_PROBABILITY * threshold if of_probabilities else threshold
+    rows = np.full(n_labels, threshold, np.float64), np.full(n_labels, off_threshold, np.float64)
+    word = "probability" if of_probabilities else "score"
+    return Thresholds(*rows, of_probabilities, f"{word} above {threshold:g}, then {off_threshold:g}")
 
 
-def false_alarm_thresholds(ordinary_scores, rate, release_rate=None, positive=False):
-    """Thresholds that a given part of sound is above that is not the label's own, for each label by itself.
+def false_alarm_thresholds(background_scores, rate, off_rate=None, positive=False):
+    """Thresholds that a given part of sound other than the label's own exceeds, for each label by itself.
 
     Arguments
     ---------
-    ordinary_scores : numpy.ndarray, shape (n, N)
-        Scores of windows of ordinary sound; see :func:`ordinary_rows`.
+    background_scores : numpy.ndarray, shape (n, N)
+        Of windows of everyday sound; see :func:`background_embeddings`.
     rate : float
         Part of them that may be above, in (0, 0.5): 0.01 is one window in a hundred.
-    release_rate : float or None
+    off_rate : float or None
         The same for going on; None takes three times `rate`.
     positive : bool
-        Scores are above zero and have the long tail of such numbers; it is followed in their logarithms.
+        Scores are above zero with a long tail, which is followed in their logarithms.
 
     Returns
     -------
@@ -96,18 +100,14 @@ def false_alarm_thresholds(ordinary_scores, rate, release_rate=None, positive=Fa
     Raises
     ------
     ConfigError
-        The rates are not 0 < rate <= release_rate < 0.5, or there are fewer than 50 windows.
+        The rates are not 0 < rate <= off_rate < 0.5, or there are fewer than 50 windows.
 
     Notes
     -----
-    Ordinary sound has the label's own sound in it, now and then, and the highest scores are its. So the tail is not
-    counted but continued, from the median m and the 0.8 quantile q of the scores (or of their logarithms), as an
-    exponential that has half of the windows above m and a fifth above q:
+    The background has the label's own sound in it now and then, with the highest scores. So the tail is continued from
+    the median m and the 0.8 quantile q of the scores (or of their logarithms), as an exponential:
 
         threshold = m + (q − m)·ln(0.5 / rate) / ln(0.5 / 0.2).
-
-    A fifth of the windows may be the label's own and do no harm. The rate is a figure to turn, not a promise: another
-    place has other ordinary sound, and a tail may be longer than its beginning says.
 
     Example
     -------
@@ -115,35 +115,25 @@ def false_alarm_thresholds(ordinary_scores, rate, release_rate=None, positive=Fa
     >>> false_alarm_thresholds(fallen[:, None], 0.01).on.round(2).tolist(), round(float(np.log(100)), 2)
     ([4.6], 4.61)
     """
-    release_rate = min(_RELEASE_RATE * rate, 0.49) if release_rate is None else release_rate
-    if not 0 < rate <= release_rate < 0.5:
+    off_rate = min(_OFF_RATE * rate, 0.49) if off_rate is None else off_rate
+    if not 0 < rate <= off_rate < 0.5:
         raise ConfigError(
-            f"false alarms {rate:g}, release {release_rate:g}: they are parts of 1 below a half, the release the larger"
+            f"false alarms {rate:g}, off-threshold {off_rate:g}: both are parts of 1 below a half, the latter larger"
         )
-    if len(ordinary_scores) < _LEAST_WINDOWS:
+    if len(background_scores) < _MIN_WINDOWS:
         raise ConfigError(
-            f"the model's background has {len(ordinary_scores)} windows of ordinary sound, fewer than "
-            f"{_LEAST_WINDOWS}; give a threshold"
+            f"the model's background has {len(background_scores)} windows, fewer than {_MIN_WINDOWS}; give a threshold"
         )
-    scores = np.asarray(ordinary_scores, np.float64)
-    scores = np.log(np.maximum(scores, _LEAST_SCORE)) if positive else scores
+    scores = np.asarray(background_scores, np.float64)
+    scores = np.log(np.maximum(scores, _MIN_SCORE)) if positive else scores
     middle, high = np.quantile(scores, [0.5, _HIGH], axis=0)
-    rows = [middle + (high - middle) * np.log(0.5 / part) / np.log(0.5 / (1 - _HIGH)) for part in (rate, release_rate)]
+    rows = [middle + (high - middle) * np.log(0.5 / part) / np.log(0.5 / (1 - _HIGH)) for part in (rate, off_rate)]
     on, off = np.exp(rows) if positive else rows
-    return Thresholds(on, off, False, f"false alarms {rate:g}, then {release_rate:g} of ordinary sound")
+    return Thresholds(on, off, False, f"false alarms {rate:g}, then {off_rate:g} of background windows")
 
 
-def ordinary_rows(model):
-    """Embeddings of ordinary sound that are stored with a model.
-
-    Arguments
-    ---------
-    model : tinyclap.inference.sound_model.SoundModel
-
-    Returns
-    -------
-    numpy.ndarray, shape (n, D), float32, or None
-        None where the model has none. Of a model opened with fewer dimensions, these.
+def background_embeddings(model):
+    """Embeddings of background sound that are stored with a :class:`SoundModel`: (n, D) float32, or None.
 
     Raises
     ------
@@ -160,17 +150,17 @@ def ordinary_rows(model):
     return model.columns(rows)
 
 
-def choose_thresholds(model, vectors, false_alarms=None, threshold=None, share=None, release=None):
-    """The thresholds that are asked for, or what the model offers: false alarms, else shares.
+def choose_thresholds(model, vectors, false_alarms=None, threshold=None, probability=None, off_threshold=None):
+    """The thresholds that are asked for, or the model's default: false alarms, else probabilities.
 
     Arguments
     ---------
     model : tinyclap.inference.sound_model.SoundModel
     vectors : numpy.ndarray, shape (N, D)
-        Of the labels.
-    false_alarms, threshold, share : float or None
+        Label embeddings.
+    false_alarms, threshold, probability : float or None
         At most one: see :func:`false_alarm_thresholds` and :func:`fixed_thresholds`.
-    release : float or None
+    off_threshold : float or None
         In the same unit.
 
     Returns
@@ -180,24 +170,23 @@ def choose_thresholds(model, vectors, false_alarms=None, threshold=None, share=N
     Raises
     ------
     ConfigError
-        More than one is given; or the model has not what it takes.
+        More than one is given; or the model lacks a background or a temperature.
     """
-    if sum(value is not None for value in (false_alarms, threshold, share)) > 1:
-        raise ConfigError("give one of false alarms, threshold and share")
+    if sum(value is not None for value in (false_alarms, threshold, probability)) > 1:
+        raise ConfigError("give one of false alarms, threshold and probability")
     if threshold is not None:
-        return fixed_thresholds(len(vectors), threshold, release)
-    rows = ordinary_rows(model) if share is None else None
+        return fixed_thresholds(len(vectors), threshold, off_threshold)
+    rows = background_embeddings(model) if probability is None else None
     if rows is not None:
-        scores = model.score_rows(rows, vectors)
         rate = DEFAULT_FALSE_ALARMS if false_alarms is None else false_alarms
-        return false_alarm_thresholds(scores, rate, release, positive=model.score_kind == "sqrt_dot")
+        scores = model.score_rows(rows, vectors)
+        return false_alarm_thresholds(scores, rate, off_threshold, positive=model.score_kind == "sqrt_dot")
     if false_alarms is not None:
-        raise ConfigError(
-            f"{model.name} has no stored background of ordinary sound to count false alarms in; give a threshold"
-        )
+        raise ConfigError(f"{model.name} has no stored background to count false alarms in; give a threshold")
     if "temperature" not in model.config.get("calibration", {}):
         raise ConfigError(
-            f"{model.name} has neither a background of ordinary sound nor a temperature for shares; give a threshold "
-            f"of its scores, which are of the kind {model.score_kind!r}"
+            f"{model.name} has neither a background nor a temperature for probabilities; give a threshold of its "
+            f"scores, which are of the kind {model.score_kind!r}"
         )
-    return fixed_thresholds(len(vectors), DEFAULT_SHARE if share is None else share, release, of_shares=True)
+    probability = DEFAULT_PROBABILITY if probability is None else probability
+    return fixed_thresholds(len(vectors), probability, off_threshold, of_probabilities=True)

@@ -1,4 +1,4 @@
-"""Events as text, one by one: CSV, labels for Audacity, JSON lines."""
+"""Write events as they come: CSV, labels for Audacity, JSON Lines."""
 
 import csv
 import json
@@ -10,27 +10,8 @@ COLUMNS = ("onset_s", "offset_s", "label", "peak_score", "peak_s")
 FORMATS = {".csv": "csv", ".txt": "audacity", ".jsonl": "jsonl"}
 
 
-def values_of(event):
-    """What a timeline says of an event, in the order of COLUMNS: times to the millisecond, scores to six places.
-
-    Example
-    -------
-    >>> from tinyclap.detection.events import Event
-    >>> values_of(Event("dog", 1.25, 3.5, 0.81234567, 2.0))
-    [1.25, 3.5, 'dog', 0.812346, 2.0]
-    """
-    times = (round(value, 3) for value in (event.onset_s, event.offset_s, event.peak_s))
-    onset_s, offset_s, peak_s = times
-    return [onset_s, offset_s, event.label, round(event.peak_score, 6), peak_s]
-
-
 def kind_of(path):
-    """The format that a file's suffix means.
-
-    Raises
-    ------
-    ConfigError
-        It means none.
+    """The format that a file's suffix means; ConfigError where it means none.
 
     Example
     -------
@@ -39,12 +20,12 @@ def kind_of(path):
     """
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
-        raise ConfigError(f"{path}: ends in none of {', '.join(FORMATS)} (CSV, Audacity's labels, JSON lines)")
+        raise ConfigError(f"{path}: ends in none of {', '.join(FORMATS)} (CSV, Audacity's labels, JSON Lines)")
     return FORMATS[suffix]
 
 
 class TimelineWriter:
-    """Writes events to an open file as they come, each at once.
+    """Writes events to an open file, each at once: times to the millisecond, scores to six places.
 
     Arguments
     ---------
@@ -74,18 +55,19 @@ class TimelineWriter:
 
     def write(self, event):
         """Write one event."""
-        values = values_of(event)
+        onset_s, offset_s, peak_s = (round(value, 3) for value in (event.onset_s, event.offset_s, event.peak_s))
+        values = [onset_s, offset_s, event.label, round(event.peak_score, 6), peak_s]
         if self._kind == "csv":
             self._rows.writerow(values)
         elif self._kind == "audacity":
             # a tab or line end in a label would begin a new field
-            self._file.write(f"{values[0]}\t{values[1]}\t{' '.join(event.label.split())}\n")
+            self._file.write(f"{onset_s}\t{offset_s}\t{' '.join(event.label.split())}\n")
         else:
             self._file.write(json.dumps(dict(zip(COLUMNS, values, strict=True)), ensure_ascii=False) + "\n")
         self._file.flush()
 
     def announce(self, label, at_s):
-        """Say, among JSON lines, that a label begins to be heard; what it comes to follows when it is certain."""
+        """Say, among JSON lines, that a label becomes active; its event follows when it is certain."""
         if self._kind == "jsonl":
             self._file.write(json.dumps({"begins": label, "at_s": round(at_s, 3)}, ensure_ascii=False) + "\n")
             self._file.flush()

@@ -1,4 +1,4 @@
-"""Cut a stream into windows at fixed places, those of :class:`tinyclap.audio.windows.WindowPolicy`."""
+"""Cut a stream into windows at the places of :class:`tinyclap.audio.windows.WindowPolicy`."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from tinyclap.errors import ConfigError
 
 
 class WindowStream:
-    """Windows of samples that come in pieces of any length.
+    """Windows of samples that come in blocks of any length.
 
     Arguments
     ---------
@@ -17,13 +17,12 @@ class WindowStream:
     Raises
     ------
     ConfigError
-        The hop is less than a sample, or longer than the window: then audio between windows would go unheard.
+        The hop is less than a sample, or longer than the window.
 
     Notes
     -----
-    Windows begin at 0, hop, 2·hop, …; a last one is moved back to end with the stream where more than a twentieth of
-    a window would go unheard. A stream that is shorter than a window is one clip. No more than a window and the last
-    piece are kept.
+    Windows begin at 0, hop, 2·hop, …; a last one ends with the stream where more than a twentieth of a window is left.
+    A stream that is shorter than a window is one clip.
 
     Example
     -------
@@ -46,7 +45,7 @@ class WindowStream:
         self._kept, self._n_pushed, self._next = np.zeros(0, np.float32), 0, 0
 
     def push(self, samples):
-        """Give the next samples (n,); yields (first sample, window of shape (T,)) for each window that is now whole."""
+        """Give the next samples (n,); yields (first sample, window (T,)) for each window that is now whole."""
         self._kept = np.concatenate([self._kept, samples])
         self._n_pushed += len(samples)
         first = self._n_pushed - len(self._kept)

@@ -10,17 +10,17 @@ import soundfile
 pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tinyclap[runtime]'")
 
 from tinyclap.checkpoints.exported import file_sha256  # noqa: E402
-from tinyclap.detection import Detector, Event, Listening, detect  # noqa: E402
+from tinyclap.detection import DetectionOptions, Detector, Event, detect  # noqa: E402
 from tinyclap.detection.curves import Curves, check_names  # noqa: E402
 from tinyclap.detection.events import EventFinder, EventRule  # noqa: E402
 from tinyclap.detection.thresholds import (  # noqa: E402
     Thresholds,
+    background_embeddings,
     choose_thresholds,
     false_alarm_thresholds,
     fixed_thresholds,
-    ordinary_rows,
 )
-from tinyclap.errors import ConfigError  # noqa: E402
+from tinyclap.errors import AudioError, ConfigError  # noqa: E402
 from tinyclap.inference.pretrained import from_pretrained  # noqa: E402
 
 LABELS = ["dog", "rain", "siren"]
@@ -99,7 +99,7 @@ def test_online_events_are_those_of_a_slow_reading_of_the_whole_sequence():
         assert [event[2:4] for event in found] == [run for run in runs if run[1] - run[0] >= 2.5]
 
 
-@pytest.mark.parametrize("rule", [{"min_duration_s": -1.0}, {"merge_gap_s": -0.1}])
+@pytest.mark.parametrize("rule", [{"min_duration_s": -1.0}, {"merge_gap_s": -0.1}, {"merge_gap_s": float("nan")}])
 def test_durations_below_zero_are_refused(rule):
     with pytest.raises(ConfigError, match="below zero"):
         EventRule(**rule)
@@ -140,8 +140,14 @@ def test_rates_and_backgrounds_that_mean_nothing_are_refused():
     for rates in ((0.1, 0.05), (0.0, None), (0.6, 0.7)):
         with pytest.raises(ConfigError, match="below a half"):
             false_alarm_thresholds(np.zeros((50, 1)), *rates)
-    with pytest.raises(ConfigError, match="lower score than it begins"):
+    with pytest.raises(ConfigError, match="higher score than it begins"):
         fixed_thresholds(1, 0.5, 0.6)
+    for values in ((np.nan,), (np.inf,), (-np.inf,), (0.5, np.nan)):
+        with pytest.raises(ConfigError, match="finite"):
+            fixed_thresholds(1, *values)
+    for value in (-0.1, 1.5, np.nan):
+        with pytest.raises(ConfigError, match="between 0 and 1"):
+            fixed_thresholds(1, value, of_probabilities=True)
 
 
 @functools.cache
@@ -158,12 +164,12 @@ def with_config(**more):
     return opened
 
 
-def test_a_model_offers_false_alarms_else_shares_else_asks_for_a_threshold(tmp_path):
+def test_a_model_offers_false_alarms_else_probabilities_else_asks_for_a_threshold(tmp_path):
     vectors = model().label_vectors(LABELS)[1]
-    with pytest.raises(ConfigError, match="neither a background of ordinary sound nor a temperature"):
+    with pytest.raises(ConfigError, match="neither a background nor a temperature"):
         choose_thresholds(with_config(), vectors)
     calibrated = with_config(calibration={"temperature": 0.1})
-    assert choose_thresholds(calibrated, vectors).of_shares
+    assert choose_thresholds(calibrated, vectors).of_probabilities
     with pytest.raises(ConfigError, match="no stored background"):
         choose_thresholds(calibrated, vectors, false_alarms=0.01)
     rows = np.random.default_rng(0).uniform(size=(300, model().embed_dim)).astype(np.float16)
@@ -171,14 +177,14 @@ def test_a_model_offers_false_alarms_else_shares_else_asks_for_a_threshold(tmp_p
     files = {"background.npz": file_sha256(tmp_path / "background.npz")}
     full = with_config(background="background.npz", files=files, calibration={"temperature": 0.1})
     full.backend.folder = tmp_path
-    np.testing.assert_array_equal(ordinary_rows(full), rows.astype(np.float32))
+    np.testing.assert_array_equal(background_embeddings(full), rows.astype(np.float32))
     limits = choose_thresholds(full, vectors)
-    assert not limits.of_shares
+    assert not limits.of_probabilities
     expected = false_alarm_thresholds(full.score_rows(rows.astype(np.float32), vectors), 0.005, positive=True)
     np.testing.assert_array_equal(limits.on, expected.on)
-    assert choose_thresholds(full, vectors, share=0.7).on.tolist() == [0.7, 0.7, 0.7]
+    assert choose_thresholds(full, vectors, probability=0.7).on.tolist() == [0.7, 0.7, 0.7]
     with pytest.raises(ConfigError, match="give one of"):
-        choose_thresholds(full, vectors, share=0.7, threshold=1.0)
+        choose_thresholds(full, vectors, probability=0.7, threshold=1.0)
 
 
 def clip(rate_hz, duration_s):
@@ -188,14 +194,14 @@ def clip(rate_hz, duration_s):
 
 
 def everything(detector, samples, size):
-    windows = [w for start in range(0, len(samples), size) for w in detector.listen(samples[start : start + size])]
+    windows = [w for start in range(0, len(samples), size) for w in detector.push(samples[start : start + size])]
     return [*windows, *detector.end()]
 
 
 def test_scores_of_windows_are_those_of_clips_cut_out_of_the_whole():
     rate_hz = model().sample_rate_hz
     samples = clip(rate_hz, 9.3)
-    detector = Detector(model(), LABELS, rate_hz, options=Listening(threshold=0.0))
+    detector = Detector(model(), LABELS, rate_hz, options=DetectionOptions(threshold=0.0))
     windows = everything(detector, samples, 777)
     assert (detector.window_s, detector.hop_s) == (2.0, 0.5)
     assert [w.start_s for w in windows] == [*np.arange(0, 7.5, 0.5), pytest.approx(7.3)]
@@ -208,7 +214,7 @@ def test_scores_of_windows_are_those_of_clips_cut_out_of_the_whole():
 
 def test_a_stream_shorter_than_a_window_is_one_clip():
     samples = clip(32000, 0.7)
-    detector = Detector(model(), LABELS, 32000, options=Listening(threshold=0.0))
+    detector = Detector(model(), LABELS, 32000, options=DetectionOptions(threshold=0.0))
     (window,) = everything(detector, samples, 500)
     np.testing.assert_allclose(window.scores, model().scores([samples], LABELS, sample_rate_hz=32000)[0], atol=1e-5)
     assert window.middle_s == pytest.approx(0.35)
@@ -219,9 +225,9 @@ def test_a_model_that_hears_windows_of_one_length_is_given_those():
     from tests.unit.small_export import run
 
     small = from_pretrained(run())
-    detector = Detector(small, LABELS, 16000, options=Listening(threshold=0.0))
+    detector = Detector(small, LABELS, 16000, options=DetectionOptions(threshold=0.0))
     assert detector.window_s == small.backend.policy.window_s
-    options = Listening(threshold=0.0, window_s=detector.window_s / 2, hop_s=detector.window_s / 2)
+    options = DetectionOptions(threshold=0.0, window_s=detector.window_s / 2, hop_s=detector.window_s / 2)
     shorter = Detector(small, LABELS, small.sample_rate_hz, options=options)
     samples = clip(small.sample_rate_hz, 1.5 * detector.window_s)
     found = np.array([window.scores for window in everything(shorter, samples, 300)])
@@ -234,15 +240,15 @@ def test_the_pieces_of_a_stream_make_no_difference(rate_hz):
     samples = clip(rate_hz, 6.2)
     scores = []
     for size in (97, rate_hz, len(samples)):
-        detector = Detector(model(), LABELS, rate_hz, options=Listening(threshold=0.0, hop_s=0.25))
+        detector = Detector(model(), LABELS, rate_hz, options=DetectionOptions(threshold=0.0, hop_s=0.25))
         scores.append(np.array([window.scores for window in everything(detector, samples, size)]))
     np.testing.assert_array_equal(scores[0], scores[1])
     np.testing.assert_array_equal(scores[0], scores[2])
 
 
-def test_shares_among_the_labels_are_compared_with_thresholds_of_shares():
+def test_probabilities_are_compared_with_thresholds_of_probabilities():
     calibrated = with_config(calibration={"temperature": 0.1})
-    detector = Detector(calibrated, LABELS, 16000, options=Listening(share=0.5))
+    detector = Detector(calibrated, LABELS, 16000, options=DetectionOptions(probability=0.5))
     for window in everything(detector, clip(16000, 3.0), 4000):
         assert window.scores.sum() == pytest.approx(1.0, abs=1e-5)
 
@@ -259,12 +265,22 @@ def test_detect_gives_the_events_of_a_recording(tmp_path):
 
 
 def _open_detector():
-    return Detector(model(), ["dog"], 16000, options=Listening(threshold=0.0, hop_s=0.25))
+    return Detector(model(), ["dog"], 16000, options=DetectionOptions(threshold=0.0, hop_s=0.25))
 
 
-def test_a_window_that_the_model_cannot_hear_is_refused():
+@pytest.mark.parametrize("options", [{"window_s": 100.0}, {"hop_s": np.inf}, {"hop_s": np.nan}, {"hop_s": 0.0}])
+def test_windows_that_the_model_cannot_take_are_refused(options):
     with pytest.raises(ConfigError, match="at most"):
-        Detector(model(), None, 16000, options=Listening(window_s=100.0, threshold=0.0))
+        Detector(model(), LABELS, 16000, options=DetectionOptions(threshold=0.0, **options))
+
+
+def test_rates_and_samples_of_no_sound_are_refused():
+    for rate in (0, 1, 999, 10**9):
+        with pytest.raises(AudioError, match="sample rate"):
+            Detector(model(), LABELS, rate, options=DetectionOptions(threshold=0.0))
+    for value in (np.nan, np.inf, 1e30):
+        with pytest.raises(AudioError, match="the first at 0.000 s"):
+            list(_open_detector().push(np.full(100, value, np.float32)))
 
 
 def test_scores_are_kept_as_text_and_as_arrays(tmp_path):

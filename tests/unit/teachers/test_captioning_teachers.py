@@ -245,9 +245,7 @@ def test_a_teacher_without_weights_stands_for_a_store_and_cannot_teach(files):
 def test_missing_files_say_what_to_give(files, tmp_path):
     nowhere = make_captioning_teacher("wavcaps_htsat_bart", tmp_path / "nowhere.pt", tokenizer=files)
     for call in (nowhere.load, nowhere.identity):
-        with pytest.raises(
-            CheckpointError, match=r"nowhere.pt: no such file; give the path of a HTSAT-BART"
-        ):
+        with pytest.raises(CheckpointError, match=r"nowhere.pt: no such file; give the path of a HTSAT-BART"):
             call()
     with pytest.raises(CheckpointError, match=r"no tokenizer from .*facebook/bart-base's tokenizer files"):
         wavcaps(files, tokenizer=tmp_path / "none").load()
