@@ -82,9 +82,9 @@ class SearchIndex:
             The index is of another model, cannot be written, or there are no recordings.
         """
         sources = [os.fspath(source) for source in sources]
-        paths = find_recordings(sources)
+        find_recordings(sources)  # a slip in a name makes no index
         index = cls.open_for(path, model, dtype)
-        index._update(model, paths, sources, on_error=on_error, n_workers=n_workers, progress=progress)
+        index.add(model, sources, on_error, n_workers, progress=progress)
         return index
 
     @classmethod
@@ -95,7 +95,9 @@ class SearchIndex:
         database.require_model(identity)
         return cls(database)
 
-    def add(self, model, sources, on_error="raise", n_workers=None, retry=False, longest_s=None, tell=None):
+    def add(
+        self, model, sources, on_error="raise", n_workers=None, retry=False, longest_s=None, progress=None, tell=None
+    ):
         """Add recordings, and embed again those that have changed.
 
         Arguments
@@ -103,24 +105,34 @@ class SearchIndex:
         model : tinyclap.inference.sound_model.SoundModel
         sources : sequence of str
             As on the command line: files, folders, patterns, ``@list.txt``, or ``-``.
-        on_error, n_workers, retry, longest_s
+        on_error, n_workers, retry, longest_s, progress
             See :func:`tinyclap.search.update.update`.
         tell : callable, optional
-            ``tell(text)`` is called with each recording that is skipped and each folder that cannot be read.
+            ``tell(text)`` is called with each recording or folder that is skipped, and what else is left out.
 
         Returns
         -------
         tinyclap.search.update.UpdateReport
+            Folders that cannot be read are among ``skipped``.
 
         Raises
         ------
-        AudioError, ConfigError
-            As for :meth:`build`.
+        AudioError
+            With ``on_error="raise"``: the first recording that cannot be used, or, at the end, a folder that cannot be
+            read.
+        ConfigError
+            The index is of another model, cannot be written, or there are no recordings.
         """
-        unreadable = None if tell is None else lambda error: tell(str(error))
-        paths = find_recordings(sources, None, tell, unreadable)
-        options = {"on_error": on_error, "n_workers": n_workers, "retry": retry, "longest_s": longest_s, "tell": tell}
-        return self._update(model, paths, sources, **options)
+        self._database.require_model(model_identity(model))
+        closed = []
+        paths = find_recordings(sources, note=tell, unreadable=closed.append)
+        folders = [source for source in sources if os.path.isdir(source)]
+        report = update(self._database, model, paths, folders, on_error, n_workers, retry, longest_s, progress, tell)
+        if closed and on_error == "raise":
+            raise closed[0]
+        for error in closed if tell is not None else ():
+            tell(error)
+        return report._replace(skipped=[*closed, *report.skipped])
 
     def prune(self, folders=()):
         """Remove recordings that are gone; see :func:`tinyclap.search.update.prune`."""
@@ -220,10 +232,6 @@ class SearchIndex:
         """All recordings that can be found, in the order in which they were first indexed: list of str."""
         with self._database.snapshot(self._stamp, self._embeddings) as (self._stamp, self._embeddings, paths_of):
             return paths_of(self._embeddings.ids)
-
-    def _update(self, model, paths, sources, **options):
-        folders = [source for source in sources if os.path.isdir(source)]
-        return update(self._database, model, paths, folders, **options)
 
 
 def model_identity(model):

@@ -149,6 +149,24 @@ def test_an_unreadable_folder_keeps_its_recordings(model, recordings, tmp_path, 
     assert index.prune() == (1, {})
 
 
+def test_a_folder_that_cannot_be_read_is_named_and_the_rest_is_done(model, recordings, tmp_path, monkeypatch):
+    index = SearchIndex.build(tmp_path / "index", model, [recordings])
+    write_audio(recordings / "new.wav", 0.3, 16000)
+    scandir, closed, told = os.scandir, str(recordings / "deep"), []
+
+    def refusing(path):
+        if os.fspath(path) == closed:
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(AudioError, match="deep"):
+        index.add(model, [str(recordings)])
+    assert len(index) == 10 and "8.wav" in names(index)
+    report = index.add(model, [str(recordings)], "skip", tell=told.append)
+    assert report.n_unchanged == 9 and [error.source for error in report.skipped] == [closed] and len(told) == 1
+
+
 def test_a_recording_that_cannot_be_looked_at_keeps_its_embedding(model, recordings, tmp_path):
     index = SearchIndex.build(tmp_path / "index", model, [recordings])
     os.rename(recordings / "0.wav", tmp_path / "0.wav")
