@@ -18,24 +18,9 @@ _BATCH_SIZE = 64
 
 
 def open_text_side(folder, config, n_threads=None):
-    """Open the text side of an exported folder.
+    """Open the :class:`TextSide` of an exported folder with this ``config.json``; `n_threads` None takes all cores.
 
-    Arguments
-    ---------
-    folder : str or os.PathLike
-    config : dict
-        Its ``config.json``, with ``"text"``.
-    n_threads : int or None
-        Threads of the engine; None takes all cores.
-
-    Returns
-    -------
-    TextSide
-
-    Raises
-    ------
-    CheckpointError
-        A file is missing or changed, or the kind is unknown to this version.
+    A CheckpointError where a file is missing or changed, or the kind is unknown to this version.
     """
     about = config["text"]
     if about["kind"] not in ("embedding", "tag_space"):
@@ -52,7 +37,7 @@ def open_text_side(folder, config, n_threads=None):
 
 
 class TextSide:
-    """Class prompts → label embeddings; made by :func:`open_text_side`.
+    """Class prompts → label embeddings.
 
     Arguments
     ---------
@@ -170,23 +155,9 @@ def padded(tokens, pad_id):
 
 
 def tokenizer_of(about, vocabulary):
-    """The tokenizer of a text graph.
+    """The WordIds or WordPieces of ``config["text"]`` and its vocabulary file (None where word ids are hashes).
 
-    Arguments
-    ---------
-    about : dict
-        ``config["text"]``.
-    vocabulary : pathlib.Path or None
-        None where word ids are hashes.
-
-    Returns
-    -------
-    WordIds or WordPieces
-
-    Raises
-    ------
-    CheckpointError
-        A kind that this version does not know, or a file that is no vocabulary.
+    A CheckpointError for a kind that this version does not know, or a file that is no vocabulary.
     """
     if about["tokenizer"] == "hashed words":
         return WordIds(None, about["max_tokens"], about["n_buckets"])

@@ -52,11 +52,6 @@ class LabelBank:
     text_identity : dict
         ``name`` and ``sha256`` of the text tower.
 
-    Raises
-    ------
-    ConfigError
-        Wrong types, shapes that do not fit, a repeated label, or a number that is not finite.
-
     Example
     -------
     >>> LabelBank(["dog", "rain"], np.eye(2), ["{}"], "cosine", "m", "00", "00", {})
@@ -120,14 +115,7 @@ class LabelBank:
             )
 
     def save(self, path, int8=False):
-        """Write the bank atomically.
-
-        Arguments
-        ---------
-        path : str or os.PathLike
-            By suffix: ``.npz``, ``.json``, or ``.h`` (C arrays, which are not read again).
-        int8 : bool
-            8-bit C arrays with a scale for each label.
+        """Write the bank atomically, by suffix as ``.npz``, ``.json`` or ``.h`` (C arrays, with `int8` of 8 bits).
 
         Raises
         ------
@@ -159,13 +147,7 @@ class LabelBank:
 
     @classmethod
     def load(cls, path):
-        """Read a bank from ``.npz`` (nothing in it is executed) or ``.json``.
-
-        Raises
-        ------
-        CheckpointError
-            No such file, or no bank of this format.
-        """
+        """Read a bank from ``.npz`` (without pickles) or ``.json``; a CheckpointError for anything else."""
         path = Path(path)
         if path.suffix.lower() not in (".npz", ".json"):
             raise CheckpointError(f"{path}: a bank is read from .npz or .json")
@@ -183,13 +165,7 @@ class LabelBank:
 
 
 def checked_target(path, int8=False):
-    """The path to write a bank to.
-
-    Raises
-    ------
-    ConfigError
-        Another suffix, no such folder, or a file that is there and is no label bank.
-    """
+    """The path to write a bank to; a ConfigError for another suffix, no folder, or a file that is no label bank."""
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise ConfigError(f"{path}: a bank is written as {', '.join(SUFFIXES)}")
@@ -203,25 +179,9 @@ def checked_target(path, int8=False):
 
 
 def compile_bank(model, names, template=None):
-    """Compile labels into a bank.
+    """Compile labels into a :class:`LabelBank`, in all dimensions of the model, whatever `dim` keeps.
 
-    Arguments
-    ---------
-    model : tinyclap.inference.sound_model.SoundModel
-        With a text side, unless all labels are its own.
-    names : iterable of str
-    template : str, list of str or None
-        With ``{}`` for the label; None takes the model's own.
-
-    Returns
-    -------
-    LabelBank
-        In all dimensions of the model, so that it also serves where `dim` keeps fewer.
-
-    Raises
-    ------
-    ConfigError
-        As :func:`tinyclap.text.label_embeddings.label_embeddings`.
+    Arguments and errors are those of :func:`tinyclap.text.label_embeddings.label_embeddings`.
     """
     labels, vectors = label_embeddings(model, list(names), template)
     text, config = model.backend.text, model.config
@@ -233,18 +193,13 @@ def compile_bank(model, names, template=None):
         model.score_kind,
         Path(model.name).name.encode(errors="replace").decode(),
         next(iter(_sha256s(model)), ""),
-        config.get("provenance", config.get("saved", {})).get("weights_sha256", ""),
+        _weights_sha256(config) or "",
         dict(getattr(text, "identity", {})),
     )
 
 
 def ready_bank(name, model=DEFAULT_MODEL):
-    """A bank that comes with a shipped model; :func:`ready_names` lists them.
-
-    Raises
-    ------
-    ConfigError
-        No such bank, or no such model.
+    """A bank that comes with a shipped model, one of :func:`ready_names`; else a ConfigError.
 
     Example
     -------
@@ -257,7 +212,7 @@ def ready_bank(name, model=DEFAULT_MODEL):
 
 
 def ready_names(model=DEFAULT_MODEL):
-    """Names of the banks that come with a shipped model: list of str; a ConfigError where no such model is shipped."""
+    """Names of the banks that come with a shipped model: list of str."""
     folder = shipped_folder(model)
     if folder is None:
         raise ConfigError(f"no shipped model {model!r}; there are: {', '.join(shipped_names())}")
@@ -268,8 +223,11 @@ def _sha256s(model):
     """What a model is known by: the SHA-256 of its exported graph, first, and that of its weights."""
     config = model.config
     found = [config["files"].get(config["graphs"]["fp32"])] if "graphs" in config else []
-    found.append(config.get("provenance", config.get("saved", {})).get("weights_sha256"))
-    return dict.fromkeys(sha256 for sha256 in found if sha256)
+    return dict.fromkeys(filter(None, [*found, _weights_sha256(config)]))
+
+
+def _weights_sha256(config):
+    return config.get("provenance", config.get("saved", {})).get("weights_sha256")
 
 
 def _is_bank(path):

@@ -14,18 +14,7 @@ _SAME = 1 - 2e-6  # cosine of two embeddings of the same token ids, computed in 
 
 
 def label_embeddings(model, labels=None, template=None):
-    """Labels and their embeddings, in all dimensions of a model; see :meth:`SoundModel.label_vectors`.
-
-    Arguments
-    ---------
-    model : tinyclap.inference.sound_model.SoundModel
-    labels : iterable of str, tinyclap.text.bank.LabelBank or None
-    template : str, list of str or None
-
-    Returns
-    -------
-    list of str, N of them
-    numpy.ndarray, shape (N, D), float32
+    """Labels and their embeddings (N, D) in all dimensions of a :class:`SoundModel`; see `SoundModel.label_vectors`.
 
     Raises
     ------

@@ -38,15 +38,12 @@ def read_labels(given, model_name=None):
 
     Returns
     -------
-    list of str, tinyclap.text.bank.LabelBank or None
-        Each label once; None for None.
+    list of str (each once), tinyclap.text.bank.LabelBank, or None for None
 
     Raises
     ------
-    ConfigError
-        No label, no such file, or a file that is no list of labels.
-    CheckpointError
-        A label bank that cannot be read.
+    ConfigError, CheckpointError
+        No label, no such file, a file that is no list of labels, or a bank that cannot be read.
 
     Example
     -------
@@ -92,20 +89,8 @@ def read_names(given, model_name=None, minimum=1):
 def checked_texts(texts, what="labels"):
     """Labels or sentences that are given in Python, as a list of str.
 
-    Arguments
-    ---------
-    texts : str or iterable of str
-    what : str
-        Name in messages.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    ConfigError
-        None, NaN, a number, an empty text, control characters, bytes that are no UTF-8, or no text at all.
+    A ConfigError, which calls them `what`, for None, NaN, a number, an empty text, control characters, bytes that are
+    no UTF-8, or none at all.
     """
     try:
         texts = [texts] if isinstance(texts, str) else list(texts)

@@ -33,21 +33,8 @@ def softmax_rows(logits, temperature=1.0):
 def audio_side(rows, kind):
     """Audio embeddings (B, D) in the form whose dot product with a label embedding is the score.
 
-    Arguments
-    ---------
-    rows : numpy.ndarray, shape (B, D)
-    kind : {"cosine", "dot", "sqrt_dot"}
-        ``"cosine"``: L2-normalised; ``"dot"``: unchanged; ``"sqrt_dot"``: square roots, of embeddings that are
-        probabilities.
-
-    Returns
-    -------
-    numpy.ndarray, shape (B, D)
-
-    Raises
-    ------
-    ConfigError
-        An unknown kind.
+    By `kind`: "cosine", L2-normalised; "dot", unchanged; "sqrt_dot", square roots of embeddings that are
+    probabilities. A ConfigError for any other.
 
     Example
     -------
@@ -75,7 +62,7 @@ def score(audio, text, kind):
 
 
 def ranked(scores, names, top, only=None):
-    """The best labels of each row of scores, best first.
+    """The best names of each row of scores: list of list of (str, float), best first.
 
     Arguments
     ---------
@@ -85,10 +72,6 @@ def ranked(scores, names, top, only=None):
         Maximum number for each row.
     only : list of str, optional
         Choose among these names.
-
-    Returns
-    -------
-    list of list of (str, float)
 
     Example
     -------

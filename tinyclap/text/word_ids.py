@@ -33,9 +33,7 @@ class WordIds:
     ----------
     n_ids : int
         Size of the embedding table, special words included.
-    pad_id, unknown_id : int
-    max_ids : int
-        How many of :meth:`ids` are kept.
+    pad_id, unknown_id, max_ids : int
 
     Example
     -------

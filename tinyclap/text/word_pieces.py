@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tinyclap.errors import CheckpointError, ConfigError
 
-CLS, SEP, PAD, UNKNOWN = "[CLS]", "[SEP]", "[PAD]", "[UNK]"
+_SPECIAL = ("[CLS]", "[SEP]", "[PAD]", "[UNK]")
 
 
 class WordPieces:
@@ -19,9 +19,7 @@ class WordPieces:
 
     Attributes
     ----------
-    pad_id, unknown_id : int
-    max_ids : int
-        How many of :meth:`ids` are kept.
+    pad_id, unknown_id, max_ids : int
 
     Raises
     ------
@@ -38,17 +36,17 @@ class WordPieces:
             raise ConfigError(f"tokenizers is not installed ({error}); run: pip install 'tinyclap[runtime]'") from error
         pieces = Path(vocabulary).read_text(encoding="utf-8").removesuffix("\n").split("\n")
         ids = {piece: index for index, piece in enumerate(pieces)}
-        absent = [name for name in (CLS, SEP, PAD, UNKNOWN) if name not in ids]
+        absent = [name for name in _SPECIAL if name not in ids]
         if absent:
             raise CheckpointError(f"{vocabulary}: no vocabulary of word pieces (lacks {', '.join(absent)})")
+        self._first, self._last, self.pad_id, self.unknown_id = (ids[name] for name in _SPECIAL)
         self._tokenizer, self.max_ids = BertWordPieceTokenizer(ids), max_tokens - 2
-        self._first, self._last, self.pad_id, self.unknown_id = (ids[name] for name in (CLS, SEP, PAD, UNKNOWN))
 
     def __call__(self, texts):
-        """Ids of texts, each between [CLS] and [SEP] and cut to ``max_tokens``: list of list of int."""
+        """Ids of texts, each cut to ``max_ids`` and between [CLS] and [SEP]: list of list of int."""
         return [[self._first, *self.ids(text)[: self.max_ids], self._last] for text in texts]
 
     def ids(self, text):
         """All ids of a text, neither cut nor between [CLS] and [SEP]: list of int."""
-        # one at a time: encode_batch starts threads, and a process that forks after them is warned
+        # one at a time: encode_batch starts threads, and warns a process that forks after them
         return self._tokenizer.encode(text, add_special_tokens=False).ids
