@@ -1,12 +1,13 @@
 """The command ``tinyclap``: parses options, runs one command, turns every error into one line and an exit status."""
 
+import contextlib
 import os
 import signal
 import sys
 import warnings
 
 from tinyclap.cli.exit_status import DONE, FAILED, INTERRUPTED, USAGE
-from tinyclap.errors import ConfigError, TinyclapError
+from tinyclap.errors import TinyclapError
 
 # Command → help line. Its module is tinyclap.cli.<command>_command: DESCRIPTION, EXAMPLES, add_arguments(parser), and
 # run(options) → exit status. Only the module of the command that runs is imported.
@@ -130,7 +131,10 @@ def _run(words):
         return USAGE
     asked = next((word for word in words if not word.startswith("-")), "")
     made = parser(asked if asked in COMMANDS else "")
-    options = made.parse_args(respelled(words, part_of(made, asked)))
+    part = part_of(made, asked)
+    options, surplus = made.parse_known_args(respelled(words, part))
+    if surplus:
+        part.error(f"unrecognized arguments: {' '.join(surplus)}")
     return options.run(options)
 
 
@@ -176,8 +180,8 @@ class _Interrupt:
 
 def _set_up_streams():
     """Replace characters that the terminal lacks, and open what the caller closed, so that no file takes its number."""
-    if sys.stdin is None:
-        sys.stdin = _closed_input()
+    if sys.stdin is None:  # it stays None, which says that nothing can be read
+        os.open(os.devnull, os.O_RDONLY)
     if sys.stdout is None:  # read-only, so that writing results to it fails
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8", errors="replace")
     if sys.stderr is None:
@@ -187,21 +191,10 @@ def _set_up_streams():
         stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
 
 
-def _closed_input():
-    import io
-
-    class ClosedInput(io.StringIO):
-        @property
-        def buffer(self):
-            raise ConfigError("standard input is closed; name files, or pipe a list or a recording into it")
-
-    os.open(os.devnull, os.O_RDONLY)
-    return ClosedInput()
-
-
 def _discard_output():
     """Send what is left of the output nowhere: Python would complain once more when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError):  # a program that calls `main` may have put another object there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -16,30 +16,14 @@ FILE = "file"
 
 @dataclass(frozen=True)
 class Form:
-    """How one kind of result is written.
+    """How one kind of result is written."""
 
-    Arguments
-    ---------
-    columns : list of str
-        Of CSV and Parquet, the recording's first.
-    cells : callable
-        result → values of the other columns.
-    fields : callable
-        result → dict, for JSON Lines.
-    text : callable
-        (name, result) → lines for people.
-    vector : str
-        The field that is a vector, kept as one column of ``.npz`` and Parquet; "" for none.
-    shown_name : callable
-        Path → name of the recording in the results.
-    """
-
-    columns: list
-    cells: Callable
-    fields: Callable
-    text: Callable
-    vector: str = ""
-    shown_name: Callable = str
+    columns: list  # of CSV and Parquet, the recording's first
+    cells: Callable  # result → values of the other columns
+    fields: Callable  # result → dict, for JSON Lines
+    text: Callable  # (name, result) → lines for people
+    vector: str = ""  # the field that is a vector, one column of .npz and Parquet; "" for none
+    shown_name: Callable = str  # path → name of the recording in the results
 
     def encoded(self, kind, name, result):
         """A result as text of one of FORMATS."""
@@ -99,25 +83,7 @@ def printable(name):
 
 
 def chosen_format(options, suffixes):
-    """The format of the results: by --out's suffix or --format; else a table at a terminal and CSV in a pipe.
-
-    Arguments
-    ---------
-    options : argparse.Namespace
-        With ``format`` and ``out``.
-    suffixes : sequence of str
-        That --out may have.
-
-    Returns
-    -------
-    str
-        One of FORMATS, or a suffix without its dot.
-
-    Raises
-    ------
-    ConfigError
-        Another suffix, or one that contradicts --format.
-    """
+    """Format by the suffix of --out, one of `suffixes`, or by --format; else table at a terminal, CSV in a pipe."""
     if options.out is None:
         return options.format or ("table" if sys.stdout.isatty() else "csv")
     if options.out == "-":
@@ -132,13 +98,7 @@ def chosen_format(options, suffixes):
 
 
 class StreamRows:
-    """Rows on standard output, each at once; the same methods as :class:`tinyclap.cli.row_file.RowFile`.
-
-    Arguments
-    ---------
-    form : Form
-    kind : {"table", "csv", "jsonl"}
-    """
+    """Rows of a `form` on standard output, as `kind`, with methods of :class:`tinyclap.cli.row_file.RowFile`."""
 
     done = frozenset()
 

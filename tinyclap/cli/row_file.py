@@ -37,13 +37,7 @@ class RowFile:
         self._handle, self._is_new, self._synced = None, False, time.monotonic()
 
     def lock(self):
-        """Keep other runs away until `close`, or until the process ends in whatever way.
-
-        Raises
-        ------
-        ConfigError
-            Another run has the file.
-        """
+        """Lock the file until `close`, or until the process ends in whatever way; ConfigError if another run has it."""
         while self._handle is None:
             self._open()
             if not _locked(self._handle):
@@ -55,13 +49,7 @@ class RowFile:
                 self.close()  # the run before has just removed it
 
     def resume(self):
-        """Read which rows are complete; what a killed run left of another is cut off.
-
-        Raises
-        ------
-        ConfigError
-            The file is not one of this command's.
-        """
+        """Read which rows are complete and cut off the rest; ConfigError if the file is not of this command."""
         if not self.path.exists():
             return
         names, end = [], 0
@@ -94,12 +82,11 @@ class RowFile:
         """Flush to the disk and close; a file that this run created and did not fill is removed."""
         if self._handle is None:
             return
-        is_empty = self._is_new and not os.fstat(self._handle).st_size
-        if is_empty:
+        if self._is_new and not os.fstat(self._handle).st_size:
             self._remove()
-            return
-        self._flush()
-        os.close(self._handle)
+        else:
+            self._flush()
+            os.close(self._handle)
         self._handle = None
 
     def _remove(self):
@@ -107,7 +94,6 @@ class RowFile:
         if os.name != "nt":
             self.path.unlink(missing_ok=True)
         os.close(self._handle)
-        self._handle = None
         if os.name == "nt":
             self.path.unlink(missing_ok=True)
 
@@ -149,12 +135,9 @@ class RowFile:
 
 
 class WholeFile(RowFile):
-    """An ``.npz`` or ``.parquet`` file: written atomically at the end; until then its rows are in ``FILE.part.jsonl``.
+    """An ``.npz`` or ``.parquet`` file of rows of a `form`, written atomically at the end.
 
-    Arguments
-    ---------
-    path : pathlib.Path
-    form : tinyclap.cli.outputs.Form
+    Until then they are in ``FILE.part.jsonl`` beside `path`, from which a run is resumed.
     """
 
     def __init__(self, path, form):
@@ -192,6 +175,7 @@ class WholeFile(RowFile):
         """Close; the rows are removed if the file is written."""
         if self._is_done and self._handle is not None:
             self._remove()
+            self._handle = None
         super().close()
 
     def _compact(self, row):

@@ -7,7 +7,9 @@ import shutil
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 from tinyclap.audio.find import HELP, find_recordings, is_list, standard_input
 from tinyclap.cli.common import MAX_THREADS, whole
@@ -51,19 +53,9 @@ def add_clip_arguments(parser, suffixes=(".csv", ".jsonl", ".parquet")):
 
 
 class ClipRun:
-    """One command over many recordings.
+    """One command over many recordings, with the options of :func:`add_clip_arguments`, which are checked.
 
     Beside ``--out FILE`` are ``FILE.settings.json``, what the results depend on, and ``FILE.errors.csv``, what failed.
-
-    Arguments
-    ---------
-    options : argparse.Namespace
-        Of :func:`add_clip_arguments`.
-
-    Raises
-    ------
-    ConfigError
-        Options that contradict each other, no recordings, or an --out that cannot be written.
     """
 
     def __init__(self, options):
@@ -79,27 +71,10 @@ class ClipRun:
         self._found = () if options.stdin_audio else self._find(options)
 
     def run(self, form, settings, work):
-        """Do the work and write its results.
+        """Write the results of ``work(paths)``, which yields (path, result or AudioError); returns the exit status.
 
-        Arguments
-        ---------
-        form : tinyclap.cli.outputs.Form
-        settings : dict
-            What results depend on, JSON-able; a resumed run must have the same.
-        work : callable
-            iterator of paths → iterator of (path, result or AudioError).
-
-        Returns
-        -------
-        int
-            Exit status.
-
-        Raises
-        ------
-        AudioError
-            A recording failed, without --keep-going.
-        ConfigError
-            Earlier results have other settings, or are damaged.
+        `settings` (dict, JSON-able) is what the results depend on: a resumed run must have the same. `form` is an
+        :class:`tinyclap.cli.outputs.Form`.
         """
         if len(set(form.columns)) < len(form.columns):
             raise ConfigError(
@@ -202,22 +177,18 @@ class ClipRun:
         return Path(f"{self._out}.{ending}")
 
     def _open(self, form, stack):
-        """The results, locked, and the file of failures."""
+        """The results, locked, and the failures."""
         if self._out is None:
-            rows, errors = StreamRows(form, self.kind), _NoFile()
+            return StreamRows(form, self.kind), SimpleNamespace(done=frozenset(), write=lambda *_: None)
+        errors = RowFile(self._beside("errors.csv"), "csv", lambda *cells: csv_line(cells), csv_line([FILE, "problem"]))
+        if self.kind in ("csv", "jsonl"):
+            rows = RowFile(self._out, self.kind, partial(form.encoded, self.kind), form.head(self.kind))
         else:
-            errors = RowFile(
-                self._beside("errors.csv"), "csv", lambda *cells: csv_line(cells), csv_line([FILE, "problem"])
-            )
-            if self.kind in ("csv", "jsonl"):
-                encode = lambda name, result: form.encoded(self.kind, name, result)  # noqa: E731
-                rows = RowFile(self._out, self.kind, encode, form.head(self.kind))
-            else:
-                rows = WholeFile(self._out, form)
-            stack.enter_context(contextlib.closing(errors))
-            stack.enter_context(contextlib.closing(rows))
-            rows.lock()
-            self._require_none()  # another run may just have ended
+            rows = WholeFile(self._out, form)
+        stack.enter_context(contextlib.closing(errors))
+        stack.enter_context(contextlib.closing(rows))
+        rows.lock()
+        self._require_none()  # another run may just have ended
         return rows, errors
 
     def _continues(self, rows, errors, settings):
@@ -299,15 +270,6 @@ class ClipRun:
         rate = f" ({n_done / seconds:.0f} a second)" if seconds > 0 and n_done else ""
         before = f", {n_before} were there" if n_before else ""
         self._note(f"{n_done} recordings in {seconds:.1f} s{rate}{before}{failed}{where}")
-
-
-class _NoFile:
-    """In place of the file of failures, where results go to standard output."""
-
-    done = frozenset()
-
-    def write(self, name, problem):
-        """Nothing."""
 
 
 def _same_file(path, given):
