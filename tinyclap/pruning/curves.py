@@ -1,7 +1,6 @@
-"""Accuracy with fewer dimensions of the shared space: masking, PCA and whitening, and where it begins to fall.
+"""Accuracy by number of dimensions: masking, PCA and whitening, from ``embeddings.npz`` of an evaluation.
 
-Everything works on what ``evaluate.py … --save_embeddings True`` wrote: no audio is heard again. See
-:mod:`tinyclap.pruning.ranking` for what is masked and what is normalised.
+See :mod:`tinyclap.pruning.ranking` for what is masked and normalised.
 """
 
 from typing import NamedTuple
@@ -19,36 +18,17 @@ _DUMPED = ("audio", "text", "labels", "groups", "score_kind")
 
 
 class Scored(NamedTuple):
-    """What was scored of one benchmark.
+    """Embeddings of one benchmark, ``audio`` in the form that enters the dot product; ``groups`` are recordings."""
 
-    Attributes
-    ----------
-    audio : numpy.ndarray, shape (B, D)
-        In the form in which it enters the dot product.
-    text : numpy.ndarray, shape (N, D)
-    labels : numpy.ndarray of int, shape (B,)
-    groups : numpy.ndarray of str, shape (B,)
-        Recordings: clips of one are not independent.
-    score_kind : str
-    """
-
-    audio: np.ndarray
-    text: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray
+    audio: np.ndarray  # (B, D)
+    text: np.ndarray  # (N, D)
+    labels: np.ndarray  # (B,), int
+    groups: np.ndarray  # (B,), str
     score_kind: str
 
 
 def read_scored(path):
-    """Read an ``embeddings.npz``.
-
-    Arguments
-    ---------
-    path : str or os.PathLike
-
-    Returns
-    -------
-    Scored
+    """Read an ``embeddings.npz``: :class:`Scored`.
 
     Raises
     ------
@@ -62,7 +42,7 @@ def read_scored(path):
 
 
 def hits_by_kept(audio, text, labels, cosine=True):
-    """Which clips are right with the first dimension alone, with the first two, … with all.
+    """Whether each clip is right with its first k dimensions, for every k.
 
     Arguments
     ---------
@@ -72,7 +52,7 @@ def hits_by_kept(audio, text, labels, cosine=True):
         The same columns.
     labels : array of int, shape (B,)
     cosine : bool
-        Divide by the length of what is kept of each text. That of the audio changes no decision.
+        Divide by the length of what is kept of each text; that of the audio changes no decision.
 
     Returns
     -------
@@ -91,35 +71,35 @@ def hits_by_kept(audio, text, labels, cosine=True):
     for index in range(audio.shape[1]):
         dots += np.outer(audio[:, index], text[:, index])
         squares += text[:, index] ** 2
-        # the root of a tiny number for a text that has nothing yet: it scores 0, and no warning is given
+        # a text without anything yet scores 0
         scores = dots / np.sqrt(np.maximum(squares, 1e-24)) if cosine else dots
         hits[:, index] = scores.argmax(axis=1) == labels
     return hits
 
 
 def method_hits(scored, moments, method, order=None, ridge=RIDGE, n_random=N_RANDOM_ORDERS):
-    """Which clips are right with each number of dimensions, by one way of choosing them.
+    """Whether each clip is right with each number of dimensions, by one way of choosing them.
 
     Arguments
     ---------
     scored : Scored
     moments : dict
-        Of the model's training clips: ``moments.npz`` of its ranking.
+        ``moments.npz`` of the model's ranking.
     method : str
-        ``"plain"``: ranked by mean absolute activation, the paper's; ``"variance"``: by standard deviation;
-        ``"random"``: the mean of several random orders; ``"pca"``, ``"whitening"``: see
-        :func:`principal_basis`; ``"nested"``: as they come, for a model that was trained for it.
+        ``"plain"``: by mean absolute activation, the paper's; ``"variance"``: by standard deviation; ``"random"``: the
+        mean over several random orders; ``"pca"``, ``"whitening"``: see :func:`principal_basis`; ``"nested"``: in
+        their order, for a model trained for it.
     order : sequence of int, optional
-        Of ``"nested"``: the order that the model was trained with, where it is not 0, 1, 2 …
+        Of ``"nested"``, where it is not 0, 1, 2 …
     ridge : float
         Of ``"whitening"``.
     n_random : int
-        Random orders, drawn with the seeds 0, 1, …
+        Random orders, with the seeds 0, 1, …
 
     Returns
     -------
     numpy.ndarray of float, shape (B, D)
-        Shares in [0, 1]: whether the clip is right, for random orders how often.
+        In [0, 1]; for random orders, how often.
 
     Raises
     ------
@@ -129,12 +109,10 @@ def method_hits(scored, moments, method, order=None, ridge=RIDGE, n_random=N_RAN
     n_dims = scored.audio.shape[1]
     if len(moments["mean_abs"]) != n_dims:
         raise ConfigError(
-            f"moments of {len(moments['mean_abs'])} dimensions for embeddings of {n_dims}: they are another model's"
+            f"moments of {len(moments['mean_abs'])} dimensions for embeddings of {n_dims}: another model's"
         )
-    if method == "plain":
-        orders = [order_of(moments[STATISTICS["mean_abs"]])]
-    elif method == "variance":
-        orders = [order_of(moments[STATISTICS["variance"]])]
+    if method in ("plain", "variance"):
+        orders = [order_of(moments[STATISTICS["mean_abs" if method == "plain" else method]])]
     elif method == "random":
         orders = [np.random.default_rng(seed).permutation(n_dims) for seed in range(n_random)]
     elif method == "nested":
@@ -156,7 +134,7 @@ def _hits(scored, columns):
 
 
 def curve_points(hits, fractions, groups=None, seed=0):
-    """Accuracy with its interval at some kept fractions.
+    """Accuracy with its 95 % interval at some kept fractions.
 
     Arguments
     ---------
@@ -167,12 +145,12 @@ def curve_points(hits, fractions, groups=None, seed=0):
     groups : sequence, length B, optional
         See :func:`tinyclap.metrics.classification.bootstrap_interval`.
     seed : int
-        Of the bootstrap: the same clips are drawn at every fraction.
+        The same clips are drawn at every fraction.
 
     Returns
     -------
     list of dict
-        ``kept``, ``kept_fraction`` (of what is really kept), ``accuracy``, ``low``, ``high``; the most kept first.
+        ``kept``, ``kept_fraction``, ``accuracy``, ``low``, ``high``; by falling ``kept``.
 
     Example
     -------
@@ -195,7 +173,7 @@ def curve_points(hits, fractions, groups=None, seed=0):
 
 
 def kept_at_fall(accuracies, full, points):
-    """The fewest dimensions with which accuracy has not yet fallen by so many points, however many more are kept.
+    """The minimum number of dimensions from which on accuracy has not fallen by `points` percentage points.
 
     Arguments
     ---------
@@ -204,7 +182,6 @@ def kept_at_fall(accuracies, full, points):
     full : float or array, shape (…)
         Accuracy of the whole model.
     points : float
-        Percentage points that may be lost.
 
     Returns
     -------
@@ -224,7 +201,7 @@ def kept_at_fall(accuracies, full, points):
 
 
 def fall_interval(hits, full_hits, points, groups=None, n_resamples=1000, level=0.95, seed=0):
-    """Percentile bootstrap interval of :func:`kept_at_fall`: the same clips are drawn for the curve and the whole.
+    """Percentile bootstrap interval of :func:`kept_at_fall`; the same clips are drawn for both accuracies.
 
     Arguments
     ---------
@@ -241,7 +218,7 @@ def fall_interval(hits, full_hits, points, groups=None, n_resamples=1000, level=
     Returns
     -------
     (int, int)
-        Numbers of dimensions; D + 1 as in :func:`kept_at_fall`.
+        Numbers of dimensions, at most D + 1.
     """
     hits, full_hits = np.asarray(hits, dtype=float), np.asarray(full_hits, dtype=float)
     owners = np.arange(len(hits)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -252,6 +229,5 @@ def fall_interval(hits, full_hits, points, groups=None, n_resamples=1000, level=
     weights /= weights.sum(axis=1, keepdims=True)
     kept = kept_at_fall(weights @ hits, weights @ full_hits, points)
     tail = (1 - level) / 2
-    # whole dimensions: the nearest ones that were drawn
     low, high = np.quantile(kept, [tail, 1 - tail], method="nearest")
     return int(low), int(high)

@@ -1,4 +1,4 @@
-"""How far a model without some dimensions is from the whole one with those masked, and what of it is exact."""
+"""Difference between a pruned model and the whole one with the same dimensions masked, and whether it is exact."""
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +11,12 @@ _N_NOISES = 8
 
 
 def how_exact(model, removed):
-    """What of a removal is exact, and why.
+    """Whether a removal of dimensions is exact, and why.
 
     Arguments
     ---------
     model : AudioStudent or Clap
-        After it.
+        After the removal.
     removed : bool
         Whether anything was removed.
 
@@ -45,7 +45,7 @@ def how_exact(model, removed):
 
 
 def clips_to_compare_on(model, check_audio=None, n_clips=64, seed=0):
-    """Recordings, or noise where there are none.
+    """Recordings, or noise of eight colours.
 
     Arguments
     ---------
@@ -54,16 +54,15 @@ def clips_to_compare_on(model, check_audio=None, n_clips=64, seed=0):
     check_audio : str, optional
         See :func:`tinyclap.data.recordings.find_recordings`.
     n_clips : int
-        Recordings at most, chosen at random.
+        Maximum of recordings, chosen at random.
     seed : int
-        Of the choice, or of the noise.
 
     Returns
     -------
     list of (array (T,) or (channels, T), int)
         Clips with their rates in Hz.
     str
-        What they are called.
+        Their name in reports.
     """
     if check_audio is not None:
         found, _ = sample(find_recordings(check_audio), n_clips, seed)
@@ -77,23 +76,23 @@ def clips_to_compare_on(model, check_audio=None, n_clips=64, seed=0):
 
 
 def difference(whole, made, kept, clips, name):
-    """How far the pruned model's rows are from the whole one's, masked.
+    """Difference of the pruned model's embeddings from the whole one's, masked.
 
     Arguments
     ---------
     whole, made : AudioStudent or Clap
     kept : list of int
-        Dimensions of `whole` that `made` gives, in its order.
+        Dimensions of `whole` that `made` has, in its order.
     clips : list of (array (T,) or (channels, T), int)
-        Clips with their rates in Hz.
+        With their rates in Hz.
     name : str
-        What they are called.
+        Their name in reports.
 
     Returns
     -------
     dict
-        ``max_abs``, ``cosine_min`` and ``cosine_mean`` over all windows; of unit rows, but of the probabilities
-        themselves where a student gives such. ``n_windows`` and ``clips`` say on what.
+        ``max_abs``, ``cosine_min`` and ``cosine_mean`` over all windows, of L2-normalised embeddings (of probabilities
+        as they are); ``n_windows`` and ``clips``.
     """
     whole, made = (getattr(model, "audio", model) for model in (whole, made))
     masked, ours = _windows(whole, clips)[:, list(kept)], _windows(made, clips)
@@ -110,7 +109,7 @@ def difference(whole, made, kept, clips, name):
 
 
 def _windows(student, clips):
-    """What a student gives for every window of some clips, before anything is averaged: (n, D), float64."""
+    """A student's output for every window of some clips, not averaged: (n, D), float64."""
     seen = []
 
     def note(windows):

@@ -1,18 +1,15 @@
-"""Write a student with fewer dimensions, or with their order alone, and say what that saved and what it changed.
+"""Prune a student's dimensions by a ranking, or store their order, and report the costs and the difference.
 
-The order comes from a ranking (``hparams/rank_latent.yaml``), the removal from ``keep_dims`` of the model; what of it
-is exact, :mod:`tinyclap.models.pruned_head` says.
+Exactness: see :mod:`tinyclap.models.pruned_head`.
 """
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyclap.checkpoints.folder import write_json
-from tinyclap.checkpoints.state import CONFIG, extra_of, load_student, save_folder, sha256_of
+from tinyclap.checkpoints.state import extra_of, load_student, save_folder
 from tinyclap.config.kept_dims import RANKING, kept_dims, read_order
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.files import CONFIG, model_folder, read_json, sha256_of, write_json
 from tinyclap.metrics.cost import complexity
 from tinyclap.pruning.exactness import clips_to_compare_on, difference, how_exact
 from tinyclap.pruning.ranking import MOMENTS, check_kept, read_arrays
@@ -24,16 +21,16 @@ REPORT = "pruning.json"
 
 @dataclass
 class PruneOptions:
-    """What the command line says of a pruning.
+    """Options of a pruning.
 
     Arguments
     ---------
     dim : int or None
         Dimensions to keep.
     kept_fraction : float or None
-        Or their share, in (0, 1]. With neither, only the order is stored.
+        Or their fraction, in (0, 1]. With neither, only the order is stored.
     statistic_rows : int or None
-        See ``n_statistic_rows`` of :func:`tinyclap.models.clap_pruning.pruned_clap_head`; None: all rows.
+        ``n_statistic_rows`` of :func:`tinyclap.models.clap_pruning.pruned_clap_head`; None: all rows.
     hidden_fraction : float or None
         See there.
     fold : bool
@@ -41,7 +38,7 @@ class PruneOptions:
     check_audio : str or None
         Recordings on which both are compared, see :func:`tinyclap.data.recordings.find_recordings`; None: noise.
     n_check : int
-        Recordings at most, chosen at random with `seed`.
+        Maximum of recordings, chosen at random with `seed`.
     seed : int
     """
 
@@ -56,7 +53,7 @@ class PruneOptions:
 
 
 def open_model(model, path=None, text_weights=None, options=None):
-    """Load what is to be pruned.
+    """Load the model to be pruned.
 
     Arguments
     ---------
@@ -73,7 +70,7 @@ def open_model(model, path=None, text_weights=None, options=None):
     -------
     AudioStudent or Clap
     dict
-        What its folder says beside the model; ``weights_sha256`` and ``text_side`` among it.
+        Its folder's config without the model; ``weights_sha256`` and ``text_side`` among it.
 
     Raises
     ------
@@ -91,7 +88,7 @@ def open_model(model, path=None, text_weights=None, options=None):
 
 
 def read_ranking(folder, model, note):
-    """A ranking's order for this very model.
+    """Read a ranking of this very model.
 
     Arguments
     ---------
@@ -126,7 +123,7 @@ def read_ranking(folder, model, note):
     if not (folder / RANKING).is_file():
         raise CheckpointError(f"{folder}: no {RANKING}; write one with python evaluate.py hparams/rank_latent.yaml")
     order = check_kept(read_order(folder), model.embed_dim, model.embed_dim)
-    found = json.loads((folder / RANKING).read_text(encoding="utf-8"))
+    found = read_json(folder / RANKING)
     ranked, ours = found["model"].get("weights_sha256"), (note["weights_sha256"], note.get("folded_from_sha256"))
     if ranked is not None and ranked not in ours:
         raise ConfigError(f"{folder} ranks other weights ({ranked[:12]}…, these are {ours[0][:12]}…); rank this model")
@@ -141,17 +138,17 @@ def prune(model, note, ranking, target, options):
     ---------
     model : AudioStudent or Clap
     note : dict
-        Both from :func:`open_model`.
+        Both of :func:`open_model`.
     ranking : str or os.PathLike
         The ranking's folder.
     target : str or os.PathLike
-        Gets ``config.json``, ``model.safetensors`` and ``pruning.json``; files of an earlier pruning are replaced.
+        Gets ``config.json``, ``model.safetensors`` and ``pruning.json``; those of an earlier pruning are replaced.
     options : PruneOptions
 
     Returns
     -------
     dict
-        What ``pruning.json`` holds.
+        The content of ``pruning.json``.
 
     Raises
     ------
@@ -185,23 +182,20 @@ def prune(model, note, ranking, target, options):
     }
     extra = {key: value for key, value in note.items() if key != "weights_sha256"}
     save_folder(made, target, {**extra, "latent": latent, "pruned_from_sha256": note["weights_sha256"]})
-    part = Path(target) / f"{REPORT}.part"
-    write_json(part, report)
-    os.replace(part, Path(target) / REPORT)
+    write_json(Path(target) / REPORT, report)
     return report
 
 
 def _spare_the_model(target, note):
     """Refuse to write over the model itself: a folder with its weights that no pruning wrote."""
-    for config in (Path(target) / CONFIG, Path(target) / "student" / CONFIG):
-        if config.is_file():
-            found = json.loads(config.read_text(encoding="utf-8"))
-            if found.get("weights_sha256") == note["weights_sha256"] and "pruned_from_sha256" not in found:
-                raise ConfigError(f"{target} holds the model that is to be pruned; give another --target")
+    if any((Path(target) / name).is_file() for name in (CONFIG, f"student/{CONFIG}")):
+        found = read_json(model_folder(target) / CONFIG)
+        if found.get("weights_sha256") == note["weights_sha256"] and "pruned_from_sha256" not in found:
+            raise ConfigError(f"{target} holds the model that is to be pruned; give another --target")
 
 
 def _dim(options, n_dims):
-    """How many dimensions to keep; None: all, as they are."""
+    """The number of dimensions to keep; None: all."""
     if options.dim is not None and options.kept_fraction is not None:
         raise ConfigError("give --dim or --kept_fraction, not both")
     if options.kept_fraction is not None:
@@ -216,25 +210,14 @@ def _dim(options, n_dims):
 
 
 def summary(target, report):
-    """What was done, for a person.
-
-    Arguments
-    ---------
-    target : str or os.PathLike
-    report : dict
-        Of :func:`prune`.
-
-    Returns
-    -------
-    str
-    """
+    """The report of :func:`prune` as text."""
     before, after, found = report["before"], report["after"], report["difference"]
     rows = [("dimensions", report["n_dims"], report["kept_dims"])]
     rows += [(name, before[key], after[key]) for name, key in (("parameters", "n_parameters"), ("MACs", "n_macs"))]
     lines = [f"{target}: {report['how']}", f"{'':12}{'before':>16}{'after':>16}{'saved':>9}"]
     lines += [f"{name:12}{old:>16,}{new:>16,}{100 * (1 - new / old):>7.1f} %" for name, old, new in rows]
     lines.append(
-        f"against masking, on {found['n_windows']} windows of {found['clips']}: greatest difference of an entry "
-        f"{found['max_abs']:.2g}, cosine {found['cosine_mean']:.6f} (least {found['cosine_min']:.6f})"
+        f"against masking, on {found['n_windows']} windows of {found['clips']}: maximum difference of an entry "
+        f"{found['max_abs']:.2g}, cosine {found['cosine_mean']:.6f} (minimum {found['cosine_min']:.6f})"
     )
     return "\n".join(lines)

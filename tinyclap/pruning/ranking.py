@@ -1,41 +1,32 @@
-"""Which dimensions of the shared space matter: their ranking, fewer of them, and what accuracy is left.
+"""Importance of the shared space's dimensions: moments, orders, PCA and whitening.
 
-Source: Paissan & Farella, "tinyCLAP", Interspeech 2024, Eq. 8: entries of the shared space that contribute least are
-masked out; they are ranked by their mean absolute activation over the training set. The code of it was never released,
-and neither the side of the normalisation on which the mean is taken nor what is done to the text was said; here:
+Source: Paissan & Farella, "tinyCLAP", Interspeech 2024, Eq. 8: dimensions are ranked by their mean absolute activation
+over the training set, and the last ones masked. The code was never released; the paper leaves open on which side of the
+normalisation the mean is taken, and what is done to the text. Here:
 
-* an activation is an entry of the clip embedding in the form in which it enters the dot product with a text
-  (:func:`tinyclap.text.scores.audio_side`): of a unit vector for cosines, the root of a probability in a tag space;
-* audio and text lose the same entries, and cosines are normalised again afterwards. The dot product would be the same
-  were one side masked alone. An audio vector's length changes no decision, as it is the same for all classes; a text's
-  does, so which of its lengths divides is a choice, and it is the length of what is kept;
-* PCA turns both towers by the eigenvectors of the training clips' second moment. Nothing is centred: a rotation leaves
-  every dot product as it was, so all dimensions together score exactly as before, and no mean of texts is needed, which
-  training without text has not got. Whitening then divides both sides by the square roots of the eigenvalues, which is
-  another score even when all dimensions are kept.
+* an activation is an entry of the clip embedding in the form that enters the dot product with a text
+  (:func:`tinyclap.text.scores.audio_side`): L2-normalised for cosines, the square root of a probability in a tag space;
+* audio and text lose the same dimensions, and cosines are normalised again by the length of what is kept;
+* PCA rotates both towers by the eigenvectors of the training clips' second moment, not centred, so that all dimensions
+  together score as before. Whitening also divides both sides by the square roots of the eigenvalues: another score.
 """
 
 import zipfile
-from pathlib import Path
 
 import numpy as np
 
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.files import atomic_path
 
 FORMAT = 1
 MOMENTS, EMBEDDINGS = "moments.npz", "embeddings.npz"
-# The recipe's name of a ranking → the moment that it looks at; "stored" keeps the order that the model came with.
+# Name of a ranking → the moment that decides; "stored" keeps the model's own order.
 STATISTICS = {"mean_abs": "mean_abs", "variance": "std", "stored": "mean_abs"}
 RIDGE = 1.0
 
 
 class Moments:
-    """First and second moments of rows that come batch by batch, in float64.
-
-    Attributes
-    ----------
-    n : int
-        Rows so far.
+    """First and second moments of `n` rows that come batch by batch, in float64.
 
     Example
     -------
@@ -51,7 +42,7 @@ class Moments:
         self._sum = self._sum_abs = self._outer = 0.0
 
     def add(self, rows):
-        """Take up rows of shape (B, D)."""
+        """Add rows (B, D)."""
         rows = np.asarray(rows, dtype=np.float64)
         self.n += len(rows)
         self._sum = self._sum + rows.sum(axis=0)
@@ -59,12 +50,7 @@ class Moments:
         self._outer = self._outer + rows.T @ rows
 
     def result(self):
-        """What was gathered.
-
-        Returns
-        -------
-        dict of str to numpy.ndarray
-            ``mean``, ``mean_abs``, ``std`` of shape (D,) and ``second_moment`` (D, D), which is not centred.
+        """``mean``, ``mean_abs``, ``std`` (D,) and ``second_moment`` (D, D), not centred.
 
         Raises
         ------
@@ -79,7 +65,7 @@ class Moments:
 
 
 def order_of(importance):
-    """Dimensions from the most to the least important; equals keep their places.
+    """Dimensions by falling importance; equals keep their places.
 
     Example
     -------
@@ -90,18 +76,7 @@ def order_of(importance):
 
 
 def read_arrays(path, names):
-    """Arrays of an ``.npz`` file.
-
-    Arguments
-    ---------
-    path : str or os.PathLike
-    names : iterable of str
-        What has to be in it.
-
-    Returns
-    -------
-    dict of str to numpy.ndarray
-        All that is in it.
+    """Read the arrays of an ``.npz`` file, `names` among them: dict of str to numpy.ndarray.
 
     Raises
     ------
@@ -120,28 +95,13 @@ def read_arrays(path, names):
 
 
 def write_arrays(path, **arrays):
-    """Write an ``.npz`` file at `path`, whole or not at all."""
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
+    """Write an ``.npz`` file atomically."""
+    with atomic_path(path) as part, open(part, "wb") as file:
         np.savez_compressed(file, **arrays)
-    part.replace(path)
 
 
 def check_kept(order, kept, n_dims):
-    """The first `kept` entries of an order.
-
-    Arguments
-    ---------
-    order : sequence of int
-    kept : int
-        From 1 to all.
-    n_dims : int
-        D of the model.
-
-    Returns
-    -------
-    list of int
+    """The first `kept` entries of an order of all `n_dims` dimensions.
 
     Raises
     ------
@@ -161,23 +121,17 @@ def check_kept(order, kept, n_dims):
 
 
 def principal_basis(second_moment, whiten=False, ridge=RIDGE):
-    """The axes along which the clips are largest, for both towers: ``rows @ basis`` has them in order.
+    """Axes of the largest second moment, one a column of (D, D): ``rows @ basis`` for both towers.
 
     Arguments
     ---------
     second_moment : array, shape (D, D)
         Mean of ``x xᵀ`` over the training clips, as they are scored.
     whiten : bool
-        Also divide by the square root of the eigenvalues.
+        Also divide by the square roots of the eigenvalues.
     ridge : float
-        Added to the eigenvalues before the root, as a share of their mean: directions that the training clips hardly
-        use, and texts do, are not blown up. With `whiten` alone. The larger, the nearer to PCA.
-
-    Returns
-    -------
-    numpy.ndarray, shape (D, D)
-        One axis a column, that of the largest eigenvalue first. Without `whiten` it is orthogonal, so dot products of
-        rows that both were turned by it are those from before.
+        Added to the eigenvalues before the root, in units of their mean: directions that training clips hardly use,
+        and texts do, are not blown up.
 
     Example
     -------
