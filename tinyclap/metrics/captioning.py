@@ -152,17 +152,9 @@ def _fluency_model():
 
 
 def tokenised(candidates, references):
-    """Captions and references as words with one blank between them; references without a word are left out.
+    """Captions and lists of references as words with one blank between them; references without a word are left out.
 
-    Arguments
-    ---------
-    candidates : sequence of str, N of them
-    references : sequence of N lists of str
-        A str in a list's place is one reference.
-
-    Returns
-    -------
-    (list of str, list of list of str)
+    A str in the place of a list of references is one reference.
 
     Raises
     ------
@@ -334,8 +326,8 @@ def with_intervals(candidates, references, outcome, seed=0):
 
     Arguments
     ---------
-    candidates : sequence of str
-    references : sequence of list of str
+    candidates, references
+        See :func:`score_captions`.
     outcome : tuple
         :func:`score_captions` of these.
     seed : int
@@ -345,11 +337,7 @@ def with_intervals(candidates, references, outcome, seed=0):
     dict of str to dict
         Each metric → ``value`` and ``interval_95`` (None for ``vocab``), or ``value`` None and ``missing``, the reason.
         METEOR, whose value is no mean over clips, has ``mean_of_clips`` beside it, and the interval is that mean's.
-
-    Notes
-    -----
-    Clips are resampled, their scores are not computed anew: CIDEr-D's document frequencies stay those of all clips.
-    BLEU's intervals sum the resampled clips' n-gram counts, since its value is no mean over clips either.
+        Clips' scores are resampled, not computed anew; BLEU's intervals sum the resampled clips' n-gram counts.
     """
     corpus, per_clip, missing = outcome
     has_bleu = any(name.startswith("bleu") for name in corpus)

@@ -16,7 +16,7 @@ def accuracy(predictions, labels):
 
 
 def bootstrap_interval(correct, groups=None, level=0.95, n_resamples=2000, seed=0):
-    """Percentile bootstrap interval of an accuracy.
+    """Percentile bootstrap interval of an accuracy: (low, high), in [0, 1].
 
     Arguments
     ---------
@@ -26,11 +26,6 @@ def bootstrap_interval(correct, groups=None, level=0.95, n_resamples=2000, seed=
     level : float
         Coverage, in (0, 1).
     n_resamples, seed : int
-
-    Returns
-    -------
-    (float, float)
-        Lower and upper end, in [0, 1].
 
     Example
     -------
@@ -55,13 +50,7 @@ def bootstrap_interval(correct, groups=None, level=0.95, n_resamples=2000, seed=
 
 
 def accuracy_by(keys, correct):
-    """Accuracy within each group of clips, e.g. each fold or class.
-
-    Returns
-    -------
-    dict
-        Each of `keys`, sorted → {"accuracy": float in [0, 1], "n": int}.
-    """
+    """Accuracy of each group of clips, e.g. each fold: sorted dict of key → {"accuracy": in [0, 1], "n": int}."""
     correct = np.asarray(correct, dtype=float)
     keys = np.asarray(keys)
     return {
@@ -71,20 +60,13 @@ def accuracy_by(keys, correct):
 
 
 def paired_difference(first, second, groups=None, level=0.95, n_resamples=2000, seed=0):
-    """Difference of two models' accuracies on the same clips, with its paired bootstrap interval.
+    """Mean of ``second - first``, two models' scores of the same clips, in [-1, 1], and its paired bootstrap interval.
 
     Arguments
     ---------
     first, second : array of bool or float, shape (B,)
-        Scores of the same clips in the same order.
     groups, level, n_resamples, seed
         See :func:`bootstrap_interval`.
-
-    Returns
-    -------
-    (float, (float, float))
-        Mean of ``second - first``, in [-1, 1], and its interval, which is much narrower than two separate intervals
-        suggest where both err on the same clips.
 
     Raises
     ------
@@ -102,22 +84,16 @@ def paired_difference(first, second, groups=None, level=0.95, n_resamples=2000, 
 
 
 def mcnemar(first, second):
-    """McNemar's test of two classifiers on the same clips: are their error rates equal?
+    """McNemar's test whether two classifiers have equal error rates, from their right answers (B,) on the same clips.
 
-    Returns
-    -------
-    dict
-        ``n_first_only`` (b: right by the first alone), ``n_second_only`` (c), ``exact_p`` and ``mid_p``, in [0, 1].
+    Returns ``n_first_only`` (b: right by the first alone), ``n_second_only`` (c), ``exact_p`` and ``mid_p``. If the
+    rates are equal, b follows Binomial(b + c, 1/2). With k = min(b, c): exact p = min(1, 2 P(X <= k)); mid-p = 2 P(X <
+    k) + P(X = k), which is less conservative. Clips are taken as independent; slices of one recording are not.
 
     Raises
     ------
     ConfigError
         The two are of different lengths, or empty.
-
-    Notes
-    -----
-    If the rates are equal, b follows Binomial(b + c, 1/2). With k = min(b, c): exact p = min(1, 2 P(X <= k)); mid-p =
-    2 P(X < k) + P(X = k), which is less conservative. Clips are taken as independent; slices of one recording are not.
 
     Example
     -------

@@ -44,21 +44,11 @@ def count_macs(module, *inputs):
 
 
 def complexity(model, clip_duration_s=5.0, run=None):
-    """Count parameters and MACs of a model's audio side.
+    """Count parameters and MACs of a model's audio side, on a silent clip.
 
-    Arguments
-    ---------
-    model : nn.Module
-        Has ``embed_audio(wavs, sample_rate_hz)`` and ``sample_rate_hz``: a student, a teacher, a published network.
-    clip_duration_s : float
-    run : callable, optional
-        Measured in place of ``model.embed_audio``: ``run(wavs (1, T), sample_rate_hz)``.
-
-    Returns
-    -------
-    dict of str to int or float
-        ``n_parameters`` of the layers that took part (so no text tower and no unused head), ``n_macs`` and
-        ``n_macs_paper`` of :func:`count_macs`, and ``macs_clip_s``, the length they are for.
+    `model` has ``embed_audio(wavs, sample_rate_hz)`` and ``sample_rate_hz``; `run`, called likewise, is measured in its
+    place. Returns ``n_parameters`` of the layers that took part (so no text tower and no unused head), ``n_macs`` and
+    ``n_macs_paper`` of :func:`count_macs`, and ``macs_clip_s``.
 
     Example
     -------
@@ -168,11 +158,6 @@ def measure_latency(module, *inputs, n_repeats=20, n_warmup=3, n_threads=None):
     -------
     dict
         ``median_ms``, ``p10_ms``, ``p90_ms``, ``n_repeats``, ``n_threads``, ``device``.
-
-    Example
-    -------
-    >>> measure_latency(nn.Linear(3, 2), torch.zeros(5, 3), n_repeats=3)["device"]
-    'cpu'
     """
     device = inputs[0].device if inputs else torch.device("cpu")
     n_threads_before = torch.get_num_threads()

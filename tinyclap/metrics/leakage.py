@@ -83,18 +83,7 @@ def _archives(recordings):
 
 
 def recording_of(clip, any_digits=False):
-    """The recording that a published file name holds, or None.
-
-    Arguments
-    ---------
-    clip : str
-        File name or id of a clip, with or without folder and suffix.
-    any_digits : bool
-        Take a name of digits alone for a Freesound id, as FSD50K's are.
-
-    Returns
-    -------
-    str or None
+    """The recording that a published file name holds, or None; `any_digits` takes digits alone for a Freesound id.
 
     Example
     -------
@@ -111,22 +100,11 @@ def recording_of(clip, any_digits=False):
 
 
 def read_clips(name, path, folds=None):
-    """Read the clips of a manifest, of a published table or of a folder of audio, each with its recording.
+    """Read a list of clips, named `name`, each with its recording: :class:`Clips`; of some `folds` alone if given.
 
-    Arguments
-    ---------
-    name : str
-        Name of the list in the report.
-    path : str or os.PathLike
-        A manifest (JSON); ``esc50.csv``, ``UrbanSound8K.csv``, ``clotho_metadata_*.csv``, ``clotho_captions_*.csv``
-        (with the metadata beside it, if there), FSD50K's ``dev.csv`` and ``eval.csv``, AudioCaps' and AudioSet's lists;
-        or a folder whose file names are those of ESC-50, UrbanSound8K or FSD50K.
-    folds : collection of str, optional
-        Take these folds alone.
-
-    Returns
-    -------
-    Clips
+    `path` is a manifest (JSON); ``esc50.csv``, ``UrbanSound8K.csv``, ``clotho_metadata_*.csv``,
+    ``clotho_captions_*.csv`` (with the metadata beside it, if there), FSD50K's ``dev.csv`` and ``eval.csv``, AudioCaps'
+    and AudioSet's lists; or a folder whose file names are those of ESC-50, UrbanSound8K or FSD50K.
 
     Raises
     ------
@@ -239,18 +217,11 @@ def _without_suffix(name):
 
 
 def overlap(train, test):
-    """Count what a training list and a test list share.
+    """Count what two :class:`Clips`, a training and a test list, share.
 
-    Arguments
-    ---------
-    train, test : Clips
-
-    Returns
-    -------
-    dict
-        ``comparable`` (whether both name recordings of one archive), ``n_shared_recordings``, ``shared_recordings``
-        (sorted), ``n_train_clips`` and ``n_test_clips`` (cut from these), ``train_share`` and ``test_share`` (fractions
-        of the list's clips), ``n_train_unknown`` and ``n_test_unknown``.
+    Returns ``comparable`` (whether both name recordings of one archive), ``n_shared_recordings``, ``shared_recordings``
+    (sorted), ``n_train_clips`` and ``n_test_clips`` (cut from these), ``train_share`` and ``test_share`` (fractions of
+    the list's clips), ``n_train_unknown`` and ``n_test_unknown``.
 
     Example
     -------
@@ -280,16 +251,9 @@ def overlap(train, test):
 def leak_rows(train_lists, test_lists):
     """Rows of ``leaks.csv``: every test clip, and whether training has its recording.
 
-    Arguments
-    ---------
-    train_lists, test_lists : list of Clips
-
-    Returns
-    -------
-    list of dict
-        ``test``, ``clip``, ``recording`` (empty if not known), ``status`` and ``train`` (the lists that share it,
-        joined by ``JOINT``). The status is ``shared``; ``unknown``: the recording is not known, or no training list
-        names recordings of its archive; or ``none_found``. A list on both sides is not compared with itself.
+    A row has ``test``, ``clip``, ``recording`` (empty if not known), ``status`` and ``train`` (the lists that share it,
+    joined by ``JOINT``). The status is ``shared``; ``unknown``: the recording is not known, or no training list names
+    recordings of its archive; or ``none_found``. A list on both sides is not compared with itself.
     """
     rows = []
     for test in test_lists:
@@ -320,12 +284,8 @@ def accuracy_without(correct, recordings, statuses, labels, seed=0):
     Arguments
     ---------
     correct : array of bool, shape (B,)
-    recordings : sequence of str, length B
-        Whole recordings are drawn for the second interval.
-    statuses : sequence of str, length B
-        Of :func:`leak_rows`.
-    labels : sequence of str, length B
-        Class names.
+    recordings, statuses, labels : sequence of str, length B
+        Statuses as in :func:`leak_rows`; labels are class names.
     seed : int
         Of the bootstrap.
 
@@ -340,12 +300,6 @@ def accuracy_without(correct, recordings, statuses, labels, seed=0):
     ------
     ConfigError
         The four are of different lengths, or there is no clip.
-
-    Example
-    -------
-    >>> found = accuracy_without([1, 1, 0, 1], list("abcd"), ["shared", *["none_found"] * 3], ["x"] * 4)
-    >>> found["all"]["accuracy"], round(found["moves_by"], 4), found["shared"]["n_clips"]
-    (0.75, -0.0833, 1)
     """
     correct, statuses = np.asarray(correct, dtype=bool), np.asarray(statuses)
     recordings, labels = np.asarray(recordings), np.asarray(labels)

@@ -42,7 +42,7 @@ def read_scored(path):
 
 
 def hits_by_kept(audio, text, labels, cosine=True):
-    """Whether each clip is right with its first k dimensions, for every k.
+    """Whether each clip is right with its first k dimensions, for every k: bool (B, D), column k − 1.
 
     Arguments
     ---------
@@ -53,11 +53,6 @@ def hits_by_kept(audio, text, labels, cosine=True):
     labels : array of int, shape (B,)
     cosine : bool
         Divide by the length of what is kept of each text; that of the audio changes no decision.
-
-    Returns
-    -------
-    numpy.ndarray of bool, shape (B, D)
-        Column k − 1: with k dimensions.
 
     Example
     -------
@@ -78,7 +73,7 @@ def hits_by_kept(audio, text, labels, cosine=True):
 
 
 def method_hits(scored, moments, method, order=None, ridge=RIDGE, n_random=N_RANDOM_ORDERS):
-    """Whether each clip is right with each number of dimensions, by one way of choosing them.
+    """Whether each clip is right with each number of dimensions, by one way of choosing them: float (B, D), in [0, 1].
 
     Arguments
     ---------
@@ -95,11 +90,6 @@ def method_hits(scored, moments, method, order=None, ridge=RIDGE, n_random=N_RAN
         Of ``"whitening"``.
     n_random : int
         Random orders, with the seeds 0, 1, …
-
-    Returns
-    -------
-    numpy.ndarray of float, shape (B, D)
-        In [0, 1]; for random orders, how often.
 
     Raises
     ------
@@ -134,7 +124,7 @@ def _hits(scored, columns):
 
 
 def curve_points(hits, fractions, groups=None, seed=0):
-    """Accuracy with its 95 % interval at some kept fractions.
+    """Accuracy with its 95 % interval at some kept fractions: list of dict, by falling ``kept``.
 
     Arguments
     ---------
@@ -146,11 +136,6 @@ def curve_points(hits, fractions, groups=None, seed=0):
         See :func:`tinyclap.metrics.classification.bootstrap_interval`.
     seed : int
         The same clips are drawn at every fraction.
-
-    Returns
-    -------
-    list of dict
-        ``kept``, ``kept_fraction``, ``accuracy``, ``low``, ``high``; by falling ``kept``.
 
     Example
     -------
@@ -175,18 +160,8 @@ def curve_points(hits, fractions, groups=None, seed=0):
 def kept_at_fall(accuracies, full, points):
     """The minimum number of dimensions from which on accuracy has not fallen by `points` percentage points.
 
-    Arguments
-    ---------
-    accuracies : array, shape (…, D)
-        In [0, 1]; entry k − 1 is with k dimensions.
-    full : float or array, shape (…)
-        Accuracy of the whole model.
-    points : float
-
-    Returns
-    -------
-    numpy.ndarray of int, shape (…)
-        From 1 to D; D + 1 where all dimensions together have fallen further already, as whitened ones can.
+    `accuracies` (…, D), in [0, 1], has accuracy with k dimensions at k − 1; `full` (…) is that of the whole model. From
+    1 to D; D + 1 where all dimensions together have fallen further already, as whitened ones can.
 
     Example
     -------
@@ -201,24 +176,15 @@ def kept_at_fall(accuracies, full, points):
 
 
 def fall_interval(hits, full_hits, points, groups=None, n_resamples=1000, level=0.95, seed=0):
-    """Percentile bootstrap interval of :func:`kept_at_fall`; the same clips are drawn for both accuracies.
+    """Percentile bootstrap interval (int, int) of :func:`kept_at_fall`; the same clips are drawn for both accuracies.
 
     Arguments
     ---------
-    hits : array, shape (B, D)
-    full_hits : array, shape (B,)
-        Of the whole model.
+    hits, full_hits : array, shapes (B, D) and (B,)
+        Of the pruned and of the whole model.
     points : float
-    groups : sequence, length B, optional
-        Whole groups are drawn.
-    n_resamples : int
-    level : float
-    seed : int
-
-    Returns
-    -------
-    (int, int)
-        Numbers of dimensions, at most D + 1.
+    groups, n_resamples, level, seed
+        See :func:`tinyclap.metrics.classification.bootstrap_interval`.
     """
     hits, full_hits = np.asarray(hits, dtype=float), np.asarray(full_hits, dtype=float)
     owners = np.arange(len(hits)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]

@@ -11,20 +11,7 @@ _N_NOISES = 8
 
 
 def how_exact(model, removed):
-    """Whether a removal of dimensions is exact, and why.
-
-    Arguments
-    ---------
-    model : AudioStudent or Clap
-        After the removal.
-    removed : bool
-        Whether anything was removed.
-
-    Returns
-    -------
-    dict
-        ``exact`` (bool) and ``how`` (words); of CLAP's head also ``n_hidden`` and ``n_statistic_rows``.
-    """
+    """Whether the removal that made a model is exact, and why: ``exact``, ``how``, and counts of a CLAP head."""
     head = getattr(model, "audio", model).projection
     if not removed:
         return {"exact": True, "how": "nothing was removed; the order is stored"}
@@ -45,7 +32,7 @@ def how_exact(model, removed):
 
 
 def clips_to_compare_on(model, check_audio=None, n_clips=64, seed=0):
-    """Recordings, or noise of eight colours.
+    """Recordings, or noise of eight colours: list of (samples, rate in Hz), and their name in reports.
 
     Arguments
     ---------
@@ -56,13 +43,6 @@ def clips_to_compare_on(model, check_audio=None, n_clips=64, seed=0):
     n_clips : int
         Maximum of recordings, chosen at random.
     seed : int
-
-    Returns
-    -------
-    list of (array (T,) or (channels, T), int)
-        Clips with their rates in Hz.
-    str
-        Their name in reports.
     """
     if check_audio is not None:
         found, _ = sample(find_recordings(check_audio), n_clips, seed)

@@ -53,7 +53,7 @@ class PruneOptions:
 
 
 def open_model(model, path=None, text_weights=None, options=None):
-    """Load the model to be pruned.
+    """Load the model to be pruned, and its folder's config without the model (``weights_sha256``, ``text_side`` …).
 
     Arguments
     ---------
@@ -65,12 +65,6 @@ def open_model(model, path=None, text_weights=None, options=None):
         Of a published student: the weights of its text side.
     options : dict, optional
         Sizes of a published network, such as ``{"alpha": 0.75}``.
-
-    Returns
-    -------
-    AudioStudent or Clap
-    dict
-        Its folder's config without the model; ``weights_sha256`` and ``text_side`` among it.
 
     Raises
     ------
@@ -88,24 +82,10 @@ def open_model(model, path=None, text_weights=None, options=None):
 
 
 def read_ranking(folder, model, note):
-    """Read a ranking of this very model.
+    """Read a ranking of this very model: all dimensions, ``latent`` for its config, and the moments or None.
 
-    Arguments
-    ---------
-    folder : str or os.PathLike
-        Holds ``ranking.json`` and, where the scale of a CLAP head is approximated, ``moments.npz``.
-    model : AudioStudent or Clap
-    note : dict
-        Of :func:`open_model`.
-
-    Returns
-    -------
-    list of int
-        All dimensions, most important first.
-    dict
-        ``latent`` for the model's config.
-    dict or None
-        The moments.
+    `folder` holds ``ranking.json`` and, where the scale of a CLAP head is approximated, ``moments.npz``; `model` and
+    `note` are of :func:`open_model`.
 
     Raises
     ------
@@ -132,23 +112,17 @@ def read_ranking(folder, model, note):
 
 
 def prune(model, note, ranking, target, options):
-    """Write the pruned model, or the model with its order, as a folder.
+    """Write the pruned model, or the model with its order, as a folder; returns the content of ``pruning.json``.
 
     Arguments
     ---------
-    model : AudioStudent or Clap
-    note : dict
-        Both of :func:`open_model`.
+    model, note
+        Of :func:`open_model`.
     ranking : str or os.PathLike
         The ranking's folder.
     target : str or os.PathLike
         Gets ``config.json``, ``model.safetensors`` and ``pruning.json``; those of an earlier pruning are replaced.
     options : PruneOptions
-
-    Returns
-    -------
-    dict
-        The content of ``pruning.json``.
 
     Raises
     ------

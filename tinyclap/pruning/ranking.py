@@ -106,12 +106,7 @@ def check_kept(order, kept, n_dims):
     Raises
     ------
     ConfigError
-        The order is of another model, or so many cannot be kept.
-
-    Example
-    -------
-    >>> check_kept([2, 0, 1], 2, 3)
-    [2, 0]
+        The order is of another model, or `kept` is not from 1 to `n_dims`.
     """
     if len(order) != n_dims:
         raise ConfigError(f"a ranking of {len(order)} dimensions for embeddings of {n_dims}: it is another model's")
@@ -121,17 +116,10 @@ def check_kept(order, kept, n_dims):
 
 
 def principal_basis(second_moment, whiten=False, ridge=RIDGE):
-    """Axes of the largest second moment, one a column of (D, D): ``rows @ basis`` for both towers.
+    """Axes of the largest second moment (D, D), one a column: ``rows @ basis`` for both towers.
 
-    Arguments
-    ---------
-    second_moment : array, shape (D, D)
-        Mean of ``x xᵀ`` over the training clips, as they are scored.
-    whiten : bool
-        Also divide by the square roots of the eigenvalues.
-    ridge : float
-        Added to the eigenvalues before the root, in units of their mean: directions that training clips hardly use,
-        and texts do, are not blown up.
+    `second_moment` is the mean of ``x xᵀ`` over the training clips. `whiten` also divides by the square roots of the
+    eigenvalues plus `ridge` times their mean, so that directions that training clips hardly use are not blown up.
 
     Example
     -------

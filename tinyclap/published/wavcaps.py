@@ -98,20 +98,7 @@ class WavcapsHtsatBart(nn.Module):
 
     @torch.no_grad()
     def embed_audio(self, wavs, sample_rate_hz, batch_size=8):
-        """Embed clips of any length, rate and channels.
-
-        Arguments
-        ---------
-        wavs : see :func:`tinyclap.features.windows.as_waveforms`
-        sample_rate_hz : int
-        batch_size : int
-            Windows in one pass.
-
-        Returns
-        -------
-        torch.Tensor, shape (B, 768)
-            Mean of the frames, and over a longer clip's windows of 10 s; not normalised.
-        """
+        """Embed clips of any length: (B, 768), the mean of the frames over windows of 10 s, not normalised."""
         with _evaluating(self):
             clips = self._resampled(wavs, sample_rate_hz)
             return embed_windows(

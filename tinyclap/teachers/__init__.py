@@ -33,20 +33,9 @@ __all__ = [
 
 
 def make_teacher(kind, more=None, **options):
-    """Make a teacher by its name; its weights are loaded later, by ``load()``.
+    """Make a teacher by its name, one of :data:`TEACHERS`; its weights are loaded later, by ``load()``.
 
-    Arguments
-    ---------
-    kind : str
-        ``"msclap2022"``, ``"hf_clap"``, ``"tagger"``, ``"checkpoint"`` or ``"tinyclap-student"``.
-    more : dict, optional
-        Further arguments of its class.
-    options
-        Arguments of its class; those that are None are left to their defaults.
-
-    Returns
-    -------
-    FrozenTeacher
+    `options`, and before them `more`, are arguments of its class; those that are None are left to their defaults.
 
     Raises
     ------
@@ -59,18 +48,10 @@ def make_teacher(kind, more=None, **options):
 
 
 def make_text_side(config, weights=None):
-    """Make the text side that scores a student.
+    """Make the text side that scores a student: ``embed_classes``, ``embed_text``, ``score``, ``default_templates``.
 
-    Arguments
-    ---------
-    config : dict
-        ``text_side()`` of the student's teacher, in the student's config.
-    weights : str or os.PathLike, optional
-        Where its weights are now, if they have moved; in a tag space these are the sentence encoder's.
-
-    Returns
-    -------
-    object with ``embed_classes``, ``embed_text``, ``score``, ``score_kind``, ``default_templates``
+    `config` is that of the student's teacher's ``text_side()``; `weights` those of it (in a tag space: of the sentence
+    encoder) if they have moved.
     """
     config = dict(config)
     kind = config.pop("kind")

@@ -19,17 +19,8 @@ from tinyclap.text.scores import SCORE_KINDS
 def score(audio, text, kind="cosine"):
     """Score each text for each clip: (B, D) and (N, D) → (B, N).
 
-    Arguments
-    ---------
-    audio : torch.Tensor, shape (B, D)
-    text : torch.Tensor, shape (N, D)
-    kind : {"cosine", "dot", "sqrt_dot"}
-        ``"cosine"``: in [−1, 1]; ``"dot"``: plain dot products; ``"sqrt_dot"``: with the square roots of the audio
-        side, for audio embeddings that are probabilities.
-
-    Returns
-    -------
-    torch.Tensor, shape (B, N)
+    ``"cosine"`` is in [−1, 1], ``"dot"`` the plain product, ``"sqrt_dot"`` that with the square roots of the audio
+    side, for audio embeddings that are probabilities.
 
     Raises
     ------
@@ -48,19 +39,9 @@ def score(audio, text, kind="cosine"):
 
 
 def class_embeddings(embed_text, prompts, kind="cosine"):
-    """One embedding a class from its prompts: their mean, and for cosines the mean of their directions.
+    """One embedding a class (N, D) from its prompts: their mean, and for cosines the mean of their directions.
 
-    Arguments
-    ---------
-    embed_text : callable
-        list of str, K of them → (K, D).
-    prompts : list of list of str, N × K
-    kind : str
-        See :func:`score`.
-
-    Returns
-    -------
-    torch.Tensor, shape (N, D)
+    `embed_text` maps K str → (K, D); `prompts` are N lists of str; `kind` is that of :func:`score`.
     """
     flat = embed_text([prompt for of_class in prompts for prompt in of_class])
     flat = F.normalize(flat, dim=-1) if kind == "cosine" else flat
@@ -69,7 +50,7 @@ def class_embeddings(embed_text, prompts, kind="cosine"):
 
 
 def fitting_options(teacher_class, what, more, options, **given):
-    """Check a recipe's options against the arguments of its teacher's class.
+    """Check a recipe's options against the arguments of its teacher's class: the dict that it takes.
 
     Arguments
     ---------
@@ -82,10 +63,6 @@ def fitting_options(teacher_class, what, more, options, **given):
         Those that are None are left to the class' defaults.
     given
         Options that are passed on in any case.
-
-    Returns
-    -------
-    dict
 
     Raises
     ------
@@ -137,18 +114,10 @@ class FrozenTeacher(nn.Module):
         return self
 
     def use_precision(self, precision):
-        """Choose the precision of the audio side; text stays in float32.
+        """Choose the precision of the audio side, "fp32" or "bf16", which cannot be undone; returns itself.
 
-        Arguments
-        ---------
-        precision : {"fp32", "bf16"}
-            "bf16" folds the norms and computes the encoder in channels-last bfloat16: about 2.5 times as fast on CPUs
-            with such instructions, at a cosine to fp32 above 0.999. It cannot be undone.
-
-        Returns
-        -------
-        FrozenTeacher
-            Itself.
+        "bf16" folds the norms and computes the encoder in channels-last bfloat16: about 2.5 times as fast on CPUs with
+        such instructions, at a cosine to fp32 above 0.999. Text stays in float32.
 
         Raises
         ------

@@ -81,12 +81,7 @@ class TagCalibration:
 
 
 def read_calibration(path):
-    """Read the file of :class:`TagCalibration`.
-
-    Returns
-    -------
-    dict
-        ``prior``, ``logit_mean``, ``logit_std`` (lists, one number a tag), ``made_of``, ``weights_sha256``.
+    """Read the file of :class:`TagCalibration`: a dict of :data:`_KEYS`.
 
     Raises
     ------

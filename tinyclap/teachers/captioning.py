@@ -58,29 +58,14 @@ class CaptioningTeacher(FrozenTeacher):
 
     @torch.no_grad()
     def teach_captions(self, wavs, sample_rate_hz):
-        """Embed and caption clips; each alone gives the same as in a batch.
-
-        Returns
-        -------
-        torch.Tensor, shape (B, D), float32
-            Not normalised.
-        list of str
-            B captions.
-        """
+        """Embed (B, D; float32, not normalised) and caption (B str) clips; each alone gives the same as in a batch."""
         self._require_loaded()
         embeddings, captions = self._teach(as_waveforms(wavs), sample_rate_hz)
         return embeddings.float(), captions
 
     @torch.no_grad()
     def teach_words(self, wavs, sample_rate_hz):
-        """:meth:`teach_captions`, and the most probable words of each place of the captions.
-
-        Returns
-        -------
-        torch.Tensor, shape (B, D), float32
-        list of str
-        tinyclap.decoding.beam_search.WordChoices
-            ``n_word_choices`` words of each place; ids are places in ``words``.
+        """:meth:`teach_captions`, and the ``n_word_choices`` most probable words of each place: a WordChoices.
 
         Raises
         ------
@@ -286,10 +271,6 @@ def make_captioning_teacher(kind, weights=None, more=None, **options):
         Further arguments of its class.
     options
         Arguments of its class; those that are None are left to their defaults.
-
-    Returns
-    -------
-    CaptioningTeacher
 
     Raises
     ------

@@ -74,13 +74,7 @@ class TextCaptionerTeacher(CaptioningTeacher):
     def caption(self, wavs, sample_rate_hz, n_best=1, **options):
         """Captions of clips: list of B lists of `n_best` (≤ ``beam``) strings, best first.
 
-        Arguments
-        ---------
-        wavs : see :func:`tinyclap.features.windows.as_waveforms`
-        sample_rate_hz : int
-        n_best : int
-        options
-            See :meth:`tinyclap.models.text_captioner.TextCaptioner.generate`.
+        Options are those of :meth:`tinyclap.models.text_captioner.TextCaptioner.generate`.
         """
         return self._captions(self.evidence(wavs, sample_rate_hz), n_best=n_best, **options)
 

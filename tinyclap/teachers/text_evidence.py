@@ -215,21 +215,17 @@ class EmbeddingEvidence(_TextEvidence):
 
 
 def make_text_evidence(condition, teacher, texts, conditioner, path, simulator, noise):
-    """Make the evidence of a recipe's key ``condition``.
+    """Make the evidence of a recipe's key ``condition``: TagEvidence or EmbeddingEvidence.
 
     Arguments
     ---------
     condition : {"tags", "embedding"}
     teacher, texts, conditioner, path
-        See :class:`TagEvidence` and :class:`EmbeddingEvidence`.
+        See the two classes.
     simulator : tinyclap.teachers.tag_simulation.TagSimulator
         For tags.
     noise : float
         For embeddings.
-
-    Returns
-    -------
-    TagEvidence or EmbeddingEvidence
 
     Raises
     ------

@@ -33,17 +33,7 @@ _DDP_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTE
 
 
 def seed_everything(seed):
-    """Seed Python, NumPy, PyTorch, and the order in which SpeechBrain shuffles.
-
-    Arguments
-    ---------
-    seed : int
-
-    Returns
-    -------
-    int
-        The seed, so that a YAML can keep it.
-    """
+    """Seed Python, NumPy, PyTorch, and the order in which SpeechBrain shuffles; returns the seed, for a YAML."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -73,18 +63,9 @@ def embedded_default(hparams_file, overrides):
 
 
 def parse_command_line(arguments):
-    """Split a command line into the recipe, SpeechBrain's run options and the recipe's overrides.
+    """Split ``recipe.yaml --key value --key=value …`` into the recipe, SpeechBrain's run options and the overrides.
 
-    Names count in full: SpeechBrain's parser takes any prefix of a run option for the option.
-
-    Arguments
-    ---------
-    arguments : list of str
-        ``recipe.yaml --key value --key=value …``; values are read as YAML.
-
-    Returns
-    -------
-    (str, speechbrain.utils.run_opts.RunOptions, dict)
+    Values are read as YAML. Names count in full: SpeechBrain's parser takes any prefix of a run option for the option.
 
     Raises
     ------
@@ -130,18 +111,7 @@ def _value(key, words):
 
 
 def load_hparams(hparams_file, overrides):
-    """Build a recipe's objects.
-
-    Arguments
-    ---------
-    hparams_file : str or os.PathLike
-    overrides : dict
-        Of the command line.
-
-    Returns
-    -------
-    (dict, dict)
-        The objects by key, and the overrides in force.
+    """Build a recipe's objects: (objects by key, overrides in force), given the `overrides` of the command line.
 
     Raises
     ------

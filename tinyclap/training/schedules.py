@@ -148,11 +148,8 @@ def make_schedule(kind, lr, patience, warmup_fraction=0.0, reference_dead_lr_sch
     ---------
     kind : {"plateau", "cosine"}
         :class:`PlateauSchedule`, the paper's, or :class:`CosineSchedule`, down to zero.
-    lr : float
-        Initial, or after the warm-up.
-    patience : int
-    warmup_fraction : float
-    reference_dead_lr_schedule : bool
+    lr, patience, warmup_fraction, reference_dead_lr_schedule
+        See the two classes.
 
     Raises
     ------
