@@ -1,7 +1,6 @@
-"""Any number of recordings by one model: decoded, resampled and computed in threads, in order, in bounded memory.
+"""Batches of recordings: decoded, resampled and embedded in threads, in order, in bounded memory. No torch.
 
-A clip is computed alone, whatever stands before and after it, so its result is that of the clip by itself. Needs numpy;
-no torch.
+Each clip is computed alone, so its result does not depend on the others.
 """
 
 import collections
@@ -16,8 +15,8 @@ from tinyclap.audio.cpu import n_cores
 from tinyclap.audio.io import probe
 from tinyclap.errors import AudioError, ConfigError
 
-_AHEAD = 2  # recordings begun for each worker: one in hand, one ready, so that a long one does not stop the others
-_FEW = 20  # recordings that are done before a bar is read
+_AHEAD = 2  # recordings begun for each worker
+_FEW = 20  # recordings without a bar
 
 
 def embed_many(model, sources, n_workers=None, on_error="raise", sample_rate_hz=None, longest_s=None):
@@ -25,25 +24,23 @@ def embed_many(model, sources, n_workers=None, on_error="raise", sample_rate_hz=
 
     Arguments
     ---------
-    model : tinyclap.inference.sound_model.SoundModel, or what computes behind one
+    model : tinyclap.inference.sound_model.SoundModel, or its backend
     sources : iterable of str, os.PathLike or numpy.ndarray
-        Paths, or clips of shape (T,) or (channels, T); taken as they are needed, so it may be endless.
+        Paths, or clips of shape (T,) or (channels, T); may be endless.
     n_workers : int or None
-        Threads, each with one clip, and one thread of the engine where the model was opened without a number of
-        them; None takes as many as there are cores for.
+        Threads, each with one clip at a time; None takes as many as there are cores for.
     on_error : {"raise", "skip"}
-        At a recording that cannot be used: raise its AudioError, or give it in place of the row.
+        Raise the AudioError of a recording that cannot be used, or give it in place of the row.
     sample_rate_hz : int or None
         Of arrays.
     longest_s : float or None
-        Refuse recordings that are longer, in seconds, because a clip is held in memory whole.
+        Refuse longer recordings: a clip is held in memory whole.
 
     Yields
     ------
     str, os.PathLike or numpy.ndarray
-        The source, in the order of `sources`.
+        The source, in order.
     numpy.ndarray, shape (D,), float32, or AudioError
-        The same as of the clip alone.
 
     Raises
     ------
@@ -51,10 +48,6 @@ def embed_many(model, sources, n_workers=None, on_error="raise", sample_rate_hz=
         With ``on_error="raise"``: the first recording, in order, that cannot be used; all before it were given.
     ConfigError
         `n_workers` or `on_error` is none of these; or arrays without a rate.
-
-    Notes
-    -----
-    At most two clips a worker are in memory, and no more rows than these.
     """
     rows_of = model.embed if hasattr(model, "backend") else model.embed_many
 
@@ -67,20 +60,11 @@ def embed_many(model, sources, n_workers=None, on_error="raise", sample_rate_hz=
 
 
 def embed_together(model, sources, sample_rate_hz=None, progress=None):
-    """The rows of recordings that fit into memory together.
+    """The embeddings (B, D) of a sequence of recordings; arguments as for :func:`embed_many` and :func:`with_bar`.
 
     Arguments
     ---------
-    model, sample_rate_hz
-        As for :func:`embed_many`.
-    sources : sequence
-        As for :func:`embed_many`.
-    progress : bool or None
-        Show a bar; None shows one at a terminal, where there are more than a few.
-
-    Returns
-    -------
-    numpy.ndarray, shape (B, D), float32
+    model, sources, sample_rate_hz, progress
 
     Raises
     ------
@@ -95,19 +79,7 @@ def embed_together(model, sources, sample_rate_hz=None, progress=None):
 
 
 def with_bar(results, total=None, progress=None):
-    """The same results, with a bar on standard error that counts them.
-
-    Arguments
-    ---------
-    results : iterable
-    total : int or None
-        How many there will be, where that is known.
-    progress : bool or None
-        Show it; None shows it at a terminal, where there are more than a few.
-
-    Returns
-    -------
-    iterable
+    """The same results, with a progress bar on standard error; by default at a terminal, for more than a few.
 
     Example
     -------

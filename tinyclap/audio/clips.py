@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from tinyclap.audio.io import MAX_SAMPLE, read_audio, require_rate
-from tinyclap.audio.resample import resample_array
+from tinyclap.audio.resample import resample_array, whole_hz
 from tinyclap.audio.windows import mono
 from tinyclap.errors import AudioError, ConfigError
 
@@ -149,34 +149,11 @@ def _read(item: Any, source: str, rate: float | None) -> tuple[NDArray[np.float3
         raise AudioError(source, f"is {item!r}, no recording; give a path, an array of samples, or leave it out")
     samples = _array(item, source)
     _require_scale(samples, source)
-    rate = checked_rate(rate)
-    require_rate(source, rate)
-    return mono(samples, _float32, source), rate
-
-
-def checked_rate(rate: Any) -> int:
-    """A sample rate as an int.
-
-    Raises
-    ------
-    ConfigError
-        It is None, no number, no whole one, or not above zero.
-
-    Example
-    -------
-    >>> checked_rate(np.float64(16000))
-    16000
-    """
     if rate is None:
         raise ConfigError("arrays say nothing of their sample rate; give sample_rate_hz")
-    try:
-        whole = 0 if isinstance(rate, (str, bytes, bool)) else int(rate)
-        is_rate = whole == rate and whole > 0
-    except (TypeError, ValueError, OverflowError):
-        is_rate = False
-    if not is_rate:
-        raise ConfigError(f"sample_rate_hz={rate!r}: give a whole number of Hz above zero, such as 16000")
-    return whole
+    rate = whole_hz(rate)
+    require_rate(source, rate)
+    return mono(samples, _float32, source), rate
 
 
 def _of_dict(item: Mapping[str, Any], source: str, rate: float | None) -> tuple[Any, float | None]:

@@ -117,10 +117,8 @@ def recordings_in(folder, note=None, unreadable=None):
                 left_out[suffix] += 1
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(left_out.items()))
     if not n_found and not closed:
-        raise ConfigError(
-            f"{folder}: no recordings in this folder ({kinds or 'nothing'} that libsndfile does not read); it reads "
-            f"{' '.join(SUFFIXES)}"
-        )
+        only = f", only {kinds} that libsndfile does not read" if kinds else ""
+        raise ConfigError(f"{folder}: no recordings in this folder{only}; it reads {' '.join(SUFFIXES)}")
     if left_out and note is not None:
         note(f"{folder}: left out {kinds}, which libsndfile does not read; convert: ffmpeg -i FILE -vn FILE.wav")
 

@@ -1,9 +1,6 @@
-"""Read recordings of any format, rate and channel count as mono float32; every way in is checked here.
+"""Read recordings of any format, rate and channel count as mono float32; every way in is checked here. No torch."""
 
-Needs numpy, soundfile and soxr; no torch. What cannot be a recording (missing, empty, cut short, a rate that no sound
-has, NaN samples) is an AudioError that says what to do.
-"""
-
+import contextlib
 import io
 import logging
 import os
@@ -46,21 +43,13 @@ class AudioInfo(NamedTuple):
 
 
 def probe(path):
-    """Read the header of a recording, and compare it with what the file holds.
-
-    Arguments
-    ---------
-    path : str, os.PathLike, bytes or binary file
-
-    Returns
-    -------
-    AudioInfo
+    """The AudioInfo of a recording (path, bytes or binary file), its header compared with what the file holds.
 
     Raises
     ------
     AudioError
-        Missing, of zero length, not audio, without samples, of a rate that no sound has, or it ends before its samples
-        do. A cut FLAC or MP3 file may show only when it is decoded; a cut at the end of an Ogg page cannot be told.
+        Missing, empty, not audio, without samples, of a rate that no sound has, or it ends before its samples do. A cut
+        FLAC or MP3 file may show only when it is decoded; a cut at the end of an Ogg page cannot be told.
 
     Example
     -------
@@ -119,38 +108,13 @@ def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None):
 
 
 def read_channels(path):
-    """Read a recording at its own rate, its channels apart.
-
-    Arguments
-    ---------
-    path : str, os.PathLike, bytes or binary file
-
-    Returns
-    -------
-    channels : numpy.ndarray, shape (channels, T), float32
-        In [-1, 1] for integer codings.
-    sample_rate_hz : int
-
-    Raises
-    ------
-    AudioError
-        As of :func:`read_audio`.
-    """
+    """Read a recording as :func:`read_audio` does, its channels apart: (channels, T) float32, and its rate in Hz."""
     with Recording(path) as recording:
         return np.ascontiguousarray(recording.read().T), recording.info.sample_rate_hz
 
 
 def mean_of_channels(samples):
-    """The mean of channels that lie side by side.
-
-    Arguments
-    ---------
-    samples : numpy.ndarray, shape (T, C), float32
-
-    Returns
-    -------
-    numpy.ndarray, shape (T,), float32
-        The same bits as ``samples.mean(axis=1)``, which takes fifty times as long for two channels.
+    """The mean of channels (T, C) float32: (T,); the bits of ``samples.mean(axis=1)``, fifty times as quick.
 
     Example
     -------
@@ -215,7 +179,7 @@ class Recording:
     Attributes
     ----------
     name : str or os.PathLike
-        What to call it in messages.
+        In messages.
     info : AudioInfo
 
     Raises
@@ -226,7 +190,8 @@ class Recording:
 
     def __init__(self, source):
         self.name, raw, n_bytes = _raw(source)
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(raw)
             if n_bytes == 0:
                 raise AudioError(self.name, "the file is empty (0 bytes); fetch it again, or leave it out")
 
@@ -237,28 +202,20 @@ class Recording:
             extent = container_extent(at, n_bytes, self.name)
             extent = compressed_extent(at, n_bytes, self.name) if extent == Extent() else extent
             self._note = extent.note
-            is_plain = extent._replace(note=None) == Extent() and not isinstance(raw, io.BytesIO)
+            if extent._replace(note=None) != Extent() or isinstance(raw, io.BytesIO):
+                given = _View(raw, n_bytes, extent)
+            else:  # as bytes: a name need not be UTF-8, and soundfile encodes strings strictly
+                given = source if os.name == "nt" else os.fsencode(source)
             try:
-                # as bytes: a name need not be UTF-8, and soundfile encodes strings strictly
-                given = (
-                    (source if os.name == "nt" else os.fsencode(source)) if is_plain else _View(raw, n_bytes, extent)
-                )
-                self._file = soundfile.SoundFile(given)
+                file = self._file = stack.enter_context(soundfile.SoundFile(given))
             except (soundfile.SoundFileError, OSError) as error:
                 raise AudioError(self.name, _why_undecodable(self.name, at(0, 64), error)) from error
-            self._raw = None if is_plain else raw
-        finally:
-            if getattr(self, "_raw", None) is None:
-                raw.close()
-        try:
-            if self._file.frames == 0:
+            if file.frames == 0:
                 raise AudioError(self.name, "holds no samples (0 frames); fetch it again, or leave it out")
-            require_rate(self.name, self._file.samplerate, self._file.channels)
-        except AudioError:
-            self.close()
-            raise
-        file = self._file
-        self.info = AudioInfo(file.frames, file.samplerate, file.channels, file.frames / file.samplerate, file.subtype)
+            require_rate(self.name, file.samplerate, file.channels)
+            self._close = stack.pop_all()
+        duration_s = file.frames / file.samplerate
+        self.info = AudioInfo(file.frames, file.samplerate, file.channels, duration_s, file.subtype)
 
     def __enter__(self):
         return self
@@ -268,9 +225,7 @@ class Recording:
 
     def close(self):
         """Close the file."""
-        self._file.close()
-        if self._raw is not None:
-            self._raw.close()
+        self._close.close()
 
     def read(self, start_s=0.0, duration_s=None):
         """The samples of a part, as for :func:`read_audio`: (T, channels), float32."""
@@ -285,22 +240,10 @@ class Recording:
                 self.name, f"has no samples in the part asked for ({part}); the recording has {n_samples / rate:.3f} s"
             )
         blocks = list(self.blocks(max(1, _BLOCK // self.info.n_channels), start, wanted))
-        samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        return samples
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
     def blocks(self, n_block, start=0, wanted=None):
-        """Decode block by block.
-
-        Arguments
-        ---------
-        n_block : int
-            Samples of a block, per channel.
-        start, wanted : int
-            First sample and number of samples; None: to the end.
-
-        Yields
-        ------
-        numpy.ndarray, shape (n, channels), float32
+        """Decode `wanted` samples (None: all) from `start` on, `n_block` at a time; yields (n, channels) float32.
 
         Raises
         ------
@@ -338,13 +281,15 @@ def _raw(source):
     if isinstance(source, (bytes, bytearray, memoryview)):
         return "the recording", io.BytesIO(source), len(source)
     if hasattr(source, "read"):
-        return getattr(source, "name", "the recording"), *_content(source, "the recording")
+        name = getattr(source, "name", None)
+        name = name if isinstance(name, (str, os.PathLike)) else "the recording"
+        return name, *_content(source, name)
     name = Path(source)
     try:
         facts = os.stat(source)
         if stat.S_ISDIR(facts.st_mode):
             raise AudioError(name, "is a folder, not a recording")
-        if not (stat.S_ISREG(facts.st_mode) or stat.S_ISFIFO(facts.st_mode) or stat.S_ISSOCK(facts.st_mode)):
+        if not (stat.S_ISREG(facts.st_mode) or stat.S_ISFIFO(facts.st_mode)):
             raise AudioError(name, "is a device, not a recording")
         raw = open(source, "rb")
     except FileNotFoundError:
@@ -359,12 +304,18 @@ def _raw(source):
 
 
 def _content(stream, name):
-    content = stream.read(MAX_PIPE_BYTES + 1)
-    if not isinstance(content, bytes):
-        raise AudioError(name, "is a file of text; open it with mode 'rb'")
-    if len(content) > MAX_PIPE_BYTES:
-        raise AudioError(name, "has no end within 2 GiB; listen to it: tinyclap listen -")
-    return io.BytesIO(content), len(content)
+    parts, n_bytes = [], 0
+    try:
+        while part := stream.read(MAX_PIPE_BYTES - n_bytes + 1):  # a raw stream gives it in parts
+            parts.append(memoryview(part))
+            n_bytes += len(part)
+            if n_bytes > MAX_PIPE_BYTES:
+                raise AudioError(name, "has no end within 2 GiB; use tinyclap listen -")
+    except (TypeError, UnicodeDecodeError):
+        raise AudioError(name, "gives text, not bytes; open it with mode 'rb'") from None
+    except OSError as error:
+        raise AudioError(name, f"cannot be read ({error.strerror or error})") from error
+    return io.BytesIO(b"".join(parts)), n_bytes
 
 
 class _View:

@@ -1,7 +1,6 @@
-"""The kernel of the resampler that published models heard, and that resampler on numpy arrays.
+"""Resampling of numpy arrays: torchaudio's sinc kernel, which published models were trained with, or soxr. No torch.
 
-Source: J. O. Smith, "Digital Audio Resampling" (bandlimited interpolation), with torchaudio's default sizes. One place
-for torch (:mod:`tinyclap.features.resample`) and for the runtime without it. Needs numpy and soxr.
+Source: J. O. Smith, "Digital Audio Resampling". :mod:`tinyclap.features.resample` uses the same weights in torch.
 """
 
 import functools
@@ -13,8 +12,8 @@ from tinyclap.errors import ConfigError
 
 RESAMPLERS = ("sinc", "soxr")
 _ZERO_CROSSINGS = 6  # of the sinc on each side that the Hann window keeps
-_ROLLOFF = 0.99  # cut-off as a share of the lower Nyquist frequency
-_LEAST_OUTPUTS = 32  # of a block of numpy's resampler
+_ROLLOFF = 0.99  # cut-off relative to the lower Nyquist frequency
+_MIN_OUTPUTS = 32  # of a block of numpy's resampler
 _COPIED_AT_ONCE = 1 << 18  # samples: what it multiplies stays in the cache
 _MAX_KERNEL_SIZE = 8_000_000  # beyond this (rates with a small common divisor) weights are made as they are used
 
@@ -73,12 +72,11 @@ def resample_array(wav, from_hz, to_hz, method="sinc"):
 
 @functools.lru_cache(maxsize=16)
 def _wide_kernel(n_from, n_to):
-    """The same weights for a block of several periods, where one has few outputs: (weights, half width, its inputs).
-
-    96 to 32 kHz has one output a period: each would copy its 41 inputs, and multiply a matrix by a single column.
-    """
+    """The same weights for a block of several periods, where one has few outputs: (weights, half width, its inputs)."""
     kernel, half_width = sinc_kernel(n_from, n_to, "float32")
-    n_periods = -(-_LEAST_OUTPUTS // n_to)
+    n_periods = -(-_MIN_OUTPUTS // n_to)
+    if n_periods == 1:
+        return kernel, half_width, n_from
     wide = np.zeros((n_periods * n_to, n_periods * n_from + 2 * half_width), np.float32)
     for period in range(n_periods):
         wide[period * n_to : (period + 1) * n_to, period * n_from :][:, : kernel.shape[1]] = kernel
@@ -86,14 +84,25 @@ def _wide_kernel(n_from, n_to):
 
 
 def whole_hz(rate_hz):
-    """Return a sample rate as int, or raise ConfigError."""
-    if int(rate_hz) != rate_hz or rate_hz <= 0:
-        raise ConfigError(f"a sample rate is a positive whole number of Hz, not {rate_hz}")
-    return int(rate_hz)
+    """A sample rate as int; ConfigError where it is no whole number above zero.
+
+    Example
+    -------
+    >>> whole_hz(np.float64(16000))
+    16000
+    """
+    try:
+        whole = 0 if isinstance(rate_hz, (str, bytes, bool)) else int(rate_hz)
+        is_rate = whole == rate_hz and whole > 0
+    except (TypeError, ValueError, OverflowError):
+        is_rate = False
+    if not is_rate:
+        raise ConfigError(f"sample_rate_hz {rate_hz!r}: give a positive whole number of Hz, such as 16000")
+    return whole
 
 
 def lowest_terms(from_hz, to_hz):
-    """Return both rates divided by their common divisor: inputs and outputs of a block."""
+    """Both rates divided by their common divisor: inputs and outputs of a block."""
     divisor = math.gcd(from_hz, to_hz)
     return from_hz // divisor, to_hz // divisor
 
@@ -116,13 +125,12 @@ def sinc_kernel(n_from, n_to, precision):
     n_from, n_to : int
         From :func:`lowest_terms`.
     precision : {"float32", "float64"}
-        In which it is worked out, times in units of n_from inputs, as torchaudio does: in float32 that costs 3e-5 of
-        full scale against float64, but what published models heard is then matched to the last bits.
+        Of the computation; float32 matches torchaudio to the last bits, and differs from float64 by 3e-5 of full scale.
 
     Returns
     -------
     numpy.ndarray, shape (n_to, n_from + 2·half_width)
-        One row for each phase of the output. Shared: not to be written to.
+        A row for each phase of the output; read-only.
     int
         half_width.
     """
@@ -142,7 +150,7 @@ def sinc_kernel(n_from, n_to, precision):
 
 
 def direct_padding(n_from, n_to):
-    """How many zeros :func:`direct_parts` counts on before and after the samples."""
+    """Zeros before and after the samples that :func:`direct_parts` expects."""
     half_width = _half_width(n_from, n_to)
     return half_width, half_width + 2
 
@@ -162,8 +170,7 @@ def direct_parts(n_from, n_to, n_out, chunk=16384):
     Yields
     ------
     numpy.ndarray, shape (n, K)
-        Which padded inputs (see :func:`direct_padding`) each of n outputs reads. Beyond the end of the samples, weights
-        meet the zeros of the padding: indices are to be cut off at the last one.
+        Which padded inputs (see :func:`direct_padding`) each of n outputs reads; to be clipped to the last one.
     numpy.ndarray, shape (n, K), float32
         Their weights.
     """

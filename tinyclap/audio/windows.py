@@ -1,8 +1,4 @@
-"""Where a clip is cut into windows, and which samples a clip has: the rules that torch and numpy share.
-
-A clip is cut at fixed places, a function of its length alone, so that it is embedded alike alone and in a batch, by a
-network in torch and by an exported graph. Needs numpy, no torch; arrays and tensors are treated alike.
-"""
+"""Windows of clips: where a clip is cut is a function of its length alone. Arrays and tensors alike; no torch."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -23,16 +19,14 @@ class WindowPolicy:
     Arguments
     ---------
     window_s : float
-        Length of a window, and the longest input that the network sees, in seconds.
-    short : str
-        What happens to a clip shorter than a window: ``"tile"`` repeats it (as Microsoft's CLAP wrapper does),
-        ``"pad"`` appends zeros (as the official tinyCLAP code does), ``"native"`` leaves it as it is, but tiles it up
-        to `min_s` (for networks that take any length).
+        Length of a window, the longest input of the network.
+    short : {"tile", "pad", "native"}
+        A clip shorter than a window is repeated (as by Microsoft's CLAP wrapper), padded with zeros (as by the official
+        tinyCLAP code), or left as it is, tiled up to `min_s` (for networks that take any length).
     hop_s : float, optional
-        Distance between windows; by default one window, so that no sample is heard twice. The last window is moved
-        back to end with the clip.
+        Distance between windows; by default one window. The last window is moved back to end with the clip.
     min_s : float
-        Shortest input under ``"native"``, in seconds.
+        Minimum input under ``"native"``.
     """
 
     window_s: float = 5.0
@@ -54,16 +48,7 @@ class WindowPolicy:
         return asdict(self)
 
     def starts(self, n_samples, sample_rate_hz):
-        """First sample of each window.
-
-        Arguments
-        ---------
-        n_samples, sample_rate_hz : int
-
-        Returns
-        -------
-        list of int
-            At least one.
+        """First sample of each window, at least one: list of int.
 
         Example
         -------
@@ -88,17 +73,7 @@ class WindowPolicy:
         return max(n_samples, min(window, round(self.min_s * sample_rate_hz)))
 
     def cut(self, waveform, sample_rate_hz):
-        """The windows of one clip.
-
-        Arguments
-        ---------
-        waveform : numpy.ndarray or torch.Tensor, shape (T,)
-        sample_rate_hz : int
-
-        Returns
-        -------
-        numpy.ndarray or torch.Tensor, shape (n_windows, T_window)
-            Of the same kind; one window that is the clip, or its beginning, shares the clip's memory.
+        """The windows (n_windows, T_window) of a clip (T,), array or tensor; a single one shares the clip's memory.
 
         Example
         -------
@@ -125,15 +100,14 @@ def window_batches(clips, sample_rate_hz, policy, batch_size=32):
     ---------
     clips : list of numpy.ndarray or torch.Tensor, each of shape (T_i,)
     sample_rate_hz : int
-        Of all of them.
     policy : WindowPolicy
     batch_size : int
-        Windows of a batch, at most.
+        Maximum number of windows.
 
     Yields
     ------
     list of int
-        To which clip each window belongs.
+        The clip of each window.
     list of numpy.ndarray or torch.Tensor, each of shape (T_window,)
 
     Raises
@@ -160,23 +134,20 @@ def window_batches(clips, sample_rate_hz, policy, batch_size=32):
 
 
 def clip_groups(clips, sample_rate_hz, policy, batch_size=16):
-    """Cut clips into pieces; those with pieces of the same number and length go together, so that no zeros are heard.
+    """Batches of clips with windows of the same number and length, so that none is padded.
 
     Arguments
     ---------
-    clips : list of numpy.ndarray or torch.Tensor, each of shape (T_i,)
-    sample_rate_hz : int
-        Of all of them.
-    policy : WindowPolicy
+    clips, sample_rate_hz, policy
+        As for :func:`window_batches`.
     batch_size : int
-        Clips of a group, at most.
+        Maximum number of clips.
 
     Yields
     ------
     list of int
         Which clips they are.
-    list of numpy.ndarray or torch.Tensor, each of shape (n_pieces, T_piece)
-        Their pieces.
+    list of numpy.ndarray or torch.Tensor, each of shape (n_windows, T_window)
 
     Example
     -------
@@ -195,21 +166,16 @@ def clip_groups(clips, sample_rate_hz, policy, batch_size=16):
 
 
 def mono(clip, to_float32, source):
-    """One clip as floats of one channel.
+    """The mean of a clip's channels: (T,) float32.
 
     Arguments
     ---------
     clip : numpy.ndarray or torch.Tensor, shape (T,) or (channels, T)
-        Floats in [-1, 1], or integers, which are scaled by their full range. Channels are averaged.
+        Floats in [-1, 1], or integers, which are scaled by their full range.
     to_float32 : callable
         Turns `clip` into float32 of its own kind.
     source : str
-        What to call it in messages.
-
-    Returns
-    -------
-    numpy.ndarray or torch.Tensor, shape (T,)
-        float32.
+        In messages.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Real recordings that int8 is calibrated on and exports are checked with: of a folder, or of a manifest."""
+"""Recordings of a folder or manifest, for int8 calibration and checks of exports."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -26,17 +26,7 @@ class Recordings(NamedTuple):
 
 
 def find_recordings(given):
-    """Find recordings.
-
-    Arguments
-    ---------
-    given : str
-        A folder, in which they are sought at any depth; or ``MANIFEST.json@FOLDER``, a manifest that a preparation
-        wrote and the folder of its corpus.
-
-    Returns
-    -------
-    Recordings
+    """The :class:`Recordings` of a folder, or of ``MANIFEST.json@FOLDER``, a manifest and the folder of its corpus.
 
     Raises
     ------
@@ -51,14 +41,11 @@ def find_recordings(given):
             raise ConfigError(f"{given}: say where the corpus of this manifest is: {given}@FOLDER")
         meta, items = read_manifest(manifest, root)
         labels = [item["label"] for item in items] if all("label" in item for item in items) else []
-        found = Recordings(
-            Path(manifest).stem,
-            [item["wav"] for item in items],
-            labels,
-            list(meta["classes"]),
-        )
+        found = Recordings(Path(manifest).stem, [item["wav"] for item in items], labels, list(meta["classes"]))
     else:
         folder = Path(given)
+        if not folder.is_dir():
+            raise ConfigError(f"{given}: no recordings there, it is no folder")
         paths = sorted(map(Path, recordings_in(folder)))
         found = Recordings(folder.resolve().name, paths, [], [])
     if not found.paths:
@@ -96,7 +83,7 @@ def chosen_recordings(options):
 
 
 def first_window(student, path):
-    """The first window (T_window,) that a student, or a captioner, hears of a recording."""
+    """The first window (T_window,) of a recording for a student or captioner."""
     wav, rate_hz = read_audio(path, duration_s=2 * student.policy.window_s)
     wav = resample_array(wav, rate_hz, student.sample_rate_hz, student.resampler)
     return student.policy.cut(wav, student.sample_rate_hz)[0]

@@ -175,9 +175,7 @@ class PhiNet(nn.Module):
         """The last map, and the one before the last halving."""
         log_mel = at_least_frames(log_mel, self._n_min_frames)
         feature_map = middle = norm_mel_bins(self.bn0, log_mel)
-        if (
-            self.training and feature_map.device.type == "cpu"
-        ):  # a third faster; inference is left as it is
+        if self.training and feature_map.device.type == "cpu":  # a third faster; inference is left as it is
             feature_map = feature_map.clone(memory_format=torch.channels_last)
         for index, layer in enumerate(self._layers):
             if index == self._last_halving:

@@ -144,7 +144,7 @@ def test_recordings_come_from_a_folder_or_a_manifest_and_are_split_without_overl
     assert (found.name, len(found.paths), found.labels) == ("recordings", 6, [])
     some, rest = sample(found, 4, seed=1)
     assert len(some.paths) == 4 and sorted([*some.paths, *rest.paths]) == found.paths
-    with pytest.raises(ConfigError, match="no recordings there"):
+    with pytest.raises(ConfigError, match="no recordings"):
         find_recordings(str(tmp_path))
     with pytest.raises(ConfigError, match="say where the corpus"):
         find_recordings("esc50_test.json")
