@@ -92,7 +92,9 @@ def run(options):
     if options.skipped:
         for path, problem in index.skipped().items():
             _say(f"{_shown(path)}: {problem}")
-    if options.query:
+    if options.query and not len(index):
+        _say(f"{options.index}: the index is empty; add recordings with --add")
+    elif options.query:
         _ask(options, index, model or _open(options, open_model))
     return status
 

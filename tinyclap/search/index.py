@@ -4,16 +4,22 @@ index = SearchIndex.build("my-index", model, ["recordings/"])
 index.search(model, "a dog barks")
 """
 
+import contextlib
 import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinyclap.audio.find import SUFFIXES, find_recordings
 from tinyclap.errors import AudioError, ConfigError
-from tinyclap.search.database import Database
-from tinyclap.search.update import prune, update
+from tinyclap.search.database import Database, Embeddings
+from tinyclap.search.update import UpdateReport, prune, update
 from tinyclap.text.scores import audio_side
+
+if TYPE_CHECKING:
+    from tinyclap.inference.sound_model import SoundModel
 
 _MOST_SCORES = 1 << 24  # held in memory at a time
 
@@ -33,18 +39,19 @@ class SearchIndex:
         Whose embeddings they are: ``name``, ``sha256``, ``score``, ``embed_dim``.
     """
 
-    def __init__(self, database):
+    def __init__(self, database: Database) -> None:
         self.folder, self.model, self._database = database.folder, database.model, database
-        self._stamp = self._embeddings = None  # read when first searched
+        self._stamp: int | None = None
+        self._embeddings: Embeddings | None = None  # read when first searched
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._database.n_found()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"SearchIndex({str(self.folder)!r}, {len(self)} recordings, {self.model['name']})"
 
     @classmethod
-    def open(cls, path):
+    def open(cls, path: str | os.PathLike) -> "SearchIndex":
         """Open an index by its folder, or by a file in it.
 
         Raises
@@ -55,7 +62,16 @@ class SearchIndex:
         return cls(Database.open(path))
 
     @classmethod
-    def build(cls, path, model, sources, dtype="float16", on_error="raise", n_workers=None, progress=None):
+    def build(
+        cls,
+        path: str | os.PathLike,
+        model: "SoundModel",
+        sources: Sequence[str | os.PathLike],
+        dtype: str = "float16",
+        on_error: str = "raise",
+        n_workers: int | None = None,
+        progress: bool | None = None,
+    ) -> "SearchIndex":
         """Make an index, or bring one up to date: what has not changed is not embedded again.
 
         Arguments
@@ -81,14 +97,13 @@ class SearchIndex:
         ConfigError
             The index is of another model, cannot be written, or there are no recordings.
         """
-        sources = [os.fspath(source) for source in sources]
-        find_recordings(sources)  # a slip in a name makes no index
+        find_recordings([os.fspath(source) for source in sources])  # a slip in a name makes no index
         index = cls.open_for(path, model, dtype)
         index.add(model, sources, on_error, n_workers, progress=progress)
         return index
 
     @classmethod
-    def open_for(cls, path, model, dtype="float16"):
+    def open_for(cls, path: str | os.PathLike, model: "SoundModel", dtype: str = "float16") -> "SearchIndex":
         """Open the index of a model, or create an empty one where there is none; errors as for :meth:`build`."""
         identity = model_identity(model)
         database = Database.open(path) if Database.is_at(path) else Database.create(path, identity, dtype)
@@ -96,14 +111,22 @@ class SearchIndex:
         return cls(database)
 
     def add(
-        self, model, sources, on_error="raise", n_workers=None, retry=False, longest_s=None, progress=None, tell=None
-    ):
+        self,
+        model: "SoundModel",
+        sources: Sequence[str | os.PathLike],
+        on_error: str = "raise",
+        n_workers: int | None = None,
+        retry: bool = False,
+        longest_s: float | None = None,
+        progress: bool | None = None,
+        tell: Callable[[Any], None] | None = None,
+    ) -> UpdateReport:
         """Add recordings, and embed again those that have changed.
 
         Arguments
         ---------
         model : tinyclap.inference.sound_model.SoundModel
-        sources : sequence of str
+        sources : sequence of str or os.PathLike
             As on the command line: files, folders, patterns, ``@list.txt``, or ``-``.
         on_error, n_workers, retry, longest_s, progress
             See :func:`tinyclap.search.update.update`.
@@ -124,29 +147,36 @@ class SearchIndex:
             The index is of another model, cannot be written, or there are no recordings.
         """
         self._database.require_model(model_identity(model))
-        closed = []
+        sources, closed = [os.fspath(source) for source in sources], list[AudioError]()
         paths = find_recordings(sources, note=tell, unreadable=closed.append)
         folders = [source for source in sources if os.path.isdir(source)]
         report = update(self._database, model, paths, folders, on_error, n_workers, retry, longest_s, progress, tell)
         if closed and on_error == "raise":
             raise closed[0]
-        for error in closed if tell is not None else ():
-            tell(error)
+        for error in closed:
+            if tell is not None:
+                tell(error)
         return report._replace(skipped=[*closed, *report.skipped])
 
-    def prune(self, folders=()):
+    def prune(self, folders: Sequence[str | os.PathLike] = ()) -> tuple[int, dict[str, int]]:
         """Remove recordings that are gone; see :func:`tinyclap.search.update.prune`."""
         return prune(self._database, folders)
 
-    def skipped(self):
+    def skipped(self) -> dict[str, str]:
         """Recordings that could not be embedded: dict of path to what is wrong with each."""
         return self._database.skipped()
 
-    def verify(self):
+    def verify(self) -> None:
         """Read the database and compare every vector with its checksum; CheckpointError where one has changed."""
         self._database.verify()
 
-    def search(self, model, query, k=10, sample_rate_hz=None):
+    def search(
+        self,
+        model: "SoundModel",
+        query: str | os.PathLike | np.ndarray,
+        k: int = 10,
+        sample_rate_hz: int | None = None,
+    ) -> list[tuple[str, float]]:
         """Find what fits a text or a sound best, among all recordings.
 
         Arguments
@@ -177,7 +207,9 @@ class SearchIndex:
         paths, scores = self.nearest(row[None], k, is_sound)
         return list(zip(paths[0], scores[0].tolist(), strict=True))
 
-    def query_row(self, model, query, sample_rate_hz=None):
+    def query_row(
+        self, model: "SoundModel", query: str | os.PathLike | np.ndarray, sample_rate_hz: int | None = None
+    ) -> tuple[np.ndarray, bool]:
         """The embedding (D,) float32 of a query, and whether it is a sound (True) or a text; errors as for `search`."""
         self._database.require_model(model_identity(model))
         is_path = isinstance(query, os.PathLike) or (isinstance(query, str) and _names_recording(query))
@@ -187,7 +219,7 @@ class SearchIndex:
             return model.label_vectors([query], None if is_label else "{}")[1][0], False
         return audio_side(model.embed([query], sample_rate_hz, progress=False), model.score_kind)[0], True
 
-    def nearest(self, rows, k=10, is_sound=True):
+    def nearest(self, rows: np.ndarray, k: int = 10, is_sound: bool = True) -> tuple[list[list[str]], np.ndarray]:
         """The best recordings for many queries, by a product with all embeddings.
 
         Arguments
@@ -218,23 +250,30 @@ class SearchIndex:
         cosine = is_sound or self.model["score"] == "cosine"
         if cosine:
             rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        with self._database.snapshot(self._stamp, self._embeddings) as (self._stamp, self._embeddings, paths_of):
-            found, n_rows = [], max(1, _MOST_SCORES // max(1, len(self._embeddings.ids)))
+        with self._snapshot() as (embeddings, paths_of):
+            found, n_rows = [], max(1, _MOST_SCORES // max(1, len(embeddings.ids)))
             for first in range(0, len(rows), n_rows):
                 part = rows[first : first + n_rows]
                 # one query by the matrix-vector product, which reads the rows once
-                product = [self._embeddings.vectors @ part[0]] if len(part) == 1 else part @ self._embeddings.vectors.T
-                found += [_best(scores / self._embeddings.norms if cosine else scores, int(k)) for scores in product]
-            paths = [paths_of(self._embeddings.ids[best]) for best, _ in found]
+                product = [embeddings.vectors @ part[0]] if len(part) == 1 else part @ embeddings.vectors.T
+                found += [_best(scores / embeddings.norms if cosine else scores, int(k)) for scores in product]
+            paths = [paths_of(embeddings.ids[best]) for best, _ in found]
         return paths, np.array([scores for _, scores in found], np.float32).reshape(len(rows), -1)
 
-    def paths(self):
+    def paths(self) -> list[str]:
         """All recordings that can be found, in the order in which they were first indexed: list of str."""
-        with self._database.snapshot(self._stamp, self._embeddings) as (self._stamp, self._embeddings, paths_of):
-            return paths_of(self._embeddings.ids)
+        with self._snapshot() as (embeddings, paths_of):
+            return paths_of(embeddings.ids)
+
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[tuple[Embeddings, Callable[[Iterable[int]], list[str]]]]:
+        """The embeddings as they are now, kept for the next search, and a function for the paths of ids."""
+        with self._database.snapshot(self._stamp, self._embeddings) as (self._stamp, embeddings, paths_of):
+            self._embeddings = embeddings
+            yield embeddings, paths_of
 
 
-def model_identity(model):
+def model_identity(model: "SoundModel") -> dict:
     """What says that two models give the same embeddings: dict of ``name``, ``sha256``, ``score``, ``embed_dim``.
 
     ``sha256`` is that of the fp32 graph of an exported folder, or of a checkpoint's weights.
