@@ -43,31 +43,15 @@ print(json.dumps(times))
 
 @dataclass
 class BenchOptions:
-    """What to measure.
+    """What to measure."""
 
-    Arguments
-    ---------
-    lengths_s : sequence of float
-        Clips of the single passes, in seconds.
-    threads : sequence of int
-        Threads of a pass; more than there are cores are left out.
-    engines, precisions : sequence of str
-        Of single passes; empty for all that are there.
-    n_repeats : int
-        Passes that count.
-    n_clips : int
-        Clips of 5 s in the measurement of throughput.
-    n_starts : int
-        New processes; 0 leaves the cold start out.
-    """
-
-    lengths_s: tuple = (1.0, 5.0, 10.0)
-    threads: tuple = (1, 2)
-    engines: tuple = ()
-    precisions: tuple = ()
-    n_repeats: int = 9
-    n_clips: int = 64
-    n_starts: int = 3
+    lengths_s: tuple = (1.0, 5.0, 10.0)  # of single passes
+    threads: tuple = (1, 2)  # more than there are cores are left out
+    engines: tuple = ()  # empty for all that are installed
+    precisions: tuple = ()  # empty for all of the model
+    n_repeats: int = 9  # passes that count
+    n_clips: int = 64  # for the throughput
+    n_starts: int = 3  # new processes; 0 leaves the cold start out
 
     def __post_init__(self):
         numbers = (*self.lengths_s, *self.threads, self.n_repeats, self.n_clips)

@@ -31,10 +31,15 @@ def add_arguments(parser):
     """Add the options of the command."""
     add_source_arguments(parser)
     parser.add_argument(
-        "--lengths", type=above_zero, nargs="+", default=[1.0, 5.0, 10.0], metavar="S", help="in s (default: 1 5 10)"
+        "--lengths",
+        type=above_zero,
+        nargs="+",
+        default=[1.0, 5.0, 10.0],
+        metavar="S",
+        help="of clips, in s (default: 1 5 10)",
     )
     parser.add_argument(
-        "--threads", type=whole(1, MAX_THREADS), nargs="+", default=[1, 2], metavar="N", help="default: 1 2"
+        "--threads", type=whole(1, MAX_THREADS), nargs="+", default=[1, 2], metavar="N", help="of a pass (default: 1 2)"
     )
     parser.add_argument("--engines", nargs="+", choices=(*ENGINES, "torch"), default=[], help="default: all installed")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS[1:], default=[], help="default: all of the model")

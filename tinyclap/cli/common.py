@@ -10,7 +10,7 @@ PRECISIONS = ("auto", "fp32", "int8", "bf16")
 MAX_THREADS = 1024
 
 
-def whole(minimum=1, maximum=2**31 - 1):
+def whole(minimum=1, maximum=10**9):
     """An argparse type: a whole number within bounds.
 
     Example
@@ -21,8 +21,7 @@ def whole(minimum=1, maximum=2**31 - 1):
 
     def parse(text):
         if not (text.strip("+-").isdecimal() and minimum <= int(text) <= maximum):
-            bounds = f"from {minimum} up" if maximum == 2**31 - 1 else f"from {minimum} to {maximum}"
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number {bounds}")
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {minimum} to {maximum}")
         return int(text)
 
     return parse
@@ -61,7 +60,7 @@ def add_model_arguments(parser, default=DEFAULT_MODEL, threads="all cores"):
     group.add_argument(
         "--dim", type=whole(), metavar="N", help="use the N most important dimensions, where the model stores an order"
     )
-    group.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="default: %(default)s")
+    group.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="inference engine (default: %(default)s)")
     group.add_argument(
         "--precision", choices=PRECISIONS, default="auto", help="default: auto, the one that the model's folder names"
     )

@@ -19,25 +19,9 @@ _WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 
 
 def inspect_source(source, count_macs=True):
-    """Facts about anything that tinyclap reads or writes.
+    """Facts about a path, shipped model or ``owner/name``: a dict of JSON values with ``is``, ``path`` and what is known.
 
-    Arguments
-    ---------
-    source : str or os.PathLike
-        Folder of a run, a saved model, an export or a search index; weights file, ONNX graph or label bank; name of a
-        shipped model; or ``owner/name``, which is fetched from the Hub.
-    count_macs : bool
-        Count the MACs of a clip of 5 s, by a pass.
-
-    Returns
-    -------
-    dict
-        JSON values: ``is``, ``path``, and whatever is known.
-
-    Raises
-    ------
-    CheckpointError
-        It is missing, damaged, or of another kind.
+    `count_macs` counts the MACs of a clip of 5 s, by a pass. CheckpointError: `source` is missing, damaged or unknown.
     """
     path = Path(source)
     if path.is_file():

@@ -1,5 +1,6 @@
 """Files that grow by a row at a time: locked by one run, and resumed after a kill."""
 
+import contextlib
 import csv
 import json
 import os
@@ -142,18 +143,15 @@ class WholeFile(RowFile):
 
     def __init__(self, path, form):
         self._target, self._form, self._earlier, self._is_done = path, form, {}, False
+        self._is_npz = path.suffix.lower() == ".npz"
         super().__init__(part_of(path), "jsonl", lambda name, result: json_line({FILE: name, **form.record(result)}))
 
     def resume(self):
         """Read which rows are complete, in the finished file too."""
         super().resume()
         if self._target.exists():
-            try:
+            with _damage_named(self._target):
                 self._earlier = {row[FILE]: row for row in self._read()}
-            except Exception as error:  # numpy, zipfile and pyarrow raise a dozen kinds for a damaged file
-                raise ConfigError(
-                    f"{self._target}: cut short, or not written by this command ({error}); begin anew with --overwrite"
-                ) from error
             self.done |= set(self._earlier)
 
     def clear(self):
@@ -164,11 +162,10 @@ class WholeFile(RowFile):
     def finish(self):
         """Write the file, if there is a new row or none yet."""
         if not self._target.exists() or set(self._earlier) != self.done:
-            with open(self.path, "rb") as file:
+            with _damage_named(self.path), open(self.path, "rb") as file:
                 rows = self._earlier | {row[FILE]: row for row in map(self._compact, map(json.loads, file))}
-            write = self._write_npz if self._target.suffix.lower() == ".npz" else self._write_parquet
             with atomic_path(self._target) as part:
-                write(part, list(rows.values()))
+                self._write(part, list(rows.values()))
         self._is_done = True
 
     def close(self):
@@ -184,44 +181,35 @@ class WholeFile(RowFile):
         vector = self._form.vector
         return row | {vector: np.asarray(row[vector], np.float32)} if vector else row
 
-    def _vectors(self, rows):
-        import numpy as np
-
-        vectors = [row[self._form.vector] for row in rows]
-        return np.stack(vectors) if vectors else np.zeros((0, len(self._form.columns) - 1), np.float32)
-
     def _read(self):
-        if self._target.suffix.lower() == ".npz":
+        if self._is_npz:
             import numpy as np
 
             with np.load(self._target, allow_pickle=False) as content:
-                names, vectors = content["files"].tolist(), content["embeddings"]
-            for name, vector in zip(names, vectors, strict=True):
-                yield {FILE: name, self._form.vector: vector}
+                for name, vector in zip(content["files"].tolist(), content["embeddings"], strict=True):
+                    yield {FILE: name, self._form.vector: vector}
             return
-        import pyarrow.parquet
+        from pyarrow.parquet import read_table
 
-        for batch in pyarrow.parquet.read_table(self._target).to_batches(1000):
+        for batch in read_table(self._target).to_batches(1000):
             yield from map(self._compact, batch.to_pylist())
 
-    def _write_npz(self, path, rows):
-        import numpy as np
+    def _write(self, path, rows):
+        vector, n_dims = self._form.vector, len(self._form.columns) - 1
+        if self._is_npz:
+            import numpy as np
 
-        with open(path, "wb") as file:
-            names = np.array([row[FILE] for row in rows], dtype=np.str_)
-            np.savez(file, embeddings=self._vectors(rows), files=names)
-
-    def _write_parquet(self, path, rows):
+            vectors = np.array([row[vector] for row in rows], np.float32).reshape(-1, n_dims)
+            with open(path, "wb") as file:
+                np.savez(file, embeddings=vectors, files=np.array([row[FILE] for row in rows], np.str_))
+            return
         import pyarrow
-        import pyarrow.parquet
+        from pyarrow.parquet import write_table
 
-        vector = self._form.vector
-        names = [FILE] if vector else self._form.columns
-        columns = {name: pyarrow.array([row[name] for row in rows]) for name in names}
-        if vector:
-            vectors = self._vectors(rows)
-            columns[vector] = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.ravel()), vectors.shape[1])
-        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+        names = [FILE, vector] if vector else self._form.columns
+        types = {vector: pyarrow.list_(pyarrow.float32(), n_dims)}
+        columns = {name: pyarrow.array([row[name] for row in rows], types.get(name)) for name in names}
+        write_table(pyarrow.table(columns), path)
 
 
 def part_of(path):
@@ -233,6 +221,17 @@ def part_of(path):
     'rows.npz.part.jsonl'
     """
     return Path(f"{path}.part.jsonl")
+
+
+@contextlib.contextmanager
+def _damage_named(path):
+    try:
+        yield
+    except Exception as error:  # numpy, zipfile and pyarrow raise a dozen kinds
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"{path}: cut short, or not written by this command ({reason}); begin anew with --overwrite"
+        ) from error
 
 
 def _complete_rows(file, kind):
