@@ -121,6 +121,29 @@ def text_identity(text):
     return _tower(_inner(text)[0]).identity
 
 
+def text_tokenizer(text):
+    """A teacher's tokenizer with ``ids``, ``unknown_id`` and ``max_ids``, as of :class:`WordPieces`, or None."""
+    side = _inner(text)[0]
+    if isinstance(side, TagSpaceText) and side._encode is None:
+        side._load()
+    if isinstance(getattr(side, "_encode", None), SentenceEncoder):
+        return _HubTokenizer(side._encode)
+    return side.model.text.word_ids if isinstance(getattr(side, "model", None), Clap) else None
+
+
+class _HubTokenizer:
+    """The tokenizer of a sentence encoder."""
+
+    def __init__(self, encoder):
+        self._tokenizer, self.unknown_id = encoder.tokenizer, encoder.tokenizer.unk_token_id
+        positions = encoder.model.config.max_position_embeddings
+        self.max_ids = min(encoder.tokenizer.model_max_length, positions) - 2
+
+    def ids(self, text):
+        """All ids of a text, not cut: list of int."""
+        return self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+
 _AXES = {name: {0: "texts", 1: "pieces"} for name in ("input_ids", "attention_mask")}
 
 

@@ -154,6 +154,17 @@ class _NumpyText:
         except ConfigError:
             return {}
 
+    @functools.cached_property
+    def tokenizer(self) -> Any:
+        """The text tower's tokenizer as the checks of labels take it; None where it, or onnx, is not there."""
+        try:
+            from tinyclap.export.text_side import text_tokenizer
+
+            with local_files_only(self._is_local):
+                return text_tokenizer(self._teacher)
+        except ImportError:
+            return None
+
     @torch.inference_mode()
     def embed_classes(self, prompts: list[list[str]]) -> np.ndarray:
         """One embedding a class: list of list of str, N × K → (N, D), float32."""

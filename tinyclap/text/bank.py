@@ -183,7 +183,7 @@ def compile_bank(model, names, template=None):
 
     Arguments and errors are those of :func:`tinyclap.text.label_embeddings.label_embeddings`.
     """
-    labels, vectors = label_embeddings(model, list(names), template)
+    labels, vectors = label_embeddings(model, names, template)
     text, config = model.backend.text, model.config
     templates = [template] if isinstance(template, str) else template or getattr(text, "default_templates", ["{}"])
     return LabelBank(

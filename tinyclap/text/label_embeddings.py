@@ -61,8 +61,9 @@ def _embedded(model, names, template):
         )
     templates = text.default_templates if template is None else checked_texts(template, "templates")
     prompts = make_prompts(names, templates)
-    if hasattr(text, "tokenizer"):
-        _require_known(text.tokenizer, names, prompts)
+    tokenizer = getattr(text, "tokenizer", None)
+    if tokenizer is not None:
+        _require_known(tokenizer, names, prompts)
     return np.asarray(text.embed_classes(prompts), np.float32)
 
 

