@@ -1,4 +1,4 @@
-"""Names, shapes and number of parameters of a weights file, and the published network that they belong to.
+"""Names, shapes and number of parameters of a weights file.
 
 A safetensors file is read without torch; other files by :mod:`tinyclap.checkpoints.state`, which executes nothing.
 """
@@ -8,20 +8,6 @@ from pathlib import Path
 
 from tinyclap.errors import CheckpointError, ConfigError
 
-# Published networks by prefixes that must all occur among their tensors' names; the more specific ones come first.
-_KNOWN = (
-    ("msclap2022", ("audio_encoder.base.conv_block1.", "caption_encoder.base."), "Microsoft CLAP 2022", "MS-PL"),
-    (
-        "effb2-trm",
-        ("model.model.encoder.backbone.eff_net.",),
-        "EfficientNet-B2 captioner (wsntxxn/AudioCaption)",
-        "not stated",
-    ),
-    ("wavcaps-htsat-bart", ("encoder.audio_enc.", "decoder.model."), "WavCaps HTSAT-BART captioner", "not stated"),
-    ("tinyclap-student", ("base._layers.1._layers.0.", "projection."), "a tinyCLAP student", "not stated"),
-    ("efficientat-mn", ("features.0.0.", "classifier.2."), "EfficientAT mn, a tagger of AudioSet's 527 labels", "MIT"),
-)
-_WRAPPER = "module."  # what torch's parallel wrapper puts before every name
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids")
 
 
@@ -60,30 +46,6 @@ def read_shapes(path):
             return {name: (part.get_shape(), part.get_dtype()) for name, part in parts.items()}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cut short, or no safetensors file ({error}); fetch it again") from error
-
-
-def recognise(names):
-    """Which published network tensors of these names belong to.
-
-    Arguments
-    ---------
-    names : sequence of str
-
-    Returns
-    -------
-    dict or None
-        ``name`` (for :func:`tinyclap.load_published`), ``what``, ``licence``; None where it is none of them.
-
-    Example
-    -------
-    >>> recognise(["features.0.0.weight", "classifier.2.weight"])["name"]
-    'efficientat-mn'
-    """
-    names = [name.removeprefix(_WRAPPER) for name in names]
-    for known, beginnings, what, licence in _KNOWN:
-        if all(any(name.startswith(beginning) for name in names) for beginning in beginnings):
-            return {"name": known, "what": what, "licence": licence}
-    return None
 
 
 def summary(shapes):

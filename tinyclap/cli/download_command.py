@@ -123,6 +123,8 @@ def _listed(cache_dir):
         found = [f"  {name}  {commit[:12]}  {folder}" for name, commit, folder in cached_models(cache_dir)]
         yield from found or ["  none"]
     yield "published weights:"
-    yield from (f"  {name}  {network.about}" for name, network in PUBLISHED.items() if network.zenodo)
+    for name, network in PUBLISHED.items():
+        if network.zenodo:
+            yield f"  {name}  {network.about}, {network.file}: {network.licence}, {network.source}"
     yield f"  {ENCODER}  {_ABOUT_ENCODER}"
     yield "any other: owner/name on the Hugging Face Hub"

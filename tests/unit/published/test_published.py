@@ -10,6 +10,7 @@ from tinyclap import load_published
 from tinyclap.checkpoints.state import strict_load
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.published.networks import MsClap2022
+from tinyclap.published.table import PUBLISHED
 from tinyclap.published.tokenizers import BERT, hub_tokenizer
 
 SMALL = "phinet_alpha_0.75_beta_0.75_t0_4_N_5"
@@ -123,3 +124,21 @@ def test_a_text_needs_a_tokenizer_and_the_error_says_which(tmp_path):
 def test_what_cannot_be_meant_is_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         load_published(**arguments)
+
+
+def test_every_row_of_the_table_has_a_class_that_maps_names():
+    for name, row in PUBLISHED.items():
+        network = row.network_class()
+        assert row.arguments is None or callable(network.published_name), name
+        assert not row.encoder or (network.encoder_name("x.y") and network.not_encoder), name
+    assert len({row.encoder for row in PUBLISHED.values() if row.encoder}) == 3, "one file for a kind of encoder"
+
+
+@pytest.mark.parametrize("name", [name for name, row in PUBLISHED.items() if row.arguments is not None])
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_file_that_is_not_there_is_said_with_its_source(tmp_path, name, is_folder):
+    path = tmp_path if is_folder else tmp_path / "nowhere.pt"
+    with pytest.raises(CheckpointError) as caught:
+        load_published(name, path=path)
+    assert str(path) in str(caught.value) and PUBLISHED[name].source in str(caught.value)
+    assert "\n" not in str(caught.value)
