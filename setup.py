@@ -48,7 +48,16 @@ EXTRAS = {
     "browser": ["playwright>=1.50"],
     # the peers that benchmarks/ compares with
     "benchmarks": ["torchlibrosa>=0.1.0"],
-    "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.12", "pre-commit>=4", "codespell>=2.3", "import-linter>=2.3"],
+    "dev": [
+        "pytest>=8",
+        "pytest-xdist>=3.6",
+        "ruff>=0.12",
+        "pre-commit>=4",
+        "codespell>=2.3",
+        "import-linter>=2.3",
+        "mypy>=1.18",
+        "pyright[nodejs]>=1.1.400",
+    ],
 }
 
 setup(
@@ -61,7 +70,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["tinyclap", "tinyclap.*"]),
     # the models that come with the package: no code, so no package of their own
-    package_data={"tinyclap": ["shipped_models/*.md", "shipped_models/*/*", "shipped_models/*/banks/*"]},
+    package_data={"tinyclap": ["py.typed", "shipped_models/*.md", "shipped_models/*/*", "shipped_models/*/banks/*"]},
     python_requires=">=3.11",
     install_requires=["numpy>=1.26", "soundfile>=0.12.1", "soxr>=0.5", "tqdm>=4.66", "shtab>=1.13"],
     extras_require=EXTRAS,

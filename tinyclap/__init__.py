@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 
 from tinyclap.config.renamed import install_renamed_modules, lazy_names
 
-if TYPE_CHECKING:
-    from tinyclap.inference.pretrained import from_pretrained
-    from tinyclap.inference.sound_model import SoundModel
-    from tinyclap.published.networks import load_published
-
 __version__ = "0.1.0"
 
 __all__ = ["SoundModel", "__version__", "from_pretrained", "load_published"]
 
-install_renamed_modules()
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    SoundModel="inference.sound_model",
-    from_pretrained="inference.pretrained",
-    load_published="published.networks",
-)
+if TYPE_CHECKING:
+    from tinyclap.inference.pretrained import from_pretrained
+    from tinyclap.inference.sound_model import SoundModel
+    from tinyclap.published.networks import load_published
+else:
+    install_renamed_modules()
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        SoundModel="inference.sound_model",
+        from_pretrained="inference.pretrained",
+        load_published="published.networks",
+    )

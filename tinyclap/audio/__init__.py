@@ -9,5 +9,5 @@ if TYPE_CHECKING:
     from tinyclap.audio.io import AudioInfo as AudioInfo
     from tinyclap.audio.io import probe as probe
     from tinyclap.audio.io import read_audio as read_audio
-
-__getattr__, __dir__ = lazy_names(__name__, AudioInfo="io", probe="io", read_audio="io", embed_many="batch")
+else:
+    __getattr__, __dir__ = lazy_names(__name__, AudioInfo="io", probe="io", read_audio="io", embed_many="batch")

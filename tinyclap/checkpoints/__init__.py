@@ -11,6 +11,6 @@ if TYPE_CHECKING:
     from tinyclap.checkpoints.state import read_state_dict as read_state_dict
     from tinyclap.checkpoints.state import save_folder as save_folder
     from tinyclap.checkpoints.state import strict_load as strict_load
-
-_STATE = ("load_folder", "load_student", "read_state_dict", "save_folder", "strict_load")
-__getattr__, __dir__ = lazy_names(__name__, **dict.fromkeys(_STATE, "state"))
+else:
+    _STATE = ("load_folder", "load_student", "read_state_dict", "save_folder", "strict_load")
+    __getattr__, __dir__ = lazy_names(__name__, **dict.fromkeys(_STATE, "state"))

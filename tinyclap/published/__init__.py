@@ -6,5 +6,5 @@ from tinyclap.config.renamed import lazy_names
 
 if TYPE_CHECKING:
     from tinyclap.published.networks import load_published as load_published
-
-__getattr__, __dir__ = lazy_names(__name__, load_published="networks")
+else:
+    __getattr__, __dir__ = lazy_names(__name__, load_published="networks")
