@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 from pathlib import Path
+from typing import Any
 
 from tinyclap.errors import CheckpointError
 
@@ -59,7 +60,7 @@ def write_json(path, content):
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path, advice="fetch it again", error=CheckpointError, kind=dict):
+def read_json(path, advice="fetch it again", error: type[Exception] = CheckpointError, kind: Any = dict) -> Any:
     """Read a JSON file whose top level is a `kind`.
 
     Arguments

@@ -6,12 +6,25 @@
 SpeechBrain is not imported and no YAML is read: a model is a folder of JSON and weights, and nothing in it executes.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
 
 from tinyclap.audio.clips import as_clips
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.inference.pretrained import from_pretrained
+
+if TYPE_CHECKING:
+    from tinyclap.inference.sound_model import SoundModel
+    from tinyclap.text.bank import LabelBank
+
+    Labels = str | Iterable[str] | LabelBank
+    Classified = tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]
 
 # What SpeechBrain users override in a YAML, here options of from_pretrained and of the constructor.
 OVERRIDES = ("labels", "template", "dim", "engine", "precision", "n_threads", "revision", "local_files_only")
@@ -22,36 +35,47 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
 
     Arguments
     ---------
-    model : tinyclap.inference.sound_model.SoundModel
-    labels : list of str, tinyclap.text.bank.LabelBank or None
-        What to choose among; None takes the model's own labels.
+    model : tinyclap.SoundModel
+    labels : sequence of str, tinyclap.text.bank.LabelBank or None
+        None takes the model's own labels.
     template : str, list of str or None
-        As in :meth:`tinyclap.inference.sound_model.SoundModel.label_vectors`.
+        As in :meth:`tinyclap.SoundModel.label_vectors`.
 
     Attributes
     ----------
     sample_rate_hz : int
-        What ``encode_batch`` and ``classify_batch`` expect; ``classify_file`` and ``load_audio`` take any rate.
+        Rate of the tensors for ``encode_batch`` and ``classify_batch``; ``classify_file`` takes files of any rate.
     labels : list of str
         In the order of the columns.
 
     Raises
     ------
     ConfigError
-        The model is a captioner; or as in :meth:`tinyclap.inference.sound_model.SoundModel.label_vectors`.
+        The model is a captioner; or as in :meth:`tinyclap.SoundModel.label_vectors`.
     """
 
-    def __init__(self, model, labels=None, template=None):
+    def __init__(
+        self, model: SoundModel, labels: Labels | None = None, template: str | list[str] | None = None
+    ) -> None:
         super().__init__()
         if model.kind == "captioner":
             raise ConfigError(f"{model.name} is a captioner and classifies nothing; open an encoder")
         self.model, self.sample_rate_hz = model, model.sample_rate_hz
-        self.labels, self._vectors = [], None
+        self.labels: list[str] = []
+        self._vectors: np.ndarray | None = None
         if labels is not None or model.labels:
             self.labels, self._vectors = model.label_vectors(labels, template)
 
     @classmethod
-    def from_hparams(cls, source, savedir=None, run_opts=None, overrides=None, hparams_file=None, **options):
+    def from_hparams(
+        cls,
+        source: str | os.PathLike[str],
+        savedir: str | os.PathLike[str] | None = None,
+        run_opts: dict[str, Any] | None = None,
+        overrides: dict[str, Any] | None = None,
+        hparams_file: None = None,
+        **options: Any,
+    ) -> ZeroShotEncoderClassifier:
         """Open a model the way SpeechBrain does.
 
         Arguments
@@ -59,9 +83,9 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
         source : str or os.PathLike
             As in :func:`tinyclap.from_pretrained`.
         savedir : str or os.PathLike, optional
-            Where what is fetched from the hub is kept; None takes the hub's own cache.
+            Where downloads from the hub are kept; None takes the hub's own cache.
         run_opts : dict, optional
-            ``{"device": "cpu"}`` or nothing: exported models compute on the processor.
+            ``{"device": "cpu"}`` or nothing: exported models run on the CPU.
         overrides, options : dict
             ``labels``, ``template``, ``dim``, ``engine``, ``precision``, ``n_threads``, ``revision``,
             ``local_files_only``.
@@ -84,22 +108,22 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
         if unknown:
             raise ConfigError(f"from_hparams does not know {', '.join(unknown)}; choose among {', '.join(OVERRIDES)}")
         if hparams_file is not None:
-            raise ConfigError(
-                f"hparams_file={hparams_file!r}: no YAML is executed here; leave it out, a model has none"
-            )
+            raise ConfigError(f"hparams_file={hparams_file!r}: no YAML is executed here; leave it out")
         device = str((run_opts or {}).get("device", "cpu"))
         if device != "cpu":
-            raise ConfigError(f"run_opts asks for {device}: this computes on the processor; leave run_opts out")
+            raise ConfigError(f"run_opts asks for {device}: models run on the CPU here; leave run_opts out")
         labels, template = chosen.pop("labels", None), chosen.pop("template", None)
         return cls(from_pretrained(source, cache_dir=savedir, **chosen), labels, template)
 
-    def load_audio(self, path):
+    def load_audio(self, path: str | os.PathLike[str]) -> torch.Tensor:
         """Read a recording of any format, rate and number of channels: (T,) at ``sample_rate_hz``."""
         resampler = self.model.config.get("resampler", "sinc")
         return torch.from_numpy(np.ascontiguousarray(as_clips(path, self.sample_rate_hz, resampler)[0]))
 
-    def encode_batch(self, wavs, wav_lens=None, normalize=False):
-        """Embed a padded batch; what is beyond a clip's length has no influence.
+    def encode_batch(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None, normalize: bool = False
+    ) -> torch.Tensor:
+        """Embed a padded batch; samples beyond a clip's length are ignored.
 
         Arguments
         ---------
@@ -108,7 +132,7 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
         wav_lens : torch.Tensor, shape (B,), optional
             Lengths relative to T, in (0, 1]; None takes all of every row.
         normalize : bool
-            Rows of unit length, also of models whose rows are none.
+            L2-normalise rows, also of models that do not.
 
         Returns
         -------
@@ -120,12 +144,12 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
         AudioError
             A length is out of range, or the batch has another shape.
         """
-        clips = _unpadded(torch.as_tensor(wavs), wav_lens)
-        rows = torch.from_numpy(self.model.embed(clips, self.sample_rate_hz)).to(torch.as_tensor(wavs).device)
+        wavs = torch.as_tensor(wavs)
+        rows = torch.from_numpy(self.model.embed(_unpadded(wavs, wav_lens), self.sample_rate_hz)).to(wavs.device)
         return (torch.nn.functional.normalize(rows, dim=-1) if normalize else rows)[:, None]
 
-    def classify_batch(self, wavs, wav_lens=None):
-        """Name the sounds of a padded batch.
+    def classify_batch(self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None) -> Classified:
+        """Zero-shot classification of a padded batch.
 
         Arguments
         ---------
@@ -138,7 +162,7 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
             Log-probabilities of the labels; of a model with no temperature its scores, as SpeechBrain's own cosine
             classifiers give them.
         score : torch.Tensor, shape (B,)
-            The greatest of each row.
+            The maximum of each row.
         index : torch.Tensor, shape (B,), int64
             Its place in ``labels``.
         text_lab : list of str, B of them
@@ -152,19 +176,19 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
         """
         return self._classified(self.encode_batch(wavs, wav_lens).squeeze(1))
 
-    def classify_file(self, path):
-        """Name the sound of one recording: as `classify_batch`, with B = 1."""
+    def classify_file(self, path: str | os.PathLike[str]) -> Classified:
+        """Zero-shot classification of one recording: as `classify_batch`, with B = 1."""
         return self._classified(torch.from_numpy(self.model.embed(path)))
 
-    def forward(self, wavs, wav_lens=None):
+    def forward(self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None) -> Classified:
         """As `classify_batch`."""
         return self.classify_batch(wavs, wav_lens)
 
-    def _classified(self, rows):
+    def _classified(self, rows: torch.Tensor) -> Classified:
         if self._vectors is None:
             raise ConfigError(f"{self.model.name} has no labels of its own; give labels=['dog', 'rain', …]")
         scores = self.model.score_rows(rows.cpu().numpy(), self._vectors)
-        if "temperature" in self.model.config.get("calibration", {}):
+        if self.model.gives_probabilities():
             with np.errstate(divide="ignore"):
                 scores = np.log(self.model.probabilities(scores))
         out_prob = torch.from_numpy(np.asarray(scores, np.float32)).to(rows.device)
@@ -172,17 +196,15 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
         return out_prob, score, index, [self.labels[place] for place in index.tolist()]
 
 
-def _unpadded(wavs, wav_lens):
-    """The clips of a padded batch, each without its padding: list of numpy.ndarray."""
+def _unpadded(wavs: torch.Tensor, wav_lens: torch.Tensor | None) -> list[np.ndarray]:
+    """The clips of a padded batch, each without its padding."""
     wavs = wavs.detach().cpu().float()
-    if wavs.ndim == 1:
-        wavs = wavs[None]
+    wavs = wavs[None] if wavs.ndim == 1 else wavs
     if wavs.ndim not in (2, 3) or 0 in wavs.shape:
         raise AudioError(
             "the batch", f"has shape {tuple(wavs.shape)}; give (batch, samples) or (batch, samples, channels)"
         )
-    if wavs.ndim == 3:
-        wavs = wavs.mean(-1)
+    wavs = wavs.mean(-1) if wavs.ndim == 3 else wavs
     if wav_lens is None:
         return list(wavs.numpy())
     lengths = torch.as_tensor(wav_lens).detach().cpu().double().reshape(-1)

@@ -35,6 +35,7 @@ class SupportsRead(Protocol):
 
     def read(self, *args: Any, **kwargs: Any) -> bytes:
         """The bytes from its position on."""
+        raise NotImplementedError
 
 
 if TYPE_CHECKING:

@@ -1,10 +1,15 @@
-"""What a saved model's config says of its dimensions: the order of their importance, and which ones are left.
+"""The order of importance of a model's embedding dimensions, and which of them are kept.
 
 ``prune.py`` writes ``latent`` into ``config.json``: ``order`` (all D dimensions, most important first), where the order
 comes from, and, once dimensions were removed, ``kept`` (the original dimension of each output) and ``n_dims`` (D).
 """
 
+from __future__ import annotations
+
+import numbers
+import os
 from pathlib import Path
+from typing import Any
 
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.files import CONFIG, model_folder, read_json
@@ -12,18 +17,8 @@ from tinyclap.files import CONFIG, model_folder, read_json
 RANKING = "ranking.json"
 
 
-def kept_dims(config):
-    """The original dimension of each output of a model, most important first.
-
-    Arguments
-    ---------
-    config : dict
-        Of its folder.
-
-    Returns
-    -------
-    list of int or None
-        None where none was removed.
+def kept_dims(config: dict[str, Any]) -> list[int] | None:
+    """The original dimension of each output of a model, most important first; None where none was removed.
 
     Example
     -------
@@ -33,24 +28,25 @@ def kept_dims(config):
     return config.get("latent", {}).get("kept")
 
 
-def at_dim(model, config, dim, source):
+def at_dim(
+    model: Any, config: dict[str, Any], dim: int | None, source: str | os.PathLike[str]
+) -> tuple[Any, dict[str, Any]]:
     """A model's `dim` most important dimensions.
 
     Arguments
     ---------
     model : AudioStudent or Clap
-        As its folder has it.
     config : dict
         Of its folder.
     dim : int or None
-        How many; None leaves the model as it is.
+        None leaves the model as it is.
     source : str or os.PathLike
-        What to call the folder in messages.
+        Name of the folder in messages.
 
     Returns
     -------
     nn.Module
-        Its outputs stand in the order of their importance.
+        Its outputs are in the order of their importance.
     dict
         The config of that model.
 
@@ -63,8 +59,8 @@ def at_dim(model, config, dim, source):
 
     Notes
     -----
-    Nothing is approximated here. A CLAP head whose kept bias is not zero computes all rows of the scale it needs, so
-    it gives fewer numbers and hardly costs less; ``prune.py --dim`` approximates the scale and says by how much.
+    Exact. A CLAP head whose kept bias is not zero computes all rows of the scale it needs, so it has fewer outputs and
+    hardly costs less; ``prune.py --dim`` approximates the scale and says by how much.
     """
     if dim is None:
         return model, config
@@ -77,22 +73,21 @@ def at_dim(model, config, dim, source):
         )
     if not hasattr(model, "keep_dims") or sorted(latent["order"]) != list(range(latent.get("n_dims", model.embed_dim))):
         raise CheckpointError(f"{source}: the order in its config is none of its {type(model).__name__}'s dimensions")
-    if not 1 <= dim <= len(order):
-        raise ConfigError(f"{source}: dim is 1 to {len(order)}, not {dim}")
+    if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or not 1 <= dim <= len(order):
+        raise ConfigError(f"{source}: dim is 1 to {len(order)}, not {dim!r}")
     pruned = model.keep_dims(range(dim) if "kept" in latent else order[:dim])
     latent = {**latent, "kept": order[:dim], "n_dims": len(latent["order"])}
     return pruned, {**config, "model": pruned.config, "latent": latent}
 
 
-def read_order(path):
-    """The stored order of a model's dimensions, the most important first.
+def read_order(path: str | os.PathLike[str]) -> list[int]:
+    """The stored order of a model's dimensions, most important first.
 
     Arguments
     ---------
     path : str or os.PathLike
-        A ranking's folder or its ``ranking.json``; or a student's folder, or its run's, in whose config
-        ``python prune.py`` stored an order. A student that has lost dimensions holds the rest in that order already,
-        so its order is 0, 1, 2 …
+        A ranking's folder or its ``ranking.json``; or a student's folder, or its run's, with an order that
+        ``python prune.py`` stored (0, 1, 2 … of a student that has lost dimensions: it is in that order).
 
     Returns
     -------
@@ -104,6 +99,7 @@ def read_order(path):
         There is no order, or it is no permutation.
     """
     path = Path(path)
+    advice = "rank its dimensions first: python evaluate.py hparams/rank_latent.yaml --weights …"
     if path.is_file() or (path / RANKING).is_file():
         source = path if path.is_file() else path / RANKING
         order = read_json(source).get("order")
@@ -111,15 +107,9 @@ def read_order(path):
         try:
             source = model_folder(path) / CONFIG
         except CheckpointError:
-            raise CheckpointError(
-                f"{path}: neither a ranking nor a student is there; rank its dimensions first: python evaluate.py "
-                "hparams/rank_latent.yaml --weights …"
-            ) from None
+            raise CheckpointError(f"{path}: neither a ranking nor a student is there; {advice}") from None
         latent = read_json(source).get("latent") or {}
         order = list(range(len(latent["kept"]))) if "kept" in latent else latent.get("order")
     if not isinstance(order, list) or sorted(order) != list(range(len(order))) or not order:
-        raise CheckpointError(
-            f"{source} holds no order of dimensions; rank them with python evaluate.py hparams/rank_latent.yaml "
-            "--weights …, and store the order in a student with python prune.py"
-        )
+        raise CheckpointError(f"{source} holds no order of dimensions; {advice}; store it with python prune.py")
     return order

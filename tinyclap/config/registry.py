@@ -1,19 +1,20 @@
-"""Modules that remember how they were built, so that a checkpoint can rebuild them from JSON alone.
+"""``@configurable`` modules, which note their constructor's arguments, so that ``config.json`` alone rebuilds them.
 
-A recipe builds objects with ``!new:`` tags; a released folder holds ``config.json`` and must execute nothing. Both are
-served by one rule: a class under ``@configurable`` notes its constructor's arguments, and :func:`build` turns that
-note back into the object. Only classes registered here can be built.
+Only classes registered here can be built, so a model's folder executes nothing.
 """
+
+from __future__ import annotations
 
 import functools
 import inspect
+from typing import Any
 
 from tinyclap.errors import ConfigError
 
-_CLASSES = {}
+_CLASSES: dict[str, type] = {}
 
 
-def configurable(cls):
+def configurable(cls: Any) -> Any:
     """Class decorator: register `cls` by name and give its objects a ``config`` property (JSON-able dict).
 
     Arguments of the constructor must be JSON values (also lists and dicts of them) or configurable objects.
@@ -31,26 +32,13 @@ def configurable(cls):
             self.__dict__["_arguments"] = arguments
 
     cls.__init__ = remember
-    cls.config = property(lambda self: {"type": type(self).__name__, **_plain(self.__dict__["_arguments"])})
+    cls.config = property(lambda self: {"type": type(self).__name__} | _plain(self.__dict__["_arguments"]))
     _CLASSES[cls.__name__] = cls
     return cls
 
 
-def _plain(value):
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value.config if hasattr(value, "_arguments") else value
-
-
-def build(config):
-    """Rebuild the object that ``config`` describes.
-
-    Arguments
-    ---------
-    config : dict
-        ``{"type": class name, argument: value, …}``; values that are such dicts are built first.
+def build(config: dict[str, Any]) -> Any:
+    """Rebuild the object of ``{"type": class name, argument: value, …}``; values that are such dicts are built first.
 
     Raises
     ------
@@ -60,26 +48,29 @@ def build(config):
     Example
     -------
     >>> from tinyclap.models.projection import LinearHead
-    >>> head = build(LinearHead(8, 4).config)
-    >>> head.config["type"]
+    >>> build(LinearHead(8, 4).config).config["type"]
     'LinearHead'
     """
     name = config.get("type")
-    if name not in _CLASSES:
+    if not isinstance(name, str) or name not in _CLASSES:
         raise ConfigError(f"unknown type {name!r} in a model's config; known: {', '.join(sorted(_CLASSES))}")
     arguments = {key: _unplain(value) for key, value in config.items() if key != "type"}
     try:
-        inspect.signature(_CLASSES[name].__init__).bind(None, **arguments)
+        inspect.signature(_CLASSES[name]).bind(**arguments)
     except TypeError as error:
         raise ConfigError(f"the config of {name} does not fit its constructor: {error}") from error
     return _CLASSES[name](**arguments)
 
 
-def _unplain(value):
-    if isinstance(value, dict) and "type" in value:
-        return build(value)
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _unplain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_unplain(item) for item in value]
-    return value
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.config if hasattr(value, "_arguments") else value
+
+
+def _unplain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return build(value) if "type" in value else {key: _unplain(item) for key, item in value.items()}
+    return [_unplain(item) for item in value] if isinstance(value, list) else value

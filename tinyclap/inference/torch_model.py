@@ -73,7 +73,9 @@ class CheckpointModel:
         audio = self.network if isinstance(self.network, AudioStudent) else self.network.audio
         self.audio, self.sample_rate_hz, self.embed_dim = audio, audio.sample_rate_hz, audio.embed_dim
         side = saved.get("text_side", {})
-        self.policy, self.labels, self.tags = audio.policy, [], []
+        self.policy = audio.policy
+        self.labels: list[str] = []
+        self.tags: list[str] = []
         if side.get("kind") == "tag_space":
             kept = kept_dims(saved)
             self.tags = side["labels"] if kept is None else [side["labels"][index] for index in kept]

@@ -2,6 +2,7 @@
 
 import warnings
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def label_embeddings(model, labels=None, template=None):
     return names, vectors
 
 
-def text_embeddings(model, texts, template="{}"):
+def text_embeddings(model: Any, texts: Any, template: Any = "{}") -> Any:
     """Embeddings of sentences, repeated ones too: (N, D), float32; arguments as for :func:`label_embeddings`."""
     _require_space(model)
     return _embedded(model, checked_texts(texts, "texts"), template)
