@@ -152,9 +152,9 @@ def _read(item: Any, source: str, rate: float | None) -> tuple[NDArray[np.float3
     _require_scale(samples, source)
     if rate is None:
         raise ConfigError("arrays say nothing of their sample rate; give sample_rate_hz")
-    rate = whole_hz(rate)
-    require_rate(source, rate)
-    return mono(samples, _float32, source), rate
+    rate_hz: int = whole_hz(rate)
+    require_rate(source, rate_hz)
+    return mono(samples, _float32, source), rate_hz
 
 
 def _of_dict(item: Mapping[str, Any], source: str, rate: float | None) -> tuple[Any, float | None]:
