@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tinyclap.errors import CheckpointError, ConfigError
 
+_WRAPPER = "module."  # of torch's parallel wrapper
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids")
 
 
