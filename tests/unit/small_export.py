@@ -14,8 +14,8 @@ from tinyclap.export.sources import Source, open_source
 from tinyclap.export.write import ExportOptions, export_audio_model
 from tinyclap.features.log_mel import log_mel
 from tinyclap.models.mobilenet import MobileNet
+from tinyclap.models.projection import TagHead
 from tinyclap.models.student import AudioStudent
-from tinyclap.models.tag_head import TagHead
 
 LABELS = ["dog", "rain", "siren"]
 TAGS = [f"tag {index}" for index in range(8)]

@@ -1,7 +1,7 @@
-"""Log-mel front ends: waveform (B, T) to log-mel spectrogram (B, F, M), by arguments or by the name of a published one.
+"""Log-mel spectrograms of waveforms, with the presets of published models.
 
 Source: the front ends of CLAP 2022 and WavCaps (torchlibrosa), of EfficientAT (Kaldi banks) and of the EfficientNet
-captioner (torchaudio), written from their facts; scales of O'Shaughnessy (HTK), Slaney's Auditory Toolbox and Kaldi.
+captioner (torchaudio); mel scales of O'Shaughnessy (HTK), Slaney's Auditory Toolbox and Kaldi.
 """
 
 import math
@@ -42,23 +42,7 @@ PRESETS = {
 
 
 def log_mel(preset, **changes):
-    """Build the front end of a published model, with any argument of :class:`LogMel` changed.
-
-    Arguments
-    ---------
-    preset : {"clap2022", "efficientat", "efficientnet_captioner", "wavcaps_htsat"}
-        Whose front end.
-    **changes
-        Arguments of :class:`LogMel` that differ from the preset.
-
-    Returns
-    -------
-    LogMel
-
-    Raises
-    ------
-    ConfigError
-        There is no such preset.
+    """A :class:`LogMel` with the arguments of a preset ("clap2022", "efficientat", …) and `changes` to them.
 
     Example
     -------
@@ -77,44 +61,34 @@ class LogMel(nn.Module):
     Arguments
     ---------
     sample_rate_hz : int
-        Rate of the waveforms that come in.
+        Of the waveforms.
     n_fft, win_length, hop_length : int
-        Samples in a transform, in the window centred in it, and between frames.
     n_mels : int
-        Bands M.
+        M.
     f_min_hz, f_max_hz : float
         Edges of the lowest and of the highest band.
     mel_scale : {"slaney", "htk", "kaldi"}
-        "slaney" and "htk" bands are triangles over Hz; "kaldi" ones are triangles over mel = 1127·ln(1 + f/700), and
-        leave out the bin at the Nyquist frequency.
+        "slaney" and "htk" bands are triangles over Hz; "kaldi" ones over mel = 1127·ln(1 + f/700), without the bin at
+        the Nyquist frequency.
     mel_norm : {None, "slaney"}
         "slaney" gives every band unit area over Hz.
     window : {"hann", "hann_symmetric"}
         Periodic or symmetric.
     preemphasis : float
-        c in y_t = x_{t+1} − c·x_t, which is one sample shorter than x; 0 leaves it out.
+        c in y_t = x_{t+1} − c·x_t; 0 leaves it out.
     log : {"db", "offset"}
         10·log10(max(power, floor)), or ln(power + floor).
     floor : float
-        See `log`.
     top_db : float or None
-        Values more than this below the clip's maximum are raised to that floor ("db" only).
+        Maximum distance from the clip's maximum ("db" only).
     shift, scale : float
         The result is (logarithm + shift)·scale.
 
-    Raises
-    ------
-    ConfigError
-        An argument is none of those listed, or the bands do not fit the rate.
-
     Notes
     -----
-    A waveform too short for the reflection (T ≤ n_fft/2) is first followed by zeros up to n_fft/2 + 1 samples, so any
-    T ≥ 1 is taken. Always float32, also under autocast. On the CPU without gradient the powers come from
-    :func:`mel_power_in_blocks`, several times quicker and equal to the last bits; what watches the
-    operations (a compiler, a tracer, a counter of FLOPs) sees the plain ones. The published captioner hangs the floor
-    of `top_db` on the maximum of the whole batch, so that a clip's values depend on its neighbours; here they do so
-    only when asked.
+    Waveforms of T ≤ n_fft/2 samples are zero-padded to n_fft/2 + 1 for the reflection. Always float32, also under
+    autocast. On the CPU without gradient the powers come from :func:`mel_power_in_blocks`, which is up to four times
+    as fast on long clips; compilers, tracers and FLOP counters see the plain operations.
 
     Example
     -------
@@ -161,7 +135,7 @@ class LogMel(nn.Module):
         self.register_buffer("part_bands", bands_of_parts(bands).to(hann.device, torch.float32), persistent=False)
 
     def n_frames(self, n_samples):
-        """Return the number of frames F that a waveform of `n_samples` samples gives; an int, or a tensor of them."""
+        """Frames F of a waveform of `n_samples` samples; an int, or a tensor of them."""
         if isinstance(n_samples, torch.Tensor):
             n_read = (n_samples - int(bool(self.preemphasis))).clamp(min=self.n_fft // 2 + 1)
         else:
@@ -169,15 +143,15 @@ class LogMel(nn.Module):
         return n_read // self.hop_length + 1
 
     def forward(self, wavs, batch_dynamic_range=False):
-        """Map waveforms (B, T), T >= 1, in [−1, 1], to log-mel spectrograms (B, F, M).
+        """Waveforms (B, T) in [−1, 1] → log-mel spectrograms (B, F, M).
 
-        With `batch_dynamic_range`, `top_db` counts from the maximum of the batch instead of each clip's, as published.
+        With `batch_dynamic_range`, `top_db` counts from the maximum of the batch, as published, not of each clip.
         """
         if wavs.ndim != 2 or wavs.shape[1] == 0:
             raise ConfigError(f"waveforms have shape (B, T) with T >= 1, not {tuple(wavs.shape)}")
         with torch.autocast(wavs.device.type, enabled=False):
             wavs = wavs.float()
-            if _leaves_no_trace(wavs):
+            if _can_use_buffers(wavs):
                 mel_power = torch.stack([self._mel_power_in_blocks(self._read(wav[None])[0]) for wav in wavs])
             elif wavs.device.type == "cpu" and wavs.shape[0] > 1 and not torch.compiler.is_compiling():
                 mel_power = torch.cat([self._mel_power(self._read(wav[None])) for wav in wavs])
@@ -186,7 +160,7 @@ class LogMel(nn.Module):
             return self._logarithm(mel_power, batch_dynamic_range)
 
     def _read(self, wavs):
-        """Pre-emphasise, and add zeros until there is enough to reflect."""
+        """Pre-emphasise, and zero-pad for the reflection."""
         if self.preemphasis:
             wavs = F.pad(wavs, (0, max(0, 2 - wavs.shape[1])))
             wavs = torch.sub(wavs[:, 1:], wavs[:, :-1], alpha=self.preemphasis)
@@ -215,8 +189,8 @@ class LogMel(nn.Module):
         return logarithm.add_(self.shift).mul_(self.scale) if self.shift or self.scale != 1.0 else logarithm
 
 
-def _leaves_no_trace(wavs):
-    """Whether the quick path, which writes into buffers, can be taken: on the CPU, and nobody watches."""
+def _can_use_buffers(wavs):
+    """Whether the path that writes into buffers can be taken: CPU, no gradient, no compiler or tracer."""
     return (
         wavs.device.type == "cpu"
         and wavs.shape[0] > 0
@@ -228,26 +202,12 @@ def _leaves_no_trace(wavs):
 
 
 def mel_bands(sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, scale="slaney", norm=None):
-    """Return the triangular filters that turn a power spectrum into mel bands.
+    """Triangular mel filters (n_fft // 2 + 1, n_mels), float64.
 
     Arguments
     ---------
-    sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz
+    sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, scale, norm
         As for :class:`LogMel`.
-    scale : {"slaney", "htk", "kaldi"}
-        Spacing of the bands and the axis on which they are triangles (mel for "kaldi", else Hz).
-    norm : {None, "slaney"}
-        None leaves peaks at 1; "slaney" divides by half the width in Hz.
-
-    Returns
-    -------
-    torch.Tensor, shape (n_fft // 2 + 1, n_mels), float64
-        Non-negative weights.
-
-    Raises
-    ------
-    ConfigError
-        The scale or norm is unknown, or not 0 <= f_min_hz < f_max_hz <= sample_rate_hz / 2.
 
     Example
     -------
@@ -258,7 +218,7 @@ def mel_bands(sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, scale="slaney",
     _one_of("mel_norm", norm, (None, "slaney"))
     if not 0 <= f_min_hz < f_max_hz <= sample_rate_hz / 2:
         raise ConfigError(f"need 0 <= f_min_hz < f_max_hz <= {sample_rate_hz / 2} Hz; got {f_min_hz} and {f_max_hz}")
-    # On the CPU, whatever the default device: there is nothing to work out on one without memory ("meta").
+    # on the CPU also where the default device is "meta"
     exact = {"dtype": torch.float64, "device": "cpu"}
     bins_hz = torch.linspace(0, sample_rate_hz / 2, n_fft // 2 + 1, **exact)
     ends_mel = _hz_to_mel(torch.tensor([f_min_hz, f_max_hz], **exact), scale)

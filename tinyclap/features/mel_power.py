@@ -1,36 +1,29 @@
-"""Power in mel bands on the CPU without gradient, in blocks of frames that stay in the cache."""
+"""Mel power spectrogram on the CPU without gradient, in blocks of frames that stay in the cache."""
 
 import torch
 
-# Frames times samples in one thread's block: the windowed block and its spectrum take 0.4 MB each, so that both stay in
-# a second-level cache of 1 MB.
+# Frames times samples of one thread's block: block and spectrum take 0.4 MB each, of a second-level cache of 1 MB.
 _BLOCK_NUMEL = 96 * 1024
 
 
 @torch.no_grad()
 def mel_power_in_blocks(wav, window, part_bands, n_fft, hop_length):
-    """Return the powers in mel bands of every frame of a centred short-time Fourier transform with reflection.
+    """Mel power (F, M) of a centred short-time Fourier transform with reflection.
 
     Arguments
     ---------
     wav : torch.Tensor, shape (T,), float32, on the CPU
         T > n_fft / 2.
     window : torch.Tensor, shape (W,)
-        W <= n_fft; stands in the middle of the frame.
+        W ≤ n_fft, centred in the frame.
     part_bands : torch.Tensor, shape (2·K, M)
         From :func:`bands_of_parts`.
     n_fft, hop_length : int
-        Samples in a transform, and between frames.
-
-    Returns
-    -------
-    torch.Tensor, shape (F, M)
 
     Notes
     -----
-    The reflected waveform is read as overlapping frames without a copy. A block of frames is windowed into a buffer and
-    transformed; real and imaginary parts are squared where they lie, and one product with the bands adds them up. Bins
-    above the highest band are neither squared nor multiplied.
+    Frames are views of the reflected waveform. Real and imaginary parts are squared in place, and one product with the
+    bands adds them up; bins above the highest band are skipped.
 
     Example
     -------
@@ -55,17 +48,7 @@ def mel_power_in_blocks(wav, window, part_bands, n_fft, hop_length):
 
 
 def bands_of_parts(bands):
-    """Return the weights for real and imaginary parts in turn: bands up to the last bin that any reads, each bin twice.
-
-    Arguments
-    ---------
-    bands : torch.Tensor, shape (n_fft / 2 + 1, M)
-        Weights of the bins in the bands.
-
-    Returns
-    -------
-    torch.Tensor, shape (2·K, M)
-        K <= n_fft / 2 + 1.
+    """Mel filters (bins, M) up to the last bin in use, each bin twice, for its real and imaginary part: (2·K, M).
 
     Example
     -------

@@ -1,7 +1,6 @@
-"""Change the sample rate of waveforms that are tensors.
+"""Resampling of torch tensors.
 
-Source: J. O. Smith, "Digital Audio Resampling" (bandlimited interpolation). The sizes are those that torchaudio uses by
-default, so that published models hear what they heard; two others are offered where quality counts more than equality.
+Source: J. O. Smith, "Digital Audio Resampling" (bandlimited interpolation), with torchaudio's default sizes.
 """
 
 import functools
@@ -23,27 +22,15 @@ from tinyclap.errors import ConfigError
 
 
 def resample(wavs, from_hz, to_hz, method="sinc"):
-    """Resample waveforms by the named method.
+    """Resample waveforms (..., T) to (..., ceil(T · to_hz / from_hz)), give or take a sample for "soxr".
 
     Arguments
     ---------
     wavs : torch.Tensor, shape (..., T)
-        Waveforms at `from_hz`.
     from_hz, to_hz : int
-        Sample rates before and after.
     method : {"sinc", "soxr"}
         "sinc" is :func:`sinc_resample` (differentiable, any device; 46 dB SNR); "soxr" is SoX's HQ setting
         (83 dB) on the CPU, without gradient.
-
-    Returns
-    -------
-    torch.Tensor, shape (..., T')
-        T' = ceil(T · to_hz / from_hz), give or take one sample for "soxr".
-
-    Raises
-    ------
-    ConfigError
-        The method is unknown or a rate is not a positive whole number.
 
     Example
     -------
@@ -62,24 +49,7 @@ def resample(wavs, from_hz, to_hz, method="sinc"):
 
 
 def sinc_resample(wavs, from_hz, to_hz):
-    """Resample by a Hann-windowed sinc of 6 zero crossings a side, cut off at 0.99 of the lower Nyquist frequency.
-
-    Arguments
-    ---------
-    wavs : torch.Tensor, shape (..., T)
-        Waveforms at `from_hz`, floating point.
-    from_hz, to_hz : int
-        Sample rates before and after.
-
-    Returns
-    -------
-    torch.Tensor, shape (..., T')
-        T' = ceil(T · to_hz / from_hz).
-
-    Raises
-    ------
-    ConfigError
-        A rate is not a positive whole number.
+    """Resample floating-point waveforms (..., T) by a Hann-windowed sinc, to (..., ceil(T · to_hz / from_hz)).
 
     Notes
     -----
@@ -87,13 +57,7 @@ def sinc_resample(wavs, from_hz, to_hz):
 
         y_j = c · Σ_i x_i · sinc(c·(i − x)) · cos²(π·c·(i − x) / 12),   c = 0.99·min(o, n)/o,   |c·(i − x)| ≤ 6.
 
-    Equal to ``torchaudio.functional.resample`` with its defaults to 1e-6 of full scale. The kernel of a pair of rates
-    is kept, so that a batch costs one strided convolution.
-
-    Example
-    -------
-    >>> sinc_resample(torch.zeros(2, 3, 441), 44100, 32000).shape
-    torch.Size([2, 3, 320])
+    Equal to ``torchaudio.functional.resample`` with its defaults to 1e-6 of full scale; kernels are cached.
     """
     from_hz, to_hz = whole_hz(from_hz), whole_hz(to_hz)
     if from_hz == to_hz or wavs.numel() == 0:
@@ -112,16 +76,16 @@ def sinc_resample(wavs, from_hz, to_hz):
 
 
 @functools.lru_cache(maxsize=16)
-@torch.inference_mode(False)  # a kept kernel must also serve a later call that has gradients
+@torch.inference_mode(False)  # a cached kernel must serve a later call with gradients
 def _kernel(n_from, n_to, device, dtype):
-    """Return the (n_to, 1, n_from + 2·half_width) kernel, one row for each phase of the output, and half_width."""
+    """The kernel (n_to, 1, n_from + 2·half_width), one row for each phase of the output, and half_width."""
     precision = "float64" if dtype == torch.float64 else "float32"
     kernel, half_width = sinc_kernel(n_from, n_to, precision)
     return torch.tensor(kernel, device=device, dtype=dtype)[:, None], half_width
 
 
 def _resample_direct(rows, n_from, n_to, n_out, chunk=16384):
-    """The same sum without a stored kernel: weights of `chunk` outputs at a time, only where they are not zero."""
+    """The same sum for kernels too large to store: weights of `chunk` outputs at a time."""
     padded = F.pad(rows, direct_padding(n_from, n_to))
     done = []
     for index, weights in direct_parts(n_from, n_to, n_out, chunk):

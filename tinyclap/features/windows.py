@@ -1,8 +1,6 @@
-"""One deterministic embedding for a clip of any length: windows, tiled when short, averaged when long.
+"""Embeddings of clips of any length: tiled when short, the mean over windows when long, the same alone and in a batch.
 
-The published code crops at random, also when it scores (defect D10 of the official tinyCLAP code): the same file gives
-another embedding each time. Here a clip is cut into windows at fixed places, a function of its length alone, so the
-same clip has the same embedding alone and in a batch.
+(The published code crops at random, also in evaluation: defect D10 of the official tinyCLAP code.)
 """
 
 import torch
@@ -14,21 +12,9 @@ __all__ = ["WindowPolicy", "as_waveforms", "embed_windows"]
 
 
 def as_waveforms(wavs):
-    """Turn what callers hold into a list of mono float32 tensors.
+    """Arrays or tensors (T,) or (B, T), or a sequence of (T,) or (channels, T) → a list of mono float32 tensors (T_i,).
 
-    Arguments
-    ---------
-    wavs : array or tensor of shape (T,) or (B, T), or a sequence of clips of shape (T,) or (channels, T)
-        float32 in [-1, 1]; integers are scaled by their full range. Channels are averaged.
-
-    Returns
-    -------
-    list of torch.Tensor, each of shape (T_i,)
-
-    Raises
-    ------
-    AudioError
-        A clip is empty, is not numeric, has NaN or infinite samples, or does not have its channels first.
+    In [−1, 1]; integers are scaled by their full range. An AudioError names the clip that is no audio.
     """
     if isinstance(wavs, torch.Tensor) or hasattr(wavs, "__array__"):
         wavs = _tensor(wavs, "the batch")
@@ -46,31 +32,19 @@ def _tensor(samples, source):
 
 
 def embed_windows(forward, waveforms, sample_rate_hz, policy, batch_size=32, normalize=True):
-    """Embed clips of any length.
+    """Embeddings (B, D): the mean over the windows of each clip.
 
     Arguments
     ---------
     forward : callable
         Windows (n, T_window) → embeddings (n, D).
     waveforms : list of torch.Tensor, each of shape (T_i,)
-        At the rate that `forward` expects.
     sample_rate_hz : int
-        That rate.
     policy : WindowPolicy
     batch_size : int
-        Windows in one call of `forward`; windows of one length go together.
+        Windows of one length in one call of `forward`.
     normalize : bool
-        L2-normalise the windows' embeddings, and their mean: a direction on the sphere. Otherwise the plain mean
-        (for probabilities).
-
-    Returns
-    -------
-    torch.Tensor, shape (B, D)
-
-    Raises
-    ------
-    AudioError
-        There is no clip.
+        L2-normalise the windows' embeddings, and their mean.
 
     Example
     -------

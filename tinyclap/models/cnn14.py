@@ -22,23 +22,18 @@ class Cnn14(nn.Module):
     Arguments
     ---------
     n_mels : int
-        Mel bands M, at least 2 to the number of blocks less one (32 as published).
+        Mel bands M, at least 2^(blocks − 1).
     n_tags : int
-        Classes of the AudioSet head ``fc_audioset``, which embeddings do not use; 0 leaves it out.
+        Classes of the AudioSet head ``fc_audioset``; 0 leaves it out.
     channels : list of int
         Width of each block; the last is also the width of ``fc1``.
     dropout : float
-        Probability, in [0, 1), after each block; the published training used 0.2, and 0.5 around ``fc1``.
-
-    Raises
-    ------
-    ConfigError
-        Too few mel bands for the poolings.
+        After each block; around ``fc1`` it is 0.5.
 
     Notes
     -----
-    79,673,792 parameters without the tagging head, 80,753,615 with it. The last block does not pool. Inputs of fewer
-    frames than the poolings need (32 as published) repeat their last frame.
+    79,673,792 parameters without the tagging head. Inputs of fewer frames than the poolings need (32 as published)
+    repeat their last frame.
 
     Example
     -------
@@ -65,7 +60,7 @@ class Cnn14(nn.Module):
             self.fc_audioset = nn.Linear(channels[-1], n_tags)
 
     def forward(self, log_mel):
-        """Encode log-mel spectrograms (B, F, M) in dB: clip (B, embed_dim) >= 0, frames (B, F // 32, embed_dim)."""
+        """Log-mel (B, F, M) in dB → clip (B, embed_dim) ≥ 0, frames (B, F // 32, embed_dim)."""
         log_mel = at_least_frames(log_mel, self._n_min_frames)
         feature_map = norm_mel_bins(self.bn0, log_mel)
         for name in self._blocks:
@@ -79,7 +74,7 @@ class Cnn14(nn.Module):
         return as_encoding(clip, frames)
 
     def tag_logits(self, clip):
-        """Return the logits (B, n_tags) of the tags, given `clip` (B, embed_dim)."""
+        """(B, embed_dim) → logits (B, n_tags)."""
         if not hasattr(self, "fc_audioset"):
             raise ConfigError("this Cnn14 was built with n_tags=0: it has no tagging head")
         return self.fc_audioset(clip)

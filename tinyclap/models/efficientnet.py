@@ -27,7 +27,7 @@ _STAGES = (
 _STEM, _HEAD = 32, 1280
 _B2_WIDTH, _B2_DEPTH = 1.1, 1.2
 _SQUEEZE = 0.25  # of a block's input channels
-_FOLD = 256  # weights of an output channel up to which it is less work to scale them than to scale the map
+_FOLD = 256  # weights of an output channel up to which scaling them is cheaper than scaling the map
 
 
 @configurable
@@ -41,23 +41,16 @@ class EfficientNetB2(nn.Module):
     width, depth : float
         Multipliers of channels and of blocks; B2's by default.
     image_size : int
-        Convolutions are padded as for a square image of this size, whatever comes in: see Notes.
+        Convolutions are padded as for a square image of this size, whatever the input: see Notes.
     batchnorm_momentum, batchnorm_eps : float
-        Weight of the newest batch in running statistics; what is added to the variance.
     drop_connect : float
-        In training, a block with a skip is left out of a clip with a probability that grows from 0 to nearly this, in
-        [0, 1), from the first block to the last.
-
-    Raises
-    ------
-    ConfigError
-        Too few mel bands for the strides.
+        Probability of dropping a residual block in training; grows from 0 at the first block to this after the last.
 
     Notes
     -----
     Padding of a convolution with kernel k and stride S, on a map that would be s wide if the input were `image_size`
-    wide: max((⌈s/S⌉ − 1)·S + k − s, 0), the smaller half first. 7,700,418 parameters. Inputs too short for the strides
-    repeat their last frame.
+    wide: max((⌈s/S⌉ − 1)·S + k − s, 0), the smaller half first. Inputs too short for the strides repeat their last
+    frame.
 
     Example
     -------
@@ -68,7 +61,7 @@ class EfficientNetB2(nn.Module):
     torch.Size([1, 4, 1408])
     """
 
-    mel_frames_each = 32  # of a frame, where frames that count are counted
+    mel_frames_each = 32  # per valid frame
     conv_norms = (("_conv_stem", "_bn0"), ("_conv_head", "_bn1"))  # what folding.py may join
 
     def __init__(
@@ -111,7 +104,7 @@ class EfficientNetB2(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, log_mel):
-        """Encode log-mel spectrograms (B, F, M) in dB: clip (B, embed_dim), frames (B, ~F / 32, embed_dim)."""
+        """Log-mel (B, F, M) in dB → clip (B, embed_dim), frames (B, ~F / 32, embed_dim)."""
         feature_map = at_least_frames(log_mel, self._n_min_frames).transpose(1, 2)[:, None]
         feature_map = F.silu(self._bn0(feature_map, self._conv_stem), inplace=True)
         if feature_map.device.type == "cpu":  # depthwise convolutions are quicker so, and the order stays
@@ -123,7 +116,7 @@ class EfficientNetB2(nn.Module):
         return as_encoding(frames.mean(1), frames)
 
     def n_valid_frames(self, n_mel_frames):
-        """How many frames count of clips of `n_mel_frames` (B,) mel frames, as published: a 32nd, and at least 1."""
+        """Valid frames of clips of `n_mel_frames` (B,) mel frames, as published."""
         return (n_mel_frames // self.mel_frames_each).clamp(min=1)
 
 
@@ -158,7 +151,7 @@ class _Block(nn.Module):
         return self._dropped(projected) + feature_map if self.skip else projected
 
     def _dropped(self, projected):
-        """Leave the whole block out of some clips; the others weigh more, so that the mean stays."""
+        """Stochastic depth: drop the block for some clips of the batch."""
         if not self.training or self.drop == 0:
             return projected
         keep = torch.rand(len(projected), 1, 1, 1, device=projected.device, dtype=projected.dtype) >= self.drop
@@ -166,7 +159,7 @@ class _Block(nn.Module):
 
 
 class _SameConv(nn.Conv2d):
-    """Convolution without bias, padded as for an image of `size`; ``out_size`` is what it would make of that."""
+    """Convolution without bias, padded as for an image of `size`, whose output would be ``out_size`` wide."""
 
     def __init__(self, n_in, n_out, kernel, stride, groups, size):
         self.out_size = math.ceil(size / stride)
@@ -176,7 +169,7 @@ class _SameConv(nn.Conv2d):
         self.n_padded, self.n_more = n_padded, after - before
 
     def forward(self, feature_map, scale=None, shift=None):
-        """Convolve; with `scale` and `shift` (C,), the result times the one plus the other."""
+        """Convolve, then multiply by `scale` and add `shift` (C,)."""
         if self.n_more:
             feature_map = F.pad(feature_map, (0, self.n_more, 0, self.n_more))
         weight = self.weight if scale is None else self.weight * scale[:, None, None, None]
@@ -185,12 +178,12 @@ class _SameConv(nn.Conv2d):
         )
 
     def smallest_input(self, n_out):
-        """The smallest map of which `n_out` places are made."""
+        """Minimum input for `n_out` outputs."""
         return (n_out - 1) * self.stride[0] + self.kernel_size[0] - self.n_padded
 
 
 class _Norm(nn.BatchNorm2d):
-    """Batch norm of what a convolution makes of a map; in evaluation it is part of the convolution where that pays."""
+    """Batch norm after a convolution, folded into it in evaluation where that is faster."""
 
     def forward(self, feature_map, conv):
         if self.training or conv.weight[0].numel() > _FOLD:

@@ -1,4 +1,4 @@
-"""An audio encoder by its name: what lets a recipe change its encoder by one line."""
+"""Audio encoders by name."""
 
 from tinyclap.errors import ConfigError
 from tinyclap.models.cnn14 import Cnn14
@@ -8,12 +8,11 @@ from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.phinet import PhiNet
 
 ENCODERS = {"effb2": EfficientNetB2, "phinet": PhiNet, "mn": MobileNet, "cnn14": Cnn14, "htsat": Htsat}
-# Without tags: a captioner has no use for a tagger's classifier.
 _DEFAULTS = {
     "phinet": {"embed_width": 256, "embed_stride": 1},
     **{kind: {"n_tags": 0} for kind in ("mn", "cnn14", "htsat")},
 }
-# What the published weights of a kind were trained on; a kind without any hears what CLAP 2022 does.
+# Presets that the published weights were trained with; the others take CLAP 2022's.
 _FRONT_ENDS = {"mn": "efficientat", "effb2": "efficientnet_captioner", "htsat": "wavcaps_htsat"}
 
 
@@ -24,21 +23,11 @@ def make_encoder(kind, n_mels, more=None, sizes=None):
     ---------
     kind : {"effb2", "phinet", "mn", "cnn14", "htsat"}
     n_mels : int
-        Mel bands M of the front end.
+        M.
     more : dict, optional
         Further arguments of its class: ``{"alpha": 0.5}`` of a PhiNet, ``{"width": 0.4}`` of an mn.
     sizes : dict, optional
-        A recipe's own defaults, kind → arguments; `more` goes before them.
-
-    Returns
-    -------
-    torch.nn.Module
-        With ``embed_dim``, ``frame_dim`` and ``n_mels``.
-
-    Raises
-    ------
-    ConfigError
-        The kind is unknown, or its class takes no such argument.
+        A recipe's defaults, kind → arguments, which `more` overrides.
 
     Example
     -------
@@ -55,15 +44,7 @@ def make_encoder(kind, n_mels, more=None, sizes=None):
 
 
 def front_end_of(kind):
-    """The front end that a kind of encoder comes with, a preset of :func:`tinyclap.features.log_mel.log_mel`.
-
-    Arguments
-    ---------
-    kind : {"effb2", "phinet", "mn", "cnn14", "htsat"}
-
-    Returns
-    -------
-    str
+    """The front end of a kind of encoder, a preset of :func:`tinyclap.features.log_mel.log_mel`.
 
     Example
     -------

@@ -1,8 +1,4 @@
-"""The same function with fewer numbers: norms go into their convolutions, and linear maps in a row become one.
-
-Source: ours. In evaluation a batch norm is a scale and a shift; between the last block of a published tinyCLAP student
-and the second layer of its head stands nothing that is not linear.
-"""
+"""Folding for inference: batch norms into their convolutions, and consecutive linear maps into one."""
 
 import copy
 
@@ -13,19 +9,7 @@ from tinyclap.errors import ConfigError
 
 
 class ScaleShift(nn.Module):
-    """What a batch norm is in evaluation: every channel times a number, plus a number.
-
-    Arguments
-    ---------
-    n_channels : int
-    dtype : torch.dtype, optional
-        Of the result; by default that of the input.
-
-    Example
-    -------
-    >>> ScaleShift(2)(torch.ones(1, 2, 3, 1)).shape
-    torch.Size([1, 2, 3, 1])
-    """
+    """A folded batch norm of `n_channels`: scale and shift of each; output in `dtype`, or in that of the input."""
 
     def __init__(self, n_channels, dtype=None):
         super().__init__()
@@ -34,62 +18,37 @@ class ScaleShift(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_channels))
 
     def forward(self, feature_map):
-        """Scale and shift a map (B, C, H, W)."""
+        """(B, C, H, W) → the same shape."""
         scaled = torch.addcmul(self.bias[:, None, None], feature_map, self.weight[:, None, None])
         return scaled if self.dtype is None else scaled.to(self.dtype)
 
     def on_bins(self, log_mel):
-        """Scale and shift the bins of log-mel spectrograms (B, F, M), where C = M, as they lie."""
+        """(B, F, M) → the same shape, where channels are mel bins."""
         scaled = torch.addcmul(self.bias, log_mel, self.weight)
         return scaled if self.dtype is None else scaled.to(self.dtype)
 
 
-class Every(nn.Module):
-    """Every so many-th row and column of a map (B, C, H, W): the places that a strided 1×1 convolution reads.
-
-    Arguments
-    ---------
-    stride : (int, int)
-
-    Example
-    -------
-    >>> Every((2, 2))(torch.zeros(1, 8, 5, 4)).shape
-    torch.Size([1, 8, 3, 2])
-    """
+class StridedSubsample(nn.Module):
+    """The places of a map (B, C, H, W) that a 1×1 convolution of `stride` (int, int) reads."""
 
     def __init__(self, stride):
         super().__init__()
         self.stride = stride
 
     def forward(self, feature_map):
-        """Return the map's rows and columns 0, s, 2s, …"""
+        """Rows and columns 0, s, 2s, …"""
         return feature_map[:, :, :: self.stride[0], :: self.stride[1]]
 
 
 class _Applied(nn.Module):
-    """In the place of a norm that is called with the convolution before it and is now part of it."""
+    """Takes the place of a folded norm that is called with the convolution before it."""
 
     def forward(self, feature_map, conv):
         return conv(feature_map)
 
 
 def folded(module):
-    """A copy in eval mode with the same function, whose batch norms are part of its convolutions.
-
-    Arguments
-    ---------
-    module : nn.Module
-        An encoder, or anything that holds some; it is not changed.
-
-    Returns
-    -------
-    nn.Module
-        Convolutions that a norm followed have a bias; norms that stand alone are a :class:`ScaleShift`.
-
-    Raises
-    ------
-    ConfigError
-        See :func:`fold_norms`.
+    """A copy of a module in eval mode, with batch norms folded into convolutions.
 
     Example
     -------
@@ -106,28 +65,13 @@ def folded(module):
 
 @torch.no_grad()
 def fold_norms(module):
-    """Make every batch norm part of the convolution before it, in place.
-
-    Arguments
-    ---------
-    module : nn.Module
-        In containers a norm belongs to the convolution that stands right before it. A module that runs its parts in an
-        order of its own names the pairs in ``conv_norms``: a tuple of (name of the convolution, name of the norm).
-
-    Returns
-    -------
-    nn.Module
-        `module`.
-
-    Raises
-    ------
-    ConfigError
-        A norm has no statistics of its own, so that it is not a fixed scale and shift.
+    """Fold every batch norm of a module into the convolution before it, in place and in float64; returns the module.
 
     Notes
     -----
-    Computed in float64. A norm without a convolution before it, as the one on mel bins, becomes a
-    :class:`ScaleShift`: what follows it pads with zeros, so its shift cannot move on.
+    In containers that is the convolution right before the norm; other modules name pairs of (convolution, norm) in
+    ``conv_norms``. A norm without a convolution becomes a :class:`ScaleShift`: padding with zeros follows it, so its
+    shift cannot move on.
     """
     for part in list(module.modules()):
         for conv_name, norm_name in _pairs(part):
@@ -181,24 +125,12 @@ def _absorb(conv, scale, shift):
 
 @torch.no_grad()
 def compose_head(encoder, head):
-    """Make an encoder's last 1×1 convolution and the first linear map of a head one map, in place.
-
-    Arguments
-    ---------
-    encoder : nn.Module
-        Ends in ``pn_block``, then nothing but means; others are left as they are.
-    head : nn.Module or None
-        Its first linear map is called ``linear1`` or ``linear``.
-
-    Returns
-    -------
-    bool
-        Whether there was something to compose.
+    """Compose a PhiNet's last 1×1 convolution and the first linear map of a head, in place; whether that was possible.
 
     Notes
     -----
     ``W1 · mean(Wp m + bp) = (W1 Wp) · mean(m) + W1 bp``, where the mean is over the places that the convolution reads.
-    In float64. The encoder's frames are then those of its last block, ``embed_dim`` and ``frame_dim`` its width.
+    The encoder's frames are then those of its last block.
     """
     name = next((name for name in ("linear1", "linear") if isinstance(getattr(head, name, None), nn.Linear)), None)
     conv = getattr(encoder, "pn_block", None)
@@ -212,6 +144,6 @@ def compose_head(encoder, head):
     composed.weight.copy_(weight)
     composed.bias.copy_(bias)
     setattr(head, name, composed)
-    encoder.pn_block = Every(conv.stride)
+    encoder.pn_block = StridedSubsample(conv.stride)
     encoder.embed_dim = encoder.frame_dim = head.d_in = conv.in_channels
     return True

@@ -1,4 +1,4 @@
-"""HTS-AT, a Swin Transformer over log-mel spectrograms, as the captioners of WavCaps released it.
+"""HTS-AT, a Swin Transformer over log-mel spectrograms: the audio encoder of WavCaps' captioners.
 
 Source: Chen et al., "HTS-AT: A Hierarchical Token-Semantic Audio Transformer for Sound Classification and Detection",
 ICASSP 2022; Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021;
@@ -21,38 +21,25 @@ class Htsat(nn.Module):
     Arguments
     ---------
     n_mels : int
-        Mel bands M of the log-mel spectrogram; it divides `image_size`.
+        Mel bands M; it divides `image_size`.
     image_size : int
-        Side of the image; it holds ``image_size² / n_mels`` frames (1024 for the defaults).
+        Side of the image, of ``image_size² / n_mels`` frames (1024 for the defaults).
     patch : int
-        Side of a patch, and the stride between patches.
+        Side of a patch.
     width : int
-        Channels of the first stage; each further stage has twice as many.
+        Channels of the first stage; each further stage doubles them.
     depths, n_heads : sequence of int
         Blocks and attention heads of each stage.
     window : int
-        Side of an attention window, in patches; a stage that is no larger has one window and shifts nothing.
+        Side of an attention window, in patches; a stage that is no larger has one window, unshifted.
     n_tags : int
-        Tags of the published tagging head, whose weights are loaded and unused; 0 leaves it out.
-
-    Attributes
-    ----------
-    n_image_frames : int
-        Mel frames in the image. Fewer are stretched to that many; more are refused.
-    stride : int
-        How many of them one frame of the encoding stands for.
-
-    Raises
-    ------
-    ConfigError
-        Sizes that do not divide, or one number of heads too many or too few.
+        Tags of the published tagging head, which is loaded and unused; 0 leaves it out.
 
     Notes
     -----
-    ``n_image_frames / n_mels`` stretches of time, each `image_size` frames long, lie one above the other; a row of the
-    image is one band of one stretch. The last map is averaged over the bands of each stretch and put back in the order
-    of time. Stochastic depth and SpecAugment, which the published code adds in training, are left out: this encoder
-    teaches.
+    Segments of `image_size` frames lie one above the other in the image. The last map is averaged over the bands of
+    each segment and put back in the order of time. Fewer than ``n_image_frames`` mel frames are stretched, more are
+    refused. The published stochastic depth and SpecAugment of training are left out: it is a teacher here.
 
     Example
     -------
@@ -95,7 +82,7 @@ class Htsat(nn.Module):
             self.head = nn.Linear(n_tags, n_tags)
 
     def forward(self, log_mel):
-        """Encode log-mel spectrograms (B, F, M), 1 <= F <= ``n_image_frames``; frames are (B, F', C)."""
+        """Log-mel (B, F, M), 1 ≤ F ≤ ``n_image_frames`` → clip (B, C), frames (B, F', C)."""
         feature_map = self.patch_embed(self._image(log_mel))
         for stage in self.layers:
             feature_map = stage(feature_map)
@@ -115,8 +102,8 @@ class Htsat(nn.Module):
         image = norm_mel_bins(self.bn0, log_mel)
         if image.shape[2] < self.n_image_frames:
             image = F.interpolate(image, (self.n_image_frames, self.n_mels), mode="bicubic", align_corners=True)
-        stretches = image[:, 0].unflatten(1, (-1, self.image_size))
-        return stretches.transpose(2, 3).flatten(1, 2)[:, None]
+        segments = image[:, 0].unflatten(1, (-1, self.image_size))
+        return segments.transpose(2, 3).flatten(1, 2)[:, None]
 
 
 class _PatchEmbedding(nn.Module):
@@ -132,7 +119,7 @@ class _PatchEmbedding(nn.Module):
 
 
 class _Stage(nn.Module):
-    """Blocks of one resolution, then (but in the last stage) the merging of each 2×2 patches."""
+    """Blocks of one resolution, then (but in the last stage) patch merging."""
 
     def __init__(self, width, side, depth, n_heads, window, is_last):
         super().__init__()
@@ -161,7 +148,7 @@ class _Merging(nn.Module):
 
 
 class _Block(nn.Module):
-    """Attention in windows, then two linear layers, each with a norm before it and a path around it."""
+    """Pre-norm window attention and MLP, both residual."""
 
     def __init__(self, width, side, n_heads, window, shift):
         super().__init__()
@@ -185,7 +172,7 @@ class _Block(nn.Module):
 
 
 class _Mlp(nn.Module):
-    """Two linear layers, four times as wide between them."""
+    """Two linear layers with GELU, four times as wide between them."""
 
     def __init__(self, width):
         super().__init__()
@@ -197,7 +184,7 @@ class _Mlp(nn.Module):
 
 
 class _WindowAttention(nn.Module):
-    """Self-attention among the patches of each window, with a learnt bias for every offset between two of them."""
+    """Self-attention within windows, with relative position bias."""
 
     def __init__(self, width, n_heads, window):
         super().__init__()
@@ -216,9 +203,9 @@ class _WindowAttention(nn.Module):
         query, key, value = qkv.reshape(3, n_clips, n_windows * self.n_heads, n_patches, -1)
         bias = self.relative_position_bias_table[self.offsets].permute(2, 0, 1)
         bias = bias.expand(n_windows, -1, -1, -1) if mask is None else bias + mask[:, None]
-        heard = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.flatten(0, 1)[None])
-        heard = heard.unflatten(1, (n_windows, self.n_heads)).transpose(2, 3)
-        return _from_windows(self.proj(heard.reshape(windows.shape)), feature_map.shape)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.flatten(0, 1)[None])
+        context = context.unflatten(1, (n_windows, self.n_heads)).transpose(2, 3)
+        return _from_windows(self.proj(context.reshape(windows.shape)), feature_map.shape)
 
 
 def _to_windows(feature_map, window):

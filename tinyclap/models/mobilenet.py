@@ -1,18 +1,18 @@
-"""MobileNetV3 "mn" of EfficientAT, an AudioSet tagger of any width.
+"""MobileNetV3 "mn" of EfficientAT, an AudioSet tagger of any width, and pruning of trained ones in width and depth.
 
 Source: Schmid, Koutini & Widmer, "Efficient Large-Scale Audio Tagging via Transformer-to-CNN Knowledge Distillation",
-ICASSP 2023; Howard et al., "Searching for MobileNetV3", ICCV 2019, table 1. Equal to the released mn04 … mn40.
+ICASSP 2023; Howard et al., "Searching for MobileNetV3", ICCV 2019, table 1. Equal to the released mn04 … mn40. Pruning
+is ours, in the spirit of Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019.
 """
+
+import copy
 
 import torch
 from torch import nn
 
-from tinyclap.config.registry import configurable
+from tinyclap.config.registry import build, configurable
 from tinyclap.errors import ConfigError
 from tinyclap.models.encoding import as_encoding, last_halving, make_divisible
-from tinyclap.models.pruning import narrowed, shortened
-
-__all__ = ["MobileNet", "narrowed", "shortened"]
 
 # kernel, expanded width, width, squeeze-excite, hard-swish (else ReLU), stride: MobileNetV3-Large at width 1.
 _BLOCKS = (
@@ -42,31 +42,23 @@ class MobileNet(nn.Module):
     Arguments
     ---------
     width : float
-        Multiplier of all widths, which are then rounded to multiples of 8 (0.4 for mn04, 1.0 for mn10).
+        Multiplier of all widths, rounded to multiples of 8 (0.4 for mn04, 1.0 for mn10).
     n_tags : int
-        Classes of the tagging head; 527 for AudioSet, 0 leaves the head out.
+        Classes of the tagging head; 0 leaves it out.
     hidden_channels : list of int or None
-        Expanded width of each block, for trunks that were made narrower; None for the published widths. The first
-        block has no expansion, so its entry must be the stem's width.
+        Expanded width of each block of a narrowed network; the first, which has no expansion, is the stem's width.
     n_blocks : int or None
-        Keep only the first so many of the 15 blocks; the last convolution then reads the shorter trunk.
+        Keep the first of the 15 blocks only.
     n_mels : int
-        Mel bands M. The network takes any; the argument records what it was built for.
+        Mel bands M that it is built for; any number works.
     dropout : float
-        Probability, in [0, 1), before the last linear map of the tagging head.
+        Before the last linear map of the tagging head.
     batchnorm_momentum : float
-        Weight of the newest batch in the running statistics, as PyTorch counts.
-
-    Raises
-    ------
-    ConfigError
-        `hidden_channels` or `n_blocks` does not fit.
 
     Notes
     -----
-    Input (B, F, M) is turned to (B, 1, M, F), the orientation of the published kernels. Any F >= 1 passes, since
-    every convolution is padded by half its kernel. BatchNorm eps 1e-3. ``embed_dim`` is 6 times the last width at
-    this multiplier (384 for 0.4), also for shorter trunks.
+    Input (B, F, M) is transposed to (B, 1, M, F), as the published kernels are; any F ≥ 1. ``embed_dim`` is 6 times the
+    last width at this multiplier (384 for 0.4), also with fewer blocks.
 
     Example
     -------
@@ -138,7 +130,7 @@ class MobileNet(nn.Module):
         return as_encoding(feature_map.mean((2, 3)), feature_map.mean(2).transpose(1, 2), middle)
 
     def tag_logits(self, clip):
-        """Return the logits (B, n_tags) of the tags, given `clip` (B, embed_dim)."""
+        """(B, embed_dim) → logits (B, n_tags)."""
         if not hasattr(self, "classifier"):
             raise ConfigError("this MobileNet was built with n_tags=0: it has no tagging head")
         return self.classifier(clip)
@@ -186,7 +178,7 @@ class _SqueezeExcite(nn.Module):
         self.fc2 = nn.Linear(n_squeeze, n_channels)
 
     def scale(self, channel_means):
-        """Return the gate (B, C), in (0, 1), given the channels' means (B, C)."""
+        """The gate (B, C), in (0, 1), of channel means (B, C)."""
         return torch.sigmoid(self.fc2(torch.relu(self.fc1(channel_means))))
 
     def forward(self, feature_map):
@@ -205,3 +197,121 @@ def _initialise(module):
     elif isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.01)
         nn.init.zeros_(module.bias)
+
+
+def shortened(mobilenet, n_blocks):
+    """A MobileNet with the weights of a trained one's stem, first `n_blocks` blocks and tagging head.
+
+    The last convolution is initialised anew.
+
+    Example
+    -------
+    >>> len(shortened(MobileNet(width=0.4), 9).blocks)
+    9
+    """
+    arguments = mobilenet.config
+    if arguments["hidden_channels"] is not None:
+        arguments["hidden_channels"] = arguments["hidden_channels"][:n_blocks]
+    shorter = build({**arguments, "n_blocks": n_blocks}).to(next(mobilenet.parameters()))
+    for ours, theirs in zip(shorter.features[: n_blocks + 1], mobilenet.features[: n_blocks + 1], strict=True):
+        ours.load_state_dict(theirs.state_dict())
+    if hasattr(mobilenet, "classifier"):
+        shorter.classifier.load_state_dict(mobilenet.classifier.state_dict())
+    return shorter.train(mobilenet.training)
+
+
+def narrowed(mobilenet, fraction, log_mel=None):
+    """A copy of a trained MobileNet with the most important expanded channels of every block but the first.
+
+    Arguments
+    ---------
+    mobilenet : MobileNet
+    fraction : float
+        Of the expanded channels to keep, in (0, 1]; rounded to a multiple of 8.
+    log_mel : torch.Tensor, shape (B, F, M), optional
+        Spectrograms on which the channels are measured; without them they are estimated from the weights.
+
+    Notes
+    -----
+    Channel c adds ``g·W[:, c]·a_c`` to its block (projection W, gain g of its norm, gated activation a_c). Its mean can
+    be folded into the norm and the gate's bias, so its importance is ``‖g·W[:, c]‖ · std(a_c)``. The estimate takes the
+    depthwise norm's output as Gaussian with that norm's bias and gain.
+
+    Example
+    -------
+    >>> half = narrowed(MobileNet(width=0.4), 0.5)
+    >>> half.config["hidden_channels"]
+    [8, 16, 16, 16, 24, 24, 48, 40, 40, 40, 96, 136, 136, 192, 192]
+    """
+    if not 0 < fraction <= 1:
+        raise ConfigError(f"fraction is in (0, 1], not {fraction}")
+    statistics = [_estimated(block) for block in mobilenet.blocks]
+    if log_mel is not None:
+        statistics = _measured(mobilenet, log_mel)
+    trunk = copy.deepcopy(mobilenet)
+    hidden_channels = []
+    for block, moments in zip(trunk.blocks, statistics, strict=True):
+        n_hidden = block.depthwise[0].out_channels
+        n_keep = n_hidden if block.expand is None else min(n_hidden, max(8, int(fraction * n_hidden / 8 + 0.5) * 8))
+        if n_keep < n_hidden:
+            _narrow_block(block, n_keep, *moments)
+        hidden_channels.append(n_keep)
+    narrow = build({**mobilenet.config, "hidden_channels": hidden_channels}).to(next(mobilenet.parameters()))
+    narrow.load_state_dict(trunk.state_dict())
+    return narrow.train(mobilenet.training)
+
+
+def _estimated(block):
+    """Mean before the gate, mean and standard deviation after it, of each expanded channel, from weights."""
+    _, norm, activation = block.depthwise
+    points = torch.linspace(-4, 4, 81, device=norm.weight.device)
+    density = torch.softmax(-points.square() / 2, 0)
+    with torch.no_grad():
+        values = activation(norm.bias[:, None] + norm.weight.abs()[:, None] * points)
+        mean = values @ density
+        std = ((values - mean[:, None]).square() @ density).sqrt()
+        gate = 1.0 if block.gate is None else block.gate.scale(mean[None])[0]
+    return mean, mean * gate, std * gate
+
+
+def _measured(mobilenet, log_mel):
+    """The same three statistics, over spectrograms."""
+    seen = []
+
+    def note(_, inputs):
+        channels = inputs[0].detach().transpose(0, 1).flatten(1)
+        seen.append((channels.mean(1), channels.std(1)))
+
+    layers = [layer for block in mobilenet.blocks for layer in (block.gate or block.block[-1], block.block[-1])]
+    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+    training = mobilenet.training
+    try:
+        with torch.no_grad():
+            mobilenet.eval()(log_mel)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        mobilenet.train(training)
+    pairs = zip(seen[::2], seen[1::2], strict=True)
+    return [(before[0], after[0], after[1]) for before, after in pairs]
+
+
+@torch.no_grad()
+def _narrow_block(block, n_keep, mean, gated_mean, gated_std):
+    """Drop all but the `n_keep` most important expanded channels, in place."""
+    project, norm = block.block[-1]
+    gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+    importance = (gain[:, None] * project.weight[:, :, 0, 0]).norm(dim=0) * gated_std
+    order = importance.argsort(descending=True)
+    keep, drop = order[:n_keep].sort().values, order[n_keep:]
+    norm.running_mean -= project.weight[:, drop, 0, 0] @ gated_mean[drop]
+    project.weight.data = project.weight[:, keep]
+    if block.gate is not None:
+        fc1, fc2 = block.gate.fc1, block.gate.fc2
+        fc1.bias += fc1.weight[:, drop] @ mean[drop]
+        fc1.weight.data = fc1.weight[:, keep]
+        fc2.weight.data, fc2.bias.data = fc2.weight[keep], fc2.bias[keep]
+    for conv, bn, _ in (block.expand, block.depthwise):
+        conv.weight.data = conv.weight[keep]
+        bn.weight.data, bn.bias.data = bn.weight[keep], bn.bias[keep]
+        bn.running_mean, bn.running_var = bn.running_mean[keep], bn.running_var[keep]

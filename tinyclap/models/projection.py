@@ -1,18 +1,17 @@
-"""Heads from an encoder's features to the shared embedding: the published one of CLAP, and two smaller ones.
+"""Projection heads from an encoder's clip vector to the shared embedding: CLAP's, linear, MLP, and for tags.
 
 Source: Elizalde et al., "CLAP: Learning Audio Concepts from Natural Language Supervision", ICASSP 2023 (projection).
 """
 
 import copy
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
 from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
-from tinyclap.models.clap_pruning import pruned_clap_head
-from tinyclap.models.pruned_head import chosen_dims, rows_of
-from tinyclap.models.tag_head import TagHead
+from tinyclap.models.pruned_head import chosen_dims, pruned_clap_head, rows_of
 
 _ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "hardswish": nn.Hardswish}
 
@@ -23,21 +22,16 @@ class ClapProjection(nn.Module):
 
     Arguments
     ---------
-    d_in : int
-        Width of the encoder's features.
-    d_out : int
-        Width of the shared embedding.
+    d_in, d_out : int
     dropout : float
-        Probability, in [0, 1), on the second branch.
+        On the second branch.
 
     Notes
     -----
-    d_in·d_out + d_out² + 2·d_out parameters: 3,147,776 for 2048 → 1024, which is 71 % of the published headline
-    student. The GELU is the exact one (erf); eps of the norm is 1e-5.
+    d_in·d_out + d_out² + 2·d_out parameters. The GELU is the exact one (erf); eps of the norm is 1e-5.
 
     Example
     -------
-    >>> import torch
     >>> head = ClapProjection(2048, 1024)
     >>> sum(p.numel() for p in head.parameters()), head(torch.zeros(2, 2048)).shape
     (3147776, torch.Size([2, 1024]))
@@ -52,42 +46,38 @@ class ClapProjection(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features):
-        """Map `features` (…, d_in) to (…, d_out), not normalised."""
+        """(…, d_in) → (…, d_out), not normalised."""
         first = self.linear1(features)
         return self.layer_norm(first + self.dropout(self.linear2(F.gelu(first))))
 
     def keep_dims(self, indices, moments=None, n_statistic_rows=None, hidden_fraction=None):
-        """Keep some of the outputs, in the order of `indices`, and remove the rows of weights that only others need.
+        """A head with some of the outputs.
 
         Arguments
         ---------
         indices, moments, n_statistic_rows, hidden_fraction
-            See :func:`tinyclap.models.clap_pruning.pruned_clap_head`.
-
-        Returns
-        -------
-        tinyclap.models.pruned_head.PrunedClapProjection
+            See :func:`tinyclap.models.pruned_head.pruned_clap_head`.
         """
         return pruned_clap_head(self, indices, moments, n_statistic_rows, hidden_fraction)
 
 
+class _RowHead(nn.Module):
+    """Base of heads that end in a linear map, called `last`: keeping some outputs is keeping its rows."""
+
+    last = "linear"
+
+    def keep_dims(self, indices):
+        """A copy with some of the outputs, in the order of `indices`; exact."""
+        kept, head = chosen_dims(indices, self.d_out), copy.deepcopy(self)
+        setattr(head, self.last, rows_of(getattr(self, self.last), kept))
+        head.d_out = len(kept)
+        head.__dict__["_arguments"] = {**self.__dict__["_arguments"], "d_out": len(kept)}
+        return head
+
+
 @configurable
-class LinearHead(nn.Module):
-    """One linear map, the smallest head.
-
-    Arguments
-    ---------
-    d_in, d_out : int
-        Widths before and after.
-    bias : bool
-        Whether a constant is added.
-
-    Example
-    -------
-    >>> import torch
-    >>> LinearHead(8, 4)(torch.zeros(2, 8)).shape
-    torch.Size([2, 4])
-    """
+class LinearHead(_RowHead):
+    """One linear map from `d_in` to `d_out`, with or without `bias`."""
 
     def __init__(self, d_in, d_out, bias=True):
         super().__init__()
@@ -95,41 +85,58 @@ class LinearHead(nn.Module):
         self.linear = nn.Linear(d_in, d_out, bias=bias)
 
     def forward(self, features):
-        """Map `features` (…, d_in) to (…, d_out), not normalised."""
+        """(…, d_in) → (…, d_out), not normalised."""
         return self.linear(features)
-
-    def keep_dims(self, indices):
-        """Keep some of the outputs, in the order of `indices`: a head with those rows, exactly."""
-        kept = chosen_dims(indices, self.d_out)
-        head = type(self)(**{**self.__dict__["_arguments"], "d_out": len(kept)})
-        head.linear = rows_of(self.linear, kept)
-        return head.train(self.training)
 
 
 @configurable
-class MlpHead(nn.Module):
-    """Linear, activation, dropout, linear: two matrices of any width between.
+class TagHead(_RowHead):
+    """A linear map to standardised logits, then the teacher's mean and standard deviation of each tag's logit.
+
+    AudioSet's tags differ by orders of magnitude in frequency; given their biases, all tags are learnt on one scale.
+    `d_in` features, `d_out` tags.
+    """
+
+    def __init__(self, d_in, d_out):
+        super().__init__()
+        self.d_in, self.d_out = d_in, d_out
+        self.linear = nn.Linear(d_in, d_out)
+        nn.init.normal_(self.linear.weight, std=0.02)
+        nn.init.zeros_(self.linear.bias)
+        self.register_buffer("logit_mean", torch.zeros(d_out))
+        self.register_buffer("logit_std", torch.ones(d_out))
+
+    def calibrate(self, logit_mean, logit_std):
+        """Set the teacher's mean and standard deviation of each logit over unlabelled clips, both (d_out,)."""
+        if len(logit_mean) != self.d_out or len(logit_std) != self.d_out:
+            raise ConfigError(f"calibration of {len(logit_mean)} tags for a head of {self.d_out}")
+        self.logit_mean.copy_(torch.as_tensor(logit_mean))
+        self.logit_std.copy_(torch.as_tensor(logit_std))
+
+    def forward(self, features):
+        """(…, d_in) → logits (…, d_out)."""
+        return self.logit_mean + self.logit_std * self.linear(features)
+
+    def keep_dims(self, indices):
+        """A copy with some of the outputs, in the order of `indices`; exact."""
+        kept, head = list(indices), super().keep_dims(indices)
+        head.logit_mean, head.logit_std = self.logit_mean[kept], self.logit_std[kept]
+        return head
+
+
+@configurable
+class MlpHead(_RowHead):
+    """Linear, activation, dropout, linear.
 
     Arguments
     ---------
     d_in, d_hidden, d_out : int
-        Widths before, between and after.
     dropout : float
-        Probability, in [0, 1), on the hidden features.
+        On the hidden features.
     activation : {"gelu", "relu", "hardswish"}
-        The nonlinearity between.
-
-    Raises
-    ------
-    ConfigError
-        The activation is none of these.
-
-    Example
-    -------
-    >>> import torch
-    >>> MlpHead(8, 16, 4)(torch.zeros(2, 8)).shape
-    torch.Size([2, 4])
     """
+
+    last = "linear2"
 
     def __init__(self, d_in, d_hidden, d_out, dropout=0.0, activation="gelu"):
         super().__init__()
@@ -142,42 +149,25 @@ class MlpHead(nn.Module):
         self.linear2 = nn.Linear(d_hidden, d_out)
 
     def forward(self, features):
-        """Map `features` (…, d_in) to (…, d_out), not normalised."""
+        """(…, d_in) → (…, d_out), not normalised."""
         return self.linear2(self.dropout(self.activation(self.linear1(features))))
-
-    def keep_dims(self, indices):
-        """Keep some of the outputs, in the order of `indices`: a head with those rows, exactly."""
-        kept = chosen_dims(indices, self.d_out)
-        head = type(self)(**{**self.__dict__["_arguments"], "d_out": len(kept)})
-        head.linear1 = copy.deepcopy(self.linear1)
-        head.linear2 = rows_of(self.linear2, kept)
-        return head.train(self.training)
 
 
 def make_head(encoder, kind, embed_dim, hidden_dim=512, dropout=0.5):
-    """The head that maps an encoder's clip vector into the shared space; the knob of the recipes.
+    """A head for an encoder, by name.
 
     Arguments
     ---------
     encoder : torch.nn.Module
-        Has ``embed_dim``, the width of its clip vector.
-    kind : str
-        ``"clap"``: the published projection (3.1 M parameters for 2048 → 1024); ``"linear"``: one map; ``"mlp"``: one
-        hidden layer of `hidden_dim`; ``"tag"``: a tagger's logits (:class:`tinyclap.models.tag_head.TagHead`).
+        With ``embed_dim``, the width of its clip vector.
+    kind : {"clap", "linear", "mlp", "tag"}
+        "clap" has 3.1 M parameters for 2048 → 1024; "mlp" has a hidden layer of `hidden_dim`; "tag" gives a tagger's
+        logits.
     embed_dim : int
         D, the teacher's.
     hidden_dim : int
     dropout : float
-        In ``"clap"`` and ``"mlp"``.
-
-    Returns
-    -------
-    torch.nn.Module
-
-    Raises
-    ------
-    ConfigError
-        `kind` is unknown.
+        In "clap" and "mlp".
     """
     if kind == "clap":
         return ClapProjection(encoder.embed_dim, embed_dim, dropout)

@@ -1,22 +1,17 @@
-r"""Heads with fewer outputs: which rows of weights can go, and what becomes of a LayerNorm that needs them all.
+r"""CLAP's projection head with fewer outputs: exact pruning of its rows, and the LayerNorm that needs all of them.
 
 CLAP's head gives ``z = e1 + W2 GELU(e1)`` with ``e1 = W1 x``, then ``y = g (z − μ) / σ + b``, where μ and σ are mean
 and standard deviation of z's D entries. To keep the entries K of y alone:
 
 * Rows of W2 outside K go. ``GELU(e1)`` feeds every row of W2, so the rows of W1 stay.
-* μ is linear: the mean of e1, plus the mean row of W2 on GELU(e1). So ``z − μ = (e1 − mean e1) + (W2 − mean row)
-  GELU(e1)``: centring the rows of W2 once makes the mean exact without a row of its own.
-* σ needs all D entries. Where b is zero on K it is one factor for the whole of y_K, so it cancels when y_K is made a
-  unit vector: the cosine is **exact** without σ, and y_K is given without it.
-* Where b is not zero, σ decides how much b weighs, and no fewer rows can give it exactly. ``D σ² = Σ_K (z_i − μ)² +
-  ‖dropped, centred part‖²``. The second term is approximated by r principal directions U of the dropped part over a
-  training set, ``‖Uᵀ(z − μ)_dropped‖²``, plus a constant: the mean energy outside U. r = 0 leaves the constant alone;
-  r = D − |K| is exact. The error has to be measured; ``prune.py`` does.
-* "Folding the bias away" would mean to score ``y − b``, which is another embedding with other scores: not offered.
+* μ is linear, so centring the rows of W2 once makes it exact: ``z − μ = (e1 − mean e1) + (W2 − mean row) GELU(e1)``.
+* σ needs all D entries. Where b is zero on K it is one factor of y_K, which a cosine cancels: left out, **exact**.
+* Where b is not zero, ``D σ² = Σ_K (z_i − μ)² + ‖dropped, centred part‖²``. The second term is approximated by its
+  energy along r principal directions U over a training set, plus the mean energy outside U. r = D − |K| is exact;
+  ``prune.py`` measures the error.
 
-In the exact forms a kept row equals the row of the whole head, masked and made a unit vector again, up to rounding.
-That holds for a window; a clip of several windows averages unit vectors, and those are unit on K here, on all of D
-where the clip's mean is masked.
+An exact row equals the row of the whole head, masked and L2-normalised, up to rounding. That holds for a window; a clip
+of several windows averages rows normalised on K here, on all D where the clip's mean is masked.
 
 Source: ours, after Eq. 8 of Paissan & Farella, "tinyCLAP", Interspeech 2024, which masks and removes nothing.
 """
@@ -29,32 +24,31 @@ from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 
 EPS = 1e-5  # of the published LayerNorm
+PRE_NORM, HIDDEN_MEAN, HIDDEN_STD = "pre_norm_second_moment", "hidden_mean", "hidden_std"
 
 
 @configurable
 class PrunedClapProjection(nn.Module):
-    """What :meth:`tinyclap.models.projection.ClapProjection.keep_dims` gives; its weights come from there.
+    """Output of :func:`pruned_clap_head`, for inference: no dropout.
 
     Arguments
     ---------
     d_in : int
-        Width of the encoder's features.
     n_dims : int
-        D, the width before.
+        D, the width before pruning.
     d_out : int
         Entries that are kept.
     n_hidden : int
         Units of the GELU that are computed: D, or fewer, with the means of the others in a bias.
     n_exact : int
-        Entries whose values enter the scale σ, the kept ones first; 0 leaves σ out, for the bias zero.
+        Entries whose values enter σ, the kept ones first; 0 leaves σ out, for the bias zero.
     n_directions : int
-        Further directions that enter σ; see the module's head.
+        r; see the module's docstring.
 
     Notes
     -----
-    ``linear1`` has the rows of the hidden units (the kept entries first), then one for the mean of e1 where hidden
-    units were dropped, then one a direction; ``linear2`` a row for each entry of σ or output, and one a direction.
-    Made for evaluation: there is no dropout, and σ's constant stays what it was measured to be.
+    Rows of ``linear1``: hidden units (the kept entries first), the mean of e1 where hidden units were dropped, the
+    directions. Rows of ``linear2``: entries of σ or output, the directions.
 
     Example
     -------
@@ -81,7 +75,7 @@ class PrunedClapProjection(nn.Module):
         return self.all_hidden and self.n_exact in (0, self.n_dims)
 
     def forward(self, features):
-        """Map `features` (…, d_in) to (…, d_out), not normalised."""
+        """(…, d_in) → (…, d_out), not normalised."""
         first = self.linear1(features)
         hidden = first[..., : self.n_hidden]
         second = self.linear2(F.gelu(hidden))
@@ -100,49 +94,121 @@ class PrunedClapProjection(nn.Module):
         return kept * self.gain + self.shift
 
     def keep_dims(self, indices):
-        """Keep some of the entries that are left.
-
-        Arguments
-        ---------
-        indices : sequence of int
-            Places among the present outputs, in the order in which they are wanted.
-
-        Returns
-        -------
-        PrunedClapProjection
-            As exact as this one: rows that σ needs stay.
-        """
+        """Keep some of the present outputs, in the order of `indices`; as exact as this head."""
         kept = chosen_dims(indices, self.d_out)
-        rows = kept + (remaining(kept, self.n_rows) if self.n_exact else [])
-        order = rows + remaining(rows, self.n_hidden)
+        rows = kept + (_others(kept, self.n_rows) if self.n_exact else [])
+        order = rows + _others(rows, self.n_hidden)
         again = PrunedClapProjection(**{**self.__dict__["_arguments"], "d_out": len(kept)})
         after1 = list(range(self.n_hidden, self.linear1.out_features))
         after2 = list(range(self.n_rows, self.linear2.out_features))
         again.linear1 = rows_of(self.linear1, order + after1)
         second = rows_of(self.linear2, rows + after2)
-        again.linear2 = linear_like(second, second.weight[:, order], second.bias)
-        set_norm(again, self.gain, self.shift, kept, self.rest)
+        again.linear2 = _linear_like(second, second.weight[:, order], second.bias)
+        again._set_norm(self.gain, self.shift, kept, self.rest)
         return again.train(self.training)
 
+    @torch.no_grad()
+    def _set_norm(self, gain, shift, kept, rest):
+        """Copy entries of a LayerNorm's gain and shift (D,), and σ's constant."""
+        self.gain = nn.Parameter(gain[kept].clone(), requires_grad=gain.requires_grad)
+        self.shift = nn.Parameter(shift[kept].clone(), requires_grad=shift.requires_grad)
+        self.rest = torch.as_tensor(rest, dtype=gain.dtype, device=gain.device).clone()
 
-def chosen_dims(indices, n_dims):
-    """Check which dimensions are to stay.
+
+@torch.no_grad()
+def pruned_clap_head(head, indices, moments=None, n_statistic_rows=None, hidden_fraction=None):
+    """Remove rows from CLAP's head; the module's docstring says what is exact.
 
     Arguments
     ---------
+    head : tinyclap.models.projection.ClapProjection
+        Of a folded student or not.
     indices : sequence of int
-    n_dims : int
-        How many there are.
+        Entries to keep, in the order wanted.
+    moments : dict of str to array, optional
+        A ranking's ``moments.npz``: ``pre_norm_second_moment`` (D, D) of the LayerNorm's input; for `hidden_fraction`
+        also ``hidden_mean`` and ``hidden_std`` (D,) of GELU(e1).
+    n_statistic_rows : int, optional
+        r, for σ where the kept bias is not zero; a direction takes d_in + D weights, a row D. None computes all rows,
+        which is exact and saves nothing but outputs.
+    hidden_fraction : float, optional
+        Fraction of the GELU's units to compute, in (0, 1], chosen by ``‖their column of W2‖ · std``, those of the kept
+        entries always among them; the means of the others go into a bias. Approximate.
 
     Returns
     -------
-    list of int
-        As given.
+    PrunedClapProjection
+    """
+    n_dims = head.d_out
+    kept = chosen_dims(indices, n_dims)
+    second = head.linear2.weight.double()
+    second = second - second.mean(dim=0)
+    needs_scale = bool(head.layer_norm.bias[kept].ne(0).any())
+    rows, directions, rest = kept, second.new_zeros(0, n_dims), 0.0
+    dropped = _others(kept, n_dims)
+    if needs_scale and (n_statistic_rows is None or n_statistic_rows >= len(dropped)):
+        rows = kept + dropped
+    elif needs_scale:
+        if n_statistic_rows < 0:
+            raise ConfigError(f"n_statistic_rows is at least 0, not {n_statistic_rows}")
+        second_moment = _moment(moments, PRE_NORM, (n_dims, n_dims)).to(second)
+        directions, rest = principal_directions(second_moment, dropped, n_statistic_rows)
+    outputs = torch.cat([second[rows], directions @ second])
+    hidden = rows + _others(rows, n_dims)
+    if hidden_fraction is not None:
+        hidden = _kept_hidden(outputs, rows, moments, hidden_fraction)
+    gone = _others(hidden, n_dims)
+    made = PrunedClapProjection(
+        head.config["d_in"], n_dims, len(kept), len(hidden), len(rows) if needs_scale else 0, len(directions)
+    )
+    mean_row = torch.full((1 if gone else 0, n_dims), 1 / n_dims).to(second)
+    combinations = torch.cat([torch.eye(n_dims).to(second)[hidden], mean_row, directions])
+    bias = head.linear1.bias
+    bias = None if bias is None else combinations @ bias.double()
+    made.linear1 = _linear_like(head.linear1, combinations @ head.linear1.weight.double(), bias)
+    means = outputs[:, gone] @ _moment(moments, HIDDEN_MEAN, (n_dims,)).to(outputs)[gone] if gone else None
+    made.linear2 = _linear_like(head.linear2, outputs[:, hidden], means)
+    made._set_norm(head.layer_norm.weight, head.layer_norm.bias, kept, rest)
+    return made.train(head.training)
 
-    Raises
-    ------
-    ConfigError
-        None is left, one is out of range, or one comes twice.
+
+def principal_directions(second_moment, dropped, n_directions):
+    """Directions in which the dropped, centred part of a LayerNorm's input z has most of its energy.
+
+    Arguments
+    ---------
+    second_moment : torch.Tensor, shape (D, D)
+        E[z zᵀ], float64.
+    dropped : list of int
+        Entries that are not kept.
+    n_directions : int
+        r < len(dropped).
+
+    Returns
+    -------
+    torch.Tensor, shape (r, D)
+        Orthonormal combinations u of centred entries: the entries of u add up to zero, so u · (z − μ) = u · z.
+    float
+        Mean energy of the dropped, centred part outside them.
+
+    Example
+    -------
+    >>> directions, rest = principal_directions(torch.eye(4).double(), [2, 3], 1)  # energies 1 and ½
+    >>> directions.shape, round(rest, 6)
+    (torch.Size([1, 4]), 0.5)
+    """
+    n_dims = len(second_moment)
+    centring = torch.eye(n_dims).to(second_moment) - 1 / n_dims
+    centred = centring @ second_moment @ centring
+    energies, vectors = torch.linalg.eigh(centred[dropped][:, dropped])
+    n_rest = len(dropped) - n_directions
+    directions = second_moment.new_zeros(n_directions, n_dims)
+    directions[:, dropped] = vectors[:, n_rest:].T.flip(0)
+    return directions @ centring, float(energies[:n_rest].clamp(min=0).sum())
+
+
+def chosen_dims(indices, n_dims):
+    """Check dimensions to keep, each once and in [0, n_dims): a list of int.
 
     Example
     -------
@@ -157,32 +223,20 @@ def chosen_dims(indices, n_dims):
     return kept
 
 
-def remaining(taken, n_dims):
-    """Places below `n_dims` that are not in `taken`, rising.
+def rows_of(linear, indices):
+    """The linear map that gives some of the outputs of `linear`, in the order of `indices`."""
+    return _linear_like(linear, linear.weight[indices], None if linear.bias is None else linear.bias[indices])
 
-    Example
-    -------
-    >>> remaining([3, 0], 5)
-    [1, 2, 4]
-    """
+
+def _others(taken, n_dims):
+    """Indices below `n_dims` that are not in `taken`, rising."""
     taken = set(taken)
     return [index for index in range(n_dims) if index not in taken]
 
 
 @torch.no_grad()
-def linear_like(linear, weight, bias=None):
-    """A linear map of other weights, with the kind of numbers, the device and the gradient of a given one.
-
-    Arguments
-    ---------
-    linear : torch.nn.Linear
-    weight : torch.Tensor, shape (rows, columns)
-    bias : torch.Tensor or None, shape (rows,)
-
-    Returns
-    -------
-    torch.nn.Linear
-    """
+def _linear_like(linear, weight, bias=None):
+    """A linear map of other weights, with the dtype, device, mode and ``requires_grad`` of `linear`."""
     made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None).to(linear.weight)
     made.weight.copy_(weight)
     if bias is not None:
@@ -190,28 +244,24 @@ def linear_like(linear, weight, bias=None):
     return made.requires_grad_(linear.weight.requires_grad).train(linear.training)
 
 
-def rows_of(linear, indices):
-    """The linear map that gives some of the outputs of `linear`, in the order of `indices`.
+def _moment(moments, name, shape):
+    """One of a ranking's moments, checked."""
+    if moments is None or name not in moments:
+        raise ConfigError(
+            f"this needs {name} over a training set; rank the dimensions with hparams/rank_latent.yaml and give its "
+            "moments.npz, or leave the scale exact (no statistic rows) and the hidden units whole"
+        )
+    found = torch.as_tensor(moments[name], dtype=torch.float64)
+    if found.shape != torch.Size(shape):
+        raise ConfigError(f"{name} is {tuple(found.shape)}, this head needs {tuple(shape)}; rank this very model")
+    return found
 
-    Example
-    -------
-    >>> rows_of(nn.Linear(3, 5), [4, 0]).weight.shape
-    torch.Size([2, 3])
-    """
-    return linear_like(linear, linear.weight[indices], None if linear.bias is None else linear.bias[indices])
 
-
-@torch.no_grad()
-def set_norm(head, gain, shift, kept, rest):
-    """Give a pruned head some entries of a LayerNorm's gain and shift (D,), in the order of `kept`, and σ's constant.
-
-    Arguments
-    ---------
-    head : PrunedClapProjection
-    gain, shift : torch.nn.Parameter, shape (D,)
-    kept : list of int
-    rest : float or torch.Tensor, shape ()
-    """
-    head.gain = nn.Parameter(gain[kept].clone(), requires_grad=gain.requires_grad)
-    head.shift = nn.Parameter(shift[kept].clone(), requires_grad=shift.requires_grad)
-    head.rest = torch.as_tensor(rest, dtype=gain.dtype, device=gain.device).clone()
+def _kept_hidden(second, rows, moments, hidden_fraction):
+    """Units of the GELU that stay: `rows` first, then those of most effect on the rows `second` of W2."""
+    n_dims = second.shape[1]
+    if not 0 < hidden_fraction <= 1:
+        raise ConfigError(f"hidden_fraction is in (0, 1], not {hidden_fraction}")
+    effect = second.norm(dim=0) * _moment(moments, HIDDEN_STD, (n_dims,)).to(second)
+    best = effect.argsort(descending=True)[: max(1, round(hidden_fraction * n_dims))].tolist()
+    return rows + sorted(set(best) - set(rows))

@@ -1,4 +1,4 @@
-"""The audio tower of a student (front end, encoder, head in one module), and the two towers of a small CLAP.
+"""The audio student (front end, encoder, projection head), and a CLAP of an audio and a text tower.
 
 Source: Paissan & Farella, "tinyCLAP", Interspeech 2024 (student); Radford et al., "Learning Transferable Visual Models
 From Natural Language Supervision", ICML 2021 (two towers with a learnable temperature).
@@ -30,29 +30,24 @@ class AudioStudent(nn.Module):
     Arguments
     ---------
     features : tinyclap.features.log_mel.LogMel
-        The front end; it fixes ``sample_rate_hz``.
+        It fixes ``sample_rate_hz``.
     encoder : nn.Module
-        Log-mel (B, F, M) to :class:`AudioEncoding`, with an attribute ``embed_dim``.
+        Log-mel (B, F, M) to :class:`AudioEncoding`, with attribute ``embed_dim``.
     projection : nn.Module or None
-        (B, C) to (B, D), with attributes ``d_in`` and ``d_out``; None leaves the encoder's clip vector as it is.
+        (B, C) to (B, D), with attributes ``d_in`` and ``d_out``; None: the embedding is the encoder's clip vector.
     window : dict
-        Arguments of :class:`WindowPolicy`: what `embed_audio` does with clips of other lengths.
+        Arguments of :class:`WindowPolicy`, for `embed_audio`.
     resampler : {"sinc", "soxr"}
-        How `embed_audio` changes sample rates.
+        In `embed_audio`.
     output : {"none", "sigmoid"}
         "sigmoid" where the student gives probabilities (a tag space).
     freeze_encoder : bool
-        The encoder gets no gradient and stays in eval mode, so dropout is off and BatchNorm's statistics stand still.
+        The encoder gets no gradient and stays in eval mode.
     reference_frozen_drift : bool
-        With `freeze_encoder`: only gradients are stopped and the encoder follows train(), as in the official code,
-        whose "frozen" encoder drops channels and moves its statistics.
+        With `freeze_encoder`: the encoder follows train() all the same, as in the official code, whose "frozen" encoder
+        has dropout and moving BatchNorm statistics.
     folded : bool
-        The form that :meth:`fold` makes, for a loader to fill; nobody else needs it.
-
-    Raises
-    ------
-    ConfigError
-        Parts that do not fit each other.
+        Build the form that :meth:`fold` makes, for a loader to fill.
 
     Example
     -------
@@ -100,19 +95,10 @@ class AudioStudent(nn.Module):
             self.train(self.training)
 
     def fold(self):
-        """The same function with fewer numbers, for everything but training; see :mod:`tinyclap.models.folding`.
+        """A copy for inference with fewer parameters and the same outputs; see :mod:`tinyclap.models.folding`.
 
-        Returns
-        -------
-        AudioStudent
-            A copy in eval mode, where it stays. Batch norms are part of their convolutions, and the last 1×1
-            convolution of a PhiNet is part of the head's first linear map: 2,035,187 parameters instead of the
-            headline student's 4,434,547. Its config says ``folded``, so a saved folder is folded when it is loaded.
-
-        Notes
-        -----
-        Where the last convolution was composed, ``frames`` are the last block's, at the places that it read.
-        A folded student gives itself.
+        The headline student has 2,035,187 instead of 4,434,547. Where its last convolution was composed with the head,
+        ``frames`` are the last block's. The config says ``folded``, so a saved folder is loaded in this form.
 
         Example
         -------
@@ -138,28 +124,14 @@ class AudioStudent(nn.Module):
         self.requires_grad_(False).eval()
 
     def keep_dims(self, indices, moments=None, n_statistic_rows=None, hidden_fraction=None):
-        """A student that gives some of the embedding's dimensions, without the weights that only the others need.
+        """A copy with some of the embedding's dimensions, without the weights that only the others need.
 
         Arguments
         ---------
         indices : sequence of int
-            Dimensions to keep, in the order in which they are wanted: best the most important first.
-        moments : dict of str to array, optional
-            Of a ranking, for what is approximated in CLAP's head; other heads need none, their rows go exactly.
-        n_statistic_rows, hidden_fraction
-            Of CLAP's head; see :func:`tinyclap.models.clap_pruning.pruned_clap_head`.
-
-        Returns
-        -------
-        AudioStudent
-            A copy; its config rebuilds it, so it is saved and loaded as any other. Folding it and pruning a folded
-            student come to the same.
-
-        Raises
-        ------
-        ConfigError
-            The student has no projection, `hidden_fraction` is given for a head that is not CLAP's, or the head
-            refuses.
+            Dimensions to keep, in the order wanted.
+        moments, n_statistic_rows, hidden_fraction
+            Of CLAP's head, see :func:`tinyclap.models.pruned_head.pruned_clap_head`; other heads are pruned exactly.
 
         Example
         -------
@@ -193,20 +165,16 @@ class AudioStudent(nn.Module):
         return self
 
     def forward(self, wavs=None, log_mel=None):
-        """Encode clips of one length.
+        """Clips of one length → :class:`AudioEncoding`, with ``clip`` (B, D) in the shared space.
+
+        Not normalised; probabilities where ``output`` is "sigmoid". The rest is the encoder's output.
 
         Arguments
         ---------
         wavs : torch.Tensor, shape (B, T)
-            At ``sample_rate_hz``, in [−1, 1], T >= 1.
+            At ``sample_rate_hz``, in [−1, 1].
         log_mel : torch.Tensor, shape (B, F, M)
-            Instead of `wavs`: what ``features`` made of them, for training on stored spectrograms.
-
-        Returns
-        -------
-        AudioEncoding
-            ``clip`` (B, D) in the shared space, not normalised (probabilities where ``output`` is "sigmoid");
-            the rest as the encoder gives it, before the projection.
+            Precomputed, instead of `wavs`.
         """
         log_mel = self.features(wavs) if log_mel is None else log_mel
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
@@ -215,26 +183,15 @@ class AudioStudent(nn.Module):
         return encoding._replace(clip=clip.sigmoid() if self.output == "sigmoid" else clip)
 
     def embed_audio(self, wavs, sample_rate_hz, batch_size=32):
-        """Embed clips of any length, rate and number of channels; each alone is the same as in a batch.
+        """Clips of any length → (B, D), L2-normalised, or mean probabilities where ``output`` is "sigmoid".
 
         Arguments
         ---------
         wavs : torch.Tensor, numpy.ndarray or sequence of them
             (T,), (B, T), or a list of (T_i,) and (channels, T_i); in [−1, 1].
         sample_rate_hz : int
-            Their rate.
         batch_size : int
             Windows in one pass.
-
-        Returns
-        -------
-        torch.Tensor, shape (B, D)
-            On the module's device: unit rows, or mean probabilities where ``output`` is "sigmoid".
-
-        Raises
-        ------
-        AudioError
-            A clip is empty or has samples that are not finite; the message says which.
         """
         return self.embed_windows(
             lambda windows: self(windows).clip, wavs, sample_rate_hz, batch_size, normalize=self.output == "none"
@@ -242,26 +199,19 @@ class AudioStudent(nn.Module):
 
     @torch.no_grad()
     def embed_windows(self, forward, wavs, sample_rate_hz, batch_size=32, normalize=False):
-        """Run any function over the windows of every clip, in eval mode, and average; `embed_audio` is a case of it.
+        """Mean over the windows of each clip of any function, in eval mode: (B, D).
 
         Arguments
         ---------
         forward : callable
-            Windows (n, T) at ``sample_rate_hz`` of the student to (n, D).
+            Windows (n, T) at the student's ``sample_rate_hz`` → (n, D).
         wavs, sample_rate_hz, batch_size
             As for `embed_audio`.
         normalize : bool
-            Whether rows are made unit vectors before and after they are averaged.
-
-        Returns
-        -------
-        torch.Tensor, shape (B, D)
+            L2-normalise before and after averaging.
         """
-        device = next(self.parameters()).device
-        clips = [
-            resample(clip.to(device), sample_rate_hz, self.sample_rate_hz, self.resampler)
-            for clip in as_waveforms(wavs)
-        ]
+        device, rates = next(self.parameters()).device, (sample_rate_hz, self.sample_rate_hz)
+        clips = [resample(clip.to(device), *rates, self.resampler) for clip in as_waveforms(wavs)]
         was_training = self.training
         self.eval()
         try:
@@ -271,14 +221,7 @@ class AudioStudent(nn.Module):
 
 
 class ClapOutput(NamedTuple):
-    """What :class:`Clap` gives for a batch: two sides of pairs, not normalised, and the factor of their cosines.
-
-    Attributes
-    ----------
-    audio, text : torch.Tensor, shape (B, D)
-    scale : torch.Tensor, shape ()
-        exp(logit_scale), at most 100.
-    """
+    """`audio` and `text` embeddings (B, D) of pairs, not normalised, and the inverse temperature `scale` ()."""
 
     audio: torch.Tensor
     text: torch.Tensor
@@ -287,23 +230,17 @@ class ClapOutput(NamedTuple):
 
 @configurable
 class Clap(nn.Module):
-    """An audio tower and a text tower with one shared space, for contrastive training from scratch.
+    """Audio and text tower with a shared space, for contrastive training from scratch.
 
     Arguments
     ---------
     audio : AudioStudent
-        Audio tower, with ``output="none"``.
     text : nn.Module
-        Text tower: ``encode(list[str])`` to (ids, mask), forward (ids, mask) to (N, D), attribute ``embed_dim``.
+        ``encode(list[str])`` → (ids, mask); forward (ids, mask) → (N, D); attribute ``embed_dim``.
     logit_scale_init : float
-        Logarithm of the first factor (one over the temperature).
+        Logarithm of the first inverse temperature.
     text_dims : list of int, optional
-        Dimensions of the text tower that are used, where the audio tower gives no others; see :meth:`keep_dims`.
-
-    Raises
-    ------
-    ConfigError
-        The towers end in different widths.
+        Dimensions of the text tower that a pruned audio tower has; see :meth:`keep_dims`.
 
     Example
     -------
@@ -329,33 +266,28 @@ class Clap(nn.Module):
         self.sample_rate_hz, self.embed_dim = audio.sample_rate_hz, audio.embed_dim
 
     def forward(self, wavs, texts):
-        """Encode pairs, `wavs` (B, T) at ``sample_rate_hz`` and a list of B strings, to :class:`ClapOutput`."""
+        """Pairs, `wavs` (B, T) at ``sample_rate_hz`` and B strings → :class:`ClapOutput`."""
         return ClapOutput(self.audio(wavs).clip, self.encode_text(texts), self.scale)
 
     @property
     def scale(self):
-        """exp(logit_scale), at most 100: the factor of the cosines, with gradient."""
+        """exp(logit_scale), at most 100, with gradient."""
         return self.logit_scale.exp().clamp(max=self.max_scale)
 
     def encode_text(self, texts, whole=False):
-        """Encode a list of N strings to (N, D), with gradient, not normalised; `whole`: of all its dimensions."""
+        """N strings → (N, D), with gradient, not normalised; `whole`: all dimensions of the text tower."""
         ids, mask = self.text.encode(list(texts))
         device = self.logit_scale.device
         rows = self.text(ids.to(device), mask.to(device))
         return rows if whole or self.text_dims is None else rows[:, self.text_dims]
 
     def keep_dims(self, indices, moments=None, n_statistic_rows=None, hidden_fraction=None):
-        """A CLAP of some of its dimensions: rows go from the audio tower, and columns from what the text tower gives.
+        """A copy with some of the dimensions.
 
         Arguments
         ---------
         indices, moments, n_statistic_rows, hidden_fraction
             See :meth:`AudioStudent.keep_dims`.
-
-        Returns
-        -------
-        Clap
-            A copy.
         """
         audio = self.audio.keep_dims(indices, moments, n_statistic_rows, hidden_fraction)
         before = range(self.text.embed_dim) if self.text_dims is None else self.text_dims
@@ -365,7 +297,7 @@ class Clap(nn.Module):
         return clap.train(self.training)
 
     def embed_text(self, texts, whole=False):
-        """Embed a list of N strings: unit rows (N, D), in eval mode, without gradient; `whole` as in encode_text."""
+        """N strings → L2-normalised (N, D), in eval mode, without gradient; `whole` as in encode_text."""
         was_training = self.training
         self.eval()
         try:
@@ -375,5 +307,5 @@ class Clap(nn.Module):
             self.train(was_training)
 
     def embed_audio(self, wavs, sample_rate_hz, batch_size=32):
-        """Embed clips of any length: unit rows (B, D); see :meth:`AudioStudent.embed_audio`."""
+        """Clips of any length → L2-normalised (B, D); see :meth:`AudioStudent.embed_audio`."""
         return self.audio.embed_audio(wavs, sample_rate_hz, batch_size)

@@ -1,9 +1,7 @@
-"""Text towers: BERT with CLAP's head, as published, and a small one over words for CLAPs trained from scratch.
+"""Text towers: BERT with CLAP's head, as published, and a small Transformer over words.
 
 Source: Devlin et al., "BERT", NAACL 2019, by ``transformers``; Elizalde et al., "CLAP", ICASSP 2023.
 """
-
-from collections import Counter
 
 import torch
 from torch import nn
@@ -11,25 +9,21 @@ from torch import nn
 from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.models.projection import ClapProjection
-from tinyclap.text.word_ids import WordIds, words_of
+from tinyclap.text.word_ids import WordIds
 
 
 @configurable
 class BertTextTower(nn.Module):
-    """BERT's first position ([CLS]) through CLAP's head; built from its sizes, without any file.
+    """``transformers.BertModel``'s [CLS] through CLAP's head; built from its sizes, without a download.
 
     Arguments
     ---------
     embed_dim : int
-        Width D of the shared embedding.
+        D.
     vocab_size, width, n_layers, n_heads, d_feedforward, max_positions : int
-        Sizes of BERT; the defaults are those of bert-base.
+        Those of bert-base by default.
     dropout : float
-        Probability, in [0, 1), on the second branch of the head.
-
-    Notes
-    -----
-    ``base`` is a ``transformers.BertModel``, whose pooler is part of the published weights and unused here.
+        Of the head.
 
     Example
     -------
@@ -66,51 +60,32 @@ class BertTextTower(nn.Module):
         self.embed_dim = embed_dim
 
     def forward(self, input_ids, attention_mask):
-        """Map token ids (N, L) and their mask (N, L; 1 for tokens, 0 for padding) to (N, D), not normalised."""
+        """Token ids (N, L) and attention mask (N, L) → (N, D), not normalised."""
         hidden = self.base(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return self.projection(hidden[:, 0])
 
 
-def vocabulary_of(texts, min_count=1):
-    """Return the words that occur at least `min_count` times in `texts`, most frequent first, ties by the alphabet.
-
-    Example
-    -------
-    >>> vocabulary_of(["a dog", "a cat"])
-    ['a', 'cat', 'dog']
-    """
-    counts = Counter(word for text in texts for word in words_of(text))
-    return sorted((word for word, n in counts.items() if n >= min_count), key=lambda word: (-counts[word], word))
-
-
 @configurable
 class WordTextTower(nn.Module):
-    """Small Transformer over whole words, averaged: the text side of a CLAP trained from scratch.
+    """Small Transformer over whole words, mean-pooled: the text tower of a CLAP trained from scratch.
 
     Arguments
     ---------
     vocabulary : list of str or None
-        Known words, without the two special ones; see :func:`vocabulary_of`. None: every word is known by its hash,
-        one of `n_buckets`, so that a tower can be built before its corpus has been read.
+        Known words; None: words are hashed into `n_buckets`, so that a tower can be built before its corpus is read.
     embed_dim : int
-        Width D of the shared embedding.
+        D.
     width : int
-        Width of the word vectors.
+        Of the word vectors.
     n_layers : int
-        Transformer layers; 0 averages the word vectors alone.
+        0 averages the word vectors alone.
     n_heads : int
-        Attention heads; they divide `width`.
+        They divide `width`.
     max_words : int
-        Words of a text that are read; later ones are cut off.
+        Longer texts are cut off.
     dropout : float
-        Probability, in [0, 1).
     n_buckets : int
-        Distinct word vectors where there is no vocabulary; of 500 words 6 % share one with another at 4096 (CRC-32).
-
-    Raises
-    ------
-    ConfigError
-        The vocabulary is empty or has a word twice, or the heads do not divide the width.
+        Of 500 words 6 % share one of 4096 with another (CRC-32).
 
     Example
     -------
@@ -143,17 +118,14 @@ class WordTextTower(nn.Module):
         self.projection = nn.Linear(width, embed_dim)
 
     def encode(self, texts):
-        """Turn N strings into word ids and mask, both (N, L) int64; L is the longest text's length, at least 1.
-
-        Words that are not in the vocabulary, and a text without any word, become ``<unk>``.
-        """
+        """N strings → word ids and mask, both (N, L) int64; unknown words, and empty texts, are ``<unk>``."""
         rows = self.word_ids(texts)
         length = max(map(len, rows), default=1)
         ids = torch.tensor([row + [0] * (length - len(row)) for row in rows], dtype=torch.int64).reshape(-1, length)
         return ids, (ids != 0).long()
 
     def forward(self, input_ids, attention_mask):
-        """Map word ids (N, L) and their mask (N, L; 1 for words) to (N, D), not normalised."""
+        """Word ids (N, L) and mask (N, L) → (N, D), not normalised."""
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
         hidden = self.dropout(self.words(input_ids) + self.positions(positions))
         for layer in self.layers:

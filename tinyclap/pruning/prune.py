@@ -30,7 +30,7 @@ class PruneOptions:
     kept_fraction : float or None
         Or their fraction, in (0, 1]. With neither, only the order is stored.
     statistic_rows : int or None
-        ``n_statistic_rows`` of :func:`tinyclap.models.clap_pruning.pruned_clap_head`; None: all rows.
+        ``n_statistic_rows`` of :func:`tinyclap.models.pruned_head.pruned_clap_head`; None: all rows.
     hidden_fraction : float or None
         See there.
     fold : bool

@@ -2,9 +2,8 @@
 
 from tinyclap.errors import CheckpointError
 from tinyclap.features.log_mel import log_mel
-from tinyclap.models.mobilenet import MobileNet
+from tinyclap.models.mobilenet import MobileNet, narrowed, shortened
 from tinyclap.models.projection import MlpHead
-from tinyclap.models.pruning import narrowed, shortened
 from tinyclap.models.student import AudioStudent
 from tinyclap.published.networks import load_published
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from tests import tiny
 from tinyclap.checkpoints.state import CONFIG, load_student, save_folder
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.models.projection import TagHead
 from tinyclap.models.student import AudioStudent
-from tinyclap.models.tag_head import TagHead
 from tinyclap.teachers import make_teacher, tag_text
 
 ORDER = [3, 15, 0, 7, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14]

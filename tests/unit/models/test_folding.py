@@ -14,11 +14,10 @@ from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.metrics.cost import count_parameters
 from tinyclap.models.cnn14 import Cnn14
 from tinyclap.models.encoders import make_encoder
-from tinyclap.models.folding import Every, ScaleShift, folded
+from tinyclap.models.folding import ScaleShift, StridedSubsample, folded
 from tinyclap.models.phinet import PhiNet
-from tinyclap.models.projection import ClapProjection, LinearHead, MlpHead
+from tinyclap.models.projection import ClapProjection, LinearHead, MlpHead, TagHead
 from tinyclap.models.student import AudioStudent
-from tinyclap.models.tag_head import TagHead
 
 HEADLINE, SMALL = STUDENTS
 
@@ -110,7 +109,7 @@ def test_every_form_of_a_phinet_gives_the_same_folded(options):
     log_mel = torch.randn(2, 61, 16) * 10 - 30
     assert relative_error(student.fold()(log_mel=log_mel).clip, student(log_mel=log_mel).clip) < 1e-5
     composes = not options.keys() & {"embed_norm", "pooling"} and options.get("embed_width", 24) is not None
-    assert isinstance(student.fold().encoder.pn_block, Every) == composes
+    assert isinstance(student.fold().encoder.pn_block, StridedSubsample) == composes
 
 
 @pytest.mark.parametrize(
@@ -131,7 +130,7 @@ def test_the_last_convolution_joins_the_first_linear_map_of_every_head(head):
 def test_a_composed_map_by_hand():
     # mean over the places read: rows and columns 0 and 2 of a map whose value is its place
     feature_map = torch.arange(9.0).reshape(1, 1, 3, 3)
-    assert Every((2, 2))(feature_map).flatten().tolist() == [0, 2, 6, 8]
+    assert StridedSubsample((2, 2))(feature_map).flatten().tolist() == [0, 2, 6, 8]
     scale = ScaleShift(1)
     scale.weight.fill_(2)
     scale.bias.fill_(1)

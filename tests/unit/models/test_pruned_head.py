@@ -12,11 +12,10 @@ from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
 from tinyclap.features.log_mel import log_mel
 from tinyclap.metrics.cost import complexity, count_parameters
-from tinyclap.models.clap_pruning import principal_directions
 from tinyclap.models.phinet import PhiNet
-from tinyclap.models.projection import ClapProjection, LinearHead, MlpHead
+from tinyclap.models.projection import ClapProjection, LinearHead, MlpHead, TagHead
+from tinyclap.models.pruned_head import principal_directions
 from tinyclap.models.student import AudioStudent, Clap
-from tinyclap.models.tag_head import TagHead
 
 SMALL = "phinet_alpha_0.75_beta_0.75_t0_4_N_5"
 EXACT = 1e-5

@@ -5,8 +5,7 @@ import torch
 
 from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
-from tinyclap.models.projection import make_head
-from tinyclap.models.tag_head import TagHead
+from tinyclap.models.projection import TagHead, make_head
 
 
 def test_logits_are_the_linear_map_on_the_teacher_s_scale():

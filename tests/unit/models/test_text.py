@@ -5,7 +5,8 @@ import torch
 
 from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
-from tinyclap.models.text import BertTextTower, WordTextTower, vocabulary_of, words_of
+from tinyclap.models.text import BertTextTower, WordTextTower
+from tinyclap.text.word_ids import words_of
 
 SMALL_BERT = {"vocab_size": 50, "width": 32, "n_layers": 2, "n_heads": 2, "d_feedforward": 64, "max_positions": 20}
 
@@ -20,11 +21,6 @@ def test_words_are_lower_case_runs_of_letters():
         "café",
     ]
     assert words_of("123 …") == []
-
-
-def test_the_vocabulary_is_ordered_by_count_and_leaves_out_what_is_rare():
-    assert vocabulary_of(["a dog", "a cat and a dog"]) == ["a", "dog", "and", "cat"]
-    assert vocabulary_of(["a dog", "a cat and a dog"], min_count=2) == ["a", "dog"]
 
 
 def test_texts_become_ids_with_padding_unknown_words_and_a_longest_length():

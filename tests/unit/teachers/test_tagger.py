@@ -13,7 +13,7 @@ from tinyclap.audio.io import read_audio
 from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.losses.distillation import TagProfileLoss
-from tinyclap.models.tag_head import TagHead
+from tinyclap.models.projection import TagHead
 from tinyclap.published.networks import EfficientAtMn
 from tinyclap.teachers import TaggerTeacher, make_text_side
 from tinyclap.teachers.calibration import TagCalibration, read_calibration
