@@ -53,25 +53,22 @@ def read_labels(given, model_name=None):
     if given is None:
         return None
     given = os.fspath(given)
-    is_one_word, suffix, mode = "," not in given, Path(given).suffix.lower(), _mode_of(given)
+    suffix, mode, is_one_word = Path(given).suffix.lower(), _mode_of(given), "," not in given
+    is_folder = mode is not None and stat.S_ISDIR(mode)
     try:
-        if mode is not None and stat.S_ISDIR(mode) and is_one_word:
+        if is_folder and is_one_word:
             raise ConfigError(f'a folder, not a list of labels; for the label of that name write "{given},"')
-        if (mode is None or stat.S_ISDIR(mode)) and not (is_one_word and suffix in (*_BANKS, *_LISTS, *_TABLES)):
-            bank = _ready(given, model_name) if is_one_word else None
-            labels = bank or [word for row in _rows(given, ",") for word in row]
-        elif suffix in _BANKS:
-            from tinyclap.text.bank import LabelBank
+        if mode is not None and not is_folder or is_one_word and suffix in (*_BANKS, *_LISTS, *_TABLES):
+            if suffix in _BANKS:
+                from tinyclap.text.bank import LabelBank
 
-            return LabelBank.load(given)
-        elif mode is None:
-            raise ConfigError("no such file")
-        else:
+                return LabelBank.load(given)
             text = _text_of(given)
-            labels = _column(text, _TABLES[suffix], given) if suffix in _TABLES else text.splitlines()
-        return labels if hasattr(labels, "vectors") else _cleaned(labels)
+            return _cleaned(_column(text, _TABLES[suffix], given) if suffix in _TABLES else text.splitlines())
+        bank = _ready(given, model_name) if is_one_word else None
+        return bank or _cleaned(word for row in _rows(given, ",") for word in row)
     except (ConfigError, OSError) as error:
-        reason = error if isinstance(error, ConfigError) else error.strerror or error
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"--labels {given if len(given) < 300 else given[:60] + '…'}: {reason}") from error
 
 
