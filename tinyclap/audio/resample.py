@@ -15,6 +15,7 @@ _ZERO_CROSSINGS = 6  # of the sinc on each side that the Hann window keeps
 _ROLLOFF = 0.99  # cut-off relative to the lower Nyquist frequency
 _MIN_OUTPUTS = 32  # of a block of numpy's resampler
 _COPIED_AT_ONCE = 1 << 18  # samples: what it multiplies stays in the cache
+_MAX_KEPT_WEIGHTS = 16_000_000  # of a period, for any two rates
 _MAX_KERNEL_SIZE = 8_000_000  # beyond this (rates with a small common divisor) weights are made as they are used
 
 
@@ -70,7 +71,7 @@ def resample_array(wav, from_hz, to_hz, method="sinc"):
     return np.concatenate(parts).reshape(-1)[:n_out]
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=8)
 def _wide_kernel(n_from, n_to):
     """The same weights for a block of several periods, where one has few outputs: (weights, half width, its inputs)."""
     kernel, half_width = sinc_kernel(n_from, n_to, "float32")
@@ -108,7 +109,7 @@ def lowest_terms(from_hz, to_hz):
 
 
 def kernel_is_too_large(n_from, n_to):
-    """Whether weights are better made as they are used, by :func:`direct_parts`, than kept by :func:`sinc_kernel`."""
+    """Whether :func:`direct_parts` is to be used in place of :func:`sinc_kernel`."""
     return n_to * (n_from + 2 * _half_width(n_from, n_to)) > _MAX_KERNEL_SIZE
 
 
@@ -116,7 +117,7 @@ def _half_width(n_from, n_to):
     return math.ceil(_ZERO_CROSSINGS * n_from / (_ROLLOFF * min(n_from, n_to)))
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=8)
 def sinc_kernel(n_from, n_to, precision):
     """The weights of a block of outputs.
 
@@ -155,8 +156,8 @@ def direct_padding(n_from, n_to):
     return half_width, half_width + 2
 
 
-def direct_parts(n_from, n_to, n_out, chunk=16384):
-    """The weights of a resampler whose kernel would be too large, as they are used.
+def direct_parts(n_from, n_to, n_out):
+    """The weights of a resampler whose kernel would be too large: of the inputs alone that each output reads.
 
     Arguments
     ---------
@@ -164,8 +165,6 @@ def direct_parts(n_from, n_to, n_out, chunk=16384):
         From :func:`lowest_terms`.
     n_out : int
         Samples of the result.
-    chunk : int
-        Outputs at a time.
 
     Yields
     ------
@@ -174,12 +173,26 @@ def direct_parts(n_from, n_to, n_out, chunk=16384):
     numpy.ndarray, shape (n, K), float32
         Their weights.
     """
+    taps = np.arange(2 * _half_width(n_from, n_to) + 2)
+    is_kept = n_out >= n_to and n_to * len(taps) <= _MAX_KEPT_WEIGHTS
+    kept = _direct_period(n_from, n_to) if is_kept else None
+    n_at_once = max(64, _COPIED_AT_ONCE // len(taps))
+    for start in range(0, n_out, n_at_once):
+        outputs = np.arange(start, min(start + n_at_once, n_out))
+        weights = _direct_weights(outputs, n_from, n_to) if kept is None else kept[outputs % n_to]
+        yield (outputs * n_from // n_to)[:, None] + taps, weights
+
+
+def _direct_weights(outputs, n_from, n_to):
     half_width = _half_width(n_from, n_to)
     cutoff = _ROLLOFF * min(n_from, n_to) / n_from
-    taps = np.arange(2 * half_width + 2)
-    for start in range(0, n_out, chunk):
-        outputs = np.arange(start, min(start + chunk, n_out)) * n_from
-        distance = (taps - half_width)[None, :] - (outputs % n_to)[:, None] / n_to
-        x = (distance * cutoff).clip(-_ZERO_CROSSINGS, _ZERO_CROSSINGS)
-        weights = cutoff * np.sinc(x) * np.cos(x * (math.pi / (2 * _ZERO_CROSSINGS))) ** 2
-        yield (outputs // n_to)[:, None] + taps, weights.astype(np.float32)
+    distance = (np.arange(2 * half_width + 2) - half_width)[None, :] - (outputs * n_from % n_to)[:, None] / n_to
+    x = (distance * cutoff).clip(-_ZERO_CROSSINGS, _ZERO_CROSSINGS)
+    weights = cutoff * np.sinc(x) * np.cos(x * (math.pi / (2 * _ZERO_CROSSINGS))) ** 2
+    return weights.astype(np.float32)
+
+
+@functools.lru_cache(maxsize=1)
+def _direct_period(n_from, n_to):
+    """The weights (n_to, K) of all outputs of a period, after which they repeat."""
+    return np.concatenate([_direct_weights(part, n_from, n_to) for part in np.array_split(np.arange(n_to), 64)])

@@ -84,11 +84,11 @@ def _kernel(n_from, n_to, device, dtype):
     return torch.tensor(kernel, device=device, dtype=dtype)[:, None], half_width
 
 
-def _resample_direct(rows, n_from, n_to, n_out, chunk=16384):
-    """The same sum for kernels too large to store: weights of `chunk` outputs at a time."""
+def _resample_direct(rows, n_from, n_to, n_out):
+    """The same sum for kernels too large to store: weights of some outputs at a time."""
     padded = F.pad(rows, direct_padding(n_from, n_to))
     done = []
-    for index, weights in direct_parts(n_from, n_to, n_out, chunk):
+    for index, weights in direct_parts(n_from, n_to, n_out):
         index = torch.from_numpy(index).to(rows.device).clamp(max=padded.shape[1] - 1)
         done.append((padded[:, index] * torch.from_numpy(weights).to(rows)).sum(-1))
     return torch.cat(done, dim=1)
