@@ -1,9 +1,10 @@
-"""Headers of WAV, RF64, W64, AIFF, AU and CAF: how many bytes of samples they promise, and how many there are.
+"""Headers of WAV, RF64, W64, AIFF, AU, CAF, SVX and NIST: bytes of samples that they promise, and that there are.
 
 libsndfile takes the smaller number in silence. Sources: Microsoft, "Multiple Channel Audio Data and WAVE Files"; EBU
 Tech 3306 (RF64); Sony Wave64; Apple, AIFF-C and Core Audio Format; NeXT/Sun ``.snd``.
 """
 
+import re
 import struct
 from typing import NamedTuple
 
@@ -70,6 +71,9 @@ _FORMS = {
 }
 
 
+_SVX = _FORMS[b"FORM"]._replace(data=b"BODY")
+
+
 class _Data(NamedTuple):
     """The chunk with the samples: its container, other chunks (name → (first byte, body)), first byte, stated size."""
 
@@ -130,8 +134,17 @@ def container_extent(at, n_bytes, source):
         frame = {2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8}.get(coding, 1) * max(1, n_channels)
         size, note = _held(at, start, stated, n_bytes, frame, None, source)
         return Extent(((8, b"\xff\xff\xff\xff"),) if size > stated else (), note=note)
-    is_sound = kind in _FORMS and (kind in (b"caff", b"riff") or head[8:12] in (b"WAVE", b"AIFF", b"AIFC"))
-    data = _find_data(at, _FORMS[kind], n_bytes) if is_sound else None
+    if head.startswith(b"NIST_1A\n"):
+        numbers = dict(re.findall(rb"(\w+) -i (\d+)", at(0, 1024)))
+        frame = int(numbers.get(b"channel_count", 1)) * int(numbers.get(b"sample_n_bytes", 1))
+        start, stated = int(head[8:16].strip() or 0), int(numbers.get(b"sample_count", 0)) * frame
+        _held(at, start, stated, n_bytes, frame, None, source)
+        return Extent()
+    is_sound = kind in _FORMS and (
+        kind in (b"caff", b"riff") or head[8:12] in (b"WAVE", b"AIFF", b"AIFC", b"8SVX", b"16SV")
+    )
+    form = _SVX if head[8:12] in (b"8SVX", b"16SV") else _FORMS.get(kind)
+    data = _find_data(at, form, n_bytes) if is_sound else None
     if data is None:
         return Extent()
     start, stated = data.start, _stated(data, kind)

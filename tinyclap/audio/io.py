@@ -26,6 +26,7 @@ LOGGER = logging.getLogger(__name__)
 _BLOCK = 1 << 22  # samples that are decoded at a time where a header alone promises how many there are
 _MP3_SLACK = 1200  # samples: some encoders count the frame that says how many there are
 _UNKNOWN = 1 << 62
+_CHECKED = frozenset("WAV WAVEX RF64 W64 AIFF AU CAF FLAC OGG MP3 NIST SVX".split())  # formats whose length is checked
 
 
 class AudioInfo(NamedTuple):
@@ -208,11 +209,13 @@ class Recording:
                 given = source if os.name == "nt" else os.fsencode(source)
             try:
                 file = self._file = stack.enter_context(soundfile.SoundFile(given))
-            except (soundfile.SoundFileError, OSError) as error:
+            except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: a name in .raw
                 raise AudioError(self.name, _why_undecodable(self.name, at(0, 64), error)) from error
             if file.frames == 0:
                 raise AudioError(self.name, "holds no samples (0 frames); fetch it again, or leave it out")
             require_rate(self.name, file.samplerate, file.channels)
+            if file.format not in _CHECKED:
+                self._note = f"is of the format {file.format}, in which a cut file cannot be told from a whole one"
             self._close = stack.pop_all()
         duration_s = file.frames / file.samplerate
         self.info = AudioInfo(file.frames, file.samplerate, file.channels, duration_s, file.subtype)

@@ -28,6 +28,8 @@ KINDS = {  # container, coding
     "au": ("AU", "PCM_16"),
     "caf": ("CAF", "PCM_16"),
     "alac": ("CAF", "ALAC_16"),
+    "nist": ("NIST", "PCM_16"),
+    "svx": ("SVX", "PCM_16"),
     "flac": ("FLAC", "PCM_16"),
     "ogg": ("OGG", "VORBIS"),
     "opus": ("OGG", "OPUS"),
@@ -221,6 +223,15 @@ def test_samples_that_are_no_sound_are_refused_everywhere_without_a_warning(valu
         with pytest.raises(AudioError, match="the first at 0.250 s"):
             read(content)
     assert not recwarn.list
+
+
+def test_formats_that_cannot_be_checked_are_named_and_raw_names_refused(tmp_path, caplog):
+    soundfile.write(tmp_path / "a.paf", SOUND, RATE, format="PAF", subtype="PCM_16")
+    assert len(read_audio(tmp_path / "a.paf")[0]) == N
+    assert "a.paf: is of the format PAF" in caplog.text
+    (tmp_path / "a.raw").write_bytes(bytes(1000))
+    with pytest.raises(AudioError, match="a.raw"):
+        read_audio(tmp_path / "a.raw")
 
 
 def test_a_flac_header_that_lies_costs_no_memory():
