@@ -130,7 +130,7 @@ def test_folds_prompts_and_batches_are_options(place, tmp_path):
 @pytest.mark.parametrize("weights", ["nowhere", "empty"])
 def test_a_folder_without_weights_is_refused(place, tmp_path, weights):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CheckpointError, match=f"{weights}: no student there .* give the folder of a finished run"):
+    with pytest.raises(CheckpointError, match=f"{weights}: no model there .* or the folder of a finished run"):
         evaluate.main(options(place, tmp_path / weights, tmp_path / "scores"))
     assert not (tmp_path / "scores/metrics.json").exists()
 

@@ -134,7 +134,7 @@ def test_a_student_of_ours_is_scored_by_its_teacher_s_text_tower_and_teaches_in_
 
 def test_a_text_tower_that_has_moved_is_found_where_it_is_said_to_be(tmp_path):
     run = tiny.saved_student(tmp_path / "student", {"kind": "checkpoint", "weights": str(tmp_path / "gone")})
-    with pytest.raises(CheckpointError, match="gone: no student there"):
+    with pytest.raises(CheckpointError, match="gone: no model there"):
         CheckpointTeacher(run).load()
     moved = tiny.saved_clap(tmp_path / "here")
     assert CheckpointTeacher(run, text_weights=moved).load().embed_text(["rain"]).shape == (1, 16)

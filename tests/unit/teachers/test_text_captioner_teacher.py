@@ -247,7 +247,7 @@ def test_another_listener_is_refused_and_a_moved_one_is_found(trained, tmp_path)
 def test_a_folder_of_something_else_is_refused(trained, tmp_path):
     with pytest.raises(CheckpointError, match="has no weights; give their path as teacher_weights"):
         make_captioning_teacher("text_captioner").load()
-    with pytest.raises(CheckpointError, match="no student there"):
+    with pytest.raises(CheckpointError, match="no model there"):
         make_captioning_teacher("text_captioner", tmp_path).load()
 
 
