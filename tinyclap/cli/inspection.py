@@ -3,6 +3,7 @@
 Torch is imported only to count the MACs of a checkpoint and to read what ``torch.save`` wrote.
 """
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from tinyclap.errors import CheckpointError
 from tinyclap.files import CONFIG, read_json, sha256_of
 from tinyclap.inference.model_card import licences_of, read_metrics, result_of
 from tinyclap.inference.pretrained import find_folder
-from tinyclap.metrics.graph_cost import count_macs_of_graph, count_numbers, silence
 from tinyclap.published.table import recognise
 
 CLIP_S = 5.0  # the length that MACs are stated for, as in the tinyCLAP paper
@@ -48,7 +48,7 @@ def _file(path):
     if path.suffix in _WEIGHTS:
         return {"is": "weights", **found, **_weights(path)}
     if path.suffix == ".onnx":
-        return {"is": "graph", **found, "n_numbers": count_numbers(path)}
+        return {"is": "graph", **found, "n_numbers": _numbers(path)}
     if path.suffix in (".npz", ".json"):
         from tinyclap.text.bank import LabelBank
 
@@ -69,6 +69,15 @@ def _file(path):
         f"{path}: not a file that tinyclap writes or reads; give a folder, weights ({', '.join(_WEIGHTS)}), a graph "
         "(.onnx) or a label bank (.npz, .json)"
     )
+
+
+def _numbers(path):
+    """Parameters of an ONNX file; the package onnx counts them."""
+    if importlib.util.find_spec("onnx") is None:
+        return "not stated: pip install 'tinyclap[export]'"
+    from tinyclap.export.cost import count_parameters
+
+    return count_parameters(path)
 
 
 def _weights(path):
@@ -100,15 +109,12 @@ def _exported(folder, config, count_macs):
     """An exported folder, without torch."""
     files = [checked_file(folder, config, name) for name in config["files"]]
     found = {"is": f"exported {config['kind'].replace('_', ' ')}", "path": str(folder), **_size(files)}
-    graphs = {name: folder / file for name, file in config["graphs"].items()}
-    front_end = graphs.pop("front_end", None)
-    found["numbers in its graphs"] = {name: count_numbers(path) for name, path in graphs.items()}
-    found["of them in the front end"] = count_numbers(front_end) if front_end else 0
-    if count_macs:
-        feeds = {"wavs": silence(config["sample_rate_hz"], CLIP_S)}
-        found["MACs of 5 s"] = count_macs_of_graph(graphs["fp32"], feeds)
-        if front_end:
-            found["of them in the front end's transform"] = count_macs_of_graph(front_end, feeds)
+    cost = config.get("cost", {"n_parameters": "not stated: exported by an earlier version"})
+    found["numbers in its graphs"] = cost["n_parameters"]
+    found["of them in the front end"] = cost.get("n_parameters_front_end", 0)
+    if count_macs and "n_macs" in cost:
+        found[f"MACs of {cost['clip_s']:g} s"] = cost["n_macs"]
+        found["of them in the front end's transform"] = cost.get("n_macs_front_end")
     found |= _input_and_output(config) | {"best precision of the engine": config.get("best_precision")}
     found |= {"text side": config.get("text") and {key: config["text"].get(key) for key in ("kind", "identity")}}
     if "labels.json" in config["files"]:

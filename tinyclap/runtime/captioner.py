@@ -62,7 +62,10 @@ class CaptionModel:
         self.memory_graph = open_session(memory, n_threads=n_threads, level=level)
         self.decoder = GraphDecoder(open_session(step, n_threads=n_threads, level=level), config["decoder"])
         self.tokenizer = WordTokenizer.load(checked_file(folder, config, VOCABULARY))
-        if any(config["decoder"][key] != getattr(self.tokenizer, key) for key in _SHARED):
+        sizes = config["decoder"]
+        if config["decoding"]["max_words"] > sizes["max_positions"]:
+            raise CheckpointError(f"{folder}: decoding.max_words is more than its decoder can say; export it again")
+        if any(sizes[key] != getattr(self.tokenizer, key) for key in _SHARED):
             raise CheckpointError(f"{folder}: its decoder has other words than {VOCABULARY}; export the model again")
 
     def caption(self, audio, sample_rate_hz=None, **options):
