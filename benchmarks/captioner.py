@@ -22,9 +22,8 @@ from peer_captioner import PublishedStudent, Teacher, filled
 
 from tinyclap.decoding.beam_search import beam_search
 from tinyclap.errors import ConfigError
-from tinyclap.export.captioner import export_captioner
 from tinyclap.export.sources import Source
-from tinyclap.export.write import ExportOptions
+from tinyclap.export.write import ExportOptions, export_model
 from tinyclap.metrics.cost import count_macs
 from tinyclap.published.captioners import Effb2Trm
 from tinyclap.published.wavcaps import WavcapsHtsatBart
@@ -62,7 +61,7 @@ def runtimes(network, threads):
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folder = Path(scratch) / "captioner"
-        export_captioner(Source("captioner", network, {"source": "random weights"}), folder, ExportOptions())
+        export_model(Source("captioner", network, {"source": "random weights"}), folder, ExportOptions())
         for engine, precision in (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")):
             if importlib.util.find_spec(engine) is None:
                 continue

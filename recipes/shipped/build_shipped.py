@@ -22,9 +22,8 @@ from shipped_figures import measure, table
 from data_prep import esc50_prepare, tut17_prepare, urbansound8k_prepare
 from tinyclap.checkpoints.folder import amend
 from tinyclap.config.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL
-from tinyclap.export.captioner import export_captioner
 from tinyclap.export.sources import open_source
-from tinyclap.export.write import ExportOptions, export_audio_model, summary
+from tinyclap.export.write import ExportOptions, export_model, summary
 from tinyclap.text.prompts import readable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,7 +99,7 @@ def build_model(training, held_out):
         n_check=144,
     )
     target = SHIPPED / DEFAULT_MODEL
-    print(summary(target, export_audio_model(open_source(SOURCE), target, options)))
+    print(summary(target, export_model(open_source(SOURCE), target, options)))
     amend(target, card=CARDS[DEFAULT_MODEL])
 
 
@@ -108,7 +107,7 @@ def build_captioner(run, caption_audio):
     """Export the captioner with its weights as int8."""
     target = SHIPPED / DEFAULT_CAPTIONER
     options = ExportOptions(compact=True, check_audio=caption_audio, n_check=30)
-    print(summary(target, export_captioner(open_source(run), target, options)))
+    print(summary(target, export_model(open_source(run), target, options)))
     amend(target, card=CARDS[DEFAULT_CAPTIONER])
 
 

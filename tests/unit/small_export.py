@@ -11,7 +11,7 @@ import torch
 from tests import tiny
 from tinyclap.checkpoints.state import save_folder
 from tinyclap.export.sources import Source, open_source
-from tinyclap.export.write import ExportOptions, export_audio_model
+from tinyclap.export.write import ExportOptions, export_model
 from tinyclap.features.log_mel import log_mel
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.projection import TagHead
@@ -64,7 +64,7 @@ def exported():
         max_accuracy_drop=40.0,
     )
     target = Path(_scratch().name) / "exported"
-    return target, source, export_audio_model(source, target, options)
+    return target, source, export_model(source, target, options)
 
 
 class _Tagger(torch.nn.Module):
@@ -92,7 +92,7 @@ def exported_tagger():
     """A tagger in fp32 without labels. Returns (folder, source)."""
     source = Source("tagger", _Tagger(), {"source": "a small tagger"}, tags=TAGS)
     target = Path(_scratch().name) / "exported_tagger"
-    export_audio_model(source, target, ExportOptions(check_audio=[str(recordings())]))
+    export_model(source, target, ExportOptions(check_audio=[str(recordings())]))
     return target, source
 
 

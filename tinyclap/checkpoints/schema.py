@@ -97,7 +97,18 @@ def is_inside(name):
 
 
 _COUNT = _number(1, 1 << 30)
-_MODEL = {"features?": dict, "encoder?": dict, "projection?": (None, dict), "window?": dict}
+_WINDOW = {
+    "window_s": _number(0.001, 1e5, float),
+    "short?": str,
+    "hop_s?": (None, _number(0.001, 1e5, float)),
+    "min_s?": _number(0, 1e5, float),
+}
+_MODEL = {
+    "features?": dict.fromkeys(("floor?", "shift?", "scale?"), float) | {"preemphasis?": (None, float)},
+    "encoder?": {"batchnorm_momentum?": float, "batchnorm_eps?": float, "embed_stride?": _COUNT},
+    "projection?": (None, dict),
+    "window?": (None, _WINDOW),
+}
 _ORIGIN = {
     "model?": {**_MODEL, "audio?": (None, _MODEL)},
     "starts?": [{"date?": str}],
@@ -125,19 +136,14 @@ EXPORTED = {
     "provenance": _ORIGIN,
     "sample_rate_hz": _number(1000, 1_000_000),
     "embed_dim": _COUNT,
-    "window": {
-        "window_s": _number(0.001, 1e5, float),
-        "short": str,
-        "hop_s?": (None, _number(0.001, 1e5, float)),
-        "min_s?": _number(0, 1e5, float),
-    },
+    "window": _WINDOW,
     "resampler": {"sinc", "soxr"},
     "graphs": {"fp32": str, "*": str},
     "best_precision": {"*": {"fp32", "int8"}},
     "calibration?": {"temperature": _number(1e-6, 1e6, float)},
     "background?": str,
     "compact?": bool,
-    "cost?": dict,
+    "cost?": {"n_parameters": {"*": int}, "clip_s": float, "n_macs": int},
 }
 AUDIO = {
     **EXPORTED,

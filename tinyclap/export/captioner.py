@@ -1,95 +1,101 @@
-"""From a captioner to the folder that :mod:`tinyclap.runtime` opens: its three graphs, words, golden clips, reports."""
+"""Export of captioners: three graphs (waveform to frames, frames to cross-attention, one word) and the vocabulary."""
 
 import numpy as np
 import torch
 
-from tinyclap import __version__
-from tinyclap.audio.io import read_audio
-from tinyclap.checkpoints.exported import read_config
-from tinyclap.checkpoints.folder import amend, new_folder, write_config, write_json
-from tinyclap.data.recordings import chosen_recordings, first_window
-from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.checkpoints.folder import amend
+from tinyclap.errors import ConfigError
 from tinyclap.export.caption_graphs import FramesGraph, MemoryGraph, StepGraph
 from tinyclap.export.compact import compact_graph
 from tinyclap.export.front_end import front_end_weights
-from tinyclap.export.golden import golden_clips
-from tinyclap.export.latency import best_precisions, measure_latencies, table
 from tinyclap.export.onnx_graphs import export_graph
-from tinyclap.export.parity import MAX_RELATIVE_ERROR, compare, refuse
-from tinyclap.export.quantise import quantise
+from tinyclap.export.parity import compare, golden_clips
 from tinyclap.models.captioner import Captioner
 from tinyclap.models.folding import folded
-from tinyclap.runtime.audio_model import GOLDEN
 from tinyclap.runtime.captioner import VOCABULARY, CaptionModel
 
 GRAPHS = {"fp32": "frames.onnx", "int8": "frames.int8.onnx", "memory": "memory.onnx", "step": "step.onnx"}
 DECODING = {"beam": 3, "max_words": 20}  # what a caption is searched with unless the caller says otherwise
 _EXAMPLE_S = 1.3  # any length does: what is traced holds for all
-_CLIP_S = 10.0  # of the latency table
 
 
-def export_captioner(source, target, options):
-    """Write the exported folder of a captioner.
+class CaptionerExport:
+    """What :func:`tinyclap.export.write.export_model` needs of a captioner; as :class:`EncoderExport`.
 
     Arguments
     ---------
     source : tinyclap.export.sources.Source
-        Of kind "captioner".
-    target : str or os.PathLike
-        Written whole, or not at all.
     options : tinyclap.export.write.ExportOptions
-        Labels play no part; "int8" is that of the encoder.
-
-    Returns
-    -------
-    dict
-        ``parity`` and ``latency``, as in ``parity.json`` and ``latency.json``.
 
     Raises
     ------
     ConfigError
-        It does not caption sounds; int8 without recordings, or one that changes more than is allowed.
-    CheckpointError
-        The fp32 graphs are not the network, which would be an error of ours.
+        The network does not caption sounds.
     """
-    captioner = getattr(source.network, "captioner", source.network)
-    if not isinstance(captioner, Captioner):
-        raise ConfigError(f"{source.provenance['source']} is a {type(captioner).__name__}: it does not caption sounds")
-    if "int8" in options.precisions and options.calibration_audio is None:
-        raise ConfigError("int8 needs real clips: give --calibration_audio FOLDER, or leave int8 out of --precisions")
-    calibration, checks = chosen_recordings(options)
-    precisions = [name for name in ("fp32", "int8") if name == "fp32" or name in options.precisions]
-    with new_folder(target) as folder:
+
+    names, open, clip_s = GRAPHS, CaptionModel, 10.0
+
+    def __init__(self, source, options):
+        self.source, self.network = source, getattr(source.network, "captioner", source.network)
+        if not isinstance(self.network, Captioner):
+            kind = type(self.network).__name__
+            raise ConfigError(f"{source.provenance['source']} is a {kind}: it does not caption sounds")
+
+    def write(self, folder):
+        """Write graphs and vocabulary: (names of the files beside the graphs, keys of the config)."""
+        captioner, decoder, words = self.network, self.network.decoder, self.network.tokenizer
         export_caption_graphs(captioner, folder)
-        if "int8" in precisions:
-            windows = [first_window(captioner, path) for path in calibration.paths]
-            quantise(folder / GRAPHS["fp32"], folder / GRAPHS["int8"], windows, options.calibration_method)
-        captioner.tokenizer.save(folder / VOCABULARY)
-        _write_golden(folder / GOLDEN, captioner)
-        frames = {name: folder / GRAPHS[name] for name in precisions}
-        latency = measure_latencies(frames, captioner.sample_rate_hz, _CLIP_S)
-        write_json(folder / "latency.json", latency)
-        (folder / "latency.md").write_text(table(latency), encoding="utf-8")
-        _write_config(folder, source, captioner, precisions, best_precisions(latency, precisions))
-        if options.compact:
-            _judge({"fp32": _parity(folder, captioner, "fp32", [])}, options)
-            stored = _compact(folder)
-        parity = {name: _parity(folder, captioner, name, checks) for name in precisions}
-        if options.compact:
-            parity["fp32"]["stored"] = stored
-        write_json(folder / "parity.json", parity)
-        _judge(parity, options)
-    return {"parity": parity, "latency": latency}
+        words.save(folder / VOCABULARY)
+        frames = {
+            "n_dropped": int(bool(captioner.features.preemphasis)),
+            "hop_length": captioner.features.hop_length,
+            "mel_frames_each": getattr(captioner.encoder, "mel_frames_each", None),
+        }
+        sizes = {name: getattr(words, name) for name in ("n_words", "start_id", "end_id", "pad_id")}
+        sizes |= {name: getattr(decoder, name) for name in ("n_heads", "width", "max_positions")}
+        return [VOCABULARY], {
+            "embed_dim": captioner.caption_dim,
+            "frames": frames,
+            "has_words": getattr(self.source.network, "has_words", True),
+            "decoding": DECODING,
+            "decoder": {**sizes, "n_layers": len(decoder.model.layers)},
+        }
+
+    def calibrate(self, folder):
+        """Of encoders alone."""
+
+    def compact(self, folder):
+        """Store the weights of all fp32 graphs as int8, but for the front end; returns what became of each file."""
+        stored = {}
+        for name in ("fp32", "memory", "step"):
+            path = folder / GRAPHS[name]
+            stored[path.name] = compact_graph(path, path, keep=front_end_weights(path) if name == "fp32" else ())
+        amend(folder, compact=True)
+        return stored
+
+    def golden_clips(self):
+        """As of encoders, and the shortest clip: what was traced on a longer one has to hold for it."""
+        rate_hz, policy = self.network.sample_rate_hz, self.network.policy
+        clips = golden_clips(rate_hz, policy.window_s)
+        return [*clips, (clips[0][0][: policy.length(1, rate_hz)], rate_hz)]
+
+    def reference(self, clips, rate_hz):
+        """The network's mean frames ``clip`` (n, C) and best captions ``ids`` (n, max_words)."""
+        return _arrays(*self.network.describe(clips, rate_hz, **DECODING))
+
+    def outputs_of(self, model):
+        """The exported captioner's: as `reference`, of paths, too."""
+        return lambda clips, rate_hz: _arrays(*model.describe(clips, rate_hz))
+
+    def compare(self, ours, reference, found=None, model=None):
+        """Differences of the mean frames, and the fraction of equal captions."""
+        same = (ours["ids"] == reference["ids"]).all(axis=1)
+        embedding = compare(ours["clip"], reference["clip"])
+        return {"embedding": embedding, "decisions": {"agreement": float(same.mean())}}
 
 
-def _compact(folder):
-    """Store the weights of all fp32 graphs as int8, but for the front end; returns what became of each file."""
-    stored = {}
-    for name in ("fp32", "memory", "step"):
-        path = folder / GRAPHS[name]
-        stored[path.name] = compact_graph(path, path, keep=front_end_weights(path) if name == "fp32" else ())
-    amend(folder, compact=True)
-    return stored
+def _arrays(rows, found):
+    return {"clip": np.asarray(rows), "ids": np.asarray(found.ids)[:, 0]}
 
 
 def export_caption_graphs(captioner, folder):
@@ -158,100 +164,3 @@ def _export_step(decoder, heard, path, beam=3, n_before=5):
     }
     outputs = ["scores", "places", *(f"now_{name}" for name in said)]
     export_graph(StepGraph(decoder), tuple(example.values()), list(example), outputs, axes, path)
-
-
-def _write_golden(path, captioner):
-    """Write ``clip_0`` …, ``sample_rates_hz``, ``clip`` (n, C) and ``ids`` (n, max_words)."""
-    rate_hz = captioner.sample_rate_hz
-    clips = golden_clips(rate_hz, captioner.policy.window_s)
-    shortest = captioner.policy.length(1, rate_hz)
-    clips.append((clips[0][0][:shortest], rate_hz))  # what was traced on a longer clip has to hold for it
-    rows, ids = zip(*(_described(captioner, [clip], rate) for clip, rate in clips), strict=True)
-    arrays = {f"clip_{index}": clip for index, (clip, _) in enumerate(clips)}
-    rates = np.array([rate for _, rate in clips])
-    np.savez_compressed(path, sample_rates_hz=rates, clip=np.concatenate(rows), ids=np.concatenate(ids), **arrays)
-
-
-def _described(captioner, clips, rate_hz):
-    """The network's own mean frames (n, C) and best captions (n, max_words) of clips."""
-    rows, found = captioner.describe(clips, rate_hz, **DECODING)
-    return rows.cpu().numpy(), found.ids[:, 0].cpu().numpy()
-
-
-def _write_config(folder, source, captioner, precisions, best):
-    decoder, words = captioner.decoder, captioner.tokenizer
-    write_config(
-        folder,
-        "captioner",
-        [*(GRAPHS[name] for name in (*precisions, "memory", "step")), VOCABULARY, GOLDEN],
-        sample_rate_hz=captioner.sample_rate_hz,
-        embed_dim=captioner.caption_dim,
-        window=captioner.policy.config,
-        resampler=captioner.resampler,
-        frames={
-            "n_dropped": int(bool(captioner.features.preemphasis)),
-            "hop_length": captioner.features.hop_length,
-            "mel_frames_each": getattr(captioner.encoder, "mel_frames_each", None),
-        },
-        has_words=getattr(source.network, "has_words", True),
-        decoding=DECODING,
-        decoder={
-            "n_words": words.n_words,
-            "n_layers": len(decoder.model.layers),
-            "n_heads": decoder.n_heads,
-            "width": decoder.width,
-            "max_positions": decoder.max_positions,
-            "start_id": words.start_id,
-            "end_id": words.end_id,
-            "pad_id": words.pad_id,
-        },
-        graphs={name: GRAPHS[name] for name in (*precisions, "memory", "step")},
-        best_precision=best,
-        provenance={"tinyclap": __version__, **source.provenance},
-    )
-
-
-def _parity(folder, captioner, precision, checks):
-    """What parity.json says of one precision: the golden clips, and every set of recordings."""
-    model = CaptionModel(folder, read_config(folder), precision=precision)
-    with np.load(folder / GOLDEN) as golden:
-        clips = [(golden[f"clip_{index}"], int(rate)) for index, rate in enumerate(golden["sample_rates_hz"])]
-        reference = golden["clip"], golden["ids"]
-    report = {"golden": _agreement(model, [([clip], rate) for clip, rate in clips], *reference)}
-    report["recordings"] = {}
-    for found in checks:
-        described = [_described(captioner, *_read(path)) for path in found.paths]
-        rows, ids = (np.concatenate(parts) for parts in zip(*described, strict=True))
-        said = _agreement(model, [([path], None) for path in found.paths], rows, ids)
-        names = [path.name for path in found.paths]
-        report["recordings"][found.name] = {"n_clips": len(names), **said, "paths": names}
-    return report
-
-
-def _read(path):
-    wav, rate_hz = read_audio(path)
-    return [wav], rate_hz
-
-
-def _agreement(model, inputs, rows, ids):
-    """How far the exported captioner is from what the network said: mean frames, and the share of equal captions."""
-    found = [model.describe(audio, rate_hz) for audio, rate_hz in inputs]
-    same = [np.array_equal(one.ids[0, 0], wanted) for (_, one), wanted in zip(found, ids, strict=True)]
-    embedding = compare(np.concatenate([one for one, _ in found]), rows)
-    return {"embedding": embedding, "decisions": {"agreement": float(np.mean(same))}}
-
-
-def _judge(parity, options):
-    """Raise where a precision is not what it should be."""
-    golden = parity["fp32"]["golden"]
-    error, agreement = golden["embedding"]["relative"], golden["decisions"]["agreement"]
-    if "stored" in parity["fp32"]:
-        # captions differ by a word long before they are worse: how many do is reported, and only cosines are judged
-        refuse("compact", parity["fp32"]["recordings"], 100.0, options.min_cosine)
-    elif error > MAX_RELATIVE_ERROR or agreement < 1:
-        raise CheckpointError(
-            f"the fp32 graphs are not the network: frames {error:.2g} away, {100 * agreement:.0f} % of the golden "
-            "captions equal; report this"
-        )
-    if "int8" in parity and not options.force:
-        refuse("int8", parity["int8"]["recordings"], options.max_accuracy_drop, options.min_cosine)

@@ -90,7 +90,7 @@ def run(options):
     try:
         from tinyclap.export.quantise import METHODS
         from tinyclap.export.sources import open_source, parse_options
-        from tinyclap.export.write import ExportOptions, export_audio_model, summary
+        from tinyclap.export.write import ExportOptions, export_model, summary
         from tinyclap.text.labels import read_names
     except ImportError as error:
         raise ConfigError(f"export needs torch and onnx ({error}); run: pip install 'tinyclap[export]'") from error
@@ -101,11 +101,5 @@ def run(options):
     target, sizes = given.pop("target"), parse_options(given.pop("option", []))
     labels = given.pop("labels", None)
     source = open_source(**where, options=sizes)
-    if source.kind == "captioner":
-        from tinyclap.export.captioner import export_captioner
-
-        return summary(target, export_captioner(source, target, ExportOptions(**given)))
-    given["labels"] = [] if labels is None else read_names(labels, minimum=2)
-    if "fp32" not in given.get("precisions", ["fp32"]):
-        given["precisions"] = ["fp32", *given["precisions"]]  # which int8 is made of and compared with
-    return summary(target, export_audio_model(source, target, ExportOptions(**given)))
+    given["labels"] = [] if labels is None or source.kind == "captioner" else read_names(labels, minimum=2)
+    return summary(target, export_model(source, target, ExportOptions(**given)))

@@ -5,27 +5,27 @@ greatest magnitude over 127. DequantizeLinear makes the weights fp32 again when 
 looked up by index only the rows that are looked up. No calibration, and no activation is rounded.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from tinyclap.errors import ConfigError
+from tinyclap.export.onnx_graphs import save_graph
 
-LEAST_NUMBERS = 4096  # smaller weights stay as they are: they cost no bytes, and often decide much
+_MIN_SIZE = 4096  # smaller weights stay fp32: they cost no bytes, and often decide much
 _LEVELS = 127
 _REARRANGE = ("Transpose", "Split", "Reshape")  # what weights go through on their way to a product
 
 
-def compact_graph(source, target, least_numbers=LEAST_NUMBERS, keep=()):
+def compact_graph(source, target, min_size=_MIN_SIZE, keep=()):
     """Write the compact form of a graph.
 
     Arguments
     ---------
     source, target : str or os.PathLike
         The fp32 graph, and where the compact one goes; they may be the same file.
-    least_numbers : int
-        Weights of fewer numbers stay fp32.
+    min_size : int
+        Weights of fewer values stay fp32.
     keep : sequence of str
         Names of weights that stay fp32.
 
@@ -57,14 +57,11 @@ def compact_graph(source, target, least_numbers=LEAST_NUMBERS, keep=()):
             continue
         readers = [(node, place) for node in graph.node for place, name in enumerate(node.input) if name == weight.name]
         axes = {_axis(onnx, node, place, len(weight.dims)) for node, place in readers}
-        if np.prod(weight.dims) < least_numbers or not readers or None in axes:
+        if np.prod(weight.dims) < min_size or not readers or None in axes:
             continue
         _replace(onnx, graph, weight, readers, 0 if 0 in axes else axes.pop(), taken)
         done.append(weight.name)
-    onnx.checker.check_model(model)
-    temporary = target.with_name(f".{target.name}.new")
-    onnx.save_model(model, str(temporary))
-    os.replace(temporary, target)
+    save_graph(model, target)
     return {"n_weights": len(done), "bytes_before": before, "bytes_after": target.stat().st_size}
 
 

@@ -1,11 +1,9 @@
-"""The front end within an exported graph: everything up to the logarithm of the mel powers."""
-
-import os
-from pathlib import Path
+"""The log-mel front end within an exported graph: its nodes, its constants, and itself as a graph of its own."""
 
 import onnx
 
 from tinyclap.errors import ConfigError
+from tinyclap.files import atomic_path
 
 
 def front_end_nodes(graph):
@@ -38,7 +36,7 @@ def front_end_nodes(graph):
 
 
 def front_end_weights(path):
-    """Names of the numbers that the front end of a graph reads: windows, bases and filters, which stay fp32.
+    """Names of the constants that the front end of a graph reads: windows, bases and filters, which stay fp32.
 
     Arguments
     ---------
@@ -61,20 +59,11 @@ def write_front_end(source, target):
     ---------
     source, target : str or os.PathLike
         The whole graph with its input ``wavs``, and where ``wavs`` → logarithms goes.
-
-    Returns
-    -------
-    pathlib.Path
-        `target`.
     """
-    model, target = onnx.load(source), Path(target)
+    model = onnx.load(source)
     names = set(front_end_nodes(model.graph))
     (logarithm,) = (node.output[0] for node in model.graph.node if node.op_type == "Log")
-    # beside source: the package reads and writes files only
-    part = target.with_name(f".{target.name}.new")
-    onnx.utils.extract_model(str(source), str(part), ["wavs"], [logarithm])
-    written = onnx.load(part)
-    if {node.name for node in written.graph.node} != names:
-        raise ConfigError(f"{source}: what makes the logarithm needs more than the waveform")
-    os.replace(part, target)
-    return target
+    with atomic_path(target) as part:
+        onnx.utils.extract_model(str(source), str(part), ["wavs"], [logarithm])
+        if {node.name for node in onnx.load(part).graph.node} != names:
+            raise ConfigError(f"{source}: what makes the logarithm needs more than the waveform")

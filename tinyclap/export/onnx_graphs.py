@@ -1,8 +1,7 @@
-"""A module of PyTorch as an ONNX file that every engine of :mod:`tinyclap.runtime` opens."""
+"""PyTorch modules as ONNX files of opset 18 that onnxruntime and OpenVINO open."""
 
 import contextlib
 import logging
-import os
 import warnings
 from inspect import signature
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 
 from tinyclap.errors import ConfigError
+from tinyclap.files import atomic_path
 
 OPSET = 18
 _logger = logging.getLogger(__name__)
@@ -23,15 +23,14 @@ def export_graph(module, example_inputs, input_names, output_names, dynamic, pat
     module : nn.Module
         Put into eval mode, and left in it; its forward takes tensors and gives a tensor or a flat tuple of them.
     example_inputs : tuple of torch.Tensor
-        Inputs of likely sizes. An axis in `dynamic` must be longer than 1 here, since sizes 0 and 1 are taken for
-        constants.
+        Axes in `dynamic` must be longer than 1: sizes 0 and 1 are taken for constants.
     input_names, output_names : list of str
         Names of the graph's inputs and outputs, in order.
     dynamic : dict of str to dict of int to str
         Input name to the axes that may have any length, with their names: ``{"wavs": {0: "batch", 1: "samples"}}``.
         Axes of one name have one length.
     path : str or os.PathLike
-        Where the file goes. It is written under a temporary name, then renamed: never half a graph.
+        Written atomically.
 
     Returns
     -------
@@ -45,12 +44,10 @@ def export_graph(module, example_inputs, input_names, output_names, dynamic, pat
 
     Notes
     -----
-    Opset 18. The places in the source code that the exporter notes at every node (and with them the paths of the
-    machine) are taken out again.
+    What the exporter notes of the source code (and with it the machine's paths) is taken out again.
     """
     path = Path(path)
     _check(example_inputs, input_names, dynamic)
-    onnx = _require("onnx")
     _require("onnxscript")
     dims = {name: torch.export.Dim.DYNAMIC for axes in dynamic.values() for name in axes.values()}
     shapes = tuple({axis: dims[name] for axis, name in dynamic.get(key, {}).items()} for key in input_names)
@@ -58,11 +55,7 @@ def export_graph(module, example_inputs, input_names, output_names, dynamic, pat
         shapes = (shapes,)  # a forward(*inputs) has one argument, a tuple of all
     module.eval()
     try:
-        with (
-            torch.no_grad(),
-            warnings.catch_warnings(),
-            _quiet("torch.onnx", "onnxscript", "onnx_ir"),
-        ):
+        with torch.no_grad(), warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,
@@ -79,13 +72,18 @@ def export_graph(module, example_inputs, input_names, output_names, dynamic, pat
     model = program.model_proto
     _name_axes(model.graph, dynamic)
     _forget_sources(model)
-    onnx.checker.check_model(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    onnx.save_model(model, str(temporary))
-    os.replace(temporary, path)
+    save_graph(model, path)
     _logger.debug("%s: %d nodes, %d bytes", path, len(model.graph.node), path.stat().st_size)
     return path
+
+
+def save_graph(model, path):
+    """Check an ``onnx.ModelProto`` and write it atomically as one file."""
+    onnx = _require("onnx")
+    onnx.checker.check_model(model)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as part:
+        onnx.save_model(model, str(part))
 
 
 @contextlib.contextmanager
@@ -140,13 +138,8 @@ def _forget_sources(model):
         graph = graphs.pop()
         graph.doc_string = ""
         del graph.metadata_props[:]
-        for item in (
-            *graph.node,
-            *graph.value_info,
-            *getattr(graph, "input", ()),
-            *getattr(graph, "output", ()),
-        ):
-            if not isinstance(item, str):
+        for item in (*graph.node, *graph.value_info, *graph.input, *graph.output):
+            if not isinstance(item, str):  # inputs and outputs of a function are names alone
                 item.doc_string = ""
                 del item.metadata_props[:]
         for node in graph.node:

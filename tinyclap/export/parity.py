@@ -1,29 +1,71 @@
-"""How far an exported model is from the network it was made of, on real clips: differences, directions, decisions."""
+"""How far an exported model is from its network, on golden clips and on recordings: differences, cosines, decisions."""
 
 import numpy as np
 
 from tinyclap.audio.io import read_audio
-from tinyclap.errors import ConfigError
+from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.text.scores import score, unit_rows
 
 # of fp32: an FFT front end and the exported one differ by rounding, see tinyclap.export.log_mel
 MAX_RELATIVE_ERROR = 1e-3
+_SECONDS = 0.6
 
 
-def reference_outputs(source, paths):
-    """What the network itself says of recordings: dict of output name to (B, ·) float32."""
-    rows = {}
-    for path in paths:
-        wav, rate_hz = read_audio(path)
-        for name, row in source.outputs(wav[None], rate_hz).items():
-            rows.setdefault(name, []).append(row.cpu().numpy())
-    return {name: np.concatenate(parts) for name, parts in rows.items()}
+def golden_clips(sample_rate_hz, longest_s, seed=0):
+    """Synthetic clips that use every path of the runtime: another rate, two channels, shorter and longer than a window.
+
+    Arguments
+    ---------
+    sample_rate_hz : int
+        The network's.
+    longest_s : float
+        Length of its windows, in seconds.
+    seed : int
+
+    Returns
+    -------
+    list of (numpy.ndarray, int)
+        int16 samples, (T,) or (2, T), and their rate.
+
+    Example
+    -------
+    >>> [(clip.shape, rate) for clip, rate in golden_clips(32000, 10.0)]
+    [((19200,), 32000), ((2, 26460), 44100), ((104000,), 8000)]
+    """
+    generator = np.random.default_rng(seed)
+    other_hz = 44100 if sample_rate_hz != 44100 else 48000
+    shapes = [((round(_SECONDS * sample_rate_hz),), sample_rate_hz), ((2, round(_SECONDS * other_hz)), other_hz)]
+    return [(_sound(generator, *each), each[1]) for each in [*shapes, ((round((longest_s + 3) * 8000),), 8000)]]
 
 
-def runtime_outputs(model, paths):
-    """The same of the exported model."""
-    parts = [model.outputs([path]) for path in paths]
+def _sound(generator, shape, rate_hz):
+    """A rising tone in noise that comes and goes."""
+    time_s = np.arange(shape[-1]) / rate_hz
+    tone = np.sin(2 * np.pi * (200 + 600 * time_s) * time_s)
+    noise = generator.standard_normal(shape) * np.abs(np.sin(3 * time_s))
+    return np.clip(8000 * tone + 3000 * noise, -32768, 32767).astype(np.int16)
+
+
+def outputs_of(describe, clips):
+    """Outputs of single clips, joined.
+
+    Arguments
+    ---------
+    describe : callable
+        A list of one clip (path or array) and its rate (None of a path) → dict of name to (1, ·) array.
+    clips : sequence of (path or numpy.ndarray, int or None)
+
+    Returns
+    -------
+    dict of str to numpy.ndarray, shape (B, ·)
+    """
+    parts = [describe([clip], rate_hz) for clip, rate_hz in clips]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def loaded(paths):
+    """Recordings as the network takes them: yields (T,) float32 and its rate."""
+    return (read_audio(path) for path in paths)
 
 
 def compare(found, reference):
@@ -58,7 +100,7 @@ def compare(found, reference):
 
 
 def decisions(found, reference, vectors=None, kind=None, classes=(), labels=()):
-    """Whether both name the same class, and the right one where it is known.
+    """Whether both give the same class, and the right one where it is known.
 
     Arguments
     ---------
@@ -67,7 +109,7 @@ def decisions(found, reference, vectors=None, kind=None, classes=(), labels=()):
     vectors : numpy.ndarray, shape (N, D), optional
         The classes'; without them the entries of the rows are the classes.
     kind : str, optional
-        Of the score; see :func:`tinyclap.teachers.score`.
+        Of the score; see :func:`tinyclap.text.scores.score`.
     classes, labels : sequence of str
         Names of the N classes, and the true one of each clip, where known.
 
@@ -83,23 +125,45 @@ def decisions(found, reference, vectors=None, kind=None, classes=(), labels=()):
     100.0
     """
     ours, theirs = ((rows if vectors is None else score(rows, vectors, kind)).argmax(-1) for rows in (found, reference))
-    said = {"agreement": float((ours == theirs).mean())}
+    report = {"agreement": float((ours == theirs).mean())}
     if len(labels):
         truth = np.array([list(classes).index(label) for label in labels])
-        accuracy, before = (
-            float((ours == truth).mean()),
-            float((theirs == truth).mean()),
-        )
-        said |= {
-            "accuracy": accuracy,
-            "reference_accuracy": before,
-            "accuracy_drop_points": round(100 * (before - accuracy), 6),
-        }
-    return said
+        accuracy, before = float((ours == truth).mean()), float((theirs == truth).mean())
+        report |= {"accuracy": accuracy, "reference_accuracy": before}
+        report["accuracy_drop_points"] = round(100 * (before - accuracy), 6)
+    return report
+
+
+def require_exact(report):
+    """Raise where the fp32 graphs are not the network, which would be an error of ours.
+
+    Arguments
+    ---------
+    report : dict
+        ``golden`` and ``recordings`` of ``parity.json`` for "fp32".
+
+    Raises
+    ------
+    CheckpointError
+        With the set of clips and the difference.
+    """
+    for name, part in {"golden": report["golden"], **report["recordings"]}.items():
+        error = max(each["relative"] for each in part.values() if isinstance(each, dict) and "relative" in each)
+        if error > MAX_RELATIVE_ERROR:
+            raise CheckpointError(f"{name}: the fp32 graph is {error:.2g} away from the network; report this")
+    agreement = report["golden"].get("decisions", {}).get("agreement", 1.0)
+    if agreement < 1:
+        raise CheckpointError(f"{100 * agreement:.0f} % of the golden captions equal the network's; report this")
 
 
 def loss_points(report):
-    """Points of accuracy that a precision loses on a set of clips; the share of changed decisions where no label is."""
+    """Points of accuracy that a precision loses on a set of clips; the percentage of changed decisions without labels.
+
+    Arguments
+    ---------
+    report : dict
+        With ``decisions``.
+    """
     said = report["decisions"]
     return said.get("accuracy_drop_points", 100 * (1 - said["agreement"]))
 
@@ -113,9 +177,9 @@ def refuse(precision, reports, max_accuracy_drop, min_cosine):
     reports : dict of str to dict
         Set of clips → ``embedding`` of :func:`compare` with ``decisions`` beside it.
     max_accuracy_drop : float
-        In points of top-1 accuracy; where labels are unknown, in hundredths of changed decisions.
+        In points of top-1 accuracy; where labels are unknown, in percent of changed decisions.
     min_cosine : float
-        Least mean cosine with the network's own outputs.
+        Minimum of the mean cosine with the network's own outputs.
 
     Raises
     ------

@@ -15,13 +15,14 @@ import numpy as np
 
 from tinyclap.errors import ConfigError
 from tinyclap.export.front_end import front_end_nodes
+from tinyclap.files import atomic_path
 from tinyclap.runtime.session import onnxruntime
 
 _logger = logging.getLogger(__name__)
 METHODS = ("minmax", "entropy", "percentile")
 
 
-def quantise(source, target, windows, method="minmax", keep=()):
+def quantise(source, target, windows, method="minmax"):
     """Write the int8 form of a graph.
 
     Arguments
@@ -29,16 +30,9 @@ def quantise(source, target, windows, method="minmax", keep=()):
     source, target : str or os.PathLike
         The fp32 graph with its input ``wavs``, and where the int8 one goes.
     windows : list of numpy.ndarray, each of shape (T_window,), float32
-        Real clips at the graph's rate: the ranges of all activations are taken from them.
+        Real clips at the graph's rate, for the ranges of activations.
     method : {"minmax", "entropy", "percentile"}
-        How a range follows from what was seen.
-    keep : sequence of str
-        Further nodes that stay fp32.
-
-    Returns
-    -------
-    pathlib.Path
-        `target`.
+        How a range follows from the values.
 
     Raises
     ------
@@ -56,22 +50,19 @@ def quantise(source, target, windows, method="minmax", keep=()):
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
         raise ConfigError(f"int8 needs onnx and onnxruntime ({error}); pip install 'tinyclap[export]'") from error
-    target = Path(target)
     talk = io.StringIO()
     with (
-        tempfile.TemporaryDirectory(dir=target.parent) as scratch,
+        tempfile.TemporaryDirectory(dir=Path(target).parent) as scratch,
         contextlib.redirect_stdout(talk),
+        atomic_path(target) as made,
     ):
-        prepared, made = (
-            os.path.join(scratch, "prepared.onnx"),
-            os.path.join(scratch, "int8.onnx"),
-        )
+        prepared = os.path.join(scratch, "prepared.onnx")
         quant_pre_process(str(source), prepared, skip_symbolic_shape=True)
         graph = onnx.load(prepared).graph
-        fp32 = sorted({*front_end_nodes(graph), *keep})
+        fp32 = sorted(front_end_nodes(graph))
         quantization.quantize_static(
             prepared,
-            made,
+            str(made),
             _reader(quantization)(windows),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
@@ -79,14 +70,12 @@ def quantise(source, target, windows, method="minmax", keep=()):
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=fp32,
-            # one clip at a time: all at once would keep every activation of every clip, and want one length
+            # one clip at a time: all at once would keep every activation in memory, and need one length
             extra_options={"CalibStridedMinMax": 1},
             calibrate_method=quantization.CalibrationMethod[{"minmax": "MinMax"}.get(method, method.capitalize())],
         )
-        os.replace(made, target)
     _logger.debug("%s", talk.getvalue())
     _logger.info("%s: %d of %d nodes left in fp32", target, len(fp32), len(graph.node))
-    return target
 
 
 def _reader(quantization):

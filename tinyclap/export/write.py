@@ -1,42 +1,37 @@
-"""From a student or tagger to the folder that :mod:`tinyclap.runtime` opens: graphs, labels, golden clips, reports."""
+"""From a network to the folder that :mod:`tinyclap.runtime` opens: graphs, golden clips, config, reports.
 
-import logging
+What differs between encoders and captioners is in :mod:`tinyclap.export.audio_model` and
+:mod:`tinyclap.export.captioner`.
+"""
+
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from tinyclap import __version__
-from tinyclap.checkpoints.exported import read_config
-from tinyclap.checkpoints.folder import new_folder, write_config, write_json
+from tinyclap.checkpoints.folder import amend, new_folder, read_export, write_config
 from tinyclap.data.recordings import chosen_recordings, first_window
-from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.export.audio_model import export_audio_graph
-from tinyclap.export.background import add_background, add_temperature
-from tinyclap.export.front_end import write_front_end
-from tinyclap.export.golden import write_golden
+from tinyclap.errors import ConfigError
+from tinyclap.export.audio_model import EncoderExport
+from tinyclap.export.captioner import CaptionerExport
+from tinyclap.export.cost import graph_costs
 from tinyclap.export.latency import best_precisions, measure_latencies, table
-from tinyclap.export.parity import MAX_RELATIVE_ERROR, compare, decisions, reference_outputs, refuse, runtime_outputs
+from tinyclap.export.parity import loaded, outputs_of, refuse, require_exact
 from tinyclap.export.quantise import quantise
-from tinyclap.export.sources import class_vectors
-from tinyclap.export.text_side import write_text_side
-from tinyclap.runtime.audio_model import GOLDEN, LABELS, VECTORS, AudioModel
+from tinyclap.files import write_json
+from tinyclap.runtime.audio_model import GOLDEN
 from tinyclap.runtime.session import has_bf16
-from tinyclap.text.label_embeddings import require_distinct
-
-_logger = logging.getLogger(__name__)
-FRONT_END = "front_end.onnx"
-GRAPHS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 
 
 @dataclass
 class ExportOptions:
-    """What the command line says of an export.
+    """Options of ``tinyclap export``.
 
     Arguments
     ---------
     labels : list of str
-        Class names that the folder can tell apart; may be empty.
+        Class names that are compiled into the folder; may be empty.
     templates : list of str or None
         Prompts for them; None takes the text side's own.
     precisions : list of str
@@ -46,7 +41,7 @@ class ExportOptions:
     check_audio : list of str
         Where the result is compared with the network; by default the part of `calibration_audio` that was not used.
     n_calibration, n_check : int
-        Recordings of each, at most, chosen at random with `seed`.
+        Maximum of recordings of each, chosen at random with `seed`.
     calibration_method : str
         See :func:`tinyclap.export.quantise.quantise`.
     max_accuracy_drop, min_cosine : float
@@ -56,7 +51,7 @@ class ExportOptions:
     text_side : {"auto", "yes", "no"}
         Whether the folder takes new names; "auto": where its text tower is at hand and can be exported.
     temperature_audio : list of str
-        Labelled training recordings, for shares among labels; see :func:`tinyclap.export.background.add_temperature`.
+        Labelled training recordings, for probabilities; see :func:`tinyclap.export.background.add_temperature`.
     background_audio : list of str
         Training recordings, for rates of false alarms; see :func:`tinyclap.export.background.add_background`.
     compact : bool
@@ -82,16 +77,15 @@ class ExportOptions:
     seed: int = 0
 
 
-def export_audio_model(source, target, options):
-    """Write the exported folder of a student or tagger.
+def export_model(source, target, options):
+    """Write the exported folder of an encoder, tagger or captioner, atomically.
 
     Arguments
     ---------
     source : tinyclap.export.sources.Source
-        Of kind "audio_encoder" or "tagger".
     target : str or os.PathLike
-        Written whole, or not at all.
     options : ExportOptions
+        Labels play no part for captioners; "int8" is that of the audio encoder.
 
     Returns
     -------
@@ -101,159 +95,98 @@ def export_audio_model(source, target, options):
     Raises
     ------
     ConfigError
-        int8 without recordings, or one that loses more than is allowed.
+        int8 without recordings, or one that loses more than is allowed; a text network; `target` is in use.
     CheckpointError
-        The fp32 graph is not the network, which would be an error of ours.
+        The fp32 graphs are not the network, which would be an error of ours.
     """
+    made = (CaptionerExport if source.kind == "captioner" else EncoderExport)(source, options)
     if "int8" in options.precisions and options.calibration_audio is None:
         raise ConfigError("int8 needs real clips: give --calibration_audio FOLDER, or leave int8 out of --precisions")
     calibration, checks = chosen_recordings(options)
-    network = source.student
+    network, precisions = made.network, ["fp32", *(["int8"] if "int8" in options.precisions else [])]
     with new_folder(target) as folder:
-        graphs = {"fp32": export_audio_graph(network.fold(), folder / GRAPHS["fp32"], source.kind == "tagger")}
-        write_front_end(graphs["fp32"], folder / FRONT_END)
-        if "int8" in options.precisions:
+        files, fields = made.write(folder)
+        if "int8" in precisions:
             windows = [first_window(network, path) for path in calibration.paths]
-            graphs["int8"] = quantise(graphs["fp32"], folder / GRAPHS["int8"], windows, options.calibration_method)
-        score = _write_labels(folder, source, options)
-        write_golden(folder / GOLDEN, source, network.policy.window_s)
-        latency = measure_latencies(
-            graphs,
-            network.sample_rate_hz,
-            min(network.policy.window_s, 5.0),
-            front_end=folder / FRONT_END,
+            quantise(folder / made.names["fp32"], folder / made.names["int8"], windows, options.calibration_method)
+        golden = _golden(folder, made)
+        names = {name: file for name, file in made.names.items() if name in precisions or name not in ("fp32", "int8")}
+        latency = _latency(folder, made, {name: folder / names[name] for name in precisions})
+        write_config(
+            folder,
+            source.kind,
+            [*names.values(), *files, GOLDEN],
+            sample_rate_hz=network.sample_rate_hz,
+            window=network.policy.config,
+            resampler=network.resampler,
+            graphs=names,
+            best_precision=best_precisions(latency, precisions),
+            **fields,
+            provenance={"tinyclap": __version__, **source.provenance},
         )
-        write_json(folder / "latency.json", latency)
-        (folder / "latency.md").write_text(table(latency), encoding="utf-8")
-        text = _write_text(folder, source, options)
-        _write_config(folder, source, options, score, best_precisions(latency, list(graphs)), text)
-        if options.temperature_audio:
-            add_temperature(folder, options.temperature_audio, lambda names: class_vectors(source, names)[0].numpy())
-        if options.background_audio:
-            add_background(folder, options.background_audio, seed=options.seed)
-        references = {found.name: reference_outputs(source, found.paths) for found in checks}
-        parity = {}
-        for engine, precision in _ways(graphs):
-            model = AudioModel(folder, read_config(folder), engine, precision)
-            parity[precision] = _parity(model, source, checks, references)
+        made.calibrate(folder)
+        references = {found.name: outputs_of(made.reference, loaded(found.paths)) for found in checks}
+
+        def measure(precision, checks, engine="onnxruntime"):
+            return _parity(made.open(folder, read_export(folder), engine, precision), made, golden, checks, references)
+
+        parity = {"fp32": measure("fp32", [] if options.compact else checks)}
+        require_exact(parity["fp32"])
+        stored = made.compact(folder) if options.compact else None
+        if stored:
+            parity["fp32"] = {**measure("fp32", checks), "stored": stored}
+            # captions differ by a word long before they are worse: that is reported, and only cosines are judged
+            refuse("compact", parity["fp32"]["recordings"], 100.0, options.min_cosine)
+        if "int8" in precisions:
+            parity["int8"] = measure("int8", checks)
+            if not options.force:
+                refuse("int8", parity["int8"]["recordings"], options.max_accuracy_drop, options.min_cosine)
+        if source.kind != "captioner" and has_bf16():
+            parity["bf16"] = measure("bf16", checks, "openvino")
         write_json(folder / "parity.json", parity)
-        _judge(parity, options)
+        amend(folder, names.values(), cost=graph_costs(folder, names, network.sample_rate_hz))
     return {"parity": parity, "latency": latency}
 
 
-def _write_labels(folder, source, options):
-    """Write names and vectors; returns the kind of score."""
-    vectors, score = np.zeros((0, source.student.embed_dim), np.float32), None
-    if options.labels:
-        rows, score = class_vectors(source, options.labels, options.templates)
-        vectors = rows.cpu().numpy().astype(np.float32)
-        require_distinct(options.labels, vectors)
-    elif source.tags:
-        score = "sqrt_dot"
-    write_json(folder / LABELS, {"labels": options.labels, "templates": options.templates, "tags": source.tags})
-    np.savez_compressed(folder / VECTORS, vectors=vectors)
-    return score or "cosine"
+def _golden(folder, made):
+    """Write the golden clips with the network's outputs; returns ``clips`` and ``outputs``."""
+    clips = made.golden_clips()
+    outputs = outputs_of(made.reference, clips)
+    arrays = {f"clip_{index}": clip for index, (clip, _) in enumerate(clips)}
+    rates_hz = np.array([rate_hz for _, rate_hz in clips])
+    np.savez_compressed(folder / GOLDEN, sample_rates_hz=rates_hz, **arrays, **outputs)
+    return {"clips": clips, "outputs": outputs}
 
 
-def _write_text(folder, source, options):
-    """Write the text side as the options have it: (what the config says of it, its files); (None, []) without one."""
-    if options.text_side not in ("auto", "yes", "no"):
-        raise ConfigError(f"--text_side {options.text_side}: choose auto, yes or no")
-    if options.text_side == "no" or source.text is None:
-        if options.text_side == "yes":
-            raise ConfigError(
-                f"{source.provenance['source']} has no text side here; give its weights by --text_weights"
-            )
-        return None, []
-    try:
-        return write_text_side(folder, source.text(), options.labels)
-    except (CheckpointError, ConfigError) as error:
-        if options.text_side == "yes":
-            raise
-        _logger.warning("exported without a text side, so it takes compiled labels alone: %s", error)
-        return None, []
+def _latency(folder, made, graphs):
+    """Time the graphs, and write the table."""
+    front_end = folder / made.names["front_end"] if "front_end" in made.names else None
+    latency = measure_latencies(graphs, made.network.sample_rate_hz, made.clip_s, front_end=front_end)
+    write_json(folder / "latency.json", latency)
+    (folder / "latency.md").write_text(table(latency), encoding="utf-8")
+    return latency
 
 
-def _write_config(folder, source, options, score, best, text):
-    network, graphs = source.student, {name: GRAPHS[name] for name in GRAPHS if name in options.precisions}
-    about_text, text_files = text
-    more = {} if about_text is None else {"text": about_text}
-    latent = source.provenance.get("latent", {})
-    if "order" in latent:  # a model that was cut to its first dimensions has them in their order
-        more["latent"] = {"order": list(range(len(latent["kept"]))) if "kept" in latent else latent["order"]}
-    outputs = {"embedding": {"normalise": source.kind == "audio_encoder" and network.output == "none"}}
-    if source.kind == "tagger":
-        outputs["logits"] = {"normalise": False}
-    write_config(
-        folder,
-        source.kind,
-        [*graphs.values(), FRONT_END, LABELS, VECTORS, GOLDEN, *text_files],
-        sample_rate_hz=network.sample_rate_hz,
-        embed_dim=network.embed_dim,
-        window=network.policy.config,
-        resampler=network.resampler,
-        outputs=outputs,
-        score=score,
-        graphs={**graphs, "front_end": FRONT_END},
-        best_precision=best,
-        **more,
-        provenance={"tinyclap": __version__, **source.provenance},
-    )
-
-
-def _ways(graphs):
-    """(engine, precision) of all that is to be compared: every graph, and OpenVINO's bf16 where that is to be had."""
-    yield from (("onnxruntime", precision) for precision in graphs)
-    if has_bf16():
-        yield "openvino", "bf16"
-
-
-def _parity(model, source, checks, references):
+def _parity(model, made, golden, checks, references):
     """What parity.json says of one precision: the golden clips, and every set of recordings."""
-    with np.load(model.folder / GOLDEN) as golden:
-        clips = [(golden[f"clip_{index}"], int(rate)) for index, rate in enumerate(golden["sample_rates_hz"])]
-        wanted = {name: golden[name] for name in model.config["outputs"]}
-    parts = [model.outputs([clip], rate_hz) for clip, rate_hz in clips]
-    report = {name: compare(np.concatenate([part[name] for part in parts]), wanted[name]) for name in wanted}
-    return {
-        "golden": report,
-        "recordings": {found.name: _set_parity(model, source, found, references[found.name]) for found in checks},
-    }
-
-
-def _set_parity(model, source, found, reference):
-    ours = runtime_outputs(model, found.paths)
-    report = {name: compare(ours[name], reference[name]) for name in reference}
-    rows = [_sounds(outputs) for outputs in (ours, reference)]
-    if found.labels and source.text is not None:
-        vectors, kind = class_vectors(source, found.classes)
-        said = decisions(*rows, vectors.cpu().numpy(), kind, found.classes, found.labels)
-    elif model.labels:
-        with np.load(model.folder / VECTORS) as content:
-            said = decisions(*rows, content["vectors"], model.config["score"])
-    else:
-        said = decisions(*rows)
-    return {
-        "n_clips": len(found.paths),
-        **report,
-        "decisions": said,
-        "paths": [path.name for path in found.paths],
-    }
-
-
-def _sounds(outputs):
-    """What is compared with classes: probabilities of a tagger, else embeddings."""
-    return 1 / (1 + np.exp(-outputs["logits"])) if "logits" in outputs else outputs["embedding"]
+    describe = made.outputs_of(model)
+    report = {"golden": made.compare(outputs_of(describe, golden["clips"]), golden["outputs"]), "recordings": {}}
+    for found in checks:
+        ours = outputs_of(describe, [(path, None) for path in found.paths])
+        compared = made.compare(ours, references[found.name], found, model)
+        names = [path.name for path in found.paths]
+        report["recordings"][found.name] = {"n_clips": len(names), **compared, "paths": names}
+    return report
 
 
 def summary(target, done):
-    """What was written, for a person.
+    """What was written, as lines for the terminal.
 
     Arguments
     ---------
     target : str or os.PathLike
     done : dict
-        From :func:`export_audio_model`.
+        From :func:`export_model`.
 
     Returns
     -------
@@ -265,22 +198,10 @@ def summary(target, done):
     for precision, report in done["parity"].items():
         for name, found in report.get("recordings", {}).items():
             said, cosine = found["decisions"], found["embedding"]["cosine"]
-            words = f"cosine {cosine['mean']:.5f} (least {cosine['min']:.5f})"
+            words = f"cosine {cosine['mean']:.5f} (minimum {cosine['min']:.5f})"
             words += f", same decision {100 * said['agreement']:.1f} %"
             if "accuracy" in said:
                 before = f"{100 * said['reference_accuracy']:.2f}"
                 words += f", accuracy {100 * said['accuracy']:.2f} % (the network: {before} %)"
             lines.append(f"  {precision} on {name} ({found['n_clips']} clips): {words}")
     return "\n".join(lines) + "\n\n" + table(done["latency"])
-
-
-def _judge(parity, options):
-    """Raise where a precision is not what it should be."""
-    for name, reports in {"golden": parity["fp32"]["golden"], **parity["fp32"]["recordings"]}.items():
-        error = max(
-            report["relative"] for report in reports.values() if isinstance(report, dict) and "relative" in report
-        )
-        if error > MAX_RELATIVE_ERROR:
-            raise CheckpointError(f"{name}: the fp32 graph is {error:.2g} away from the network; report this")
-    if "int8" in parity and not options.force:
-        refuse("int8", parity["int8"]["recordings"], options.max_accuracy_drop, options.min_cosine)

@@ -148,7 +148,7 @@ class _NumpyText:
     @functools.cached_property
     def identity(self) -> dict[str, str]:
         """``name`` and ``sha256`` of the text tower's weights; empty where they cannot be told."""
-        from tinyclap.export.text_side import text_identity
+        from tinyclap.teachers.text_towers import text_identity
 
         try:
             with local_files_only(self._is_local):
@@ -160,7 +160,7 @@ class _NumpyText:
     def tokenizer(self) -> Any:
         """The text tower's tokenizer as the checks of labels take it; None where it, or onnx, is not there."""
         try:
-            from tinyclap.export.text_side import text_tokenizer
+            from tinyclap.teachers.text_towers import text_tokenizer
 
             with local_files_only(self._is_local):
                 return text_tokenizer(self._teacher)

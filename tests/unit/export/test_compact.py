@@ -81,7 +81,7 @@ def test_openvino_reads_the_compact_graph_too(graph, tmp_path):
 
 def test_what_is_to_be_kept_is_kept_and_small_weights_are(graph):
     before = graph.stat().st_size
-    assert compact_graph(graph, graph, least_numbers=10**6)["n_weights"] == 0
+    assert compact_graph(graph, graph, min_size=10**6)["n_weights"] == 0
     done = compact_graph(graph, graph, keep=["table"])
     names = {each.name for each in onnx.load(graph).graph.initializer}
     assert done["n_weights"] == 4 and "table" in names and "table_int8" not in names and done["bytes_after"] < before

@@ -16,21 +16,21 @@ from test_runtime_caption_search import sizes
 from tinyclap.errors import AudioError, CheckpointError, ConfigError
 from tinyclap.export.parity import refuse
 from tinyclap.export.sources import Source
-from tinyclap.export.write import ExportOptions, summary
+from tinyclap.export.write import ExportOptions, export_model, summary
 from tinyclap.runtime.caption_search import GraphDecoder
 from tinyclap.runtime.session import open_session
 
 pytest.importorskip("onnxruntime", reason="runs the exported graphs")
 pytest.importorskip("onnxscript", reason="writes them")
 
-from tinyclap.export.captioner import GRAPHS, export_caption_graphs, export_captioner  # noqa: E402  (after the skips)
+from tinyclap.export.captioner import GRAPHS, export_caption_graphs  # noqa: E402  (after the skips)
 from tinyclap.runtime import load  # noqa: E402
 from tinyclap.runtime.captioner import CaptionModel  # noqa: E402
 
 
 def exported(network, folder, **options):
     source = Source("captioner", network, {"source": "made here"})
-    return export_captioner(source, folder, ExportOptions(**options))
+    return export_model(source, folder, ExportOptions(**options))
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,11 @@ from tinyclap.checkpoints.state import load_student  # noqa: E402
 from tinyclap.data.recordings import find_recordings, sample  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError, ManifestError  # noqa: E402
 from tinyclap.export.front_end import front_end_nodes  # noqa: E402
-from tinyclap.export.golden import golden_clips  # noqa: E402
 from tinyclap.export.latency import best_precisions  # noqa: E402
-from tinyclap.export.parity import compare, decisions, refuse  # noqa: E402
+from tinyclap.export.parity import compare, decisions, golden_clips, refuse  # noqa: E402
 from tinyclap.export.quantise import quantise  # noqa: E402
 from tinyclap.export.sources import open_source  # noqa: E402
-from tinyclap.export.write import ExportOptions, export_audio_model, summary  # noqa: E402
+from tinyclap.export.write import ExportOptions, export_model, summary  # noqa: E402
 
 
 def test_the_folder_says_what_it_is_and_where_it_is_from():
@@ -80,7 +79,7 @@ def test_int8_that_loses_too_much_leaves_nothing_behind(tmp_path):
         precisions=["fp32", "int8"], calibration_audio=str(recordings()), n_calibration=3, min_cosine=0.9999999
     )
     with pytest.raises(ConfigError, match="int8 is refused, nothing was written.*mean cosine"):
-        export_audio_model(source, tmp_path / "exported", options)
+        export_model(source, tmp_path / "exported", options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,10 +109,10 @@ def test_differences_and_decisions_by_hand():
 def test_int8_without_real_clips_is_refused(tmp_path):
     source = open_source(run())
     with pytest.raises(ConfigError, match="give --calibration_audio"):
-        export_audio_model(source, tmp_path / "a", ExportOptions(precisions=["fp32", "int8"]))
+        export_model(source, tmp_path / "a", ExportOptions(precisions=["fp32", "int8"]))
     used_up = ExportOptions(precisions=["fp32", "int8"], calibration_audio=str(recordings()), n_calibration=6)
     with pytest.raises(ConfigError, match="all 6 recordings .* are used up"):
-        export_audio_model(source, tmp_path / "a", used_up)
+        export_model(source, tmp_path / "a", used_up)
     with pytest.raises(ConfigError, match="calibrate on"):
         quantise("any.onnx", tmp_path / "b.onnx", [])
     assert list(tmp_path.iterdir()) == []

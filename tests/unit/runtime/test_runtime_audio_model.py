@@ -16,7 +16,7 @@ from tinyclap import runtime  # noqa: E402
 from tinyclap.audio.io import read_audio  # noqa: E402
 from tinyclap.errors import AudioError, CheckpointError, ConfigError  # noqa: E402
 from tinyclap.export.sources import open_source  # noqa: E402
-from tinyclap.export.write import ExportOptions, export_audio_model  # noqa: E402
+from tinyclap.export.write import ExportOptions, export_model  # noqa: E402
 from tinyclap.runtime.__main__ import main  # noqa: E402
 from tinyclap.runtime.session import has_bf16  # noqa: E402
 from tinyclap.teachers import score as torch_score  # noqa: E402
@@ -78,7 +78,7 @@ def test_a_tagger_gives_torch_s_features_and_probabilities(engine):
 
 def test_a_student_in_a_tag_space_tags_without_a_text_side(tmp_path):
     source = open_source(tag_space_run())
-    export_audio_model(source, tmp_path / "exported", ExportOptions(text_side="no"))
+    export_model(source, tmp_path / "exported", ExportOptions(text_side="no"))
     model = runtime.load(tmp_path / "exported")
     wav, rate_hz = read_audio(paths()[1])
     theirs = source.student.embed_audio([wav], rate_hz)[0].numpy()

@@ -113,7 +113,8 @@ def test_an_engine_that_is_missing_is_one_line_with_what_to_install(graph):
     for name, extra in (("onnxruntime", "runtime"), ("openvino", "openvino")):
         code = (
             f"import sys; sys.modules[{name!r}] = None\nfrom tinyclap.runtime.session import open_session\n"
-            f"try: open_session({str(graph)!r}, {name!r})\nexcept Exception as error: print(type(error).__name__, error)"
+            f"try: open_session({str(graph)!r}, {name!r})\n"
+            "except Exception as error: print(type(error).__name__, error)"
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.stdout.startswith(f"ConfigError {name} is not installed"), done.stderr

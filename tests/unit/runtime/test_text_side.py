@@ -11,14 +11,15 @@ pytest.importorskip("onnxscript", reason="exporting is an extra: pip install 'ti
 
 from tests import tiny  # noqa: E402
 from tests.unit.small_sentences import small_sentence_encoder  # noqa: E402
-from tinyclap.checkpoints.exported import file_sha256  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
-from tinyclap.export.text_side import _parity, _tower, text_identity, write_text_side  # noqa: E402
+from tinyclap.export.text_side import _parity, write_text_side  # noqa: E402
+from tinyclap.files import sha256_of  # noqa: E402
 from tinyclap.models.text import WordTextTower  # noqa: E402
 from tinyclap.runtime.session import open_session  # noqa: E402
 from tinyclap.runtime.text_side import TagSpace, TextTower, open_text_side  # noqa: E402
 from tinyclap.teachers import make_teacher  # noqa: E402
 from tinyclap.teachers.tag_text import TagSpaceText, label_readings  # noqa: E402
+from tinyclap.teachers.text_towers import text_identity, text_tower  # noqa: E402
 from tinyclap.text.word_ids import WordIds  # noqa: E402
 
 LABELS = ["Dog, bark", "Rain", "Siren (tag)"]
@@ -46,7 +47,7 @@ def tag_space(encoder, tmp_path_factory):
     side = TagSpaceText(LABELS, [0.1, 0.02, 0.0], encoder, temperature=0.1)
     folder = tmp_path_factory.mktemp("tag_space")
     about, files = write_text_side(folder, _TagTeacher(side), ["dog"])
-    return side, folder, {"text": about, "files": {name: file_sha256(folder / name) for name in files}}
+    return side, folder, {"text": about, "files": {name: sha256_of(folder / name) for name in files}}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def clap(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clap")
     teacher = make_teacher("checkpoint", weights=tiny.saved_clap(folder / "run")).load()
     about, files = write_text_side(folder, teacher)
-    return teacher, folder, {"text": about, "files": {name: file_sha256(folder / name) for name in files}}
+    return teacher, folder, {"text": about, "files": {name: sha256_of(folder / name) for name in files}}
 
 
 def test_a_tag_space_gives_torch_s_vectors(tag_space):
@@ -79,7 +80,7 @@ def test_the_text_side_of_a_cut_model_loses_the_same_columns(tag_space):
 
 def test_what_it_was_made_of_is_noted(tag_space, encoder):
     side, _, config = tag_space
-    sha256 = file_sha256(f"{encoder}/model.safetensors")
+    sha256 = sha256_of(f"{encoder}/model.safetensors")
     assert config["text"]["identity"]["sha256"] == sha256 == text_identity(_TagTeacher(side))["sha256"]
     assert config["text"]["parity"]["least_cosine"] > 0.999 and config["text"]["max_tokens"] == 64
 
@@ -144,7 +145,7 @@ def test_a_side_that_cannot_be_exported_says_so(tmp_path):
 
 def test_a_tower_that_is_not_the_network_is_refused(tag_space):
     side, folder, config = tag_space
-    tower = _tower(side)
+    tower = text_tower(side)
     tower.embed = lambda texts: -torch.ones(len(texts), 64) / 8
     with pytest.raises(CheckpointError, match="the exported text tower is not the network"):
         _parity(folder, config["text"], tower, ["dog"])

@@ -1,0 +1,179 @@
+"""The text tower of a model or teacher: token ids and their mask to L2-normalised rows, with its tokenizer."""
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import nn
+
+from tinyclap.errors import ConfigError
+from tinyclap.files import sha256_of
+from tinyclap.models.student import Clap
+from tinyclap.models.text import WordTextTower
+from tinyclap.teachers.sentences import SentenceEncoder, find_encoder
+from tinyclap.teachers.tag_text import TagSpaceText
+
+
+@dataclass
+class TextTower:
+    """A text tower with what surrounds it.
+
+    Arguments
+    ---------
+    module : nn.Module
+        ``input_ids`` and ``attention_mask`` (N, L) → (N, E), L2-normalised.
+    embed : callable
+        list of str → torch.Tensor (N, E).
+    tokenizer : WordIds or a tokenizer of `transformers`
+    max_tokens : int
+    identity : dict
+        ``name`` and ``sha256`` of the weights.
+    """
+
+    module: nn.Module
+    embed: object
+    tokenizer: object
+    max_tokens: int
+    identity: dict
+
+    @property
+    def words(self):
+        """The tower of whole words that it is (WordTextTower), or None."""
+        inner = getattr(self.module, "tower", None)
+        return inner if isinstance(inner, WordTextTower) else None
+
+    def encode(self, texts):
+        """Token ids and mask of texts, padded: two torch.Tensor (N, L)."""
+        if self.words is not None:
+            return self.words.encode(texts)
+        tokens = self.tokenizer(list(texts), padding=True, return_tensors="pt")
+        return tokens["input_ids"], tokens["attention_mask"]
+
+
+def text_side_of(text):
+    """What embeds the texts of a teacher, and which of its columns are left (None: all).
+
+    Arguments
+    ---------
+    text : tinyclap.teachers.FrozenTeacher
+    """
+    kind = getattr(text, "kind", None)
+    if kind == "checkpoint":
+        inner = text if text._text is None else text_side_of(text._text)[0]
+        return inner, text._kept
+    if kind == "tinyclap-student":
+        return text.text, None
+    return (text._text if kind == "tagger" and text.space == "tag" else text), None
+
+
+def text_tower(side):
+    """The tower of a text side.
+
+    Arguments
+    ---------
+    side : object
+        First of :func:`text_side_of`.
+
+    Returns
+    -------
+    TextTower
+
+    Raises
+    ------
+    ConfigError
+        It is none of our runs', Microsoft CLAP 2022's, or a tagger's.
+    """
+    if isinstance(side, TagSpaceText):
+        return _of_sentences(SentenceEncoder(side.sentence_encoder))
+    kind = getattr(side, "kind", None)
+    if kind == "tagger":
+        tower = _of_sentences(side._encode, side.label_mean.cpu())
+        tower.embed = side.embed_text
+        return tower
+    if kind == "msclap2022":
+        side.embed_text(["rain"])  # the tokenizer is read when it is first needed
+        model, identity = side.model, {"name": "msclap2022", "sha256": sha256_of(side._path())}
+        return TextTower(_Normalised(model.text), side.embed_text, model._tokenizer, model.max_tokens, identity)
+    if kind == "checkpoint" and isinstance(side.model, Clap) and isinstance(side.model.text, WordTextTower):
+        identity = {"name": Path(side.weights).resolve().name, "sha256": side.folder_config["weights_sha256"]}
+        model, words = side.model, side.model.text.word_ids
+        embed = functools.partial(model.embed_text, whole=True)
+        return TextTower(_Normalised(model.text), embed, words, words.max_ids, identity)
+    raise ConfigError(
+        f"the text side {kind or type(side).__name__!r} cannot be exported; those of our runs, of msclap2022 and of "
+        "taggers can. Export without it (--text_side no) and compile names by --labels"
+    )
+
+
+def text_identity(text):
+    """Which text tower a teacher's texts go through: dict of ``name`` and ``sha256``; errors as :func:`text_tower`."""
+    return text_tower(text_side_of(text)[0]).identity
+
+
+def text_tokenizer(text):
+    """A teacher's tokenizer with ``ids``, ``unknown_id`` and ``max_ids``, as of :class:`WordPieces`, or None."""
+    side = text_side_of(text)[0]
+    if isinstance(side, TagSpaceText) and side._encode is None:
+        side._load()
+    if isinstance(getattr(side, "_encode", None), SentenceEncoder):
+        return _HubTokenizer(side._encode)
+    return side.model.text.word_ids if isinstance(getattr(side, "model", None), Clap) else None
+
+
+class _HubTokenizer:
+    """The tokenizer of a sentence encoder."""
+
+    def __init__(self, encoder):
+        self._tokenizer, self.unknown_id = encoder.tokenizer, encoder.tokenizer.unk_token_id
+        positions = encoder.model.config.max_position_embeddings
+        self.max_ids = min(encoder.tokenizer.model_max_length, positions) - 2
+
+    def ids(self, text):
+        """All ids of a text, not cut: list of int."""
+        return self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+
+class _Pooled(nn.Module):
+    """A sentence encoder: hidden states averaged over the tokens that count, less a centre, L2-normalised."""
+
+    def __init__(self, model, centre=None):
+        super().__init__()
+        self.model, self.centre = model, centre
+
+    def forward(self, input_ids, attention_mask):
+        """Map token ids and their mask (N, L) to rows (N, E)."""
+        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        weights = attention_mask[..., None].to(hidden.dtype)
+        rows = F.normalize((hidden * weights).sum(dim=1) / weights.sum(dim=1), dim=-1)
+        return rows if self.centre is None else F.normalize(rows - self.centre, dim=-1)
+
+
+class _Normalised(nn.Module):
+    """A text tower with L2-normalised rows."""
+
+    def __init__(self, tower):
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, input_ids, attention_mask):
+        """Map ids and their mask (N, L) to rows (N, D)."""
+        return F.normalize(self.tower(input_ids, attention_mask), dim=-1)
+
+
+def _of_sentences(encoder, centre=None):
+    source = Path(find_encoder(encoder.name))
+    weights = source / "model.safetensors"
+    sha256 = sha256_of(weights) if weights.is_file() else _digest(encoder.model)
+    identity = {"name": encoder.name if not Path(encoder.name).is_dir() else source.name, "sha256": sha256}
+    length = min(encoder.tokenizer.model_max_length, encoder.model.config.max_position_embeddings)
+    return TextTower(_Pooled(encoder.model, centre), encoder, encoder.tokenizer, length, identity)
+
+
+def _digest(model):
+    """SHA-256 of a model's numbers, where its file is not at hand."""
+    digest = hashlib.sha256()
+    for _, tensor in sorted(model.state_dict().items()):
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
