@@ -1,6 +1,5 @@
 """A search index keeps up with a folder, loses nothing, and finds what a product with all rows finds."""
 
-import json
 import os
 import shutil
 import sqlite3
@@ -15,10 +14,11 @@ pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tin
 import tinyclap  # noqa: E402
 from tests.fakes import write_audio  # noqa: E402
 from tests.tiny import saved_clap  # noqa: E402
+from tests.unit.search.rows import of_rows  # noqa: E402
 from tinyclap.audio.io import read_channels  # noqa: E402
 from tinyclap.errors import AudioError, CheckpointError, ConfigError  # noqa: E402
 from tinyclap.search import database  # noqa: E402
-from tinyclap.search.database import DATABASE, INDEX, Database, Recording  # noqa: E402
+from tinyclap.search.database import DATABASE, Database, Recording  # noqa: E402
 from tinyclap.search.index import SearchIndex  # noqa: E402
 
 
@@ -45,14 +45,6 @@ def recordings(tmp_path):
 
 def names(index):
     return sorted(os.path.basename(path) for path in index.paths())
-
-
-def of_rows(folder, rows, dtype="float32", score="dot"):
-    """An index of these rows (n, D), of recordings /data/00000000.wav and on."""
-    identity = {"name": "none", "sha256": "0", "score": score, "embed_dim": rows.shape[1]}
-    made = Database.create(folder, identity, dtype)
-    made.write([(Recording(f"/data/{n:08d}.wav", "/data", "1", 1, 1), row) for n, row in enumerate(rows)])
-    return SearchIndex.open(folder)
 
 
 def test_cosines_and_scores_are_those_of_the_model(other_model, recordings, tmp_path):
@@ -268,88 +260,6 @@ def test_a_folder_with_something_else_is_not_written_to(model, recordings, tmp_p
     assert sorted(os.listdir(recordings)) == before
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"format": 1},
-        {"format": 99},
-        {"format": None},
-        {"model": None},
-        {"model": []},
-        {"model": {"name": "a", "sha256": None, "score": "dot", "embed_dim": 4}},
-        {"model": {"name": "a", "sha256": "0", "score": "dot", "embed_dim": True}},
-        {"model": {"name": "a", "sha256": "0", "score": "dot", "embed_dim": -4}},
-        {"dtype": ["float16"]},
-        {"dtype": "object"},
-        {"shards": [{"name": "../other/index.sqlite"}]},
-        {"shards": None},
-    ],
-)
-def test_a_description_that_is_not_an_index_of_ours_is_refused(tmp_path, change):
-    of_rows(tmp_path, np.eye(4, dtype=np.float32))
-    state = json.loads((tmp_path / INDEX).read_text())
-    (tmp_path / INDEX).write_text(json.dumps(state | change))
-    with pytest.raises(CheckpointError, match=INDEX):
-        SearchIndex.open(tmp_path)
-
-
-def cut(path):
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def of_another_program(path):
-    path.unlink()
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE recordings (path)")
-    connection.close()
-
-
-def with_a_trigger(path):
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TRIGGER t AFTER INSERT ON recordings BEGIN DELETE FROM vectors; END")
-    connection.close()
-
-
-def with_other_vectors(path):
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE vectors SET vector = 'text' WHERE id = 2")
-    connection.close()
-
-
-def linked(path):
-    os.rename(path, path.with_name("elsewhere"))
-    path.symlink_to("elsewhere")
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        cut,
-        of_another_program,
-        with_a_trigger,
-        with_other_vectors,
-        linked,
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(b"no database" * 1000),
-        lambda path: path.unlink(),
-    ],
-)
-def test_a_database_that_is_not_ours_or_damaged_is_named(tmp_path, damage):
-    of_rows(tmp_path, np.random.default_rng(0).random((300, 64), np.float32))
-    damage(tmp_path / DATABASE)
-    with pytest.raises(CheckpointError, match=DATABASE):
-        SearchIndex.open(tmp_path).paths()
-
-
-def test_a_changed_vector_is_found_by_its_checksum(tmp_path):
-    index = of_rows(tmp_path, np.eye(8, dtype=np.float32))
-    index.verify()
-    content = (tmp_path / DATABASE).read_bytes()
-    (tmp_path / DATABASE).write_bytes(content.replace(np.eye(8, dtype="<f4")[3].tobytes(), b"\1" * 32))
-    with pytest.raises(CheckpointError, match="damaged"):
-        index.verify()
-
-
 def test_there_is_no_index(tmp_path):
     with pytest.raises(CheckpointError, match="no search index"):
         SearchIndex.open(tmp_path)
@@ -366,65 +276,3 @@ def test_a_query_that_reads_like_a_recording_but_is_none_is_an_error(model, reco
     index = SearchIndex.build(tmp_path / "index", model, [recordings])
     with pytest.raises(AudioError, match="no such file"):
         index.search(model, "nothing.wav")
-
-
-def brute_force(rows, queries, k, cosine):
-    """Scores and rows by one product in float64, equal scores by row."""
-    rows, queries = rows.astype(np.float64), queries.astype(np.float64)
-    scores = queries @ rows.T
-    if cosine:
-        scores /= np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(rows, axis=1)
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(scores, best, 1), [[f"/data/{row:08d}.wav" for row in found] for found in best.tolist()]
-
-
-@pytest.mark.parametrize("mapped_from", [1, 10_000])
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-@pytest.mark.parametrize("cosine", [False, True])
-def test_the_best_recordings_are_those_of_brute_force(tmp_path, monkeypatch, mapped_from, dtype, cosine):
-    monkeypatch.setattr(database, "_MAPPED_FROM", mapped_from)
-    generator = np.random.default_rng(0)
-    rows = np.sqrt(generator.random((3000, 48)) ** 6).astype(dtype)
-    queries = (generator.standard_normal((7, 48)) * np.logspace(-4, 6, 7)[:, None]).astype(np.float32)
-    index = of_rows(tmp_path, rows, dtype)
-    want_scores, want_paths = brute_force(rows, queries, 10, cosine)
-    paths, scores = index.nearest(queries, 10, cosine)
-    assert paths == want_paths and np.allclose(scores, want_scores, rtol=1e-5)
-    assert [index.nearest(query[None], 10, cosine)[0][0] for query in queries] == want_paths
-
-
-def test_the_copy_of_the_embeddings_is_made_again_when_it_is_old_or_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr(database, "_MAPPED_FROM", 1)
-    index = of_rows(tmp_path, np.eye(4, dtype=np.float32))
-    assert index.nearest(np.ones((1, 4)), 1, False)[0] == [["/data/00000000.wav"]]
-    (old,) = tmp_path.glob("vectors-*.f32")
-    Database.open(tmp_path).write([(Recording("/new", "/", "1", 1, 1), np.full(4, 2.0))])
-    assert index.nearest(np.ones((1, 4)), 1, False)[0] == [["/new"]]
-    (new,) = tmp_path.glob("vectors-*.f32")
-    assert new != old
-    del index
-    cut(new)
-    assert SearchIndex.open(tmp_path).nearest(np.ones((1, 4)), 1, False)[0] == [["/new"]]
-
-
-def test_equal_scores_come_in_the_order_of_indexing(tmp_path):
-    index = of_rows(tmp_path, np.tile(np.float32([[0.5, 0.25, 0.0, 0.0]]), (2000, 1)))
-    paths, scores = index.nearest(np.float32([[1, 2, 3, 4]]), 5, False)
-    assert paths == [[f"/data/{row:08d}.wav" for row in range(5)]] and scores.tolist() == [[1.0] * 5]
-
-
-def test_fewer_recordings_than_asked_for_are_all_given(tmp_path):
-    index = of_rows(tmp_path, np.eye(3, dtype=np.float32))
-    assert index.nearest(np.float32([[1, 0.5, 0], [0, 0, 0]]), 10**12, False)[1].tolist() == [[1, 0.5, 0], [0, 0, 0]]
-
-
-@pytest.mark.parametrize("queries, k", [(np.ones((1, 3)), 0), (np.ones((1, 4)), 1), (np.ones(3), 1), (np.eye(3), 1.5)])
-def test_queries_of_a_wrong_shape_or_number_are_refused(tmp_path, queries, k):
-    with pytest.raises(ConfigError):
-        of_rows(tmp_path, np.eye(3, dtype=np.float32)).nearest(queries, k)
-
-
-def test_a_value_beyond_float16_is_refused_and_nothing_of_its_batch_is_kept(tmp_path):
-    with pytest.raises(ConfigError, match="float32"):
-        of_rows(tmp_path, np.float32([[1, 2], [1e9, 0]]), "float16")
-    assert len(SearchIndex.open(tmp_path)) == 0
