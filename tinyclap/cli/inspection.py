@@ -20,7 +20,7 @@ _WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 
 
 def inspect_source(source, count_macs=True):
-    """Facts about a path, shipped model or ``owner/name``: a dict of JSON values with ``is``, ``path`` and what is known.
+    """Facts about a path, shipped model or ``owner/name``: a dict of JSON values, ``is``, ``path`` and what is known.
 
     `count_macs` counts the MACs of a clip of 5 s, by a pass. CheckpointError: `source` is missing, damaged or unknown.
     """
