@@ -8,7 +8,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,6 @@ from tinyclap.errors import AudioError, ConfigError
 from tinyclap.search.database import Database, Embeddings
 from tinyclap.search.update import UpdateReport, prune, update
 from tinyclap.text.scores import audio_side
-
-if TYPE_CHECKING:
-    from tinyclap.inference.sound_model import SoundModel
 
 _MOST_SCORES = 1 << 24  # held in memory at a time
 
@@ -65,7 +62,7 @@ class SearchIndex:
     def build(
         cls,
         path: str | os.PathLike,
-        model: "SoundModel",
+        model: Any,
         sources: Sequence[str | os.PathLike],
         dtype: str = "float16",
         on_error: str = "raise",
@@ -103,7 +100,7 @@ class SearchIndex:
         return index
 
     @classmethod
-    def open_for(cls, path: str | os.PathLike, model: "SoundModel", dtype: str = "float16") -> "SearchIndex":
+    def open_for(cls, path: str | os.PathLike, model: Any, dtype: str = "float16") -> "SearchIndex":
         """Open the index of a model, or create an empty one where there is none; errors as for :meth:`build`."""
         identity = model_identity(model)
         database = Database.open(path) if Database.is_at(path) else Database.create(path, identity, dtype)
@@ -112,7 +109,7 @@ class SearchIndex:
 
     def add(
         self,
-        model: "SoundModel",
+        model: Any,
         sources: Sequence[str | os.PathLike],
         on_error: str = "raise",
         n_workers: int | None = None,
@@ -172,7 +169,7 @@ class SearchIndex:
 
     def search(
         self,
-        model: "SoundModel",
+        model: Any,
         query: str | os.PathLike | np.ndarray,
         k: int = 10,
         sample_rate_hz: int | None = None,
@@ -208,7 +205,7 @@ class SearchIndex:
         return list(zip(paths[0], scores[0].tolist(), strict=True))
 
     def query_row(
-        self, model: "SoundModel", query: str | os.PathLike | np.ndarray, sample_rate_hz: int | None = None
+        self, model: Any, query: str | os.PathLike | np.ndarray, sample_rate_hz: int | None = None
     ) -> tuple[np.ndarray, bool]:
         """The embedding (D,) float32 of a query, and whether it is a sound (True) or a text; errors as for `search`."""
         self._database.require_model(model_identity(model))
@@ -273,7 +270,7 @@ class SearchIndex:
             yield embeddings, paths_of
 
 
-def model_identity(model: "SoundModel") -> dict:
+def model_identity(model: Any) -> dict:
     """What says that two models give the same embeddings: dict of ``name``, ``sha256``, ``score``, ``embed_dim``.
 
     ``sha256`` is that of the fp32 graph of an exported folder, or of a checkpoint's weights.
