@@ -1,4 +1,4 @@
-"""An exported folder runs where nothing is installed but the base package and onnxruntime."""
+"""An exported folder runs where nothing is installed but the base package, onnxruntime and tokenizers."""
 
 import json
 import os
@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tin
 from tests.conftest import ROOT  # noqa: E402
 from tests.unit.small_export import LABELS, exported, recordings  # noqa: E402
 
-INSTALLED = ["numpy", "soundfile", "soxr", "tqdm", "onnxruntime"]  # install_requires, and the extra "runtime"
+INSTALLED = ["numpy", "soundfile", "soxr", "tqdm", "onnxruntime", "tokenizers"]  # install_requires, and the extra "runtime"
 HEAVY = ["torch", "torchaudio", "transformers", "speechbrain", "safetensors", "onnx", "pandas", "scipy"]
 
 

@@ -49,7 +49,7 @@ def text_embeddings(model: Any, texts: Any, template: Any = "{}") -> Any:
 
 def _require_space(model):
     if model.kind == "captioner":
-        raise ConfigError(f"{model.name} is a captioner, without a space that labels share; open an encoder")
+        raise ConfigError(f"{model.name} is a captioner: it has no space with labels; open an encoder")
 
 
 def _embedded(model, names, template):

@@ -63,6 +63,8 @@ def read_labels(given, model_name=None):
                 from tinyclap.text.bank import LabelBank
 
                 return LabelBank.load(given)
+            if mode is None:
+                raise ConfigError("no such file")
             text = _text_of(given)
             return _cleaned(_column(text, _TABLES[suffix], given) if suffix in _TABLES else text.splitlines())
         bank = _ready(given, model_name) if is_one_word else None
