@@ -12,6 +12,7 @@ from tinyclap.audio.pcm import wave_layout
 from tinyclap.errors import AudioError
 
 MAX_TAIL = 1 << 16  # bytes after the samples that are looked at
+_MAX_CHUNKS = 10_000  # of a file: more of them are no header
 _MAX_PADDING = 4096  # zeros; more of them are silence
 _MAX_HEADER = 16_000_000  # bytes of a stream: chunks that go on for longer are no header
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"3DI", b"<?xml")
@@ -69,8 +70,6 @@ _FORMS = {
     b"caff": _Form(4, ">q", 0, 1, 8, b"data"),
     b"riff": _Form(16, "<q", 24, 8, 40, b"data" + bytes.fromhex("f3acd3118cd100c04f8edb8a")),
 }
-
-
 _SVX = _FORMS[b"FORM"]._replace(data=b"BODY")
 
 
@@ -86,7 +85,9 @@ class _Data(NamedTuple):
 def _find_data(at, form, limit):
     """The chunk with the samples, or None. ``at(place, n)`` gives bytes, and is asked for ever later places."""
     chunks, place, is_odd = {}, form.first, False
-    while place < limit:
+    for _ in range(_MAX_CHUNKS):
+        if place >= limit:
+            break
         head = at(place, form.header + is_odd)
         if is_odd and not head[:1].strip(b"\0"):  # some writers leave the padding out
             head, place = head[1:], place + 1
@@ -234,7 +235,9 @@ def sound_follows(at, place, n_bytes, form, source):
         Another recording begins there.
     """
     first = place
-    while form and n_bytes - place >= form.header and len(head := at(place, form.header)) == form.header:
+    for _ in range(_MAX_CHUNKS if form else 0):
+        if n_bytes - place < form.header or len(head := at(place, form.header)) < form.header:
+            break
         name, size = head[: form.name_bytes], struct.unpack_from(form.size, head, form.name_bytes)[0] - form.counted
         if name == form.data:
             raise AudioError(source, "has two chunks of samples; convert it: ffmpeg -i FILE OTHER.wav")

@@ -202,11 +202,13 @@ class _Stop:
 def _open_source(options):
     """The stream that the options mean."""
     from tinyclap.audio.find import standard_input
-    from tinyclap.detection.sources import file_source, microphone_source, pipe_source
+    from tinyclap.detection.sources import file_source, pipe_source
 
     if bool(options.source) == options.microphone:
         raise ConfigError("give a recording, - for standard input, or --microphone")
     if options.microphone:
+        from tinyclap.detection.microphone import microphone_source
+
         device = int(options.device) if (options.device or "").isdigit() else options.device
         return microphone_source(device, options.rate)
     if options.source == "-":

@@ -2,22 +2,36 @@
 
 import queue
 
+import numpy as np
+
+from tinyclap.audio.io import mean_of_channels, require_rate
+from tinyclap.detection.sources import Source
 from tinyclap.errors import AudioError, ConfigError
 
-_PIECE_S = 0.1
+_BLOCK_S = 0.1
 _MAX_WAITING_S = 30.0
 
 
-def recorded(device=None, rate_hz=None):
-    """Begin to record; see :func:`tinyclap.detection.sources.microphone_source`.
+def microphone_source(device=None, rate_hz=None):
+    """A microphone as an endless :class:`~tinyclap.detection.sources.Source`.
 
-    Returns
-    -------
-    int
-        The rate, in Hz.
-    iterator of numpy.ndarray, each of shape (n, channels), float32
+    Arguments
+    ---------
+    device : int, str or None
+        Number or part of the name; None takes the system's own.
+    rate_hz : int or None
+        None takes the device's own.
+
+    Raises
+    ------
+    ConfigError
+        sounddevice or PortAudio is not installed.
+    AudioError
+        There is no such device, or it refuses.
     """
     sounddevice = _library()
+    if rate_hz is not None:
+        require_rate("microphone", rate_hz)
     try:
         found = sounddevice.query_devices(device, "input")
         rate_hz = round(rate_hz or found["default_samplerate"])
@@ -28,11 +42,11 @@ def recorded(device=None, rate_hz=None):
             f"{error}; the devices are listed by: python -m sounddevice; or pipe: "
             "arecord -f S16_LE -r 48000 | tinyclap listen -",
         ) from error
-    return rate_hz, _blocks(sounddevice, device, rate_hz)
+    return Source("microphone", rate_hz, _blocks(sounddevice, device, rate_hz))
 
 
 def _blocks(sounddevice, device, rate_hz):
-    waiting = queue.Queue(maxsize=round(_MAX_WAITING_S / _PIECE_S))
+    waiting = queue.Queue(maxsize=round(_MAX_WAITING_S / _BLOCK_S))
     lost = []
 
     def keep(samples, _n_frames, _time, status):
@@ -45,9 +59,9 @@ def _blocks(sounddevice, device, rate_hz):
             lost.append("the system dropped samples")
 
     options = {"device": device, "channels": 1, "samplerate": rate_hz, "dtype": "float32", "callback": keep}
-    with sounddevice.InputStream(blocksize=round(_PIECE_S * rate_hz), **options):
+    with sounddevice.InputStream(blocksize=round(_BLOCK_S * rate_hz), **options):
         while not lost:
-            yield waiting.get()
+            yield np.ascontiguousarray(mean_of_channels(waiting.get()))
     raise AudioError("microphone", f"samples were lost ({lost[0]}), so times would be wrong; take a larger --hop")
 
 

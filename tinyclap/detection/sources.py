@@ -1,4 +1,4 @@
-"""Sources of audio streams: a recording of any length, a pipe, a microphone; each as blocks of mono float32."""
+"""Recordings of any length and pipes as blocks of mono float32."""
 
 import os
 import stat
@@ -38,18 +38,7 @@ class Source:
 
 
 def file_source(path, piece_s=1.0):
-    """A recording, decoded block by block.
-
-    Arguments
-    ---------
-    path : str or os.PathLike
-        Anything libsndfile reads, of any length; of a named pipe, WAV.
-    piece_s : float
-        Seconds that are decoded at a time; results do not depend on it.
-
-    Returns
-    -------
-    Source
+    """The :class:`Source` of a file, decoded `piece_s` seconds at a time; of a named pipe, which must hold WAV.
 
     Raises
     ------
@@ -96,7 +85,7 @@ def pipe_source(stream, rate_hz=None, n_channels=1, sample_format="s16le", piece
     sample_format : str
         Of samples without a header: "u8", "s16le", "s24le", "s32le", "f32le", "f64le", or their "…be".
     piece_s : float
-        Seconds that are read at a time, at most; what has come is taken at once.
+        Maximum that is read at a time; what has come is taken at once.
     name : str
         In messages.
 
@@ -154,33 +143,3 @@ def _from_pipe(tape, layout, n_bytes, name):
         raise AudioError(
             name, f"is cut short: its header promises {layout.n_bytes} bytes of samples, {layout.n_bytes - left} came"
         )
-
-
-def microphone_source(device=None, rate_hz=None):
-    """A microphone, by the library sounddevice.
-
-    Arguments
-    ---------
-    device : int, str or None
-        Number or part of the name; None takes the system's own.
-    rate_hz : int or None
-        None takes the device's own.
-
-    Returns
-    -------
-    Source
-        Endless.
-
-    Raises
-    ------
-    ConfigError
-        sounddevice or PortAudio is not installed.
-    AudioError
-        There is no such device, or it refuses.
-    """
-    from tinyclap.detection.microphone import recorded
-
-    if rate_hz is not None:
-        require_rate("microphone", rate_hz)
-    rate_hz, blocks = recorded(device, rate_hz)
-    return Source("microphone", rate_hz, (np.ascontiguousarray(mean_of_channels(block)) for block in blocks))

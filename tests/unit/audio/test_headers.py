@@ -234,6 +234,14 @@ def test_formats_that_cannot_be_checked_are_named_and_raw_names_refused(tmp_path
         read_audio(tmp_path / "a.raw")
 
 
+def test_a_file_of_empty_chunks_is_refused_at_once(tmp_path):
+    with open(tmp_path / "a.wav", "wb") as file:
+        file.write(b"RIFF\xff\xff\xff\xffWAVE")
+        file.truncate(1 << 33)
+    with pytest.raises(AudioError, match="a.wav"):
+        probe(tmp_path / "a.wav")
+
+
 def test_a_flac_header_that_lies_costs_no_memory():
     with pytest.raises(AudioError):
         read_audio(flac(2**36 - 1))
