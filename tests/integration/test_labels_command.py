@@ -52,6 +52,9 @@ def test_the_ready_banks_are_listed_in_a_line_each(tmp_path):
         (["gone.txt", "--out", "mine.npz"], "gone.txt: no such file"),
         (["--show", "gone.npz"], "no such bank"),
         (["--show", "esc"], "no ready bank 'esc' for tinyclap-phinet-m; there are: audioset, esc50"),
+        ([b"\xe9glise bells,rain", "--out", "mine.json"], "bytes that are no UTF-8, in"),
+        (["rain,🌧️", "--out", "mine.json"], "knows nothing of"),
+        (["Dog,dog", "--out", "mine.json"], "'Dog', 'dog' are the same to the text tower"),
         (["dog", "--out", "mine.npz", "--model", "gone"], "no model 'gone'"),
         (["dog", "--out", "mine.npz", "--model", "tinyclap-captioner-mn04"], "has no space with labels"),
     ],
@@ -60,3 +63,11 @@ def test_what_is_wrong_is_said_in_a_line(words, message, tmp_path):
     done = labels(*words, cwd=tmp_path)
     assert done.returncode == 1 and done.stdout == "" and not list(tmp_path.iterdir())
     assert re.search(message, done.stderr) and done.stderr.count("\n") == 1
+
+
+def test_labels_that_are_known_in_part_are_named_on_standard_error(tmp_path):
+    done = labels("🐶 dog,собака,rain", "--out", "mine.json", cwd=tmp_path)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 0 and len(lines) == 3 and json.loads((tmp_path / "mine.json").read_text("utf-8"))
+    assert lines[0] == "tinyclap: the text tower does not know all of '🐶 dog'"
+    assert lines[1].endswith("knows single characters only, no words, of 'собака'")

@@ -15,7 +15,8 @@ pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tin
 from tests.conftest import ROOT  # noqa: E402
 from tests.unit.small_export import LABELS, exported, recordings  # noqa: E402
 
-INSTALLED = ["numpy", "soundfile", "soxr", "tqdm", "onnxruntime", "tokenizers"]  # install_requires, and the extra "runtime"
+# install_requires, and the extra "runtime"
+INSTALLED = ["numpy", "soundfile", "soxr", "tqdm", "onnxruntime", "tokenizers"]
 HEAVY = ["torch", "torchaudio", "transformers", "speechbrain", "safetensors", "onnx", "pandas", "scipy"]
 
 
