@@ -126,7 +126,7 @@ _COMMON = {
         "base_model?": (str, [str]),
     },
     "probe?": {"file": _file_name, "sha256": str, "classes?": _texts},
-    "text_side?": {"kind?": str, "labels?": [str], "prior?": (None, [float])},
+    "text_side?": {"kind?": str, "labels?": (None, str, [str]), "prior?": (None, [float])},
 }
 SAVED = {**_ORIGIN, **_COMMON, "model": {"type": str, **_ORIGIN["model?"]}, "weights_sha256": str}
 EXPORTED = {

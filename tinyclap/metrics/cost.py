@@ -24,14 +24,11 @@ def count_parameters(module, trainable_only=False):
 
 
 def count_macs(module, *inputs):
-    """Count the MACs of one forward pass, ``module(*inputs)``, without gradient.
+    """Count the MACs of one forward pass, ``module(*inputs)``, without gradient, in two conventions.
 
-    Returns
-    -------
-    dict of str to int
-        ``n_macs``: half of the FLOPs of ``torch.utils.flop_counter``: convolutions and every matrix product, so also
-        the mel bands and attention, but no FFT. ``n_macs_paper``: convolutions and linear layers alone, as the paper
-        counts; its figures are for 5 s at 44.1 kHz, a 690 × 64 log-mel.
+    ``n_macs`` is half of the FLOPs of ``torch.utils.flop_counter``: convolutions and every matrix product, so also the
+    mel bands and attention, but no FFT. ``n_macs_paper`` is convolutions and linear layers alone, as the paper counts;
+    its figures are for 5 s at 44.1 kHz, a 690 × 64 log-mel.
 
     Example
     -------
@@ -86,16 +83,8 @@ def _observed():
 
 
 def peak_activation_memory(module, *inputs):
-    """Measure the peak bytes of activations in one forward pass, ``module(*inputs)``, without gradient.
+    """Peak bytes of activations in a forward pass: ``peak_bytes``, ``operation`` (then), ``input_bytes`` (among them).
 
-    Returns
-    -------
-    dict
-        ``peak_bytes``; ``operation``, the one that had just made its result; ``input_bytes``, the part of `inputs`,
-        which count for the whole pass.
-
-    Notes
-    -----
     Exact for what PyTorch runs, and independent of the machine: every storage that an operation makes counts until it
     is released. Weights do not count, views count once. Not seen is the workspace of a kernel (on x86 CPUs, PyTorch's
     allocator peaked at 1.1 to 1.7 times this for the students here), nor the front end's quick path on CPUs, which

@@ -41,13 +41,10 @@ class Predictions(NamedTuple):
 
 
 def read_predictions(path):
-    """Read the ``predictions.csv`` of a classification, or of the folder that has it.
+    """Read the ``predictions.csv`` of a classification, or of the folder that has it: :class:`Predictions`.
 
-    Returns
-    -------
-    Predictions
-        Recordings are the groups of the test manifest beside the file; else those that published file names hold; else
-        each clip is its own.
+    Recordings are the groups of the test manifest beside the file; else those that published file names hold; else each
+    clip is its own.
 
     Raises
     ------

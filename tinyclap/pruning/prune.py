@@ -21,25 +21,19 @@ REPORT = "pruning.json"
 
 @dataclass
 class PruneOptions:
-    """Options of a pruning.
+    """Options of a pruning, as ``python prune.py --help`` describes them.
 
     Arguments
     ---------
     dim : int or None
-        Dimensions to keep.
     kept_fraction : float or None
-        Or their fraction, in (0, 1]. With neither, only the order is stored.
-    statistic_rows : int or None
-        ``n_statistic_rows`` of :func:`tinyclap.models.pruned_head.pruned_clap_head`; None: all rows.
-    hidden_fraction : float or None
-        See there.
+        With neither, only the order is stored.
+    statistic_rows, hidden_fraction
+        See :func:`tinyclap.models.pruned_head.pruned_clap_head`; None: all.
     fold : bool
-        Also fold the student.
     check_audio : str or None
-        Recordings on which both are compared, see :func:`tinyclap.data.recordings.find_recordings`; None: noise.
-    n_check : int
-        Maximum of recordings, chosen at random with `seed`.
-    seed : int
+        See :func:`tinyclap.pruning.exactness.clips_to_compare_on`.
+    n_check, seed : int
     """
 
     dim: int | None = None

@@ -11,16 +11,14 @@ from tinyclap.published.networks import load_published
 def trunk_student(
     weights, width=0.4, fraction=0.85, n_blocks=None, hop_length=640, window_s=10.0, min_s=2.0, batchnorm_momentum=0.05
 ):
-    """Cut a student out of a published tagger.
+    """Cut an AudioStudent out of a published tagger; its ``clip`` is the probability of each tag, (B, 527).
 
     Arguments
     ---------
     weights : str or os.PathLike
-        State dict of an EfficientAT "mn" network.
-    width : float
-        Its width.
-    fraction : float
-        Of every block's expanded channels, in (0, 1].
+        State dict of an EfficientAT "mn" network, of `width`.
+    width, fraction : float
+        `fraction` of every block's expanded channels are kept, in (0, 1].
     n_blocks : int, optional
         Blocks that are kept, of 15.
     hop_length : int
@@ -28,11 +26,6 @@ def trunk_student(
     window_s, min_s : float
         Maximum and minimum length of an input, in seconds.
     batchnorm_momentum : float
-
-    Returns
-    -------
-    AudioStudent
-        Its ``clip`` is the probability of each tag, of shape (B, 527).
 
     Raises
     ------

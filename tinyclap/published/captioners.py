@@ -19,7 +19,7 @@ _TEACHER_DIM, _SHARED_DIM = 768, 1024
 
 
 class Effb2Trm(nn.Module):
-    """A published captioner, with the projections by which it was distilled.
+    """A published captioner (``captioner``, 11,443,650 parameters) and the projections of its distillation (``kd``).
 
     Arguments
     ---------
@@ -36,24 +36,10 @@ class Effb2Trm(nn.Module):
     ConfigError
         The ids are not distinct words, or contradict the vocabulary.
 
-    Attributes
-    ----------
-    captioner : tinyclap.models.captioner.Captioner
-        11,443,650 parameters with 4981 words.
-    kd : tinyclap.losses.captioning.EncoderKDLoss
-        ``stdnt_proj``, ``tchr_proj`` and ``logit_scale``, which only training needs.
-
     Notes
     -----
     ``generate(..., batch_dynamic_range=True)`` on a zero-padded batch with `lengths` is the published computation. By
     default clips are encoded each for itself.
-
-    Example
-    -------
-    >>> import torch
-    >>> network = Effb2Trm(n_words=100).eval()
-    >>> network.generate(torch.zeros(1, 16000), 16000, max_words=5).shape
-    torch.Size([1, 5])
     """
 
     allowed_extra = (r"^model\.model\.encoder\.melspec_extractor\.(spectrogram\.window|mel_scale\.fb)$",)
@@ -105,13 +91,7 @@ class Effb2Trm(nn.Module):
         return self.captioner.generate(wavs, sample_rate_hz, **options)
 
     def caption(self, wavs, sample_rate_hz, **options):
-        """Caption clips of any length, rate and channels: a list of B strings.
-
-        Raises
-        ------
-        ConfigError
-            There is no vocabulary.
-        """
+        """Caption clips of any length, rate and channels: B strings. Without a vocabulary it is a ConfigError."""
         if not self.has_words:
             raise ConfigError("no vocabulary for these ids; load the captioner with tokenizer= the file of its words")
         return self.captioner.caption(wavs, sample_rate_hz, **options)

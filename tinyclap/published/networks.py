@@ -21,7 +21,7 @@ from tinyclap.published.tokenizers import BERT, hub_tokenizer
 
 
 def load_published(name, state_dict=None, path=None, **config):
-    """Load a published network strictly, in eval mode. No network is needed but for a tokenizer by its hub name.
+    """Load a published network strictly, in eval mode; only a tokenizer by its hub name needs a connection.
 
     Arguments
     ---------
@@ -37,10 +37,6 @@ def load_published(name, state_dict=None, path=None, **config):
         ``effb2-trm``: ``tokenizer`` (the vocabulary's file), or ``start_id``, ``end_id``, ``pad_id`` without one.
         ``wavcaps-htsat-bart``: ``tokenizer`` (folder, or name on the hub), and sizes ``htsat`` and ``bart`` where they
         are not the published ones.
-
-    Returns
-    -------
-    MsClap2022, TinyClapStudent, EfficientAtMn, Effb2Trm or WavcapsHtsatBart
 
     Raises
     ------
@@ -106,16 +102,12 @@ class _Published(nn.Module):
 
 
 class MsClap2022(_Published):
-    """Microsoft CLAP 2022: CNN14 and BERT with a 1024-dimensional shared space.
+    """Microsoft CLAP 2022: CNN14 and BERT, 1024 dimensions, windows of 5 s: shorter clips tiled, longer ones averaged.
 
     Arguments
     ---------
     tokenizer : str
         Folder or hub name of BERT's tokenizer, which is loaded by the first `embed_text`.
-
-    Notes
-    -----
-    Clips go through in windows of 5 s, shorter ones tiled, longer ones averaged.
     """
 
     max_tokens = 100
@@ -162,18 +154,12 @@ class MsClap2022(_Published):
 
 
 class TinyClapStudent(_Published):
-    """A released tinyCLAP student: PhiNet and the published head, into Microsoft CLAP's 1024-dimensional space.
+    """A published tinyCLAP student: PhiNet and CLAP's head, 1024 dimensions, windows of 5 s as Microsoft CLAP's.
 
     Arguments
     ---------
-    alpha, beta, t_zero : float
-        Width, shape and expansion of the PhiNet.
-    n_layers : int
-        Its depth N.
-
-    Notes
-    -----
-    Clips go through in windows of 5 s, shorter ones tiled, longer ones averaged.
+    alpha, beta, t_zero, n_layers
+        Width, shape, expansion and depth N of the PhiNet.
     """
 
     defaults = "alpha=1.5, beta=0.75, t_zero=6, n_layers=7"
@@ -189,17 +175,15 @@ class TinyClapStudent(_Published):
 
 
 class EfficientAtMn(_Published):
-    """A released EfficientAT "mn" tagger: 527 AudioSet tags and the features before them.
+    """A published EfficientAT "mn" tagger: 527 AudioSet tags, and features that are not normalised.
+
+    Clips up to 30 s go through whole (the published code has no limit), longer ones in windows of 30 s, averaged; those
+    under 1 s are tiled to it.
 
     Arguments
     ---------
     width : float
         0.4 for mn04, 1.0 for mn10, and so on.
-
-    Notes
-    -----
-    Clips up to 30 s go through whole (the published code has no limit), longer ones in windows of 30 s, averaged; those
-    under 1 s are tiled to it. Embeddings are not normalised.
     """
 
     defaults = "width=0.4"

@@ -17,21 +17,18 @@ from tinyclap.models.htsat import Htsat
 from tinyclap.published.tokenizers import BART, hub_tokenizer
 
 # facebook/bart-base
-BART_BASE = {
-    "vocab_size": 50265,
-    "d_model": 768,
-    "encoder_layers": 6,
-    "decoder_layers": 6,
-    "encoder_attention_heads": 12,
-    "decoder_attention_heads": 12,
-    "encoder_ffn_dim": 3072,
-    "decoder_ffn_dim": 3072,
-    "max_position_embeddings": 1024,
+BART_BASE = {"vocab_size": 50265, "d_model": 768, "max_position_embeddings": 1024} | {
+    f"{side}_{name}": value
+    for side in ("encoder", "decoder")
+    for name, value in (("layers", 6), ("attention_heads", 12), ("ffn_dim", 3072))
 }
 
 
 class WavcapsHtsatBart(nn.Module):
     """HTS-AT, a linear layer and BART's encoder and decoder; the weights are undefined until they are loaded.
+
+    A caption is that of a clip's first 10 s, zero-padded, as published. The published encoder repeats each of its 32
+    frames 32 times; the linear layer is applied before that, which is the same.
 
     Arguments
     ---------
@@ -40,18 +37,6 @@ class WavcapsHtsatBart(nn.Module):
     htsat, bart : dict, optional
         Sizes that differ from the published ones: arguments of :class:`tinyclap.models.htsat.Htsat`, and of
         ``transformers.BartConfig``.
-
-    Notes
-    -----
-    A caption is that of a clip's first 10 s, zero-padded, as published. The published encoder repeats each of its 32
-    frames 32 times; the linear layer is applied before that, which is the same.
-
-    Example
-    -------
-    >>> from tinyclap import load_published
-    >>> load_published("wavcaps-htsat-bart", path="no/HTSAT_BART.pt")
-    Traceback (most recent call last):
-    tinyclap.errors.CheckpointError: no/HTSAT_BART.pt: no such file; give the path of a HTSAT-BART checkpoint ...
     """
 
     # Buffers of the published file that follow from sizes: its front end's, and those of the windows.
@@ -110,13 +95,7 @@ class WavcapsHtsatBart(nn.Module):
         return self.describe(wavs, sample_rate_hz, **options)[1]
 
     def caption(self, wavs, sample_rate_hz, **options):
-        """Caption the first 10 s of each clip: B strings; :meth:`describe` names the options.
-
-        Raises
-        ------
-        CheckpointError
-            The tokenizer is neither a folder nor to be had from the hub.
-        """
+        """Caption the first 10 s of each clip: B strings; :meth:`describe` names the options."""
         return self.strings(self.generate(wavs, sample_rate_hz, **options))
 
     @torch.no_grad()

@@ -143,13 +143,7 @@ class FrozenTeacher(nn.Module):
         self.model.audio = in_bf16(self.model.audio)
 
     def identity(self):
-        """What decides its outputs, JSON-able, weights and precision included; caches of other outputs are refused.
-
-        Raises
-        ------
-        CheckpointError
-            The weights, or what else decides, cannot be read.
-        """
+        """What decides its outputs, JSON-able, weights and precision included; caches of other outputs are refused."""
         precision = {} if self.precision == "fp32" else {"precision": self.precision}
         return {"kind": self.kind, **self._decides(), **precision}
 

@@ -46,13 +46,7 @@ class CaptioningTeacher(FrozenTeacher):
         self.weights = None if weights is None else str(weights)
 
     def load(self):
-        """Load the weights from disk, strictly; returns itself.
-
-        Raises
-        ------
-        CheckpointError
-            None were given, or they cannot be read or do not fit.
-        """
+        """Load the weights from disk, strictly; returns itself."""
         self._require_weights()
         return super().load()
 
@@ -81,13 +75,7 @@ class CaptioningTeacher(FrozenTeacher):
         return embeddings.float(), captions, choices
 
     def identity(self):
-        """What decides its outputs, JSON-able, weights included; caches of other outputs are refused.
-
-        Raises
-        ------
-        CheckpointError
-            The weights, or what else decides, cannot be read.
-        """
+        """What decides its outputs, JSON-able, weights included; caches of other outputs are refused."""
         self._require_weights()
         choices = {"n_word_choices": self.n_word_choices} if self.n_word_choices else {}
         return {**super().identity(), **choices}

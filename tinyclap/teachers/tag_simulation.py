@@ -105,13 +105,7 @@ class TagSimulator(nn.Module):
 
 
 def tag_affinity(rows):
-    """Correlation (K, K) of the logits W h over features h that vary alike in all directions, given W (K, C).
-
-    Example
-    -------
-    >>> tag_affinity(torch.tensor([[3.0, 0.0], [1.0, 2.0], [2.0, 1.0]])).round(decimals=1)[0]
-    tensor([ 1., -1.,  0.])
-    """
+    """Correlation (K, K) of the logits W h over features h that vary alike in all directions, given W (K, C)."""
     rows = F.normalize(rows - rows.mean(dim=0), dim=-1)
     return rows @ rows.T
 

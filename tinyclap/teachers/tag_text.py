@@ -48,11 +48,6 @@ class TagSpaceText:
         Added to the prior, so that labels that never occur do not dominate.
     templates : sequence of str
         Of the labels; and of class names by default.
-
-    Raises
-    ------
-    ConfigError
-        `prior` has another length than `labels`.
     """
 
     score_kind = "sqrt_dot"

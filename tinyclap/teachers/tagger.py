@@ -30,13 +30,7 @@ LABELS_FILE = "class_labels_indices.csv"
 
 
 def read_labels(path):
-    """The tagger's labels in its order, from AudioSet's ``class_labels_indices.csv`` (index, mid, display_name).
-
-    Raises
-    ------
-    CheckpointError
-        No such file, or not such a table.
-    """
+    """The tagger's labels in its order, from AudioSet's ``class_labels_indices.csv`` (index, mid, display_name)."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = sorted(csv.DictReader(file), key=lambda row: int(row["index"]))
@@ -204,14 +198,8 @@ class TaggerTeacher(FrozenTeacher):
     def teach(self, wavs, sample_rate_hz):
         """Targets for a student, of clips (B, T) in one pass.
 
-        Returns
-        -------
-        torch.Tensor, shape (B, K)
-            Tag probabilities.
-        torch.Tensor, shape (B, F', C)
-            The last feature map, averaged over frequency.
-        torch.Tensor, shape (B, C", F", M")
-            The feature map before the last halving.
+        Tag probabilities (B, K), the last feature map averaged over frequency (B, F', C), and the feature map before
+        the last halving (B, C", F", M").
         """
         self._require_loaded()
         encoding = self.model(resample(wavs, sample_rate_hz, self.sample_rate_hz))

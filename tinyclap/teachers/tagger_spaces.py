@@ -17,11 +17,6 @@ class StudentSpace:
     head : str, optional
         Another head than the space's own; see :func:`tinyclap.models.projection.make_head`.
 
-    Raises
-    ------
-    ConfigError
-        The space is unknown.
-
     Example
     -------
     >>> StudentSpace("sentence", n_tags=527, sentence_dim=384).embed_dim

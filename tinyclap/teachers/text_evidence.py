@@ -9,6 +9,7 @@ is cached in a file beside the run.
 import hashlib
 import json
 import logging
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +60,17 @@ class _TextEvidence(nn.Module):
 
     def _cached(self):
         """The facts of the file, or None where it is missing or of other captions."""
-        if not self.path.exists():
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                facts = dict(file)
+        except FileNotFoundError:
             return None
-        with np.load(self.path, allow_pickle=False) as file:
-            if str(file["key"]) != self._key():
-                logger.info("%s is of other captions or of another teacher; computing it again", self.path)
-                return None
-            return {name: file[name] for name in file.files if name != "key"}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            facts = {}
+        if str(facts.pop("key", "")) == self._key():
+            return facts
+        logger.info("%s is damaged, or of other captions or another teacher; computing it again", self.path)
+        return None
 
     def _computed(self):
         facts = self._compute()

@@ -29,6 +29,7 @@ from tinyclap.training.provenance import installed_packages, provenance
 logger = logging.getLogger(__name__)
 
 DEFAULT_KEY = "embedded_default"
+_ADVICE = "delete it to go on without it, or give another --output_folder"
 _DDP_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -41,13 +42,10 @@ def seed_everything(seed):
     return seed
 
 
-class _PlainLoader:
-    """Reads a YAML's structure and leaves its tags alone."""
-
-    @staticmethod
-    def read(path):
-        with open(path, encoding="utf-8") as file:
-            return YAML(typ="rt").load(file) or {}
+def _read_plain(path):
+    """A YAML's structure, its tags left alone."""
+    with open(path, encoding="utf-8") as file:
+        return YAML(typ="rt").load(file) or {}
 
 
 def embedded_default(hparams_file, overrides):
@@ -56,7 +54,7 @@ def embedded_default(hparams_file, overrides):
     A recipe may hold a block ``embedded_default`` with ``unless`` (keys) and ``use`` (key: value): the values are used
     when `overrides`, of the command line, name none of the keys.
     """
-    block = _PlainLoader.read(hparams_file).get(DEFAULT_KEY)
+    block = _read_plain(hparams_file).get(DEFAULT_KEY)
     if not block or any(overrides.get(key) is not None for key in block["unless"]):
         return {}
     return {key: value for key, value in block["use"].items() if key not in overrides}
@@ -121,7 +119,7 @@ def load_hparams(hparams_file, overrides):
     if not Path(hparams_file).is_file():
         near = sorted(str(path) for path in Path(hparams_file).parent.glob("*.yaml"))
         raise ConfigError(f"no recipe {hparams_file}" + (f"; there are: {', '.join(near)}" if near else ""))
-    plain = _PlainLoader.read(hparams_file)
+    plain = _read_plain(hparams_file)
     known = [key for key in plain if key != DEFAULT_KEY]
     unknown = [key for key in overrides if key not in known]
     if unknown:
@@ -188,10 +186,10 @@ def start_run(hparams, hparams_file, overrides, run_opts):
     note = {"recipe": Path(hparams_file).name, "overrides": {key: _plain(value) for key, value in overrides.items()}}
     started = folder / "run.json"
     if started.exists():
-        before = json.loads(started.read_text(encoding="utf-8"))
+        before = files.read_json(started, _ADVICE, ConfigError)
         if before != json.loads(json.dumps(note)) and "epoch_counter" in hparams:
             raise ConfigError(
-                f"{folder} holds a run with other options: {json.dumps(before['overrides'])}, now "
+                f"{folder} holds a run with other options: {json.dumps(before.get('overrides'))}, now "
                 f"{json.dumps(note['overrides'])}. Give the same options to resume it, or another --output_folder"
             )
     # its own list of packages comes from a pip in another process, which takes longer than a small run
@@ -208,7 +206,7 @@ def start_run(hparams, hparams_file, overrides, run_opts):
             shutil.copy(sys.argv[0], folder)
         write_json(started, note)
         starts = folder / "provenance.json"
-        before = json.loads(starts.read_text(encoding="utf-8")) if starts.exists() else []
+        before = files.read_json(starts, _ADVICE, ConfigError, list) if starts.exists() else []
         write_json(starts, [*before, provenance(run_opts["device"] or infer_device())])
 
 
@@ -222,7 +220,7 @@ def release_note(hparams):
     note = {
         "seed": hparams["seed"],
         "corpora": hparams["corpora"].describe(),
-        "starts": json.loads((folder / "provenance.json").read_text(encoding="utf-8")),
+        "starts": files.read_json(folder / "provenance.json", _ADVICE, ConfigError, list),
     }
     teacher = hparams["modules"].get("teacher")
     if teacher is not None:
@@ -234,16 +232,7 @@ def release_note(hparams):
 
 
 def write_metrics(hparams, meta, brain):
-    """Write ``metrics.json`` of an evaluation.
-
-    Arguments
-    ---------
-    hparams : dict
-    meta : dict
-        Of the data; see :func:`tinyclap.data.pipeline.make_test_set`.
-    brain : tinyclap.brains.EvaluationBrain
-        After its evaluation.
-    """
+    """Write ``metrics.json`` of a brain's evaluation, with `meta` of :func:`tinyclap.data.pipeline.make_test_set`."""
     model = brain.modules.model
     record = {
         "dataset": meta["dataset"],

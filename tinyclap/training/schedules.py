@@ -46,10 +46,8 @@ class CosineSchedule(_WarmUp):
 
     Arguments
     ---------
-    lr : float
-        Peak.
-    final_lr : float
-        At the end of the last epoch.
+    lr, final_lr : float
+        Peak, and rate at the end of the last epoch.
     warmup_fraction : float
         Fraction of all steps, in [0, 1).
 
@@ -73,10 +71,8 @@ class ExponentialSchedule(_WarmUp):
 
     Arguments
     ---------
-    lr : float
-        Peak.
-    final_lr : float
-        At the end of the last epoch, above zero.
+    lr, final_lr : float
+        Peak, and rate at the end of the last epoch, above zero.
     warmup_fraction : float
         Fraction of all steps, in [0, 1).
 
