@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinyclap.audio.find import SUFFIXES, recordings_in
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ConfigError
 from tinyclap.files import sha256_of
@@ -27,7 +28,6 @@ JOINT = " + "  # between the names of lists
 COLUMNS = ("test", "clip", "recording", "status", "train")
 
 FREESOUND, YOUTUBE = "freesound", "youtube"
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 # Tables are recognised by columns that no other table has: (corpus, clip, id, archive).
 TABLES = (
     ("esc50", "filename", "src_file", FREESOUND),
@@ -139,9 +139,7 @@ def read_clips(name, path, folds=None):
 
 def _from_folder(name, path):
     """Clips of a folder of audio; folds as UrbanSound8K's folders and ESC-50's names have them."""
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
-    if not files:
-        raise ConfigError(f"{name}: no audio in {path} ({', '.join(AUDIO_SUFFIXES)})")
+    files = sorted(map(Path, recordings_in(path)))
     corpora = {corpus for file in files for corpus, pattern in NAMES if pattern.fullmatch(file.stem)}
     rows = []
     for file in files:
@@ -210,7 +208,7 @@ def _from_table(name, path):
 
 def _without_suffix(name):
     """A clip's name without the suffix of an audio file; other dots stay."""
-    return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in AUDIO_SUFFIXES else name
+    return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name
 
 
 # Comparison -----------------------------------------------------------------------------------------------------------

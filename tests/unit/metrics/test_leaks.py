@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_refused_with_what_can(tmp_path, tables):
     with pytest.raises(ManifestError, match="lacks `_meta` and `items`"):
         read_clips("x", write(tmp_path / "other.json", "{}"))
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ConfigError, match="no audio in"):
+    with pytest.raises(ConfigError, match="no recordings in"):
         read_clips("x", tmp_path / "folder")
 
 
