@@ -168,7 +168,7 @@ def require_sane(source, longest_s=None):
     Arguments
     ---------
     source : str, os.PathLike or other
-        Only files on disk are looked at.
+        Only files on disk, and bytes, are looked at.
     longest_s : float or None
         The longest that is taken, in seconds.
 
@@ -177,7 +177,8 @@ def require_sane(source, longest_s=None):
     AudioError
         It is longer, or is no recording (see :func:`tinyclap.audio.io.probe`).
     """
-    if longest_s is None or not (isinstance(source, (str, os.PathLike)) and os.path.isfile(source)):
+    is_file = isinstance(source, (str, os.PathLike)) and os.path.isfile(source)
+    if longest_s is None or not (is_file or isinstance(source, bytes)):
         return
     info = probe(source)
     if info.duration_s > longest_s:

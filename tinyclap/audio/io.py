@@ -286,7 +286,8 @@ def _raw(source):
     if hasattr(source, "read"):
         name = getattr(source, "name", None)
         name = name if isinstance(name, (str, os.PathLike)) else "the recording"
-        return name, *_content(source, name)
+        content = content_of(source, name)
+        return name, io.BytesIO(content), len(content)
     name = Path(source)
     try:
         facts = os.stat(source)
@@ -303,10 +304,12 @@ def _raw(source):
     if stat.S_ISREG(facts.st_mode):
         return name, raw, facts.st_size
     with raw:
-        return name, *_content(raw, name)
+        content = content_of(raw, name)
+    return name, io.BytesIO(content), len(content)
 
 
-def _content(stream, name):
+def content_of(stream, name):
+    """The bytes of a pipe or open file; AudioError, which calls it `name`, where they are text or have no end."""
     parts, n_bytes = [], 0
     try:
         while part := stream.read(MAX_PIPE_BYTES - n_bytes + 1):  # a raw stream gives it in parts
@@ -318,7 +321,7 @@ def _content(stream, name):
         raise AudioError(name, "gives text, not bytes; open it with mode 'rb'") from None
     except OSError as error:
         raise AudioError(name, f"cannot be read ({error.strerror or error})") from error
-    return io.BytesIO(b"".join(parts)), n_bytes
+    return b"".join(parts)
 
 
 class _View:
@@ -354,7 +357,7 @@ class _View:
 
 def _why_undecodable(name, start, error):
     """Say why libsndfile refuses the file, and what to do."""
-    path = Path(str(name))
+    path = Path(name if isinstance(name, Path) else "FILE")
     target = path.with_suffix(".fixed.wav" if path.suffix == ".wav" else ".wav")
     command = shlex.join(["ffmpeg", "-i", str(path), "-vn", str(target)])
     if start[4:8] == b"ftyp":

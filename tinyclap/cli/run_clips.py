@@ -3,9 +3,7 @@
 import contextlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -86,7 +84,7 @@ class ClipRun:
             rows, errors = self._open(form, stack)
             continues = self._continues(rows, errors, settings)
             n_before = len(rows.done)
-            results = work(self._sources(stack, form.shown_name, rows.done | errors.done))
+            results = work(self._sources(form.shown_name, rows.done | errors.done))
             stack.callback(getattr(results, "close", lambda: None))
             for path, result in self._with_bar(results):
                 name = STANDARD_INPUT if self._options.stdin_audio else self._stored(form.shown_name(path))
@@ -227,10 +225,12 @@ class ClipRun:
         """A name as the format can hold it: Parquet is UTF-8 alone."""
         return name.encode("utf-8", "backslashreplace").decode() if self.kind == "parquet" else name
 
-    def _sources(self, stack, shown_name, done):
+    def _sources(self, shown_name, done):
         """The recordings that are still to be done."""
         if self._options.stdin_audio:
-            return [] if STANDARD_INPUT in done else [_saved_input(stack)]
+            from tinyclap.audio.io import content_of
+
+            return [] if STANDARD_INPUT in done else [content_of(standard_input(), STANDARD_INPUT)]
         rest = self._not_in(done, shown_name)
         if not is_list(self._options.recordings):
             rest = list(rest)
@@ -277,12 +277,3 @@ def _same_file(path, given):
         return os.path.samestat(os.stat(path), os.stat(given))
     except (OSError, ValueError):
         return False
-
-
-def _saved_input(stack):
-    """Standard input as a file: libsndfile seeks in what it reads."""
-    folder = stack.enter_context(tempfile.TemporaryDirectory())
-    path = os.path.join(folder, "stdin")
-    with open(path, "wb") as file:
-        shutil.copyfileobj(standard_input(), file)
-    return path
