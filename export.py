@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write a model as a folder that runs without torch: python -m tinyclap.runtime FOLDER sound.wav
+"""Write a model as a folder that runs without torch: tinyclap classify --model FOLDER sound.wav
 
     python export.py weights/tinyclap-phinet-m --target exported/student --labels "dog,rain,siren"
     python export.py results/distill_phinet/…/1234 --target exported/mine --labels names.txt \\

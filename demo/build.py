@@ -25,10 +25,10 @@ import soundfile
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_prep.soundscapes_synthesis import synthesize  # noqa: E402
-from tinyclap.checkpoints.exported import checked_file, file_sha256, read_config  # noqa: E402
+from tinyclap.checkpoints.folder import checked_file, read_export  # noqa: E402
 from tinyclap.config.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL, shipped_folder  # noqa: E402
 from tinyclap.errors import DownloadError, TinyclapError  # noqa: E402
-from tinyclap.files import cache_folder  # noqa: E402
+from tinyclap.files import cache_folder, sha256_of  # noqa: E402
 from tinyclap.inference.pretrained import find_folder, from_pretrained  # noqa: E402
 from tinyclap.published.download import download  # noqa: E402
 from tinyclap.text.bank import compile_bank  # noqa: E402
@@ -121,7 +121,7 @@ def _write(page, engine, model, captioner):
     banks, examples = _copy_banks(model, page), _write_examples(page / "examples")
     start = _write_start(model, page)
     files = sorted(path.relative_to(page).as_posix() for path in page.rglob("*") if path.is_file())
-    digest = hashlib.sha256("".join(name + file_sha256(page / name) for name in files).encode())
+    digest = hashlib.sha256("".join(name + sha256_of(page / name) for name in files).encode())
     contents = {
         "version": digest.hexdigest()[:16],
         "name": Path(model).name,
@@ -153,7 +153,7 @@ def _unpack(archive, page):
 
 def _copy_model(folder, target):
     """The files that the page reads, each compared with its checksum."""
-    config = read_config(folder)
+    config = read_export(folder)
     target.mkdir(parents=True)
     best = {name for key, name in config["graphs"].items() if key != "int8"}
     for name in config["files"]:

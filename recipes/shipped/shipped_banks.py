@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinyclap.checkpoints.exported import read_config
+from tinyclap.checkpoints.folder import read_export
 from tinyclap.errors import ConfigError
 from tinyclap.teachers import make_teacher
 from tinyclap.text.bank import BANKS, OWN_TAGS, LabelBank
@@ -31,7 +31,7 @@ def build_banks(source, folder, classes):
     ConfigError
         `folder` was exported from another model.
     """
-    teacher, config = make_teacher("checkpoint", weights=source).load(), read_config(folder)
+    teacher, config = make_teacher("checkpoint", weights=source).load(), read_export(folder)
     weights = teacher.folder_config["weights_sha256"]
     if config["provenance"]["weights_sha256"] != weights:
         raise ConfigError(f"{folder} was exported from another model than {source}; export it again first")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyclap.audio.cpu import instructions, n_cores, processor
-from tinyclap.checkpoints.exported import checked_file, read_config
+from tinyclap.checkpoints.folder import checked_file, read_export
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.inference.pretrained import find_folder, from_pretrained
 
@@ -139,7 +139,7 @@ def _exported_passes(folder, options):
     """Single passes of the main graph of an exported folder, in every engine and precision."""
     from tinyclap.export.latency import measure_latencies
 
-    config = read_config(folder)
+    config = read_export(folder)
     # bf16 is made from the fp32 file
     wanted = {"fp32" if name == "bf16" else name for name in options.precisions or ("fp32", "int8")}
     names = {key: name for key, name in config["graphs"].items() if key in wanted}

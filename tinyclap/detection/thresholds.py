@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyclap.checkpoints.exported import checked_file
+from tinyclap.checkpoints.folder import checked_file
 from tinyclap.errors import CheckpointError, ConfigError
 
 DEFAULT_FALSE_ALARMS = 0.005

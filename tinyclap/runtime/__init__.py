@@ -1,9 +1,9 @@
-"""Exported models on numpy and an inference engine alone: neither torch nor transformers is needed, or imported.
+"""Inference with exported models in onnxruntime or OpenVINO, without torch.
 
     model = tinyclap.runtime.load("exported/student")
-    model.classify(["dog.wav", "rain.flac"])
+    model.embed(["dog.wav", "rain.flac"])
 
-``python -m tinyclap.runtime FOLDER AUDIO …`` prints the same as a table. `export.py` writes the folders.
+The layer below :func:`tinyclap.from_pretrained`.
 """
 
 from tinyclap.checkpoints.folder import read_export
@@ -17,11 +17,9 @@ def load(folder, engine="onnxruntime", precision="auto", n_threads=None):
     Arguments
     ---------
     folder : str or os.PathLike
-        What export.py wrote.
     engine : {"onnxruntime", "openvino"}
-        Who computes.
     precision : {"auto", "fp32", "int8", "bf16"}
-        "auto" takes what the folder names as its best; "bf16" needs OpenVINO and a processor that has it.
+        "auto" takes what the folder states as its best; "bf16" needs OpenVINO and a CPU that has it.
     n_threads : int or None
         Threads of one call; None takes all cores.
 

@@ -6,7 +6,7 @@ soft choices among a tagger's labels, as in :mod:`tinyclap.teachers.tag_text`.
 
 import numpy as np
 
-from tinyclap.checkpoints.exported import checked_file
+from tinyclap.checkpoints.folder import checked_file
 from tinyclap.errors import CheckpointError
 from tinyclap.runtime.session import open_session
 from tinyclap.text.scores import softmax_rows, unit_rows

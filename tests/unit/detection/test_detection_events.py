@@ -9,7 +9,6 @@ import soundfile
 
 pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tinyclap[runtime]'")
 
-from tinyclap.checkpoints.exported import file_sha256  # noqa: E402
 from tinyclap.detection import DetectionOptions, Detector, Event, detect  # noqa: E402
 from tinyclap.detection.curves import Curves, check_names  # noqa: E402
 from tinyclap.detection.events import EventFinder, EventRule  # noqa: E402
@@ -21,6 +20,7 @@ from tinyclap.detection.thresholds import (  # noqa: E402
     fixed_thresholds,
 )
 from tinyclap.errors import AudioError, ConfigError  # noqa: E402
+from tinyclap.files import sha256_of  # noqa: E402
 from tinyclap.inference.pretrained import from_pretrained  # noqa: E402
 
 LABELS = ["dog", "rain", "siren"]
@@ -174,7 +174,7 @@ def test_a_model_offers_false_alarms_else_probabilities_else_asks_for_a_threshol
         choose_thresholds(calibrated, vectors, false_alarms=0.01)
     rows = np.random.default_rng(0).uniform(size=(300, model().embed_dim)).astype(np.float16)
     np.savez(tmp_path / "background.npz", rows=rows)
-    files = {"background.npz": file_sha256(tmp_path / "background.npz")}
+    files = {"background.npz": sha256_of(tmp_path / "background.npz")}
     full = with_config(background="background.npz", files=files, calibration={"temperature": 0.1})
     full.backend.folder = tmp_path
     np.testing.assert_array_equal(background_embeddings(full), rows.astype(np.float32))

@@ -11,8 +11,7 @@ pytest.importorskip("onnxscript", reason="writes them")
 
 from tests.unit.small_export import LABELS, exported, recordings  # noqa: E402
 from tinyclap import from_pretrained  # noqa: E402
-from tinyclap.checkpoints.exported import checked_file, read_config  # noqa: E402
-from tinyclap.checkpoints.folder import amend  # noqa: E402
+from tinyclap.checkpoints.folder import amend, checked_file, read_export  # noqa: E402
 from tinyclap.data.manifest import write_manifest  # noqa: E402
 from tinyclap.errors import ConfigError  # noqa: E402
 from tinyclap.export.background import add_background, add_temperature, best_temperature  # noqa: E402
@@ -58,7 +57,7 @@ def test_every_corpus_counts_as_much_as_another():
 def test_the_temperature_is_noted_with_what_it_was_fitted_on(folder, tmp_path):
     model = from_pretrained(folder)
     about = add_temperature(folder, [manifest_of(tmp_path)], lambda names: model.label_vectors(names)[1])
-    config = read_config(folder)
+    config = read_export(folder)
     assert config["calibration"] == about and about["n_clips"] == 6 and about["fitted_on"] == "toy, folds 1, 2"
     shares = from_pretrained(folder).probabilities(np.array([[0.5, 0.1, 0.0]]))
     assert abs(shares.sum() - 1) < 1e-9 and shares[0, 0] > shares[0, 2]
@@ -74,7 +73,7 @@ def test_the_background_is_what_windows_of_the_recordings_embed_to(folder, tmp_p
     rows = add_background(folder, [str(place)], n_windows=3)
     model = from_pretrained(folder)
     np.testing.assert_allclose(rows, np.repeat(model.embed([wav], 16000), 3, axis=0), atol=2e-3)
-    with np.load(checked_file(folder, read_config(folder), "background.npz"), allow_pickle=False) as content:
+    with np.load(checked_file(folder, read_export(folder), "background.npz"), allow_pickle=False) as content:
         assert content["rows"].dtype == np.float16 and content["rows"].shape == (3, model.embed_dim)
 
 
@@ -83,14 +82,14 @@ def test_the_background_is_drawn_alike_from_every_place_and_the_same_again(folde
     first = add_background(folder, places, n_windows=9, seed=3)
     np.testing.assert_array_equal(first, add_background(folder, places, n_windows=9, seed=3))
     assert not np.array_equal(first, add_background(folder, places, n_windows=9, seed=4))
-    assert read_config(folder)["background_of"] == "recordings; toy, folds 1, 2"
+    assert read_export(folder)["background_of"] == "recordings; toy, folds 1, 2"
 
 
 def test_amending_keeps_the_rest_and_knows_the_new_files(folder):
-    before = read_config(folder)
+    before = read_export(folder)
     (folder / "notes.txt").write_text("hello")
     amend(folder, ["notes.txt"], card={"summary": "small"})
-    after = read_config(folder)
+    after = read_export(folder)
     assert after["card"] == {"summary": "small"} and set(after["files"]) == {*before["files"], "notes.txt"}
     del after["card"], after["files"]["notes.txt"]
     assert after == before and json.loads((folder / "config.json").read_text(encoding="utf-8"))["format"] == 1

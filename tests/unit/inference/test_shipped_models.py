@@ -9,7 +9,7 @@ pytest.importorskip("onnxruntime", reason="the shipped models run on it: pip ins
 
 import tinyclap  # noqa: E402
 from tinyclap.audio.io import read_audio  # noqa: E402
-from tinyclap.checkpoints.exported import checked_file, read_config  # noqa: E402
+from tinyclap.checkpoints.folder import checked_file, read_export  # noqa: E402
 from tinyclap.config.shipped import DEFAULT_CAPTIONER, DEFAULT_MODEL, shipped_folder, shipped_names  # noqa: E402
 
 MEGABYTES = {DEFAULT_MODEL: 30, DEFAULT_CAPTIONER: 6}
@@ -27,7 +27,7 @@ def test_both_come_with_the_package():
 @pytest.mark.parametrize("name", [DEFAULT_MODEL, DEFAULT_CAPTIONER])
 def test_every_file_is_the_one_that_was_written(name):
     folder = shipped_folder(name)
-    config = read_config(folder)
+    config = read_export(folder)
     for file in config["files"]:
         checked_file(folder, config, file)
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1e6 * MEGABYTES[name]

@@ -1,6 +1,5 @@
 """The runtime gives what torch gives, for every kind of clip, and says what a folder cannot do."""
 
-import io
 import json
 import shutil
 
@@ -11,13 +10,13 @@ import torch
 pytest.importorskip("onnx", reason="exporting is an extra: pip install 'tinyclap[export]'")
 pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tinyclap[runtime]'")
 
+
 from tests.unit.small_export import LABELS, TAGS, exported, exported_tagger, recordings, tag_space_run  # noqa: E402
 from tinyclap import runtime  # noqa: E402
 from tinyclap.audio.io import read_audio  # noqa: E402
 from tinyclap.errors import AudioError, CheckpointError, ConfigError  # noqa: E402
 from tinyclap.export.sources import open_source  # noqa: E402
 from tinyclap.export.write import ExportOptions, export_model  # noqa: E402
-from tinyclap.runtime.__main__ import main  # noqa: E402
 from tinyclap.runtime.session import has_bf16  # noqa: E402
 from tinyclap.teachers import score as torch_score  # noqa: E402
 from tinyclap.text.prompts import make_prompts  # noqa: E402
@@ -151,20 +150,3 @@ def test_a_folder_that_is_none_or_has_changed_is_refused(tmp_path):
     (copy / "config.json").write_text(json.dumps({**config, "format": 99}))
     with pytest.raises(CheckpointError, match="format 99"):
         runtime.load(copy)
-
-
-def test_the_command_prints_a_table_or_json_and_errors_in_one_line(capsys):
-    folder, out = str(exported()[0]), io.StringIO()
-    assert main([folder, str(paths()[0]), "--top", "1", "--precision", "fp32", "--check"], out) == 0
-    lines = out.getvalue().splitlines()
-    assert lines[0].startswith("check: embedding differs by at most") and lines[1] == str(paths()[0])
-    assert lines[2].split()[-1] in LABELS and len(lines) == 3
-    out = io.StringIO()
-    assert main([folder, str(paths()[0]), "--json", "--labels", "dog, rain"], out) == 0
-    ((name, _), (other, _)) = json.loads(out.getvalue())["audio"][str(paths()[0])]
-    assert {name, other} == {"dog", "rain"}
-    assert main([folder, "nowhere.wav"]) == 1
-    assert "AudioError: nowhere.wav: no such file" in capsys.readouterr().err
-    out = io.StringIO()
-    assert main([str(exported_tagger()[0]), str(paths()[0]), "--top", "3"], out) == 0
-    assert all(line.split("  ")[-1] in TAGS for line in out.getvalue().splitlines()[1:])
