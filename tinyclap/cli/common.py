@@ -45,16 +45,7 @@ def above_zero(text):
 
 
 def add_model_arguments(parser, default=DEFAULT_MODEL, threads="all cores"):
-    """Add --model, --revision, --dim, --engine, --precision, --threads and --offline.
-
-    Arguments
-    ---------
-    parser : argparse.ArgumentParser
-    default : str
-        Model that is used where none is named.
-    threads : str
-        Help text: the default number of threads.
-    """
+    """Add the options of a model: `default` is its name where none is given, `threads` the default in the help."""
     group = parser.add_argument_group("model")
     add_source_arguments(group, default)
     group.add_argument(

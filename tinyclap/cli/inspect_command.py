@@ -22,7 +22,9 @@ examples:
 def add_arguments(parser):
     """Add the options of the command."""
     parser.add_argument("source", nargs="?", metavar="SOURCE", default=DEFAULT_MODEL, help="default: %(default)s")
-    parser.add_argument("--no-macs", dest="macs", action="store_false", help="do not count MACs, which takes a pass")
+    parser.add_argument(
+        "--no-macs", dest="macs", action="store_false", help="leave out MACs, which take a pass of a checkpoint"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

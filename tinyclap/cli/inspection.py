@@ -48,7 +48,7 @@ def _file(path):
     if path.suffix in _WEIGHTS:
         return {"is": "weights", **found, **_weights(path)}
     if path.suffix == ".onnx":
-        return {"is": "graph", **found, "n_numbers": _numbers(path)}
+        return {"is": "graph", **found, "n_parameters": _n_parameters(path)}
     if path.suffix in (".npz", ".json"):
         from tinyclap.text.bank import LabelBank
 
@@ -71,7 +71,7 @@ def _file(path):
     )
 
 
-def _numbers(path):
+def _n_parameters(path):
     """Parameters of an ONNX file; the package onnx counts them."""
     if importlib.util.find_spec("onnx") is None:
         return "not stated: pip install 'tinyclap[export]'"
@@ -110,7 +110,7 @@ def _exported(folder, config, count_macs):
     files = [checked_file(folder, config, name) for name in config["files"]]
     found = {"is": f"exported {config['kind'].replace('_', ' ')}", "path": str(folder), **_size(files)}
     cost = config.get("cost", {"n_parameters": "not stated: exported by an earlier version"})
-    found["numbers in its graphs"] = cost["n_parameters"]
+    found["parameters"] = cost["n_parameters"]
     found["of them in the front end"] = cost.get("n_parameters_front_end", 0)
     if count_macs and "n_macs" in cost:
         found[f"MACs of {cost['clip_s']:g} s"] = cost["n_macs"]

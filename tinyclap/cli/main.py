@@ -25,6 +25,7 @@ COMMANDS = {
     "download": "fetch models for use without a network",
     "completion": "print the completion script of a shell",
 }
+_STOPPED = "\nstopped\n"
 
 
 def parser(command=None):
@@ -91,17 +92,14 @@ def respelled(words, command):
 
 
 def main(arguments=None):
-    """Run the command line; returns an exit status of :mod:`tinyclap.cli.exit_status`.
+    """Run the command line; returns the exit status (see :mod:`tinyclap.cli.exit_status`).
 
-    Arguments
-    ---------
-    arguments : sequence of str, optional
-        None runs as the program: ``sys.argv``, and signals and standard streams are set up.
+    With None for `arguments` it is the program: ``sys.argv``, its own signal handlers and standard streams.
     """
     try:
         if arguments is None:
-            signal.signal(signal.SIGINT, _Interrupt.handle)
-            sys.unraisablehook = _Interrupt.unraisable
+            signal.signal(signal.SIGINT, _interrupt)
+            sys.unraisablehook = _unraisable
             _set_up_streams()
         words = sys.argv[1:] if arguments is None else list(arguments)
         try:
@@ -114,8 +112,8 @@ def main(arguments=None):
         _discard_output()
         return DONE
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or _Interrupt.came:  # an interrupted import may end in an ImportError
-            _Interrupt.say()
+        if isinstance(error, KeyboardInterrupt) or _interrupts:  # an interrupted import may end in an ImportError
+            sys.stderr.write(_STOPPED)
             return INTERRUPTED
         if isinstance(error, OSError):
             _discard_output()
@@ -150,32 +148,23 @@ def _line(error):
     return printable(text)
 
 
-class _Interrupt:
-    """Ctrl-C of the program: the first raises KeyboardInterrupt, a second one ends the process at once."""
+_interrupts = []
 
-    came = False
 
-    @classmethod
-    def handle(cls, *_):
-        """Signal handler."""
-        if cls.came:
-            os._exit(INTERRUPTED)
-        cls.came = True
-        raise KeyboardInterrupt
+def _interrupt(*_):
+    """Ctrl-C: the first raises KeyboardInterrupt, a second one ends the process at once."""
+    _interrupts.append(True)
+    if len(_interrupts) > 1:
+        os._exit(INTERRUPTED)
+    raise KeyboardInterrupt
 
-    @classmethod
-    def unraisable(cls, problem):
-        """Ctrl-C within a finaliser: Python would print it and carry on."""
-        if problem.exc_type is KeyboardInterrupt:
-            cls.say()
-            os._exit(INTERRUPTED)
-        sys.__unraisablehook__(problem)
 
-    @staticmethod
-    def say():
-        """Say it on standard error."""
-        sys.stderr.write("\nstopped\n")
-        sys.stderr.flush()
+def _unraisable(problem):
+    """Ctrl-C within a finaliser, which Python would print and carry on from."""
+    if problem.exc_type is KeyboardInterrupt:
+        os.write(2, _STOPPED.encode())
+        os._exit(INTERRUPTED)
+    sys.__unraisablehook__(problem)
 
 
 def _set_up_streams():

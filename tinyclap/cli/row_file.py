@@ -25,15 +25,10 @@ class RowFile:
         (name, result) → row, as text. The name is the first cell, or the field ``file``.
     head : str
         First line of a CSV.
-
-    Attributes
-    ----------
-    done : set of str
-        Names that have a complete row.
     """
 
     def __init__(self, path, kind, encode, head=""):
-        self.path, self.done = Path(path), set()
+        self.path, self.done = Path(path), set()  # names that have a complete row
         self._kind, self._encode, self._head = kind, encode, head
         self._handle, self._is_new, self._synced = None, False, time.monotonic()
 
@@ -56,7 +51,7 @@ class RowFile:
         names, end = [], 0
         with open(self.path, "rb") as file:
             for row, end_of_row in _complete_rows(file, self._kind):
-                if end == 0 and self._head and row.decode("utf-8", "replace") != self._head:
+                if end == 0 and self._head and row != self._head.encode("utf-8", "surrogateescape"):
                     raise ConfigError(f"{self.path}: has other columns; give another --out, or --overwrite")
                 names.append(self._name(row))
                 end = end_of_row
@@ -83,20 +78,19 @@ class RowFile:
         """Flush to the disk and close; a file that this run created and did not fill is removed."""
         if self._handle is None:
             return
-        if self._is_new and not os.fstat(self._handle).st_size:
-            self._remove()
+        if self._is_surplus():
+            if os.name != "nt":  # before the lock ends, where the system allows
+                self.path.unlink(missing_ok=True)
+            os.close(self._handle)
+            if os.name == "nt":
+                self.path.unlink(missing_ok=True)
         else:
             self._flush()
             os.close(self._handle)
         self._handle = None
 
-    def _remove(self):
-        """Remove the file, before its lock ends where the system allows."""
-        if os.name != "nt":
-            self.path.unlink(missing_ok=True)
-        os.close(self._handle)
-        if os.name == "nt":
-            self.path.unlink(missing_ok=True)
+    def _is_surplus(self):
+        return self._is_new and not os.fstat(self._handle).st_size
 
     def _open(self):
         flags = os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
@@ -168,12 +162,8 @@ class WholeFile(RowFile):
                 self._write(part, list(rows.values()))
         self._is_done = True
 
-    def close(self):
-        """Close; the rows are removed if the file is written."""
-        if self._is_done and self._handle is not None:
-            self._remove()
-            self._handle = None
-        super().close()
+    def _is_surplus(self):
+        return self._is_done or super()._is_surplus()
 
     def _compact(self, row):
         import numpy as np

@@ -75,7 +75,7 @@ def test_an_earlier_export_does_not_state_its_cost(tmp_path):
     config = read_json(folder / "config.json")
     del config["cost"]
     (folder / "config.json").write_text(json.dumps(config))
-    assert inspect_source(folder)["numbers in its graphs"].startswith("not stated")
+    assert inspect_source(folder)["parameters"].startswith("not stated")
 
 
 @pytest.mark.parametrize("n_bytes", [0, 10, 1000])
