@@ -44,23 +44,17 @@ Facts = dict[str, Any]
 
 
 def model_card(config: Facts, metrics: Iterable[Facts] = (), name: str = "model") -> str:
-    """The text of a ``README.md`` for a saved or exported model.
+    """The text of a ``README.md`` for a saved or exported model, with the YAML front matter of the hub.
 
     Arguments
     ---------
     config : dict
-        The ``config.json`` of an exported folder or of a saved model. Its ``card``, where it has one, may give
-        ``summary``, ``limits`` (list of str), ``base_model``, ``datasets``, ``license`` and ``licences`` (list of
-        [part, licence]), each in place of what is derived here.
+        Its ``config.json``. ``card`` in it may give ``summary``, ``limits`` (list of str), ``base_model``,
+        ``datasets``, ``license`` and ``licences`` (list of [part, licence]), in place of what is derived here.
     metrics : sequence of dict
         Contents of ``metrics.json`` files, or what :func:`result_of` made of them.
     name : str
         ``owner/name``, or a folder's name.
-
-    Returns
-    -------
-    str
-        Markdown with YAML front matter.
 
     Raises
     ------
@@ -91,15 +85,7 @@ def model_card(config: Facts, metrics: Iterable[Facts] = (), name: str = "model"
 
 
 def read_metrics(metrics: Any) -> list[Facts]:
-    """Contents of metrics: paths of ``metrics.json`` files are read, dicts stay.
-
-    Arguments
-    ---------
-    metrics : str, os.PathLike or dict, or a sequence of them
-
-    Returns
-    -------
-    list of dict
+    """Contents of metrics, one or a sequence: paths of ``metrics.json`` files are read, dicts stay.
 
     Raises
     ------
@@ -114,15 +100,8 @@ def read_metrics(metrics: Any) -> list[Facts]:
 def result_of(metrics: Facts) -> Facts:
     """What a card tells of one ``metrics.json``: no predictions, and no folder of any machine.
 
-    Arguments
-    ---------
-    metrics : dict
-
-    Returns
-    -------
-    dict
-        ``dataset``, ``metric``, ``value``, ``n_items``; and ``split``, ``folds``, ``interval_95``, ``n_classes``,
-        ``commit``, ``seed`` where they are stated.
+    ``dataset``, ``metric``, ``value``, ``n_items``; and ``split``, ``folds``, ``interval_95``, ``n_classes``,
+    ``commit``, ``seed`` where they are stated.
 
     Raises
     ------

@@ -110,10 +110,6 @@ def find_folder(
     source, revision, local_files_only, cache_dir
         As for :func:`from_pretrained`.
 
-    Returns
-    -------
-    pathlib.Path
-
     Raises
     ------
     CheckpointError

@@ -90,25 +90,9 @@ class Probe:
     def save(self, folder: str | os.PathLike[str], metrics: Any = ()) -> Path:
         """Write the model with this probe: :func:`load_probe` opens it, and ``from_pretrained`` the model alone.
 
-        Arguments
-        ---------
-        folder : str or os.PathLike
-        metrics
-            As in :func:`tinyclap.inference.saved_folders.save_pretrained`.
-
-        Returns
-        -------
-        pathlib.Path
-
-        Raises
-        ------
-        ConfigError, CheckpointError
-            As in :func:`tinyclap.inference.saved_folders.save_pretrained`.
-
-        Notes
-        -----
-        Beside ``probe.npz``, an exported model gets ``classifier.onnx``, where the package onnx is installed: one graph
-        from waveforms to ``embedding`` and ``probabilities``, for devices that run no Python.
+        Arguments and errors as for :func:`tinyclap.inference.saved_folders.save_pretrained`. Beside ``probe.npz``, an
+        exported model gets ``classifier.onnx``, where the package onnx is installed: one graph from waveforms to
+        ``embedding`` and ``probabilities``, for devices that run no Python.
         """
         return save_pretrained(self.model, folder, metrics, add=self._add)
 
@@ -184,7 +168,7 @@ def fit_probe(
     strength: float | None = None,
     groups: Sequence[Any] | None = None,
 ) -> Probe:
-    """As :func:`train_probe`, of embeddings (B, D) that :func:`tinyclap.text.scores.audio_side` has transformed.
+    """As :func:`train_probe`, of embeddings that :func:`tinyclap.text.scores.audio_side` has transformed.
 
     Arguments
     ---------
@@ -192,10 +176,6 @@ def fit_probe(
     features : numpy.ndarray, shape (B, D)
     names, strength, groups
         As in :func:`train_probe`.
-
-    Returns
-    -------
-    Probe
     """
     labels = np.asarray(_checked(len(features), names, strength, groups))
     try:
@@ -216,18 +196,7 @@ def fit_probe(
 
 
 def load_probe(source: str | os.PathLike[str] | SoundModel, **options: Any) -> Probe:
-    """Open a model with the probe that was saved with it.
-
-    Arguments
-    ---------
-    source : str, os.PathLike or tinyclap.SoundModel
-        As in :func:`tinyclap.from_pretrained`, or a model that is open.
-    **options
-        Of :func:`tinyclap.from_pretrained`.
-
-    Returns
-    -------
-    Probe
+    """Open a model (its name or folder, with options of :func:`tinyclap.from_pretrained`) and the probe saved with it.
 
     Raises
     ------

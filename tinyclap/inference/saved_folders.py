@@ -77,21 +77,12 @@ def save_pretrained(
 
 
 def broken_files(folder: str | os.PathLike[str]) -> list[str]:
-    """Names of the files of a saved or exported model that are missing or not those its config was written with.
-
-    Arguments
-    ---------
-    folder : str or os.PathLike
-
-    Returns
-    -------
-    list of str
-        Empty where all is well.
+    """Names of the files of a saved or exported model that are missing or do not have their checksum.
 
     Raises
     ------
     CheckpointError
-        There is no readable config, or it is of no model of this library.
+        There is no readable config, or it is of no tinyclap model.
     """
     config, broken = read_config(folder), []
     for name in checksums(config):

@@ -18,7 +18,7 @@ from tinyclap.text.scores import ranked, score, softmax_rows, unit_rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tinyclap.audio.clips import Audio, Recording
+    from tinyclap.audio.clips import Audio
     from tinyclap.search.index import SearchIndex
     from tinyclap.text.bank import LabelBank
 
@@ -148,17 +148,7 @@ class SoundModel:
         return self.columns(self.backend.embed_windows(np.ascontiguousarray(windows, np.float32)))
 
     def embed_text(self, texts: str | Iterable[str], template: str | list[str] | None = None) -> Rows:
-        """Embed sentences, or class names in a template.
-
-        Arguments
-        ---------
-        texts : str or sequence of str, N of them
-        template : str, list of str or None
-            Sentences with ``{}`` for the name, whose embeddings are averaged; None takes texts as they stand.
-
-        Returns
-        -------
-        numpy.ndarray, shape (N, D), float32
+        """Embed sentences, or class names in templates with ``{}``: str or N of them → (N, D), float32.
 
         Raises
         ------
@@ -170,19 +160,9 @@ class SoundModel:
     def label_vectors(
         self, labels: Labels | None = None, template: str | list[str] | None = None
     ) -> tuple[list[str], Rows]:
-        """Label embeddings, which embeddings of recordings are compared with.
+        """Labels and their embeddings (N, D), float32, which embeddings of recordings are compared with.
 
-        Arguments
-        ---------
-        labels : sequence of str, LabelBank or None
-            Names, a compiled label bank, or None for the model's own labels.
-        template : str, list of str or None
-            Prompts with ``{}`` for the name; None takes the model's own.
-
-        Returns
-        -------
-        list of str, N of them
-        numpy.ndarray, shape (N, D), float32
+        `labels` and `template` as in `classify`.
 
         Raises
         ------
@@ -201,7 +181,7 @@ class SoundModel:
         sample_rate_hz: int | None = None,
         progress: bool | None = None,
     ) -> Rows:
-        """Scores of labels for recordings.
+        """Scores of labels for recordings: (B, N), float32.
 
         Arguments
         ---------
@@ -214,11 +194,6 @@ class SoundModel:
         -------
         numpy.ndarray, shape (B, N), float32
             Cosines in [-1, 1], or sums that have no upper bound: ``score_kind`` says which.
-
-        Raises
-        ------
-        AudioError, ConfigError
-            As in `embed` and `label_vectors`.
         """
         _, vectors = self.label_vectors(labels, template)
         return self.score_rows(self.embed(audio, sample_rate_hz, progress), vectors)
@@ -228,18 +203,7 @@ class SoundModel:
         return score(rows, vectors, self.score_kind)
 
     def similarity(self, audio: Audio, texts: str | Iterable[str], sample_rate_hz: int | None = None) -> Rows:
-        """Scores of sentences for recordings: as `scores`, without a template.
-
-        Arguments
-        ---------
-        audio, sample_rate_hz
-            As in `embed`.
-        texts : str or sequence of str, N of them
-
-        Returns
-        -------
-        numpy.ndarray, shape (B, N), float32
-        """
+        """Scores of sentences for recordings, without a template: (B, N), float32; arguments as in `scores`."""
         vectors = self.embed_text(texts)
         return self.score_rows(self.embed(audio, sample_rate_hz), vectors)
 
@@ -308,37 +272,16 @@ class SoundModel:
         return "temperature" in self.config.get("calibration", {}) and getattr(labels, "is_of_texts", True)
 
     def probabilities(self, scores: Rows) -> Rows:
-        """Softmax of scores (B, N) over the labels at the model's fitted temperature: (B, N).
-
-        Raises
-        ------
-        ConfigError
-            No temperature was fitted to this model.
-        """
+        """Softmax of scores (B, N) over the labels, at the model's fitted temperature; a ConfigError where none is."""
         if not self.gives_probabilities():
             raise ConfigError(f"{self.name}: no temperature is stored with this model; take scores=True")
         return softmax_rows(scores, self.config["calibration"]["temperature"])
 
     def caption(self, audio: Audio, sample_rate_hz: int | None = None, **options: Any) -> list[str]:
-        """Describe recordings in a sentence each.
+        """Describe recordings in a sentence each: list of str; `audio` and `sample_rate_hz` as in `embed`.
 
-        Arguments
-        ---------
-        audio, sample_rate_hz
-            As in `embed`.
-        **options
-            ``beam`` and the others of :meth:`tinyclap.runtime.captioner.CaptionModel.describe`.
-
-        Returns
-        -------
-        list of str, B of them
-
-        Raises
-        ------
-        AudioError
-            A recording cannot be used.
-        ConfigError
-            The model is no captioner.
+        Options are ``beam`` and the others of :meth:`tinyclap.runtime.captioner.CaptionModel.describe`. A model that is
+        no captioner raises a ConfigError.
         """
         if self.kind != "captioner":
             raise ConfigError(f"{self.name} classifies and does not caption; open a captioner")
@@ -346,7 +289,7 @@ class SoundModel:
 
     def search(
         self,
-        query: Recording,
+        query: str | os.PathLike[str] | NDArray[Any],
         index: str | os.PathLike[str] | SearchIndex,
         k: int = 10,
         sample_rate_hz: int | None = None,
@@ -359,6 +302,7 @@ class SoundModel:
             A sentence; or a recording, where the path exists; or a clip of shape (T,) or (channels, T).
         index : str, os.PathLike or tinyclap.search.index.SearchIndex
         k : int
+            Recordings to give.
         sample_rate_hz : int or None
             Of an array, in Hz.
 

@@ -27,19 +27,7 @@ if TYPE_CHECKING:
 def open_checkpoint(
     folder: str | os.PathLike[str], dim: int | None = None, is_local: bool = False
 ) -> CheckpointModel | CheckpointCaptioner:
-    """Open the folder of a run or of a saved model.
-
-    Arguments
-    ---------
-    folder : str or os.PathLike
-    dim : int, optional
-        As in :func:`tinyclap.checkpoints.state.load_student`.
-    is_local : bool
-        Never use the network, for a text side that is a model on the hub.
-
-    Returns
-    -------
-    CheckpointModel or CheckpointCaptioner
+    """Open the folder of a run or of a saved model; with `is_local`, text sides on the hub are read from its cache.
 
     Raises
     ------
@@ -55,13 +43,11 @@ def open_checkpoint(
 
 
 class CheckpointModel:
-    """A student or CLAP computed by torch; attributes and methods as :class:`tinyclap.runtime.audio_model.AudioModel`.
+    """A student or CLAP in torch, as :class:`tinyclap.runtime.audio_model.AudioModel`.
 
     Arguments
     ---------
-    folder : str or os.PathLike
-    dim : int, optional
-    is_local : bool
+    folder, dim, is_local
         As in :func:`open_checkpoint`.
     """
 
@@ -119,12 +105,7 @@ class CheckpointModel:
 
 
 class CheckpointCaptioner:
-    """A captioner computed by torch.
-
-    Arguments
-    ---------
-    folder : str or os.PathLike
-    """
+    """A captioner in torch, of the `folder` of a run or of a saved model."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
