@@ -3,11 +3,15 @@
 Each clip is computed alone, so its result does not depend on the others.
 """
 
+from __future__ import annotations
+
 import collections
 import itertools
 import os
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,11 +19,21 @@ from tinyclap.audio.cpu import n_cores
 from tinyclap.audio.io import probe
 from tinyclap.errors import AudioError, ConfigError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _AHEAD = 2  # recordings begun for each worker
 _FEW = 20  # recordings without a bar
 
 
-def embed_many(model, sources, n_workers=None, on_error="raise", sample_rate_hz=None, longest_s=None):
+def embed_many(
+    model: Any,
+    sources: Iterable[Any],
+    n_workers: int | None = None,
+    on_error: str = "raise",
+    sample_rate_hz: float | None = None,
+    longest_s: float | None = None,
+) -> Iterator[tuple[Any, Any]]:
     """Embed recordings one by one, in threads.
 
     Arguments
@@ -59,7 +73,9 @@ def embed_many(model, sources, n_workers=None, on_error="raise", sample_rate_hz=
     return each_clip(embed, sources, n_workers, on_error)
 
 
-def embed_together(model, sources, sample_rate_hz=None, progress=None):
+def embed_together(
+    model: Any, sources: Sequence[Any], sample_rate_hz: float | None = None, progress: bool | None = None
+) -> NDArray[np.float32]:
     """The embeddings (B, D) of a sequence of recordings; arguments as for :func:`embed_many` and :func:`with_bar`.
 
     Arguments
@@ -78,7 +94,7 @@ def embed_together(model, sources, sample_rate_hz=None, progress=None):
     return np.stack(rows)
 
 
-def with_bar(results, total=None, progress=None):
+def with_bar(results: Iterable[Any], total: int | None = None, progress: bool | None = None) -> Iterable[Any]:
     """The same results, with a progress bar on standard error; by default at a terminal, for more than a few.
 
     Example
@@ -95,7 +111,9 @@ def with_bar(results, total=None, progress=None):
     return tqdm(results, total=total, unit="clip", file=sys.stderr, mininterval=0.5)
 
 
-def each_clip(work, sources, n_workers=None, on_error="raise"):
+def each_clip(
+    work: Callable[[Any], Any], sources: Iterable[Any], n_workers: int | None = None, on_error: str = "raise"
+) -> Iterator[tuple[Any, Any]]:
     """Do some work on each recording, in threads; results come in order.
 
     Arguments
@@ -162,7 +180,7 @@ def _result_or_problem(future, source, index):
         return AudioError(name, f"cannot be read ({error.strerror or error}); look at the file's permissions and disk")
 
 
-def require_sane(source, longest_s=None):
+def require_sane(source: Any, longest_s: float | None = None) -> None:
     """Refuse a recording that is too long to be held in memory, before it is decoded.
 
     Arguments

@@ -42,8 +42,8 @@ def compressed_extent(at, n_bytes, source):
         _require_whole_page(at, n_bytes, source)
     elif start == b"fLaC":
         return _flac_extent(at, first, n_bytes, source)
-    elif _frame(start):
-        return _mpeg_extent(at, first, n_bytes)
+    elif found := _frame(start):
+        return _mpeg_extent(at, first, n_bytes, found[0])
     return Extent()
 
 
@@ -153,10 +153,9 @@ def _frame(head):
     return n_samples // 8 * rate // hz + padding, n_samples
 
 
-def _mpeg_extent(at, first, n_bytes):
+def _mpeg_extent(at, first, n_bytes, n_frame_bytes):
     """A Xing, Info or VBRI header has the number of frames; without one, or if it tells of a part, they are counted."""
     head = at(first, 200)
-    n_frame_bytes, _ = _frame(head)
     side = (17 if head[3] >> 6 == 3 else 32) if head[1] >> 3 & 3 == 3 else (9 if head[3] >> 6 == 3 else 17)
     place, frames_at, bytes_at = 4 + side, 0, 0
     if head[place : place + 4] in (b"Xing", b"Info"):
@@ -181,9 +180,10 @@ def _mpeg_extent(at, first, n_bytes):
     # a header frame of our own: without one libsndfile goes by the first frames' bit rate
     mine = bytearray(head[:4])
     mine[1] |= 1  # no check sum
+    size = 0
     for index in range(1, 15):
         mine[2] = index << 4 | head[2] & 0x0C
-        size = _frame(mine)[0]
+        size = (_frame(mine) or (0, 0))[0]
         if size >= place + 16:
             break
     content = (

@@ -1,9 +1,13 @@
 """Find recordings: files, folders, patterns, and lists in files or on standard input; one walker for all of them."""
 
+from __future__ import annotations
+
 import fnmatch
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
 
 from tinyclap.errors import AudioError, ConfigError
 
@@ -26,7 +30,12 @@ HELP = (
 )
 
 
-def find_recordings(words, stdin=None, note=None, unreadable=None):
+def find_recordings(
+    words: Sequence[str],
+    stdin: BinaryIO | None = None,
+    note: Callable[[str], object] | None = None,
+    unreadable: Callable[[AudioError], object] | None = None,
+) -> Iterator[str]:
     """The recordings that words on a command line name, each once, in a fixed order.
 
     Arguments
@@ -66,19 +75,23 @@ def find_recordings(words, stdin=None, note=None, unreadable=None):
     return _each_once(words, stream, note, unreadable)
 
 
-def is_list(words):
+def is_list(words: Sequence[str]) -> bool:
     """Whether some of the words stand for a list on standard input, whose length nobody knows."""
     return "-" in words
 
 
-def standard_input():
+def standard_input() -> BinaryIO:
     """Standard input as a binary file; ConfigError where it is closed."""
     if sys.stdin is None or sys.stdin.closed:
         raise ConfigError("standard input is closed, so nothing can be read from it; give a file, or < FILE")
     return sys.stdin.buffer
 
 
-def recordings_in(folder, note=None, unreadable=None):
+def recordings_in(
+    folder: str | os.PathLike[str],
+    note: Callable[[str], object] | None = None,
+    unreadable: Callable[[AudioError], object] | None = None,
+) -> Iterator[str]:
     """Recordings anywhere below a folder, by their names' endings.
 
     Arguments
@@ -99,7 +112,8 @@ def recordings_in(folder, note=None, unreadable=None):
     AudioError
         A folder cannot be read, without `unreadable`.
     """
-    left_out, n_found, closed = Counter(), 0, []
+    left_out: Counter[str] = Counter()
+    n_found, closed = 0, []
 
     def tell(error):
         closed.append(error)
@@ -123,7 +137,11 @@ def recordings_in(folder, note=None, unreadable=None):
         note(f"{folder}: left out {kinds}, which libsndfile does not read; convert: ffmpeg -i FILE -vn FILE.wav")
 
 
-def walk(folder, note=None, unreadable=None):
+def walk(
+    folder: str | os.PathLike[str],
+    note: Callable[[str], object] | None = None,
+    unreadable: Callable[[AudioError], object] | None = None,
+) -> Iterator[tuple[str, list[str]]]:
     """Every folder below a folder, and itself, without hidden ones; links to folders are followed once.
 
     Arguments
@@ -157,8 +175,8 @@ def walk(folder, note=None, unreadable=None):
             if is_again:
                 continue
             seen.add((facts.st_dev, facts.st_ino))
-            with os.scandir(place) as entries:
-                entries = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+            with os.scandir(place) as all_entries:
+                entries = sorted((entry for entry in all_entries if entry.name[0] != "."), key=lambda entry: entry.name)
             folders = [entry.name for entry in entries if entry.is_dir()]
             files = [entry.name for entry in entries if entry.is_file() or (entry.is_symlink() and not entry.is_dir())]
         except OSError as error:
@@ -250,7 +268,7 @@ def _below(place, parts, note, unreadable):
                 yield from _below(f"{place}{name}{os.sep if rest else ''}", rest, note, unreadable)
 
 
-def listed(stream):
+def listed(stream: BinaryIO) -> Iterator[str]:
     """Names in a list of bytes, as they come: one a line, or divided by NUL where there is one.
 
     Arguments

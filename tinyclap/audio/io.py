@@ -1,5 +1,7 @@
 """Read recordings of any format, rate and channel count as mono float32; every way in is checked here. No torch."""
 
+from __future__ import annotations
+
 import contextlib
 import io
 import logging
@@ -7,7 +9,7 @@ import os
 import shlex
 import stat
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -16,6 +18,13 @@ import soxr
 from tinyclap.audio.compressed import compressed_extent
 from tinyclap.audio.headers import Extent, container_extent
 from tinyclap.errors import AudioError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    Readable = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
 MIN_HZ, MAX_HZ = 1000, 1_000_000
 MAX_CHANNELS = 1024
@@ -43,7 +52,7 @@ class AudioInfo(NamedTuple):
     subtype: str
 
 
-def probe(path):
+def probe(path: Readable) -> AudioInfo:
     """The AudioInfo of a recording (path, bytes or binary file), its header compared with what the file holds.
 
     Raises
@@ -64,7 +73,9 @@ def probe(path):
         return recording.info
 
 
-def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None):
+def read_audio(
+    path: Readable, sample_rate_hz: int | None = None, start_s: float = 0.0, duration_s: float | None = None
+) -> tuple[NDArray[np.float32], int]:
     """Read a recording, or a part of it, as mono.
 
     Arguments
@@ -108,13 +119,13 @@ def read_audio(path, sample_rate_hz=None, start_s=0.0, duration_s=None):
     return np.ascontiguousarray(wav, dtype=np.float32), rate
 
 
-def read_channels(path):
+def read_channels(path: Readable) -> tuple[NDArray[np.float32], int]:
     """Read a recording as :func:`read_audio` does, its channels apart: (channels, T) float32, and its rate in Hz."""
     with Recording(path) as recording:
         return np.ascontiguousarray(recording.read().T), recording.info.sample_rate_hz
 
 
-def mean_of_channels(samples):
+def mean_of_channels(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """The mean of channels (T, C) float32: (T,); the bits of ``samples.mean(axis=1)``, fifty times as quick.
 
     Example
@@ -134,7 +145,7 @@ def mean_of_channels(samples):
     return total
 
 
-def require_rate(source, sample_rate_hz, n_channels=1):
+def require_rate(source: object, sample_rate_hz: float, n_channels: int = 1) -> None:
     """Raise AudioError for a rate or a number of channels that no sound has and that would cost hours or all memory."""
     if not MIN_HZ <= sample_rate_hz <= MAX_HZ:
         raise AudioError(
@@ -146,7 +157,7 @@ def require_rate(source, sample_rate_hz, n_channels=1):
         raise AudioError(source, f"has {n_channels} channels, which is not 1 to {MAX_CHANNELS}; its header is damaged")
 
 
-def require_samples(samples, source, sample_rate_hz, start_s=0.0):
+def require_samples(samples: NDArray, source: object, sample_rate_hz: float, start_s: float = 0.0) -> None:
     """Raise AudioError where samples are NaN, infinite, or far beyond full scale.
 
     Arguments
@@ -189,7 +200,7 @@ class Recording:
         See :func:`probe`.
     """
 
-    def __init__(self, source):
+    def __init__(self, source: Readable) -> None:
         self.name, raw, n_bytes = _raw(source)
         with contextlib.ExitStack() as stack:
             stack.enter_context(raw)
@@ -203,10 +214,11 @@ class Recording:
             extent = container_extent(at, n_bytes, self.name)
             extent = compressed_extent(at, n_bytes, self.name) if extent == Extent() else extent
             self._note = extent.note
-            if extent._replace(note=None) != Extent() or isinstance(raw, io.BytesIO):
-                given = _View(raw, n_bytes, extent)
-            else:  # as bytes: a name need not be UTF-8, and soundfile encodes strings strictly
-                given = source if os.name == "nt" else os.fsencode(source)
+            given: object = _View(raw, n_bytes, extent)
+            is_file = isinstance(source, (str, os.PathLike)) and not isinstance(raw, io.BytesIO)
+            if is_file and extent._replace(note=None) == Extent():
+                # as bytes: a name need not be UTF-8, and soundfile encodes strings strictly
+                given = source if os.name == "nt" else os.fsencode(self.name)
             try:
                 file = self._file = stack.enter_context(soundfile.SoundFile(given))
             except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: a name in .raw
@@ -220,17 +232,17 @@ class Recording:
         duration_s = file.frames / file.samplerate
         self.info = AudioInfo(file.frames, file.samplerate, file.channels, duration_s, file.subtype)
 
-    def __enter__(self):
+    def __enter__(self) -> Recording:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Close the file."""
         self._close.close()
 
-    def read(self, start_s=0.0, duration_s=None):
+    def read(self, start_s: float = 0.0, duration_s: float | None = None) -> NDArray[np.float32]:
         """The samples of a part, as for :func:`read_audio`: (T, channels), float32."""
         rate, n_samples = self.info.sample_rate_hz, self.info.n_samples
         start = round(start_s * rate)
@@ -245,7 +257,7 @@ class Recording:
         blocks = list(self.blocks(max(1, _BLOCK // self.info.n_channels), start, wanted))
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
-    def blocks(self, n_block, start=0, wanted=None):
+    def blocks(self, n_block: int, start: int = 0, wanted: int | None = None) -> Iterator[NDArray[np.float32]]:
         """Decode `wanted` samples (None: all) from `start` on, `n_block` at a time; yields (n, channels) float32.
 
         Raises

@@ -57,7 +57,7 @@ def wave_layout(body, order):
     if tag == _EXTENSIBLE and len(body) >= 26:
         tag = struct.unpack(f"{order}H", body[24:26])[0]
     width = frame_bytes // n_channels if n_channels else 0
-    kind = {_PCM: "u" if width == 1 else "i", _FLOAT: "f"}.get(tag)
+    kind = {_PCM: "u" if width == 1 else "i", _FLOAT: "f"}.get(tag, "")
     widths = {"u": (1,), "i": (2, 3, 4), "f": (4, 8)}.get(kind, ())
     words = f"coding {tag}, {n_channels} channels, {n_bits} bits, {rate_hz} Hz"
     if width not in widths or rate_hz < 1 or frame_bytes != width * n_channels:

@@ -92,6 +92,7 @@ def whole_hz(rate_hz):
     >>> whole_hz(np.float64(16000))
     16000
     """
+    whole = 0
     try:
         whole = 0 if isinstance(rate_hz, (str, bytes, bool)) else int(rate_hz)
         is_rate = whole == rate_hz and whole > 0

@@ -1,16 +1,26 @@
 """Zero-shot detector of a stream: samples in, in blocks of any length; events and scores out."""
 
+from __future__ import annotations
+
+import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinyclap.audio.io import require_rate, require_samples
-from tinyclap.detection.events import EventFinder, EventRule
+from tinyclap.detection.events import Event, EventFinder, EventRule
 from tinyclap.detection.resample import stream_resampler
 from tinyclap.detection.thresholds import choose_thresholds
 from tinyclap.detection.windows import WindowStream
 from tinyclap.errors import AudioError, ConfigError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tinyclap.detection.sources import Source
 
 DEFAULT_WINDOW_S = 2.0
 
@@ -60,9 +70,9 @@ class WindowResult:
 
     start_s: float
     middle_s: float
-    scores: np.ndarray
+    scores: NDArray[np.float32]
     level_db: float
-    events: list
+    events: list[Event]
     compute_s: float
 
 
@@ -95,7 +105,14 @@ class Detector:
         An option that the model cannot follow.
     """
 
-    def __init__(self, model, labels, sample_rate_hz, template=None, options=None):
+    def __init__(
+        self,
+        model: Any,
+        labels: Any,
+        sample_rate_hz: int,
+        template: str | list[str] | None = None,
+        options: DetectionOptions | None = None,
+    ) -> None:
         if model.kind == "captioner":
             raise ConfigError(f"{model.name} is a captioner, which has no scores; take an encoder")
         require_rate("the stream", sample_rate_hz)
@@ -115,16 +132,16 @@ class Detector:
         self._n_samples, self._rate = 0, sample_rate_hz
 
     @property
-    def active(self):
+    def active(self) -> list[str]:
         """Labels that are active now: list of str."""
         return self._finder.active
 
     @property
-    def duration_s(self):
+    def duration_s(self) -> float:
         """Seconds of audio so far."""
         return self._n_samples / self._rate
 
-    def push(self, samples):
+    def push(self, samples: NDArray[np.float32]) -> Iterator[WindowResult]:
         """Give the next samples (n,), mono float32 in [-1, 1]; yields a WindowResult for each window that is whole.
 
         Raises
@@ -138,7 +155,7 @@ class Detector:
         for start, window in self._windows.push(self._resampler.push(samples)):
             yield self._window(start, window)
 
-    def end(self):
+    def end(self) -> Iterator[WindowResult]:
         """Yields a WindowResult for each of the last windows; AudioError where there was no sample at all."""
         if not self._n_samples:
             raise AudioError("the stream", "ended before its first sample; is the program that writes it running?")
@@ -147,7 +164,7 @@ class Detector:
         for start, window in self._windows.end():
             yield self._window(start, window)
 
-    def last_events(self):
+    def last_events(self) -> list[Event]:
         """Events that are still open after `end`: list of Event."""
         return self._finder.end(self.duration_s)
 
@@ -165,7 +182,13 @@ class Detector:
         return WindowResult(start / rate, middle_s, scores[0], float(level_db), events, time.perf_counter() - began)
 
 
-def detect(model, source, labels=None, template=None, **options):
+def detect(
+    model: Any,
+    source: str | os.PathLike[str] | Source,
+    labels: Any = None,
+    template: str | list[str] | None = None,
+    **options: Any,
+) -> Iterator[Event]:
     """The events of a recording or stream.
 
     Arguments

@@ -1,9 +1,12 @@
 """Recordings of any length and pipes as blocks of mono float32."""
 
+from __future__ import annotations
+
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 
@@ -33,11 +36,11 @@ class Source:
 
     name: str
     sample_rate_hz: int
-    pieces: Iterator
+    pieces: Iterator[np.ndarray]
     duration_s: float | None = None
 
 
-def file_source(path, piece_s=1.0):
+def file_source(path: str | os.PathLike[str], piece_s: float = 1.0) -> Source:
     """The :class:`Source` of a file, decoded `piece_s` seconds at a time; of a named pipe, which must hold WAV.
 
     Raises
@@ -71,7 +74,14 @@ def _block_samples(piece_s, rate_hz, n_channels):
     return max(1, round(min(piece_s * rate_hz, _MAX_BLOCK / n_channels)))
 
 
-def pipe_source(stream, rate_hz=None, n_channels=1, sample_format="s16le", piece_s=1.0, name=STANDARD_INPUT):
+def pipe_source(
+    stream: BinaryIO,
+    rate_hz: int | None = None,
+    n_channels: int = 1,
+    sample_format: str = "s16le",
+    piece_s: float = 1.0,
+    name: str = STANDARD_INPUT,
+) -> Source:
     """What another program writes: WAV, or samples without a header.
 
     Arguments
