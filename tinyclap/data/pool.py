@@ -122,7 +122,7 @@ class TrainingPool:
         return {
             "format": 3,
             "manifests": digests,
-            "teacher": self.teacher.taught_identity(),
+            "teacher": self.teacher.target_identity(),
             "features": self.features.config,
             "clip_duration_s": self.clip_duration_s,
             "counts": self.counts,

@@ -84,7 +84,7 @@ def download(url, target, size_bytes=None, md5=None):
             with FileLock(lock):
                 if not _is_complete(target, size_bytes, md5):  # another process may have fetched it meanwhile
                     _fetch_checked(url, target, size_bytes, md5)
-            with contextlib.suppress(OSError):  # nobody needs it any more
+            with contextlib.suppress(OSError):  # not needed once the file is there
                 lock.unlink()
     except OSError as error:
         raise DownloadError(f"cannot write {target} ({error}); make room, or choose another folder") from error

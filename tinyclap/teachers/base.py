@@ -147,7 +147,7 @@ class FrozenTeacher(nn.Module):
         precision = {} if self.precision == "fp32" else {"precision": self.precision}
         return {"kind": self.kind, **self._decides(), **precision}
 
-    def taught_identity(self):
+    def target_identity(self):
         """What decides the outputs that a target cache keeps; :meth:`identity` unless a teacher overrides it."""
         return self.identity()
 

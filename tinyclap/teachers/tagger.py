@@ -187,7 +187,7 @@ class TaggerTeacher(FrozenTeacher):
             "templates": list(self.default_templates),
         }
 
-    def taught_identity(self):
+    def target_identity(self):
         """What decides the outputs of :meth:`teach`, which are those of both spaces."""
         return {**self.identity(), "space": "tag"}
 

@@ -1,1 +1,1 @@
-"""What surrounds a training run: command line, run folder, provenance, schedules."""
+"""Training runs: command line, run folder, provenance, learning-rate schedules, weight average."""

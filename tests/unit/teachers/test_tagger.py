@@ -241,4 +241,4 @@ def test_what_a_pool_keeps_becomes_the_target_of_either_space(real_weights):
     kept = tags.embed_audio(wavs, 32000)
     assert torch.equal(tags.target_of(kept), kept)
     torch.testing.assert_close(sentences.target_of(kept), sentences.embed_audio(wavs, 32000))
-    assert tags.taught_identity() == sentences.taught_identity() and tags.identity() != sentences.identity()
+    assert tags.target_identity() == sentences.target_identity() and tags.identity() != sentences.identity()
