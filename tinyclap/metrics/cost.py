@@ -13,13 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_parameters(module, trainable_only=False):
-    """Count the parameters of a module, or those that get a gradient; shared tensors count once.
-
-    Example
-    -------
-    >>> count_parameters(nn.Linear(3, 2))
-    8
-    """
+    """Count the parameters of a module, or those that get a gradient; shared tensors count once."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)
 
 

@@ -89,11 +89,5 @@ def write_table(path, rows):
 
 
 def percent_interval(ends):
-    """Format the ends of an interval in [0, 1] as percent.
-
-    Example
-    -------
-    >>> percent_interval([0.5, 0.6251])
-    '50.00 to 62.51'
-    """
+    """The ends of an interval in [0, 1] as percent, e.g. ``50.00 to 62.51``."""
     return f"{100 * ends[0]:.2f} to {100 * ends[1]:.2f}"

@@ -62,7 +62,7 @@ class TagCalibration:
 
     def _fitted(self, clips):
         if len(clips) < 2:
-            raise ConfigError(f"the tags' priors and spreads need at least two training clips; {len(clips)} given")
+            raise ConfigError(f"the tags' priors and spreads need two training clips at least; {len(clips)} given")
         rows = torch.cat(list(self._probabilities(clips))).double()
         logits = torch.logit(rows.clamp(1e-7, 1 - 1e-7))
         found = {"prior": rows.mean(dim=0), "logit_mean": logits.mean(dim=0), "logit_std": logits.std(dim=0)}

@@ -264,11 +264,6 @@ def make_captioning_teacher(kind, weights=None, more=None, **options):
     ------
     ConfigError
         Unknown kind or unknown option.
-
-    Example
-    -------
-    >>> make_captioning_teacher("captioner", "results/big", beam=2).beam
-    2
     """
     if kind not in _KINDS:
         raise ConfigError(f"captioning teacher {kind!r} is unknown; choose one of {', '.join(_KINDS)}")

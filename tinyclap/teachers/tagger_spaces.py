@@ -16,11 +16,6 @@ class StudentSpace:
         Widths of the two spaces.
     head : str, optional
         Another head than the space's own; see :func:`tinyclap.models.projection.make_head`.
-
-    Example
-    -------
-    >>> StudentSpace("sentence", n_tags=527, sentence_dim=384).embed_dim
-    384
     """
 
     def __init__(self, space, n_tags, sentence_dim, head=None):
