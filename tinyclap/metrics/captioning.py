@@ -318,9 +318,6 @@ def _offline():
     return _changed(constants, HF_HUB_OFFLINE=True)
 
 
-# Intervals ------------------------------------------------------------------------------------------------------------
-
-
 def with_intervals(candidates, references, outcome, seed=0):
     """Give each metric its 95 % bootstrap interval over clips.
 

@@ -46,9 +46,6 @@ _BARE_ID = re.compile(r"(?P<id>\d+)")
 _AUDIOSET_HEAD = "# YTID"
 
 
-# Lists of clips -------------------------------------------------------------------------------------------------------
-
-
 class Clips(NamedTuple):
     """Clips of one list: ``name``, ``corpus``, ``recordings`` (clip → recording or None) and ``facts`` (dict)."""
 
@@ -209,9 +206,6 @@ def _from_table(name, path):
 def _without_suffix(name):
     """A clip's name without the suffix of an audio file; other dots stay."""
     return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name
-
-
-# Comparison -----------------------------------------------------------------------------------------------------------
 
 
 def overlap(train, test):
