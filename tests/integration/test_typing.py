@@ -16,6 +16,11 @@ PUBLIC = (
     "tinyclap/audio/clips.py",
     "tinyclap/config",
     "tinyclap/inference",
+    "tinyclap/runtime/__init__.py",
+    "tinyclap/search/index.py",
+    "tinyclap/text/bank.py",
+    "tinyclap/text/prompts.py",
+    "tinyclap/text/scores.py",
 )
 MISSPELT = 'import tinyclap\n\ntinyclap.from_pretrained().clasify("dog.wav", ["dog"])\n'
 UNKNOWN = "import tinyclap\n\ntinyclap.from_pretraind()\n"

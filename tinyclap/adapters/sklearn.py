@@ -98,7 +98,7 @@ class TinyclapTransformer(TransformerMixin, _SoundEstimator):
         return self
 
     def transform(self, X: Audio) -> np.ndarray:
-        """Embeddings of X, a list or column of paths, …, as :meth:`tinyclap.SoundModel.embed` takes: (B, D), float32."""
+        """Embeddings of X, as for :meth:`tinyclap.SoundModel.embed`: (B, D), float32."""
         return self.embed(X)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

@@ -15,6 +15,8 @@ Lavie, 2014. SPICE: Anderson et al., ECCV 2016. SPIDEr: Liu et al., ICCV 2017. F
 Labbé, github.com/Labbeti/aac-metrics.
 """
 
+from __future__ import annotations
+
 import collections.abc
 import contextlib
 import importlib
@@ -24,7 +26,9 @@ import math
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -208,7 +212,12 @@ def cider_d(candidates, references):
     return _score("cider_d", candidates, references)[0] if len(candidates) > 1 else 0.0
 
 
-def score_captions(candidates, references, metrics=METRICS, device="cpu"):
+def score_captions(
+    candidates: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    metrics: Sequence[str] = METRICS,
+    device: str = "cpu",
+) -> Any:
     """Score captions by every metric that can be computed here.
 
     Arguments
@@ -246,7 +255,8 @@ def score_captions(candidates, references, metrics=METRICS, device="cpu"):
     state = available(metrics)
     candidates, references = tokenised(candidates, references)
     wanted = {part for name in metrics for part in (*COMBINED.get(name, ()), name)}
-    found, missing = {}, {name: state[name] for name in wanted if state[name] != READY}
+    found: dict[str, Any] = {}
+    missing = {name: state[name] for name in wanted if state[name] != READY}
     if len(candidates) < 2 and "cider_d" in wanted:
         missing["cider_d"] = "needs two clips or more, for its document frequencies"
     for name in (name for name in METRICS if name in wanted and name not in missing):

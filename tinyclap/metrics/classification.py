@@ -5,17 +5,23 @@ McNemar, Psychometrika 12, 1947; its exact form and mid-p: Fagerland, Lydersen, 
 13:91, 2013.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from tinyclap.errors import ConfigError
 
 
-def accuracy(predictions, labels):
+def accuracy(predictions: Any, labels: Any) -> float:
     """Fraction of equal entries of two arrays of int, in [0, 1]."""
     return float(np.mean(np.asarray(predictions) == np.asarray(labels)))
 
 
-def bootstrap_interval(correct, groups=None, level=0.95, n_resamples=2000, seed=0):
+def bootstrap_interval(
+    correct: Any, groups: Any = None, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
+) -> Any:
     """Percentile bootstrap interval of an accuracy: (low, high), in [0, 1].
 
     Arguments
@@ -49,7 +55,7 @@ def bootstrap_interval(correct, groups=None, level=0.95, n_resamples=2000, seed=
     return float(low), float(high)
 
 
-def accuracy_by(keys, correct):
+def accuracy_by(keys: Any, correct: Any) -> dict[Any, dict[str, float]]:
     """Accuracy of each group of clips, e.g. each fold: sorted dict of key → {"accuracy": in [0, 1], "n": int}."""
     correct = np.asarray(correct, dtype=float)
     keys = np.asarray(keys)
@@ -59,7 +65,14 @@ def accuracy_by(keys, correct):
     }
 
 
-def paired_difference(first, second, groups=None, level=0.95, n_resamples=2000, seed=0):
+def paired_difference(
+    first: Any,
+    second: Any,
+    groups: Any = None,
+    level: float = 0.95,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> Any:
     """Mean of ``second - first``, two models' scores of the same clips, in [-1, 1], and its paired bootstrap interval.
 
     Arguments
@@ -83,7 +96,7 @@ def paired_difference(first, second, groups=None, level=0.95, n_resamples=2000, 
     return float(difference.mean()), bootstrap_interval(difference, groups, level, n_resamples, seed)
 
 
-def mcnemar(first, second):
+def mcnemar(first: Any, second: Any) -> Any:
     """McNemar's test whether two classifiers have equal error rates, from their right answers (B,) on the same clips.
 
     Returns ``n_first_only`` (b: right by the first alone), ``n_second_only`` (c), ``exact_p`` and ``mid_p``. If the

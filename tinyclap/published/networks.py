@@ -3,6 +3,11 @@
 Source: github.com/microsoft/CLAP, huggingface.co/fpaissan/tinyCLAP, github.com/fschmid56/EfficientAT.
 """
 
+from __future__ import annotations
+
+import os
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -20,7 +25,7 @@ from tinyclap.published.table import PUBLISHED
 from tinyclap.published.tokenizers import BERT, hub_tokenizer
 
 
-def load_published(name, state_dict=None, path=None, **config):
+def load_published(name: str, state_dict: Any = None, path: str | os.PathLike[str] | None = None, **config: Any) -> Any:
     """Load a published network strictly, in eval mode; only a tokenizer by its hub name needs a connection.
 
     Arguments

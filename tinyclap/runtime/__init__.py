@@ -6,12 +6,26 @@
 The layer below :func:`tinyclap.from_pretrained`.
 """
 
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
 from tinyclap.checkpoints.folder import read_export
+
+if TYPE_CHECKING:
+    from tinyclap.runtime.audio_model import AudioModel
+    from tinyclap.runtime.captioner import CaptionModel
 
 __all__ = ["load"]
 
 
-def load(folder, engine="onnxruntime", precision="auto", n_threads=None):
+def load(
+    folder: str | os.PathLike[str],
+    engine: str = "onnxruntime",
+    precision: str = "auto",
+    n_threads: int | None = None,
+) -> AudioModel | CaptionModel:
     """Open an exported folder.
 
     Arguments

@@ -7,13 +7,18 @@
 A bank notes its model and text tower; other models refuse it.
 """
 
+from __future__ import annotations
+
 import io
 import json
 import math
+import os
 import zipfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,16 +96,16 @@ class LabelBank:
         return f"LabelBank({len(self.labels)} labels × {self.embed_dim} dimensions for {self.model}: {some})"
 
     @property
-    def embed_dim(self):
+    def embed_dim(self) -> int:
         """Dimensions D: int."""
         return self.vectors.shape[1]
 
     @property
-    def is_of_texts(self):
+    def is_of_texts(self) -> bool:
         """Whether probabilities are meaningful: False where labels are a tagger's own, several of which may be true."""
         return self.text_identity.get("name") != OWN_TAGS
 
-    def require_fits(self, model):
+    def require_fits(self, model: Any) -> None:
         """Raise a ConfigError unless the bank was compiled for this :class:`SoundModel`."""
         n_dims = len(model.backend.tags) if model.kind == "tagger" else model.backend.embed_dim
         if {self.model_sha256, self.weights_sha256 or self.model_sha256}.isdisjoint(_sha256s(model)):
@@ -114,7 +119,7 @@ class LabelBank:
                 f"for {model.score_kind}; compile its names again with this model"
             )
 
-    def save(self, path, int8=False):
+    def save(self, path: str | os.PathLike[str], int8: bool = False) -> None:
         """Write the bank atomically, by suffix as ``.npz``, ``.json`` or ``.h`` (C arrays, with `int8` of 8 bits).
 
         Raises
@@ -134,19 +139,19 @@ class LabelBank:
                 write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
             else:
                 about = np.array(json.dumps(self.facts()))
-                arrays = dict(zip(_ARRAYS, (np.array(self.labels), self.vectors, about), strict=True))
+                arrays: dict[str, Any] = dict(zip(_ARRAYS, (np.array(self.labels), self.vectors, about), strict=True))
                 with atomic_path(path) as part, open(part, "wb") as file:
                     np.savez_compressed(file, **arrays)
         except OSError as error:
             raise ConfigError(f"{path}: not written: {error.strerror or error}") from error
 
-    def facts(self):
+    def facts(self) -> dict[str, Any]:
         """Everything but labels and vectors: dict, JSON-able."""
         facts = {name: getattr(self, name) for name in _TEXTS}
         return {"format": FORMAT, **facts, "templates": list(self.templates), "text_identity": self.text_identity}
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike[str]) -> LabelBank:
         """Read a bank from ``.npz`` (without pickles) or ``.json``; a CheckpointError for anything else."""
         path = Path(path)
         if path.suffix.lower() not in (".npz", ".json"):
@@ -164,7 +169,7 @@ class LabelBank:
             raise CheckpointError(f"{path}: no label bank, or cut short ({error}); compile it again") from error
 
 
-def checked_target(path, int8=False):
+def checked_target(path: str | os.PathLike[str], int8: bool = False) -> Path:
     """The path to write a bank to; a ConfigError for another suffix, no folder, or a file that is no label bank."""
     path = Path(path)
     if path.suffix not in SUFFIXES:
@@ -178,7 +183,7 @@ def checked_target(path, int8=False):
     return path
 
 
-def compile_bank(model, names, template=None):
+def compile_bank(model: Any, names: Iterable[str], template: str | list[str] | None = None) -> LabelBank:
     """Compile labels into a :class:`LabelBank`, in all dimensions of the model, whatever `dim` keeps.
 
     Arguments and errors are those of :func:`tinyclap.text.label_embeddings.label_embeddings`.
@@ -198,7 +203,7 @@ def compile_bank(model, names, template=None):
     )
 
 
-def ready_bank(name, model=DEFAULT_MODEL):
+def ready_bank(name: str, model: str = DEFAULT_MODEL) -> LabelBank:
     """A bank that comes with a shipped model, one of :func:`ready_names`; else a ConfigError.
 
     Example
@@ -208,10 +213,10 @@ def ready_bank(name, model=DEFAULT_MODEL):
     """
     if name not in ready_names(model):
         raise ConfigError(f"no ready bank {name!r} for {model}; there are: {', '.join(ready_names(model)) or 'none'}")
-    return LabelBank.load(shipped_folder(model) / BANKS / f"{name}.npz")
+    return LabelBank.load(f"{shipped_folder(model)}/{BANKS}/{name}.npz")
 
 
-def ready_names(model=DEFAULT_MODEL):
+def ready_names(model: str = DEFAULT_MODEL) -> list[str]:
     """Names of the banks that come with a shipped model: list of str."""
     folder = shipped_folder(model)
     if folder is None:

@@ -1,5 +1,7 @@
 """Label lists: what ``--labels`` means to every command, and the check of labels that are given in Python."""
 
+from __future__ import annotations
+
 import codecs
 import csv
 import io
@@ -9,6 +11,7 @@ import stat
 import sys
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 from tinyclap.config.shipped import shipped_folder
 from tinyclap.errors import ConfigError
@@ -24,7 +27,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 
 
-def read_labels(given, model_name=None):
+def read_labels(given: Any, model_name: str | None = None) -> Any:
     """Read the labels that the command line names.
 
     Arguments
@@ -74,7 +77,7 @@ def read_labels(given, model_name=None):
         raise ConfigError(f"--labels {given if len(given) < 300 else given[:60] + '…'}: {reason}") from error
 
 
-def read_names(given, model_name=None, minimum=1):
+def read_names(given: Any, model_name: str | None = None, minimum: int = 1) -> list[str]:
     """As :func:`read_labels`, of a bank its labels: list of str, at least `minimum` of them."""
     labels = read_labels(given, model_name)
     names = list(getattr(labels, "labels", labels))
@@ -85,7 +88,7 @@ def read_names(given, model_name=None, minimum=1):
     return names
 
 
-def checked_texts(texts, what="labels"):
+def checked_texts(texts: Any, what: str = "labels") -> list[str]:
     """Labels or sentences that are given in Python, as a list of str.
 
     A ConfigError, which calls them `what`, for None, NaN, a number, an empty text, control characters, bytes that are
@@ -106,7 +109,7 @@ def checked_texts(texts, what="labels"):
     return [str(text) for text in texts]
 
 
-def shown(texts, n_shown=5):
+def shown(texts: Any, n_shown: int = 5) -> str:
     """Some of the texts for a message, in quotes and cut where long."""
     return ", ".join(map(_SHORT.repr, texts[:n_shown])) + (f" and {len(texts) - n_shown} more" * (len(texts) > n_shown))
 

@@ -4,15 +4,19 @@ Source of the templates: the official tinyCLAP code ("this is the sound of "), t
 a sound of "). The official code leaves UrbanSound8K's underscores in (defect D13); ``underscores="keep"`` does.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 from tinyclap.errors import ConfigError
 
 TINYCLAP_TEMPLATE = "this is the sound of {}"
 CLAP_TEMPLATE = "this is a sound of {}"
 ENSEMBLE = ("{}", "the sound of {}", "this is a sound of {}", "a recording of {}", "{} can be heard")
-_REPLACEMENTS = {"space": " ", "or": " or ", "keep": None}
+_REPLACEMENTS = {"space": " ", "or": " or ", "keep": ""}
 
 
-def readable(class_name, underscores="space", slashes="space"):
+def readable(class_name: str, underscores: str = "space", slashes: str = "space") -> str:
     """A class name as a person would write it; each key is "space", "or" (``" or "``) or "keep".
 
     Example
@@ -28,7 +32,12 @@ def readable(class_name, underscores="space", slashes="space"):
     return class_name
 
 
-def make_prompts(class_names, templates=TINYCLAP_TEMPLATE, underscores="space", slashes="space"):
+def make_prompts(
+    class_names: Iterable[str],
+    templates: str | Iterable[str] = TINYCLAP_TEMPLATE,
+    underscores: str = "space",
+    slashes: str = "space",
+) -> list[list[str]]:
     """The prompts of each class.
 
     Arguments

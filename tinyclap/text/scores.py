@@ -1,5 +1,10 @@
 """Scores of audio embeddings against label embeddings, their softmax and the best names. numpy alone."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 
 from tinyclap.errors import ConfigError
@@ -7,7 +12,7 @@ from tinyclap.errors import ConfigError
 SCORE_KINDS = ("cosine", "dot", "sqrt_dot")
 
 
-def unit_rows(rows):
+def unit_rows(rows: Any) -> Any:
     """L2-normalise rows (…, D); a row of zeros stays one.
 
     Example
@@ -18,7 +23,7 @@ def unit_rows(rows):
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 
-def softmax_rows(logits, temperature=1.0):
+def softmax_rows(logits: Any, temperature: float = 1.0) -> Any:
     """Softmax of each row of logits or scores (B, N).
 
     Example
@@ -30,7 +35,7 @@ def softmax_rows(logits, temperature=1.0):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def audio_side(rows, kind):
+def audio_side(rows: Any, kind: str) -> Any:
     """Audio embeddings (B, D) in the form whose dot product with a label embedding is the score.
 
     By `kind`: "cosine", L2-normalised; "dot", unchanged; "sqrt_dot", square roots of embeddings that are
@@ -50,7 +55,7 @@ def audio_side(rows, kind):
     return rows
 
 
-def score(audio, text, kind):
+def score(audio: Any, text: Any, kind: str) -> Any:
     """Scores of audio embeddings (B, D) and label embeddings (N, D): (B, N); `kind` as for :func:`audio_side`.
 
     Example
@@ -61,7 +66,9 @@ def score(audio, text, kind):
     return audio_side(audio, kind) @ (unit_rows(text) if kind == "cosine" else text).T
 
 
-def ranked(scores, names, top, only=None):
+def ranked(
+    scores: np.ndarray, names: Sequence[str], top: int, only: Iterable[str] | None = None
+) -> list[list[tuple[str, float]]]:
     """The best names of each row of scores: list of list of (str, float), best first.
 
     Arguments
