@@ -13,12 +13,17 @@ from docs_pages import ROOT, blocks_of, pages
 PUBLIC = (
     "tinyclap/__init__.py",
     "tinyclap/adapters",
+    "tinyclap/audio/batch.py",
     "tinyclap/audio/clips.py",
+    "tinyclap/audio/io.py",
     "tinyclap/config",
+    "tinyclap/detection/detector.py",
     "tinyclap/inference",
+    "tinyclap/metrics/classification.py",
     "tinyclap/runtime/__init__.py",
     "tinyclap/search/index.py",
     "tinyclap/text/bank.py",
+    "tinyclap/text/labels.py",
     "tinyclap/text/prompts.py",
     "tinyclap/text/scores.py",
 )

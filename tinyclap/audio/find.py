@@ -31,7 +31,7 @@ HELP = (
 
 
 def find_recordings(
-    words: Sequence[str],
+    words: Sequence[str | os.PathLike[str]],
     stdin: BinaryIO | None = None,
     note: Callable[[str], object] | None = None,
     unreadable: Callable[[AudioError], object] | None = None,

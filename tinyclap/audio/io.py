@@ -9,7 +9,7 @@ import os
 import shlex
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -214,7 +214,7 @@ class Recording:
             extent = container_extent(at, n_bytes, self.name)
             extent = compressed_extent(at, n_bytes, self.name) if extent == Extent() else extent
             self._note = extent.note
-            given: object = _View(raw, n_bytes, extent)
+            given: Any = _View(raw, n_bytes, extent)
             is_file = isinstance(source, (str, os.PathLike)) and not isinstance(raw, io.BytesIO)
             if is_file and extent._replace(note=None) == Extent():
                 # as bytes: a name need not be UTF-8, and soundfile encodes strings strictly
@@ -274,7 +274,7 @@ class Recording:
                 self._file.seek(start)
             while n_read < wanted:
                 n = min(n_block, wanted - n_read)
-                samples = self._file.read(n, dtype="float32", always_2d=True)
+                samples: Any = self._file.read(n, dtype="float32", always_2d=True)
                 if len(samples):
                     require_samples(samples, self.name, info.sample_rate_hz, (start + n_read) / info.sample_rate_hz)
                     n_read += len(samples)
@@ -320,7 +320,7 @@ def _raw(source):
     return name, io.BytesIO(content), len(content)
 
 
-def content_of(stream, name):
+def content_of(stream: Any, name: object) -> bytes:
     """The bytes of a pipe or open file; AudioError, which calls it `name`, where they are text or have no end."""
     parts, n_bytes = [], 0
     try:
