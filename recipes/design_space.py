@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from tinyclap.features.log_mel import log_mel
 from tinyclap.models.encoders import front_end_of, make_encoder
-from tinyclap.models.mobilenet import _BLOCKS, _LAST_EXPANSION, _STEM_WIDTH, _rounded
+from tinyclap.models.encoding import make_divisible
+from tinyclap.models.mobilenet import _BLOCKS, _LAST_EXPANSION, _STEM_WIDTH
 from tinyclap.models.projection import make_head
 from tinyclap.models.student import AudioStudent
 
@@ -156,17 +157,17 @@ def _phinet_block(walk, map_, n_in, n_hidden, n_out, stride, squeeze_excite):
 def _mobilenet(walk, width):
     """Go through an mn up to its last convolution; the width of that."""
     n_spectrogram = walk.held = walk.height * walk.width
-    n_in = _rounded(_STEM_WIDTH * width)
+    n_in = make_divisible(_STEM_WIDTH * width)
     map_ = walk.conv(1, n_in, 3, 2)
     walk.alive(2 * map_)  # activations are not in place
     last_halving = max(index for index, row in enumerate(_BLOCKS) if row[5] == 2)
     for index, (kernel, expanded, n_out, squeeze, _, stride) in enumerate(_BLOCKS):
-        n_hidden, n_out, before = _rounded(expanded * width), _rounded(n_out * width), map_
+        n_hidden, n_out, before = make_divisible(expanded * width), make_divisible(n_out * width), map_
         map_ = _mobilenet_block(walk, map_, n_in, n_hidden, n_out, kernel, stride, squeeze, index > 0)
         if index == last_halving:
             walk.held = n_spectrogram + before
         n_in = n_out
-    n_out = _LAST_EXPANSION * _rounded(_BLOCKS[-1][2] * width)
+    n_out = _LAST_EXPANSION * make_divisible(_BLOCKS[-1][2] * width)
     walk.alive(map_, 2 * walk.conv(n_in, n_out))
     return n_out
 
@@ -180,7 +181,7 @@ def _mobilenet_block(walk, map_, n_in, n_hidden, n_out, kernel, stride, squeeze,
     deep = walk.conv(1, n_hidden, kernel, stride)
     walk.alive(map_, wide, 2 * deep)
     if squeeze:
-        n_squeeze = _rounded(n_hidden // 4)
+        n_squeeze = make_divisible(n_hidden // 4)
         walk.n_parameters += 2 * n_hidden * n_squeeze + n_hidden + n_squeeze
         walk.n_macs += 2 * n_hidden * n_squeeze
         walk.alive(map_, 2 * deep + n_hidden)
