@@ -24,21 +24,9 @@ _REPORTS = {"parity.json", "latency.json", "latency.md", "scores.json", "README.
 
 
 def read_config(folder):
-    """Read the ``config.json`` of an exported folder or of a saved model, and check every key that is used.
+    """Read the ``config.json`` of an exported folder (which has ``graphs``) or of a saved model, every key checked.
 
-    Arguments
-    ---------
-    folder : str or os.PathLike
-
-    Returns
-    -------
-    dict
-        With ``graphs`` of an exported folder, without of a saved model.
-
-    Raises
-    ------
-    CheckpointError
-        It is missing, unreadable, another library's, of another format, or a value is of another type or out of range.
+    CheckpointError: it is missing, unreadable, another library's, or a value has another type or is out of range.
     """
     path = Path(folder) / CONFIG
     if not path.is_file():
@@ -55,13 +43,7 @@ def read_config(folder):
 
 
 def read_export(folder):
-    """As :func:`read_config`, of an exported folder.
-
-    Raises
-    ------
-    CheckpointError
-        As there, or it is a saved model.
-    """
+    """As :func:`read_config`, of an exported folder; a saved model is a CheckpointError, too."""
     config = read_config(folder)
     if "graphs" not in config:
         raise CheckpointError(f"{folder}: a saved model, not an exported folder; write one with: tinyclap export")
@@ -85,20 +67,8 @@ def checksums(config):
 def path_inside(folder, name):
     """The path of a file in a folder, by a name that came from elsewhere.
 
-    Arguments
-    ---------
-    folder : str or os.PathLike
-    name : str
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    CheckpointError
-        The name reaches outside, or is a link to the outside. (Where ``config.json`` itself is a link, as in the cache
-        of the hub, files may be links to the folder that it really lies in.)
+    CheckpointError: the name or a link reaches outside. Where ``config.json`` itself is a link, as in the cache of the
+    Hub, files may be links to the folder that it really lies in.
     """
     folder = Path(folder)
     path = folder / name
@@ -110,24 +80,9 @@ def path_inside(folder, name):
 
 
 def checked_file(folder, config, name):
-    """The path of a file of a model folder, once its SHA-256 was compared.
+    """The path of the file `name` of a model folder whose config is `config`, once its SHA-256 was compared.
 
-    Arguments
-    ---------
-    folder : str or os.PathLike
-    config : dict
-        From :func:`read_config`.
-    name : str
-        One of :func:`checksums`.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    CheckpointError
-        The folder never had it, it is gone, outside the folder, or has changed.
+    CheckpointError: the folder never had it, it is gone, outside the folder, or has changed.
     """
     known = checksums(config)
     if name not in known:
@@ -148,22 +103,9 @@ def checked_file(folder, config, name):
 
 
 def read_arrays(path, *names):
-    """Arrays of an ``.npz`` file.
+    """Arrays of an ``.npz`` file, `names` among them: dict of str to numpy.ndarray.
 
-    Arguments
-    ---------
-    path : pathlib.Path
-    *names : str
-        Those that must be there.
-
-    Returns
-    -------
-    dict of str to numpy.ndarray
-
-    Raises
-    ------
-    CheckpointError
-        It is broken, holds Python objects, or lacks one of them.
+    CheckpointError: it is broken, holds Python objects, or lacks one of `names`.
     """
     try:
         with np.load(path, allow_pickle=False) as content:
@@ -180,20 +122,8 @@ def read_arrays(path, *names):
 def new_folder(target):
     """Yield a temporary folder that takes the place of `target` when the block ends without an error.
 
-    Arguments
-    ---------
-    target : str or os.PathLike
-        Missing, empty, or an earlier export or save, which is replaced; files that it did not write are kept.
-
-    Yields
-    ------
-    pathlib.Path
-        Beside `target`; it disappears if the block fails.
-
-    Raises
-    ------
-    ConfigError
-        `target` holds something else, which is left alone, or its parent cannot be written.
+    `target` is missing, empty, or an earlier export or save, which is replaced; files that it did not write are kept.
+    ConfigError: `target` holds something else, which is left alone, or cannot be written.
 
     Example
     -------

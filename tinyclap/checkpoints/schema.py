@@ -11,15 +11,7 @@ _NAMES |= {int: "a whole number", float: "a number"}
 
 
 def problem(value, schema, place="it"):
-    """What is wrong with a JSON value: the first problem as a sentence, or None.
-
-    Arguments
-    ---------
-    value : object
-    schema : object
-        See the module.
-    place : str
-        What to call the value.
+    """What is wrong with a JSON value (called `place`) by a schema of this module: the first problem, or None.
 
     Example
     -------
@@ -180,13 +172,7 @@ TEXT_MORE = {  # by kind, and by tokenizer
 
 
 def config_problem(config):
-    """What is wrong with a ``config.json``: a sentence, or None.
-
-    Arguments
-    ---------
-    config : dict
-        Of an exported folder, or (``model`` and no ``graphs``) of a saved model.
-    """
+    """What is wrong with the ``config.json`` of an exported folder or saved model: a sentence, or None."""
     if "model" in config and "graphs" not in config:
         return problem(config, SAVED, "")
     found = problem(config, EXPORTED, "") or problem(config, CAPTIONER if config["kind"] == "captioner" else AUDIO, "")

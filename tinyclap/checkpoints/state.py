@@ -24,22 +24,10 @@ _WRAPPERS = ("model", "state_dict")  # keys under which published files keep the
 
 
 def read_state_dict(path):
-    """Read a state dict from a safetensors file or one of ``torch.save``; nothing in it is executed.
+    """Read a state dict from a safetensors file or one of ``torch.save``: dict of str to torch.Tensor, on the CPU.
 
-    Arguments
-    ---------
-    path : str or os.PathLike
-        The file. A state dict under the key ``model`` or ``state_dict`` is taken out of it.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        On the CPU.
-
-    Raises
-    ------
-    CheckpointError
-        The file is missing, empty, cut short, of another kind, or holds no state dict.
+    A state dict under the key ``model`` or ``state_dict`` is used. CheckpointError: the file is missing, cut short,
+    of another kind, or holds no state dict.
     """
     path = Path(path)
     if not path.is_file():
@@ -70,12 +58,7 @@ def _read_safetensors(path):
 
 
 def unwrapped(content, source):
-    """Return the state dict that `content` is, or holds under ``model`` or ``state_dict``.
-
-    Raises
-    ------
-    CheckpointError
-        There is none; the message says what there is.
+    """The state dict that `content` is, or holds under ``model`` or ``state_dict``; else a CheckpointError.
 
     Example
     -------
@@ -94,31 +77,23 @@ def unwrapped(content, source):
 
 
 def strict_load(module, state_dict, rename=None, allowed_extra=(), source="the state dict"):
-    """Load every tensor of `module` from `state_dict`, or nothing.
+    """Load every tensor of `module` from `state_dict`, or nothing; returns `module`.
 
     Arguments
     ---------
     module : nn.Module
-        Receives the weights.
     state_dict : dict of str to torch.Tensor
-        Names to tensors.
     rename : callable or None
-        A name of `module`'s state dict to the name that stands for it in `state_dict`; None where they are equal.
+        A name of `module`'s state dict to that in `state_dict`; None where they are equal.
     allowed_extra : sequence of str
-        Regular expressions (searched) for names that may be in `state_dict` and are left unused.
+        Regular expressions (searched) for names of `state_dict` that are left unused.
     source : str
         What to call `state_dict` in messages.
-
-    Returns
-    -------
-    nn.Module
-        `module`.
 
     Raises
     ------
     CheckpointError
-        Names are missing or surplus, shapes differ, or names that stand for one tensor of `module` hold different
-        ones: all kinds at once, as they stand in `state_dict`.
+        Names are missing or surplus, shapes differ, or tied weights of `module` hold different tensors: all at once.
 
     Example
     -------
@@ -176,16 +151,15 @@ def _listed(names):
 
 
 def save_folder(module, folder, extra=None):
-    """Write `module` as a folder that :func:`load_folder` turns back into it.
+    """Write `module` as a folder that :func:`load_folder` turns back into it; other files in it are left alone.
 
     Arguments
     ---------
     module : nn.Module
         Of a class under :func:`tinyclap.config.registry.configurable`.
     folder : str or os.PathLike
-        Made if it is missing; other files in it are left alone.
     extra : dict, optional
-        JSON values to keep beside the model's config (how it was trained, what it scored).
+        JSON values to keep in its config (how it was trained, what it scored).
 
     Raises
     ------
@@ -220,24 +194,9 @@ def save_folder(module, folder, extra=None):
 
 
 def load_folder(folder):
-    """Rebuild the model of a folder that :func:`save_folder` wrote.
+    """Rebuild the model of a folder of :func:`save_folder`: (nn.Module in eval mode on the CPU, its config as a dict).
 
-    Arguments
-    ---------
-    folder : str or os.PathLike
-        Holds ``config.json`` and ``model.safetensors``.
-
-    Returns
-    -------
-    nn.Module
-        In eval mode, on the CPU.
-    dict
-        The whole config, with what was given as `extra`.
-
-    Raises
-    ------
-    CheckpointError
-        A file is missing or unreadable, the weights are not those the config was written with, or do not fit it.
+    CheckpointError: a file is missing, unreadable, or not the one its config was written with, or they do not fit.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -262,53 +221,38 @@ def load_folder(folder):
 
 
 def load_student(run_or_folder, dim=None):
-    """Load the student of a run.
+    """Load the student of a run or the model of a saved folder.
 
     Arguments
     ---------
     run_or_folder : str or os.PathLike
-        A run's folder (the model is in its ``student``), or the folder of a saved model itself.
+        A run's folder (the model is in its ``student``), or the folder of a saved model.
     dim : int, optional
-        Load its `dim` most important dimensions alone, of a folder that ``prune.py`` wrote; see
-        :func:`tinyclap.config.kept_dims.at_dim`. None loads it as it is.
+        Keep its `dim` most important dimensions, of a folder of ``prune.py``; see
+        :func:`tinyclap.config.kept_dims.at_dim`.
 
     Returns
     -------
     nn.Module
         In eval mode, on the CPU.
     dict
-        The config of its folder; with `dim`, that of the model as returned.
+        Its config; with `dim`, that of the model as returned.
 
     Raises
     ------
     CheckpointError
         Neither is there, :func:`load_folder` refuses it, or no order of its dimensions is stored.
     ConfigError
-        It has no `dim` dimensions.
+        `dim` is out of range.
     """
     folder = model_folder(run_or_folder)
     return at_dim(*load_folder(folder), dim, folder)
 
 
 def fold_folder(run_or_folder, target):
-    """Write the folded student of a run as a folder of its own; see ``AudioStudent.fold``.
+    """Write the folded student of a run to another folder, and return it; see ``AudioStudent.fold``.
 
-    Arguments
-    ---------
-    run_or_folder : str or os.PathLike
-        As in :func:`load_student`.
-    target : str or os.PathLike
-        Not the student's own folder: its training-time form stays.
-
-    Returns
-    -------
-    nn.Module
-        The folded student.
-
-    Raises
-    ------
-    CheckpointError
-        Nothing is there, it cannot be folded, or the target is the source.
+    CheckpointError: nothing is there, it cannot be folded, or `target` is the source.
     """
     student, config = load_student(run_or_folder)
     if not hasattr(student, "fold"):
@@ -321,7 +265,7 @@ def fold_folder(run_or_folder, target):
 
 
 def extra_of(config):
-    """What :func:`save_folder` was given as `extra`, by the config that it wrote.
+    """The `extra` that :func:`save_folder` was given, from the config that it wrote.
 
     Example
     -------
@@ -332,23 +276,10 @@ def extra_of(config):
 
 
 def load_frozen_encoder(run_or_folder, reference_frozen_drift=False):
-    """Load the student of a run for stage 2: its projection trains on, its encoder is frozen.
+    """The student of a run for stage 2: its projection trains on, its encoder is frozen (AudioStudent).
 
-    Arguments
-    ---------
-    run_or_folder : str or os.PathLike
-        As in :func:`load_student`.
-    reference_frozen_drift : bool
-        See :class:`tinyclap.models.student.AudioStudent`.
-
-    Returns
-    -------
-    AudioStudent
-
-    Raises
-    ------
-    CheckpointError
-        Nothing is there, or it is no student with a projection.
+    `reference_frozen_drift` as for :class:`tinyclap.models.student.AudioStudent`. CheckpointError: nothing is there, or
+    it is no student with a projection.
     """
     student, config = load_student(run_or_folder)
     if getattr(student, "projection", None) is None:

@@ -13,23 +13,9 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids"
 
 
 def read_shapes(path):
-    """Names, shapes and types of the tensors of a file of weights.
+    """Names of the tensors of a ``.safetensors`` or ``torch.save`` file → (shape, type).
 
-    Arguments
-    ---------
-    path : str or os.PathLike
-        ``.safetensors``, or what ``torch.save`` wrote.
-
-    Returns
-    -------
-    dict of str to (list of int, str)
-
-    Raises
-    ------
-    CheckpointError
-        The file is missing, cut short, or holds more than weights.
-    ConfigError
-        safetensors is not installed.
+    CheckpointError: the file is missing, cut short, or holds more than weights. ConfigError: no safetensors installed.
     """
     path = Path(path)
     if path.suffix != ".safetensors":

@@ -119,7 +119,17 @@ class EncoderExport:
         return model.outputs
 
     def compare(self, ours, reference, found=None, model=None):
-        """Differences by output; with recordings and the model also ``decisions``."""
+        """Differences by output; of recordings also ``decisions``.
+
+        Arguments
+        ---------
+        ours, reference : dict of str to numpy.ndarray
+            As of `reference`.
+        found : tinyclap.data.recordings.Recordings, optional
+            What they are of; None of golden clips.
+        model : AudioModel, optional
+            The exported one.
+        """
         report = {name: compare(ours[name], reference[name]) for name in reference}
         if found is None:
             return report
@@ -138,13 +148,12 @@ def _compared(outputs):
 
 
 class WaveformToOutputs(nn.Module):
-    """What is exported: waveforms (B, T) to a tuple of outputs.
+    """Waveforms (B, T) to a tuple of outputs: embedding and, of taggers, the encoder's tag `logits`.
 
     Arguments
     ---------
     student : tinyclap.models.student.AudioStudent
     logits : bool
-        Also give the encoder's tag logits, after the embedding.
 
     Example
     -------
@@ -196,22 +205,8 @@ def shortest_window(student):
 def export_audio_graph(student, path, logits=False):
     """Write a student as ``wavs`` (batch, samples) → ``embedding`` (and ``logits``), of any batch and length.
 
-    Arguments
-    ---------
-    student : tinyclap.models.student.AudioStudent
-        Best folded.
-    path : str or os.PathLike
-    logits : bool
-        See :class:`WaveformToOutputs`.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    ConfigError
-        The policy lets through windows that are too short for the front end's reflection, or the exporter refuses.
+    `student` is best folded. ConfigError: the policy lets through windows that are too short for the front end, or the
+    exporter refuses.
     """
     graph = WaveformToOutputs(student, logits).eval()
     least = shortest_window(student)

@@ -1,7 +1,4 @@
-"""What an exported folder knows of training audio: how sure scores are, and how ordinary sounds score.
-
-Both are fitted on recordings that the model was trained on, so that scores on others stay honest.
-"""
+"""Calibration of an exported folder on training audio: temperature of its scores, and background embeddings."""
 
 from pathlib import Path
 
@@ -22,20 +19,15 @@ _TEMPERATURES = np.geomspace(1e-3, 1e2, 2001)
 
 
 def add_temperature(folder, given, embed_names):
-    """Fit the temperature of the softmax over labels, and note it in an exported folder.
+    """Fit the temperature of the softmax over labels, and note it in an exported folder as ``calibration`` (returned).
 
     Arguments
     ---------
     folder : str or os.PathLike
     given : list of str
-        Labelled recordings, each a ``MANIFEST.json@FOLDER``; every corpus counts as much as another.
+        Labelled recordings, each a ``MANIFEST.json@FOLDER``; every corpus has the same weight.
     embed_names : callable
         list of str → (N, D), as the folder's scores want them.
-
-    Returns
-    -------
-    dict
-        ``config["calibration"]``.
 
     Raises
     ------
@@ -59,7 +51,7 @@ def add_temperature(folder, given, embed_names):
 
 
 def best_temperature(scored):
-    """The temperature at which the softmax of scores has the least log loss.
+    """The temperature at which the softmax of scores has the minimum log loss.
 
     Arguments
     ---------
@@ -90,7 +82,7 @@ def _log_loss(scores, truth):
 
 
 def add_background(folder, given, n_windows=N_WINDOWS, seed=0):
-    """Write embeddings of ordinary sound, which tell how rare a score is for any label.
+    """Write background embeddings, which tell how rare a score is for any label: (n_windows, D), float16.
 
     Arguments
     ---------
@@ -101,10 +93,6 @@ def add_background(folder, given, n_windows=N_WINDOWS, seed=0):
     n_windows : int
         In all, of 2 s, each from a random place of a random recording.
     seed : int
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_windows, D), float16
     """
     model, generator, rows, names = load(folder), np.random.default_rng(seed), [], []
     for index, one in enumerate(given):
@@ -131,7 +119,7 @@ def _window_row(model, path, generator):
 
 
 def _what(given, found):
-    """A place of recordings in words: the corpus with the options of its preparation, or the folder's name."""
+    """Name of a place of recordings: the corpus with the options of its preparation, or the folder."""
     manifest, _, root = str(given).partition("@")
     if not manifest.endswith(".json"):
         return found.name

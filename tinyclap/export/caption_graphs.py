@@ -1,7 +1,7 @@
-"""A captioner as three modules for export: waveform to frames, frames to what the decoder asks of them, one word.
+"""A captioner as three modules for export: waveform to encoder frames, frames to cross-attention, one decoding step.
 
-A caption needs the first two once and the third once a word, so all that does not depend on the words stands in the
-second: the keys and values of the clip's frames, with the projections before and after them multiplied in.
+The first two run once a caption, the third once a word; so all that does not depend on words is in the second: keys and
+values of the frames, with the projections before and after them multiplied in.
 """
 
 import math
@@ -33,7 +33,7 @@ class FramesGraph(nn.Module):
 
 
 class MemoryGraph(nn.Module):
-    """Frames to what a decoder's cross-attention needs of them, layer by layer.
+    """Frames to the keys and values of a decoder's cross-attention, layer by layer.
 
     Arguments
     ---------
@@ -56,12 +56,12 @@ class MemoryGraph(nn.Module):
         self.attentions = nn.ModuleList(layer.multihead_attn for layer in decoder.model.layers)
 
     def forward(self, frames, n_frames):
-        """Map frames (B, F', C), of which n_frames (B,) count, to all that a caption needs of them.
+        """Map frames (B, F', C), of which n_frames (B,) are valid, to mean frames and cross-attention.
 
         Returns
         -------
         torch.Tensor, shape (B, C)
-            Mean of the frames that count.
+            Mean of the valid frames.
         torch.Tensor
             A (B, width, n_heads · F'), U (B, n_heads · F', width) and c (B, 1, n_heads · F') of each layer.
         """
@@ -78,20 +78,20 @@ class MemoryGraph(nn.Module):
         keys = F.linear(hidden, weights[1], biases[1]).view(n_clips, n_frames, *heads).permute(0, 2, 3, 1)
         values = F.linear(hidden, weights[2], biases[2]).view(n_clips, n_frames, *heads).transpose(1, 2)
         scale = heads[1] ** -0.5
-        asked = (weights[0] * scale).view(*heads, width).transpose(1, 2) @ keys  # (B, heads, width, F')
+        cross_keys = (weights[0] * scale).view(*heads, width).transpose(1, 2) @ keys  # (B, heads, width, F')
         bias = (biases[0] * scale).view(heads[0], 1, heads[1]) @ keys  # (B, heads, 1, F')
         bias = bias.masked_fill(after_end[:, None, None], -torch.inf)
-        told = values @ attention.out_proj.weight.t().reshape(*heads, width)  # (B, heads, F', width)
-        told = told + attention.out_proj.bias / heads[0]
+        cross_values = values @ attention.out_proj.weight.t().reshape(*heads, width)  # (B, heads, F', width)
+        cross_values = cross_values + attention.out_proj.bias / heads[0]
         return (
-            asked.transpose(1, 2).reshape(n_clips, width, -1),
-            told.reshape(n_clips, -1, width),
+            cross_keys.transpose(1, 2).reshape(n_clips, width, -1),
+            cross_values.reshape(n_clips, -1, width),
             bias.transpose(1, 2).reshape(n_clips, 1, -1),
         )
 
 
 class StepGraph(nn.Module):
-    """One word of every beam, and which continuations are best.
+    """One decoding step: the next word of every beam, and the best continuations.
 
     Arguments
     ---------
@@ -114,26 +114,26 @@ class StepGraph(nn.Module):
                 self.register_buffer(f"{name}_{index}", projection)
 
     def forward(self, *inputs):
-        """Say one more word.
+        """Decode one word.
 
         Arguments
         ---------
         last_ids : torch.Tensor, shape (B, k), int64
             The last word of each beam; at first k is 1.
         rows : torch.Tensor, shape (B · k,), int64
-            Which row of `said` each beam continues.
+            Which row of `past` each beam continues.
         running : torch.Tensor, shape (B, k)
             Scores of the beams.
         banned : torch.Tensor, shape (V,)
-            Is added to every word's score: −∞ for words that may not be said.
+            Is added to every word's score: −∞ for forbidden words.
         word_mask : torch.Tensor, shape (B · k, 1, 1, L + 1)
             Is added to the scores of the words so far: −∞ for padding.
         ranks : torch.Tensor, shape (beam,), int64
-            As many as continuations are wanted; what it holds is not read.
-        said : torch.Tensor, 2 · n_layers of them, shape (N, n_heads, L, width / n_heads)
+            Its length is the number of continuations.
+        past : torch.Tensor, 2 · n_layers of them, shape (N, n_heads, L, width / n_heads)
             Keys and values of the L words so far, layer by layer.
-        heard : torch.Tensor, 3 · n_layers of them
-            What :class:`MemoryGraph` gives, without the clip.
+        memory : torch.Tensor, 3 · n_layers of them
+            Outputs of :class:`MemoryGraph` but the first.
 
         Returns
         -------
@@ -142,35 +142,35 @@ class StepGraph(nn.Module):
         torch.Tensor, shape (B, beam), int64
             The beam of each, times V, plus the word.
         torch.Tensor, 2 · n_layers of them, shape (B · k, n_heads, L + 1, width / n_heads)
-            The next step's `said`.
+            The next step's `past`.
         """
         last_ids, rows, running, banned, word_mask, ranks, *state = inputs
         layers = self.decoder.model.layers
-        said, heard = state[: 2 * len(layers)], state[2 * len(layers) :]
+        past, memory = state[: 2 * len(layers)], state[2 * len(layers) :]
         n_clips, n_beams = last_ids.shape
         hidden = self.decoder.word_embedding(last_ids.reshape(-1)) * math.sqrt(self.width)
-        hidden = hidden + self.decoder.pos_encoder.pe[said[0].shape[2], 0]
-        now_said = []
+        hidden = hidden + self.decoder.pos_encoder.pe[past[0].shape[2], 0]
+        new_past = []
         for index, layer in enumerate(layers):
-            looked, *cache = self._looked_back(index, hidden, rows, said[2 * index : 2 * index + 2], word_mask)
-            now_said += cache
-            hidden = layer.norm1(hidden + layer.self_attn.out_proj(looked))
-            asked, told, bias = heard[3 * index : 3 * index + 3]
-            shares = hidden.reshape(n_clips, n_beams, self.width) @ asked + bias
-            shares = shares.reshape(n_clips, n_beams, self.n_heads, -1).softmax(dim=-1)
-            listened = shares.reshape(n_clips, n_beams, -1) @ told
-            hidden = layer.norm2(hidden + listened.reshape(-1, self.width))
+            attended, *cache = self._self_attention(index, hidden, rows, past[2 * index : 2 * index + 2], word_mask)
+            new_past += cache
+            hidden = layer.norm1(hidden + layer.self_attn.out_proj(attended))
+            keys, values, bias = memory[3 * index : 3 * index + 3]
+            weights = hidden.reshape(n_clips, n_beams, self.width) @ keys + bias
+            weights = weights.reshape(n_clips, n_beams, self.n_heads, -1).softmax(dim=-1)
+            crossed = weights.reshape(n_clips, n_beams, -1) @ values
+            hidden = layer.norm2(hidden + crossed.reshape(-1, self.width))
             hidden = layer.norm3(hidden + layer.linear2(F.relu(layer.linear1(hidden))))
         log_probs = torch.log_softmax(self.decoder.classifier(hidden), dim=-1)
         scores = (log_probs + running.reshape(-1, 1) + banned).reshape(n_clips, -1)
-        return *scores.topk(ranks.shape[0], dim=1), *now_said
+        return *scores.topk(ranks.shape[0], dim=1), *new_past
 
-    def _looked_back(self, index, hidden, rows, said, word_mask):
-        """Attend to the words so far: what was seen (N, width), and the keys and values with this word's."""
+    def _self_attention(self, index, hidden, rows, past, word_mask):
+        """Attend to the words so far: the result (N, width), and the keys and values with this word's."""
         weight, bias = getattr(self, f"in_proj_weight_{index}"), getattr(self, f"in_proj_bias_{index}")
         projected = F.linear(hidden, weight, bias).reshape(-1, 3 * self.n_heads, self.width // self.n_heads)
         query, key, value = projected.split(self.n_heads, dim=1)
-        keys = torch.cat([said[0].index_select(0, rows), key[:, :, None]], dim=2)
-        values = torch.cat([said[1].index_select(0, rows), value[:, :, None]], dim=2)
-        shares = (query[:, :, None] @ keys.transpose(2, 3) + word_mask).softmax(dim=-1)
-        return (shares @ values).reshape(-1, self.width), keys, values
+        keys = torch.cat([past[0].index_select(0, rows), key[:, :, None]], dim=2)
+        values = torch.cat([past[1].index_select(0, rows), value[:, :, None]], dim=2)
+        weights = (query[:, :, None] @ keys.transpose(2, 3) + word_mask).softmax(dim=-1)
+        return (weights @ values).reshape(-1, self.width), keys, values

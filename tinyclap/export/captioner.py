@@ -88,7 +88,15 @@ class CaptionerExport:
         return lambda clips, rate_hz: _arrays(*model.describe(clips, rate_hz))
 
     def compare(self, ours, reference, found=None, model=None):
-        """Differences of the mean frames, and the fraction of equal captions."""
+        """Differences of the mean frames, and the fraction of equal captions.
+
+        Arguments
+        ---------
+        ours, reference : dict of str to numpy.ndarray
+            As of `reference`.
+        found, model
+            Play no part.
+        """
         same = (ours["ids"] == reference["ids"]).all(axis=1)
         embedding = compare(ours["clip"], reference["clip"])
         return {"embedding": embedding, "decisions": {"agreement": float(same.mean())}}
@@ -99,47 +107,42 @@ def _arrays(rows, found):
 
 
 def export_caption_graphs(captioner, folder):
-    """Write the graphs of a captioner in fp32.
+    """Write the graphs of a captioner in fp32 to a folder; it stays as it is.
 
-    Arguments
-    ---------
-    captioner : tinyclap.models.captioner.Captioner
-        It stays as it is.
-    folder : pathlib.Path
-
-    Raises
-    ------
-    ConfigError
-        The window policy lets through clips that are too short for the front end, or the exporter refuses.
+    ConfigError: the window policy lets through clips that are too short for the front end, or the exporter refuses.
     """
     captioner.eval()
     frames = FramesGraph(captioner.features, folded(captioner.encoder))
     least = captioner.policy.length(1, captioner.sample_rate_hz)
     if least < frames.features.min_samples:
         raise ConfigError(
-            f"the captioner hears clips of {least} samples, the exported front end needs "
+            f"the window policy lets through clips of {least} samples, the exported front end needs "
             f"{frames.features.min_samples}; make min_s longer"
         )
     wavs = torch.zeros(2, max(least, round(_EXAMPLE_S * captioner.sample_rate_hz)))
     axes = {"wavs": {0: "pieces", 1: "samples"}}
     export_graph(frames, (wavs,), ["wavs"], ["frames"], axes, folder / GRAPHS["fp32"])
-    heard = [f"{name}_{index}" for index in range(len(captioner.decoder.model.layers)) for name in _HEARD]
-    memory = MemoryGraph(captioner.decoder)
+    names = [f"{name}_{index}" for index in range(len(captioner.decoder.model.layers)) for name in _MEMORY]
+    graph = MemoryGraph(captioner.decoder)
     example = torch.zeros(2, 7, captioner.decoder.memory_dim), torch.tensor([7, 5])
     axes = {"frames": {0: "clips", 1: "frames"}, "n_frames": {0: "clips"}}
-    export_graph(memory, example, list(axes), ["clip", *heard], axes, folder / GRAPHS["memory"])
+    export_graph(graph, example, list(axes), ["clip", *names], axes, folder / GRAPHS["memory"])
     with torch.no_grad():
-        _, *memories = memory(*example)
-    _export_step(captioner.decoder, dict(zip(heard, memories, strict=True)), folder / GRAPHS["step"])
+        _, *memories = graph(*example)
+    _export_step(captioner.decoder, dict(zip(names, memories, strict=True)), folder / GRAPHS["step"])
 
 
-_HEARD = {"asked": 2, "told": 1, "bias": 2}  # a layer's part of the memory, and its axis of heads times frames
+_MEMORY = {
+    "asked": 2,
+    "told": 1,
+    "bias": 2,
+}  # inputs of a layer (cross-attention keys, values, bias; names of format 1), and their axis of heads times frames
 
 
-def _export_step(decoder, heard, path, beam=3, n_before=5):
+def _export_step(decoder, memory, path, beam=3, n_before=5):
     """Write the graph of one word; the sizes do not matter, as long as they are none of each other's and above 1."""
     n_clips, n_rows, head_width = 2, 2 * beam, decoder.width // decoder.n_heads
-    said = {
+    past = {
         f"said_{index}": torch.zeros(n_rows, decoder.n_heads, n_before, head_width)
         for index in range(2 * len(decoder.model.layers))
     }
@@ -150,8 +153,8 @@ def _export_step(decoder, heard, path, beam=3, n_before=5):
         "banned": torch.zeros(decoder.n_words),
         "word_mask": torch.zeros(n_rows, 1, 1, n_before + 1),
         "ranks": torch.arange(beam),
-        **said,
-        **heard,
+        **past,
+        **memory,
     }
     axes = {
         "last_ids": {0: "clips", 1: "beams"},
@@ -159,8 +162,8 @@ def _export_step(decoder, heard, path, beam=3, n_before=5):
         "running": {0: "clips", 1: "beams"},
         "word_mask": {0: "rows", 3: "words"},
         "ranks": {0: "beam"},
-        **{name: {0: "rows_before", 2: "words_before"} for name in said},
-        **{name: {0: "clips", _HEARD[name.partition("_")[0]]: "heads_by_frames"} for name in heard},
+        **{name: {0: "rows_before", 2: "words_before"} for name in past},
+        **{name: {0: "clips", _MEMORY[name.partition("_")[0]]: "heads_by_frames"} for name in memory},
     }
-    outputs = ["scores", "places", *(f"now_{name}" for name in said)]
+    outputs = ["scores", "places", *(f"now_{name}" for name in past)]
     export_graph(StepGraph(decoder), tuple(example.values()), list(example), outputs, axes, path)

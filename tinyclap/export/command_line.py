@@ -68,24 +68,9 @@ def add_arguments(parser):
 
 
 def run(options):
-    """Export what the options say.
+    """Export what `options` (argparse.Namespace of :func:`add_arguments`) say; returns a summary in lines.
 
-    Arguments
-    ---------
-    options : argparse.Namespace
-        Of :func:`add_arguments`; further names are not allowed.
-
-    Returns
-    -------
-    str
-        What there is to say of it, in lines.
-
-    Raises
-    ------
-    ConfigError
-        An option is wrong, or torch is not installed.
-    CheckpointError
-        The model cannot be opened.
+    ConfigError: an option is wrong, or torch is not installed. CheckpointError: the model cannot be opened.
     """
     try:
         from tinyclap.export.quantise import METHODS

@@ -1,8 +1,8 @@
 """Large weights of an ONNX graph stored as int8, a quarter of the bytes; the arithmetic stays fp32.
 
-Every channel of a weight (a column of a matrix, a filter of a convolution, a row of a table) gets its own scale, its
-greatest magnitude over 127. DequantizeLinear makes the weights fp32 again when the graph runs; of a table that is
-looked up by index only the rows that are looked up. No calibration, and no activation is rounded.
+Every channel of a weight (a column of a matrix, a filter of a convolution, a row of a table) has its own scale, its
+maximum magnitude over 127. DequantizeLinear makes the weights fp32 again when the graph runs; of a lookup table only
+the rows that are looked up. No calibration, and no activation is rounded.
 """
 
 from pathlib import Path
@@ -33,11 +33,6 @@ def compact_graph(source, target, min_size=_MIN_SIZE, keep=()):
     -------
     dict
         ``n_weights`` that were stored as int8, and ``bytes_before`` and ``bytes_after``.
-
-    Raises
-    ------
-    ConfigError
-        The package onnx is missing.
 
     Notes
     -----

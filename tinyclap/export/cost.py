@@ -14,14 +14,7 @@ CLIP_S = 5.0  # the length that MACs are stated for, as in the tinyCLAP paper
 
 
 def graph_costs(folder, graphs, sample_rate_hz):
-    """What the graphs of an exported folder cost.
-
-    Arguments
-    ---------
-    folder : pathlib.Path
-    graphs : dict of str to str
-        ``config["graphs"]``.
-    sample_rate_hz : int
+    """Parameters and MACs of ``config["graphs"]`` of an exported folder.
 
     Returns
     -------
@@ -39,14 +32,9 @@ def graph_costs(folder, graphs, sample_rate_hz):
 
 
 def count_parameters(path):
-    """Numbers stored in an ONNX file: weights, and constants of its nodes (int).
+    """Values stored in an ONNX file: weights, and constants of its nodes (int).
 
-    Raises
-    ------
-    ConfigError
-        The package onnx is missing.
-    CheckpointError
-        The file is no ONNX graph.
+    CheckpointError: it is no ONNX graph; ConfigError: onnx is not installed.
     """
     try:
         import onnx
@@ -64,26 +52,10 @@ def count_parameters(path):
 
 
 def count_macs(path, feeds):
-    """MACs of one pass of an ONNX graph, by the shapes that its convolutions and matrix products really meet.
+    """MACs of one pass of an ONNX graph over `feeds`, by the shapes its convolutions and matrix products meet (int).
 
-    Arguments
-    ---------
-    path : str or os.PathLike
-    feeds : dict of str to numpy.ndarray
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    CheckpointError
-        onnxruntime refuses the graph, or these inputs.
-
-    Notes
-    -----
     onnxruntime's profile of a pass, with fusions off, states every node's shapes. One MAC is one multiplication and one
-    addition, as in :mod:`tinyclap.metrics.cost`.
+    addition, as in :mod:`tinyclap.metrics.cost`. CheckpointError: onnxruntime refuses the graph, or these inputs.
     """
     engine = onnxruntime()
     with tempfile.TemporaryDirectory() as scratch:

@@ -7,20 +7,9 @@ from tinyclap.files import atomic_path
 
 
 def front_end_nodes(graph):
-    """Names of the nodes up to the logarithm of the mel powers: those that a graph's ``Log`` depends on, and it.
+    """Names of the nodes up to the logarithm of the mel powers, of an ``onnx.GraphProto``: list of str.
 
-    Arguments
-    ---------
-    graph : onnx.GraphProto
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    ConfigError
-        There is not exactly one logarithm.
+    ConfigError: there is not exactly one logarithm.
     """
     logarithms = [node for node in graph.node if node.op_type == "Log"]
     if len(logarithms) != 1:
@@ -36,30 +25,14 @@ def front_end_nodes(graph):
 
 
 def front_end_weights(path):
-    """Names of the constants that the front end of a graph reads: windows, bases and filters, which stay fp32.
-
-    Arguments
-    ---------
-    path : str or os.PathLike
-        A graph with one logarithm.
-
-    Returns
-    -------
-    list of str
-    """
+    """Names of the constants that the front end of a graph file reads (windows, bases and filters): list of str."""
     graph = onnx.load(str(path)).graph
     nodes, names = set(front_end_nodes(graph)), {weight.name for weight in graph.initializer}
     return sorted({name for node in graph.node if node.name in nodes for name in node.input if name in names})
 
 
 def write_front_end(source, target):
-    """Write the front end of a graph as a graph of its own, for engines that are slow at it.
-
-    Arguments
-    ---------
-    source, target : str or os.PathLike
-        The whole graph with its input ``wavs``, and where ``wavs`` → logarithms goes.
-    """
+    """Write the front end of a graph, ``wavs`` → log-mel, as a graph of its own, for engines that are slow at it."""
     model = onnx.load(source)
     names = set(front_end_nodes(model.graph))
     (logarithm,) = (node.output[0] for node in model.graph.node if node.op_type == "Log")

@@ -1,4 +1,4 @@
-"""How long one window takes in each engine and precision, on the machine that exports."""
+"""Latency of one window in each engine and precision, on the machine that exports."""
 
 import importlib.util
 import itertools
@@ -14,15 +14,7 @@ from tinyclap.runtime.session import ENGINES, has_bf16, open_session
 _FASTER = 0.9  # int8 is named the best precision only where it takes less than this share of fp32's time
 
 
-def measure_latencies(
-    graphs,
-    sample_rate_hz,
-    clip_s,
-    threads=(1, 2),
-    n_repeats=9,
-    n_warmup=5,
-    front_end=None,
-):
+def measure_latencies(graphs, sample_rate_hz, clip_s, threads=(1, 2), n_repeats=9, n_warmup=5, front_end=None):
     """Time graphs from waveform to outputs, batch 1; the ways to run them take turns.
 
     Arguments
@@ -42,8 +34,8 @@ def measure_latencies(
     Returns
     -------
     dict
-        ``clip_s``, ``machine``, ``n_cores``, and ``rows``: a list of ``engine``, ``precision``, ``n_threads``,
-        ``median_ms``, ``least_ms``, ``greatest_ms``.
+        ``clip_s``, ``machine``, ``n_cores``, ``n_repeats``, and ``rows``: a list of ``engine``, ``precision``,
+        ``n_threads``, ``median_ms``, ``least_ms``, ``greatest_ms``.
     """
     wavs = np.random.default_rng(0).uniform(-0.1, 0.1, (1, round(clip_s * sample_rate_hz))).astype(np.float32)
     rows = []
@@ -57,49 +49,24 @@ def measure_latencies(
                 times_ms[key].append(1e3 * (time.perf_counter() - start))
         for (engine, precision), taken in times_ms.items():
             row = {"engine": engine, "precision": precision, "n_threads": n_threads}
-            numbers = {
-                "median_ms": statistics.median(taken),
-                "least_ms": min(taken),
-                "greatest_ms": max(taken),
-            }
+            numbers = {"median_ms": statistics.median(taken), "least_ms": min(taken), "greatest_ms": max(taken)}
             rows.append(row | {name: round(value, 3) for name, value in numbers.items()})
-    return {
-        "clip_s": clip_s,
-        "machine": platform.machine(),
-        "n_cores": n_cores(),
-        "n_repeats": n_repeats,
-        "rows": rows,
-    }
+    return {"clip_s": clip_s, "machine": platform.machine(), "n_cores": n_cores(), "n_repeats": n_repeats, "rows": rows}
 
 
 def _sessions(graphs, n_threads, front_end):
     """Every way that is installed here: ((engine, precision), session)."""
     for engine in (name for name in ENGINES if importlib.util.find_spec(name)):
         for precision, path in graphs.items():
-            yield (
-                (engine, precision),
-                open_session(path, engine, precision, n_threads, front_end),
-            )
+            yield ((engine, precision), open_session(path, engine, precision, n_threads, front_end))
         if engine == "openvino" and "fp32" in graphs and has_bf16():
-            yield (
-                (engine, "bf16"),
-                open_session(graphs["fp32"], engine, "bf16", n_threads, front_end),
-            )
+            yield ((engine, "bf16"), open_session(graphs["fp32"], engine, "bf16", n_threads, front_end))
 
 
 def best_precisions(latencies, precisions):
     """For each engine, the precision that "auto" stands for: int8 where it is there and clearly faster, else fp32.
 
-    Arguments
-    ---------
-    latencies : dict
-        From :func:`measure_latencies`.
-    precisions : sequence of str
-        Those of the folder.
-
-    Returns
-    -------
-    dict of str to str
+    `latencies` as of :func:`measure_latencies`, `precisions` those of the folder; dict of str to str.
     """
     best = {}
     for engine in ENGINES:
@@ -114,10 +81,7 @@ def best_precisions(latencies, precisions):
 
 def table(latencies):
     """The rows as a Markdown table, as a string."""
-    lines = [
-        "| engine | precision | threads | ms (median) | least | greatest |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = ["| engine | precision | threads | ms (median) | least | greatest |", "|---|---|---|---|---|---|"]
     for row in latencies["rows"]:
         cells = (
             row["engine"],

@@ -16,7 +16,7 @@ _logger = logging.getLogger(__name__)
 
 
 def export_graph(module, example_inputs, input_names, output_names, dynamic, path):
-    """Write a module as one self-contained ONNX file.
+    """Write a module as one self-contained ONNX file; returns its path.
 
     Arguments
     ---------
@@ -25,17 +25,12 @@ def export_graph(module, example_inputs, input_names, output_names, dynamic, pat
     example_inputs : tuple of torch.Tensor
         Axes in `dynamic` must be longer than 1: sizes 0 and 1 are taken for constants.
     input_names, output_names : list of str
-        Names of the graph's inputs and outputs, in order.
+        In order.
     dynamic : dict of str to dict of int to str
         Input name to the axes that may have any length, with their names: ``{"wavs": {0: "batch", 1: "samples"}}``.
         Axes of one name have one length.
     path : str or os.PathLike
         Written atomically.
-
-    Returns
-    -------
-    pathlib.Path
-        `path`.
 
     Raises
     ------

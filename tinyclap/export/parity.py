@@ -47,17 +47,9 @@ def _sound(generator, shape, rate_hz):
 
 
 def outputs_of(describe, clips):
-    """Outputs of single clips, joined.
+    """Outputs of single clips, joined: dict of str to (B, ·) array.
 
-    Arguments
-    ---------
-    describe : callable
-        A list of one clip (path or array) and its rate (None of a path) → dict of name to (1, ·) array.
-    clips : sequence of (path or numpy.ndarray, int or None)
-
-    Returns
-    -------
-    dict of str to numpy.ndarray, shape (B, ·)
+    `describe` takes a list of one clip (path or array) and its rate (None of a path); `clips` are such pairs.
     """
     parts = [describe([clip], rate_hz) for clip, rate_hz in clips]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -135,18 +127,7 @@ def decisions(found, reference, vectors=None, kind=None, classes=(), labels=()):
 
 
 def require_exact(report):
-    """Raise where the fp32 graphs are not the network, which would be an error of ours.
-
-    Arguments
-    ---------
-    report : dict
-        ``golden`` and ``recordings`` of ``parity.json`` for "fp32".
-
-    Raises
-    ------
-    CheckpointError
-        With the set of clips and the difference.
-    """
+    """Raise a CheckpointError where the fp32 graphs (their `report` in ``parity.json``) are not the network."""
     for name, part in {"golden": report["golden"], **report["recordings"]}.items():
         error = max(each["relative"] for each in part.values() if isinstance(each, dict) and "relative" in each)
         if error > MAX_RELATIVE_ERROR:
@@ -157,13 +138,7 @@ def require_exact(report):
 
 
 def loss_points(report):
-    """Points of accuracy that a precision loses on a set of clips; the percentage of changed decisions without labels.
-
-    Arguments
-    ---------
-    report : dict
-        With ``decisions``.
-    """
+    """Points of accuracy that a precision loses on a set of clips; without labels, percent of changed decisions."""
     said = report["decisions"]
     return said.get("accuracy_drop_points", 100 * (1 - said["agreement"]))
 

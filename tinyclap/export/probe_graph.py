@@ -1,4 +1,4 @@
-"""A model's graph with a linear probe behind it: from waveforms to the probabilities of the probe's classes."""
+"""A model's graph with a linear probe behind it: waveforms to probabilities of the probe's classes."""
 
 import json
 
@@ -7,12 +7,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def write_classifier(graph_path, config, probe, target):
-    """Write a graph whose outputs are those of a model and ``probabilities`` (B, N).
+    """Write a graph with the outputs of a model and ``probabilities`` (B, N).
 
     Arguments
     ---------
     graph_path : str or os.PathLike
-        The model's fp32 graph, from windows to ``embedding`` or ``logits``.
+        The model's fp32 graph.
     config : dict
         Of its folder.
     probe : tinyclap.inference.probe.Probe
@@ -20,9 +20,8 @@ def write_classifier(graph_path, config, probe, target):
 
     Notes
     -----
-    A clip of one window gets the probabilities that :meth:`Probe.predict_proba` gives. Of longer clips
-    that averages the embeddings of the windows; a device may average the probabilities. The names of the classes are
-    in the graph's metadata, as JSON under ``classes``.
+    Of one window the probabilities are those of :meth:`Probe.predict_proba`, which averages the embeddings of the
+    windows of longer clips; a device may average probabilities. Classes: the graph's metadata, JSON under ``classes``.
     """
     model = onnx.load(graph_path)
     names = [output.name for output in model.graph.output]

@@ -20,20 +20,20 @@ PUBLISHED = ("tinyclap-student", "efficientat-mn", "msclap2022", "effb2-trm")
 
 @dataclass
 class Source:
-    """A model with what surrounds it.
+    """A network to export, with what surrounds it.
 
     Arguments
     ---------
     kind : {"audio_encoder", "tagger", "captioner"}
     network : nn.Module
-        As it was loaded: the reference that exported graphs are compared with.
+        The reference that exported graphs are compared with.
     provenance : dict
-        JSON-able: what it is, where from, the SHA-256 of its weights.
+        JSON-able: name, origin, SHA-256 of the weights.
     text : callable
-        Without arguments → what has ``embed_classes``, ``score_kind`` and ``default_templates`` of the same space;
-        called only where class names are to be embedded, since it may read a text tower.
+        Returns what has ``embed_classes``, ``score_kind`` and ``default_templates`` of the same space; called only
+        where class names are embedded, since it may load a text tower.
     tags : list of str
-        What the entries of the output are called, if they are tags.
+        Names of the outputs, if they are tags.
     """
 
     kind: str
@@ -80,7 +80,7 @@ def parse_options(words):
 
 
 def open_source(model, path=None, text_weights=None, options=None, dim=None):
-    """Load what the command line names.
+    """Load the model that the command line names.
 
     Arguments
     ---------
@@ -89,8 +89,8 @@ def open_source(model, path=None, text_weights=None, options=None, dim=None):
     path : str or os.PathLike, optional
         File of the published network's weights.
     text_weights : str or os.PathLike, optional
-        Weights of the text side, where it has its own: ``CLAP_weights_2022.pth`` for a released tinyCLAP student; for
-        runs, where their teacher's text side is now, if it has moved.
+        Weights of the text side, where they are not with the model: ``CLAP_weights_2022.pth`` for a released tinyCLAP
+        student; for runs, where their teacher's text side is now.
     options : dict, optional
         Keywords of the published network (``alpha``, ``width``, ``tokenizer``, …).
     dim : int, optional
@@ -105,7 +105,7 @@ def open_source(model, path=None, text_weights=None, options=None, dim=None):
     CheckpointError
         Nothing usable is there.
     ConfigError
-        A published network without its file, keywords that it does not take, or a `dim` that there is not.
+        A published network without its file, keywords that it does not take, or a `dim` out of range.
     """
     if path is None and str(model) in PUBLISHED:
         raise ConfigError(f"{model} needs its weights; give their file by --path")
@@ -120,11 +120,7 @@ def open_source(model, path=None, text_weights=None, options=None, dim=None):
 
 def _of_run(run, text_weights, dim):
     network, config = load_student(run, dim)
-    note = {
-        "source": Path(run).resolve().name,
-        "model": config["model"],
-        "weights_sha256": config["weights_sha256"],
-    }
+    note = {"source": Path(run).resolve().name, "model": config["model"], "weights_sha256": config["weights_sha256"]}
     note |= {key: config[key] for key in ("seed", "teacher", "starts", "latent") if key in config}
     if not isinstance(network, (AudioStudent, Clap)):
         return Source("captioner", network, note)
@@ -138,12 +134,7 @@ def _of_run(run, text_weights, dim):
 
 def _of_published(name, path, text_weights, options):
     network = load_published(name, path=path, **options)
-    note = {
-        "source": name,
-        "file": Path(path).name,
-        "options": options,
-        "weights_sha256": sha256_of(path),
-    }
+    note = {"source": name, "file": Path(path).name, "options": options, "weights_sha256": sha256_of(path)}
     if name == "effb2-trm":
         return Source("captioner", network, note)
     if isinstance(network, EfficientAtMn):
@@ -156,35 +147,16 @@ def _of_published(name, path, text_weights, options):
 
 
 def _later(kind, weights, text_weights, options=None):
-    """What loads a teacher for its text side when it is first called, and returns the same one later."""
-    given = {
-        "weights": weights,
-        **({} if text_weights is None else {"text_weights": text_weights}),
-        **(options or {}),
-    }
+    """A function that loads a teacher for its text side when it is first called, and returns the same one later."""
+    given = {"weights": weights, **({} if text_weights is None else {"text_weights": text_weights}), **(options or {})}
     return functools.cache(lambda: make_teacher(kind, **given).load())
 
 
 def class_vectors(source, names, templates=None):
-    """Embed class names on the model's text side.
+    """Label embeddings by the model's text side: (torch.Tensor of shape (N, D), kind of score).
 
-    Arguments
-    ---------
-    source : Source
-    names : list of str, N of them
-    templates : list of str, optional
-        Prompts with ``{}`` for the name; by default the text side's own.
-
-    Returns
-    -------
-    torch.Tensor, shape (N, D)
-    str
-        The kind of score, see :func:`tinyclap.teachers.score`.
-
-    Raises
-    ------
-    ConfigError
-        The model has no text side here.
+    `templates` are prompts with ``{}`` for the name; None takes the text side's own. ConfigError: the model has no text
+    side here.
     """
     if source.text is None:
         raise ConfigError(

@@ -18,12 +18,7 @@ from tinyclap.text.word_pieces import WordPieces
 
 _OUTPUT = "embedding"
 _AXES = {name: {0: "texts", 1: "pieces"} for name in ("input_ids", "attention_mask")}
-_EXAMPLES = (
-    "a dog barks in the street",
-    "rain",
-    "Two men talk - then a car passes, tooting!",
-    "thunder at 9 o'clock",
-)
+_EXAMPLES = ("a dog barks in the street", "rain", "Two men talk - then a car passes, tooting!", "thunder at 9 o'clock")
 _MIN_COSINE = 0.99  # below it the compact graph is not the tower, and nothing is written
 
 

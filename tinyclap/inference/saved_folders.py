@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinyclap.checkpoints.folder import checked_file, checksums, new_folder, read_config
+from tinyclap.checkpoints.folder import checked_file, checksums, new_folder, path_inside, read_config
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.files import CONFIG, model_folder, read_json, write_json, write_text
 from tinyclap.inference.model_card import model_card, read_metrics, result_of
@@ -108,7 +108,8 @@ def _write_model(model: SoundModel, source: Path, part: Path) -> None:
         save_folder(model.backend.network, part, extra)
         return
     files = {name: checked_file(source, config, name) for name in checksums(config)}
-    files |= {str(path.relative_to(source)): path for pattern in _BESIDE for path in source.glob(pattern)}
+    beside = [str(path.relative_to(source)) for pattern in _BESIDE for path in source.glob(pattern)]
+    files |= {name: path_inside(source, name) for name in beside}
     for name, path in {**files, CONFIG: source / CONFIG}.items():
         (part / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, part / name)

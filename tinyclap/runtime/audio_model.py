@@ -79,7 +79,7 @@ class AudioModel:
         return open_text_side(self.folder, self.config, self._n_threads)
 
     def embed(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
-        """Embed clips.
+        """Embed clips: (B, D), float32.
 
         Arguments
         ---------
@@ -120,24 +120,15 @@ class AudioModel:
         return unit_rows(found["embedding"]) if self._normalises("embedding") else found["embedding"]
 
     def tag(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
-        """Probabilities of a tagger's tags, which are named in ``tags``: (B, K), float32, each in [0, 1].
-
-        Raises
-        ------
-        ConfigError
-            The model is no tagger.
-        """
+        """Probabilities of ``tags``: (B, K), float32; arguments as in `embed`. ConfigError: the model is no tagger."""
         if not self.tags:
             raise ConfigError(f"{self.folder}: this model gives embeddings, no tags; classify() names sounds with it")
         return self._compared(self.outputs(audio, sample_rate_hz, batch_size))
 
     def scores(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
-        """How well each of ``labels`` fits each clip: (B, N), float32, of ``config["score"]``'s kind.
+        """Scores of ``labels`` by ``config["score"]``: (B, N), float32; arguments as in `embed`.
 
-        Raises
-        ------
-        ConfigError
-            The folder was exported without labels.
+        ConfigError: the folder was exported without labels.
         """
         if self.label_rows is None:
             raise ConfigError(f"{self.folder}: exported without labels; export again with --labels 'dog,rain,…'")
@@ -145,7 +136,7 @@ class AudioModel:
         return score(rows, self.label_rows, self.config["score"])
 
     def classify(self, audio, labels=None, top=5, sample_rate_hz=None, batch_size=_BATCH_SIZE):
-        """Name the sounds of clips, zero-shot.
+        """Zero-shot classification among the labels that were compiled into the folder.
 
         Arguments
         ---------
@@ -158,7 +149,7 @@ class AudioModel:
         Returns
         -------
         list of list of (str, float)
-            For each clip the likeliest labels, best first, with their scores.
+            For each clip the best labels with their scores, best first.
 
         Raises
         ------
@@ -176,12 +167,9 @@ class AudioModel:
         return ranked(scores, self.labels, top, labels)
 
     def check(self):
-        """The maximum difference between this machine's outputs and torch's, over the folder's golden clips.
+        """Maximum differences of this machine's outputs from torch's, over the folder's golden clips: dict by output.
 
-        Returns
-        -------
-        dict of str to float
-            Output name to max |difference|; ``parity.json`` says what to expect of each precision.
+        ``parity.json`` says what to expect of each precision.
         """
         worst, golden = {}, read_arrays(checked_file(self.folder, self.config, GOLDEN), "sample_rates_hz")
         for index, rate_hz in enumerate(golden["sample_rates_hz"]):
@@ -220,13 +208,7 @@ class AudioModel:
 
 
 def window_policy(folder, config):
-    """The window policy of an exported folder.
-
-    Raises
-    ------
-    CheckpointError
-        It is none.
-    """
+    """The window policy of an exported folder; a CheckpointError where it is none."""
     known = {key: config["window"][key] for key in ("window_s", "short", "hop_s", "min_s") if key in config["window"]}
     try:
         return WindowPolicy(**known)
@@ -235,24 +217,7 @@ def window_policy(folder, config):
 
 
 def resolved_precision(config, engine, precision):
-    """The precision to run: what "auto" stands for.
-
-    Arguments
-    ---------
-    config : dict
-        An exported folder's: its ``graphs`` and ``best_precision``.
-    engine, precision : str
-        See :func:`tinyclap.runtime.load`.
-
-    Returns
-    -------
-    str
-        "fp32", "int8" or "bf16".
-
-    Raises
-    ------
-    ConfigError
-        int8, where the folder has none.
+    """The precision to run: what "auto" stands for. ConfigError: int8, where the folder has none.
 
     Example
     -------

@@ -1,8 +1,7 @@
-"""An exported captioner: clips of any length, rate and format to words, as :mod:`tinyclap.models.captioner` does it.
+"""An exported captioner: clips of any length, rate and format to captions, without torch.
 
-Three graphs: waveform to frames (the only one with an int8 form, and the one that `engine` computes), frames to what
-the decoder asks of them, and one word. The last two are onnxruntime's, whatever the engine: at three rows a step it is
-twice as quick as OpenVINO with it. No torch.
+Three graphs: waveform to encoder frames (which `engine` and `precision` apply to), frames to cross-attention keys and
+values, and one decoding step. The last two run in onnxruntime: at three rows a step it is twice as quick as OpenVINO.
 """
 
 from pathlib import Path
@@ -25,27 +24,25 @@ _BATCH_SIZE = 16
 
 
 class CaptionModel:
-    """The graphs of a captioner, and the words that belong to it.
+    """The graphs of a captioner with its vocabulary; made by :func:`tinyclap.runtime.load`.
 
     Arguments
     ---------
     folder : str or os.PathLike
-        What export.py wrote.
     config : dict
-        Its ``config.json``.
+        Of :func:`tinyclap.checkpoints.folder.read_export`.
     engine, precision, n_threads
         As for :func:`tinyclap.runtime.load`; the first two are the encoder's.
 
     Attributes
     ----------
     config : dict
-        The folder's ``config.json``.
     sample_rate_hz, embed_dim : int
-    precision : str
-        Of the encoder: what "auto" came to. The decoder is fp32.
+    precision : {"fp32", "int8", "bf16"}
+        Of the encoder; the decoder is fp32.
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
     frames_graph, memory_graph : tinyclap.runtime.session.Session
-        Waveforms (B, T) to frames; these and their number to what the decoder asks of them.
+        Waveforms (B, T) to frames; these and their number to the decoder's memory.
     decoder : tinyclap.runtime.caption_search.GraphDecoder
     """
 
@@ -69,25 +66,9 @@ class CaptionModel:
             raise CheckpointError(f"{folder}: its decoder has other words than {VOCABULARY}; export the model again")
 
     def caption(self, audio, sample_rate_hz=None, **options):
-        """Caption clips.
+        """Caption clips: list of str; arguments and errors as for `describe`.
 
-        Arguments
-        ---------
-        audio, sample_rate_hz
-            Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
-        **options
-            As for `describe`.
-
-        Returns
-        -------
-        list of str
-
-        Raises
-        ------
-        ConfigError
-            The captioner was exported without its words.
-        AudioError
-            A clip cannot be used; the message says which and why.
+        ConfigError: the captioner was exported without its words.
         """
         if not self.config["has_words"]:
             raise ConfigError(f"{self.folder}: exported without a vocabulary; export again with the file of its words")
@@ -124,24 +105,23 @@ class CaptionModel:
         usual = self.config["decoding"]
         beam, max_words = (usual["beam"] if beam is None else beam), (max_words or usual["max_words"])
 
-        def work(clip, heard):
-            return clip, *self.decoder.search(heard, beam, max_words, **options)
+        def work(clip, memory):
+            return clip, *self.decoder.search(memory, beam, max_words, **options)
 
         rows, *found = self._over(audio, sample_rate_hz, batch_size, work)
         return rows, Hypotheses(*found)
 
     def embed(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
         """The mean frames of clips: (B, C), float32, not normalised; arguments as for `describe`."""
-        return self._over(audio, sample_rate_hz, batch_size, lambda clip, heard: (clip,))[0]
+        return self._over(audio, sample_rate_hz, batch_size, lambda clip, memory: (clip,))[0]
 
     def check(self):
-        """How far this machine's outputs for the folder's golden clips are from torch's.
+        """Differences between this machine's outputs and torch's, over the folder's golden clips.
 
         Returns
         -------
         dict of str to float
-            "clip": the greatest difference of the mean frames. "captions": the share of clips that have another
-            caption. ``parity.json`` says what to expect of each precision.
+            "clip": maximum difference of the mean frames. "captions": fraction of clips with another caption.
         """
         worst, other = 0.0, []
         golden = read_arrays(checked_file(self.folder, self.config, GOLDEN), "sample_rates_hz", "clip", "ids")
@@ -152,36 +132,36 @@ class CaptionModel:
         return {"clip": worst, "captions": float(np.mean(other))}
 
     def _over(self, audio, sample_rate_hz, batch_size, work):
-        """Do `work` on what the decoder needs of every group of clips; results are joined in the order of the clips."""
+        """Apply `work` to mean frames and memory of every group of clips; results come in the order of the clips."""
         clips = as_clips(audio, self.sample_rate_hz, self.config["resampler"], sample_rate_hz)
         owners, done = [], []
         for of_group, pieces in clip_groups(clips, self.sample_rate_hz, self.policy, batch_size):
             owners += of_group
-            done.append(work(*self._heard(np.concatenate(pieces), len(of_group))))
+            done.append(work(*self._encode(np.concatenate(pieces), len(of_group))))
         order = np.argsort(owners)
         return [np.concatenate(parts)[order] for parts in zip(*done, strict=True)]
 
-    def _heard(self, pieces, n_clips):
-        """Encode the pieces of clips: the clips' mean frames, and what the decoder asks of them."""
+    def _encode(self, pieces, n_clips):
+        """Encode the pieces of clips: the clips' mean frames, and the decoder's memory."""
         frames = self.frames_graph.run({"wavs": np.ascontiguousarray(pieces)})[0]
         n_counting = n_valid(pieces.shape[1], frames.shape[1], **self.config["frames"])  # all pieces have one length
         frames = frames[:, :n_counting].reshape(n_clips, -1, frames.shape[-1])
         n_frames = np.full(n_clips, frames.shape[1])
-        clip, *heard = self.memory_graph.run({"frames": frames, "n_frames": n_frames})
-        return clip, heard
+        clip, *memory = self.memory_graph.run({"frames": frames, "n_frames": n_frames})
+        return clip, memory
 
 
 def n_valid(n_samples, n_frames, n_dropped, hop_length, mel_frames_each):
-    """How many of an encoder's frames count, as :func:`tinyclap.models.encoding.valid_frames` has it of a whole clip.
+    """Valid frames of a clip, as :func:`tinyclap.models.encoding.valid_frames` counts them.
 
     Arguments
     ---------
     n_samples, n_frames : int
-        Of the clip, and frames that the encoder made of it.
+        Of the clip, and of the encoder's output.
     n_dropped, hop_length : int
         Samples that the front end drops, and samples between its frames.
     mel_frames_each : int or None
-        Mel frames to a frame, where the encoder counts them; None where all frames count.
+        Mel frames for each encoder frame; None where all frames are valid.
 
     Returns
     -------

@@ -31,20 +31,19 @@ def onnxruntime():
 
 
 def open_session(path, engine="onnxruntime", precision="fp32", n_threads=None, front_end=None, level="all"):
-    """Get a graph ready to run.
+    """Get an ONNX graph ready to run.
 
     Arguments
     ---------
     path : str or os.PathLike
-        The ``.onnx`` file.
     engine : {"onnxruntime", "openvino"}
     precision : {"fp32", "int8", "bf16"}
         Of the arithmetic. "fp32" and "int8" follow the file; "bf16" is OpenVINO's own conversion of an fp32 file.
     n_threads : int or None
         Threads of one call; None takes all cores.
     front_end : str or os.PathLike, optional
-        The graph's front end as a file of its own, from waveform to log-mel: OpenVINO leaves it to onnxruntime, where
-        that is installed, which needs a third of the time.
+        The graph's front end, waveform to log-mel, as a file of its own: OpenVINO leaves it to onnxruntime, where that
+        is installed, which needs a third of the time.
     level : {"all", "basic", "unpacked"}
         onnxruntime's graph optimisation. For graphs with weights stored as int8 (:mod:`tinyclap.export.compact`),
         "all" would round activations, too; "basic" opens in half the time and dequantises weights in every call;
@@ -83,7 +82,12 @@ def open_session(path, engine="onnxruntime", precision="fp32", n_threads=None, f
 
 
 class Session:
-    """A graph that an engine computes on the CPU; made by :func:`open_session`, whose arguments it takes.
+    """A graph that an engine computes on the CPU; made by :func:`open_session`.
+
+    Arguments
+    ---------
+    path, engine, precision, n_threads, front_end, level
+        As for :func:`open_session`.
 
     Notes
     -----
