@@ -64,13 +64,15 @@ def run(options):
     findings += check_disks(purposes, options.space, options.folder)
     counts = {f"n_{status}s": sum(each.status == status for each in findings) for status in (ERROR, WARNING)}
     if options.json:
-        print(json.dumps({"purposes": purposes, **counts, "findings": [each._asdict() for each in findings]}, indent=1))
+        report = {"purposes": purposes, **counts, "findings": [each._asdict() for each in findings]}
+        sys.stdout.write(json.dumps(report, indent=1) + "\n")
     else:
         lines = [f"checked for: {', '.join(purposes)}"]
         for each in sorted(findings, key=lambda each: (OK, WARNING, ERROR).index(each.status)):
             lines.append(f"{each.status:8} {each.part:22} {each.found}")
             lines += [f"         {name}: {text}" for name, text in (("why", each.why), ("fix", each.fix)) if text]
-        print(*lines, f"{counts['n_errors']} errors, {counts['n_warnings']} warnings", sep="\n")
+        lines.append(f"{counts['n_errors']} errors, {counts['n_warnings']} warnings")
+        sys.stdout.write("\n".join(lines) + "\n")
     return FAILED if counts["n_errors"] else DONE
 
 
