@@ -41,27 +41,21 @@ def embed_many(
     model : tinyclap.inference.sound_model.SoundModel, or its backend
     sources : iterable of str, os.PathLike or numpy.ndarray
         Paths, or clips of shape (T,) or (channels, T); may be endless.
-    n_workers : int or None
-        Threads, each with one clip at a time; None takes as many as there are cores for.
+    n_workers : int or None. Threads, each with one clip at a time; None takes as many as there are cores for.
     on_error : {"raise", "skip"}
         Raise the AudioError of a recording that cannot be used, or give it in place of the row.
-    sample_rate_hz : int or None
-        Of arrays.
-    longest_s : float or None
-        Refuse longer recordings: a clip is held in memory whole.
+    sample_rate_hz : int or None. Of arrays.
+    longest_s : float or None. Refuse longer recordings: a clip is held in memory whole.
 
     Yields
     ------
-    str, os.PathLike or numpy.ndarray
-        The source, in order.
+    str, os.PathLike or numpy.ndarray. The source, in order.
     numpy.ndarray, shape (D,), float32, or AudioError
 
     Raises
     ------
-    AudioError
-        With ``on_error="raise"``: the first recording, in order, that cannot be used; all before it were given.
-    ConfigError
-        `n_workers` or `on_error` is none of these; or arrays without a rate.
+    AudioError: With ``on_error="raise"``: the first recording, in order, that cannot be used; all before it were given.
+    ConfigError: `n_workers` or `on_error` is none of these; or arrays without a rate.
     """
     rows_of = model.embed if hasattr(model, "backend") else model.embed_many
 
@@ -84,8 +78,7 @@ def embed_together(
 
     Raises
     ------
-    AudioError
-        There is no clip, or one cannot be used.
+    AudioError: There is no clip, or one cannot be used.
     """
     if not len(sources):
         raise AudioError("the batch", "holds no clip; give at least one")
@@ -118,23 +111,18 @@ def each_clip(
 
     Arguments
     ---------
-    work : callable
-        ``work(source)`` → result; an AudioError that it raises belongs to its source alone.
+    work : callable. ``work(source)`` → result; an AudioError that it raises belongs to its source alone.
     sources : iterable
-    n_workers, on_error
-        As for :func:`embed_many`.
+    n_workers, on_error : As for :func:`embed_many`.
 
     Yields
     ------
-    object
-        The source.
-    object
-        Its result, or its AudioError.
+    object. The source.
+    object. Its result, or its AudioError.
 
     Raises
     ------
-    AudioError, ConfigError
-        As for :func:`embed_many`.
+    AudioError, ConfigError: As for :func:`embed_many`.
 
     Example
     -------
@@ -185,15 +173,12 @@ def require_sane(source: Any, longest_s: float | None = None) -> None:
 
     Arguments
     ---------
-    source : str, os.PathLike or other
-        Only files on disk, and bytes, are looked at.
-    longest_s : float or None
-        The longest that is taken, in seconds.
+    source : str, os.PathLike or other. Only files on disk, and bytes, are looked at.
+    longest_s : float or None. The longest that is taken, in seconds.
 
     Raises
     ------
-    AudioError
-        It is longer, or is no recording (see :func:`tinyclap.audio.io.probe`).
+    AudioError: It is longer, or is no recording (see :func:`tinyclap.audio.io.probe`).
     """
     is_file = isinstance(source, (str, os.PathLike)) and os.path.isfile(source)
     if longest_s is None or not (is_file or isinstance(source, bytes)):

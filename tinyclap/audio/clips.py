@@ -52,11 +52,9 @@ def as_clips(
     ---------
     audio : str, os.PathLike, bytes, file object, numpy.ndarray, dict, or a sequence of them
         See :meth:`tinyclap.SoundModel.embed`.
-    to_hz : int
-        The rate of the clips.
+    to_hz : int. The rate of the clips.
     resampler : {"sinc", "soxr"}
-    sample_rate_hz : int or None
-        Of arrays; needed where there are any.
+    sample_rate_hz : int or None. Of arrays; needed where there are any.
 
     Returns
     -------
@@ -64,10 +62,8 @@ def as_clips(
 
     Raises
     ------
-    AudioError
-        A clip cannot be used; the message says which and why.
-    ConfigError
-        Arrays without a rate, or a rate that is no number of Hz.
+    AudioError: A clip cannot be used; the message says which and why.
+    ConfigError: Arrays without a rate, or a rate that is no number of Hz.
 
     Example
     -------
@@ -95,8 +91,7 @@ def as_sources(audio: Audio) -> list[Any]:
 
     Raises
     ------
-    AudioError
-        It is neither a recording nor a sequence.
+    AudioError: It is neither a recording nor a sequence.
 
     Example
     -------

@@ -19,13 +19,11 @@ def compressed_extent(at, n_bytes, source):
 
     Arguments
     ---------
-    at, n_bytes, source
-        As for :func:`tinyclap.audio.headers.container_extent`.
+    at, n_bytes, source : As for :func:`tinyclap.audio.headers.container_extent`.
 
     Returns
     -------
-    Extent
-        Without anything for a file of another kind.
+    Extent. Without anything for a file of another kind.
 
     Raises
     ------

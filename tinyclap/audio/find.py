@@ -43,22 +43,17 @@ def find_recordings(
     words : sequence of str
         Files; folders (see :func:`recordings_in`); patterns with ``*``, ``?`` or ``[…]``, where ``**`` is any depth;
         ``@FILE``, a list; ``-``, a list on standard input.
-    stdin : binary file, optional
-        In place of standard input.
-    note, unreadable : callable, optional
-        See :func:`walk`.
+    stdin : binary file, optional. In place of standard input.
+    note, unreadable : callable, optional. See :func:`walk`.
 
     Returns
     -------
-    iterator of str
-        Paths as they were given, or below the folder that was given; those of lists are not looked at.
+    iterator of str. Paths as they were given, or below the folder that was given; those of lists are not looked at.
 
     Raises
     ------
-    ConfigError
-        At once: a word names nothing, or none was given. Later: a folder has no recording.
-    AudioError
-        A folder cannot be read, without `unreadable`.
+    ConfigError: At once: a word names nothing, or none was given. Later: a folder has no recording.
+    AudioError: A folder cannot be read, without `unreadable`.
 
     Example
     -------
@@ -97,20 +92,16 @@ def recordings_in(
     Arguments
     ---------
     folder : str or os.PathLike
-    note, unreadable : callable, optional
-        See :func:`walk`; `note` is also told of sound that libsndfile does not read.
+    note, unreadable : callable, optional. See :func:`walk`; `note` is also told of sound that libsndfile does not read.
 
     Yields
     ------
-    str
-        Paths that begin with `folder`: folder by folder, sorted.
+    str. Paths that begin with `folder`: folder by folder, sorted.
 
     Raises
     ------
-    ConfigError
-        There is none.
-    AudioError
-        A folder cannot be read, without `unreadable`.
+    ConfigError: There is none.
+    AudioError: A folder cannot be read, without `unreadable`.
     """
     left_out: Counter[str] = Counter()
     n_found, closed = 0, []
@@ -155,10 +146,8 @@ def walk(
 
     Yields
     ------
-    str
-        A folder.
-    list of str
-        Names of its files, sorted; hidden ones, pipes and devices left out.
+    str. A folder.
+    list of str. Names of its files, sorted; hidden ones, pipes and devices left out.
     """
     folder = os.fspath(folder)
     root, seen, waiting = os.path.realpath(folder), set(), [folder]
@@ -273,13 +262,11 @@ def listed(stream: BinaryIO) -> Iterator[str]:
 
     Arguments
     ---------
-    stream : binary file
-        UTF-8 with or without its mark, or UTF-16 with one.
+    stream : binary file. UTF-8 with or without its mark, or UTF-16 with one.
 
     Yields
     ------
-    str
-        Not empty; bytes that are no UTF-8 are kept as the file system's names keep them.
+    str. Not empty; bytes that are no UTF-8 are kept as the file system's names keep them.
 
     Example
     -------

@@ -111,22 +111,17 @@ def container_extent(at, n_bytes, source):
 
     Arguments
     ---------
-    at : callable
-        ``at(place, n)`` → bytes of the file.
-    n_bytes : int
-        Of the file.
-    source : str or os.PathLike
-        Its name in messages.
+    at : callable. ``at(place, n)`` → bytes of the file.
+    n_bytes : int. Of the file.
+    source : str or os.PathLike. Its name in messages.
 
     Returns
     -------
-    Extent
-        Without anything for a file of another kind.
+    Extent. Without anything for a file of another kind.
 
     Raises
     ------
-    AudioError
-        The file ends before its samples do, or holds two recordings.
+    AudioError: The file ends before its samples do, or holds two recordings.
     """
     head = at(0, 24)
     kind = head[:4]
@@ -217,22 +212,17 @@ def sound_follows(at, place, n_bytes, form, source):
 
     Arguments
     ---------
-    at, n_bytes, source
-        As for :func:`container_extent`.
-    place : int
-        Where these bytes begin.
-    form : the container's form, or None
-        None: it has no chunks.
+    at, n_bytes, source : As for :func:`container_extent`.
+    place : int. Where these bytes begin.
+    form : the container's form, or None. None: it has no chunks.
 
     Returns
     -------
-    bool
-        False for chunks, tags, text and a little padding.
+    bool. False for chunks, tags, text and a little padding.
 
     Raises
     ------
-    AudioError
-        Another recording begins there.
+    AudioError: Another recording begins there.
     """
     first = place
     for _ in range(_MAX_CHUNKS if form else 0):
@@ -260,8 +250,7 @@ class Tape:
     Arguments
     ---------
     stream : binary file
-    source : str
-        Its name in messages.
+    source : str. Its name in messages.
     """
 
     def __init__(self, stream, source):
@@ -295,8 +284,7 @@ class Tape:
 
         Raises
         ------
-        AudioError
-            There is none, or its coding is neither PCM nor float.
+        AudioError: There is none, or its coding is neither PCM nor float.
         """
         head = self.at(0, 12)
         if not head:

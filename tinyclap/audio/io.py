@@ -82,10 +82,8 @@ def read_audio(
     ---------
     path : str, os.PathLike, bytes or binary file
         Anything libsndfile reads: WAV, FLAC, Ogg, Opus, MP3, AIFF; as a file, a named pipe, or its content.
-    sample_rate_hz : int or None
-        Rate of the result (soxr, HQ); None keeps the rate of the file.
-    start_s : float
-        Where the part begins; samples before it are skipped, not decoded.
+    sample_rate_hz : int or None. Rate of the result (soxr, HQ); None keeps the rate of the file.
+    start_s : float. Where the part begins; samples before it are skipped, not decoded.
     duration_s : float or None
         Length of the part; None reads to the end. A part that reaches beyond the end stops there.
 
@@ -163,11 +161,9 @@ def require_samples(samples: NDArray, source: object, sample_rate_hz: float, sta
     Arguments
     ---------
     samples : numpy.ndarray, shape (T, channels), float
-    source : str or os.PathLike
-        In the message.
+    source : str or os.PathLike. In the message.
     sample_rate_hz : int
-    start_s : float
-        Where the samples begin, for the message.
+    start_s : float. Where the samples begin, for the message.
     """
     if -MAX_SAMPLE <= samples.min() and samples.max() <= MAX_SAMPLE:
         return
@@ -190,14 +186,12 @@ class Recording:
 
     Attributes
     ----------
-    name : str or os.PathLike
-        In messages.
+    name : str or os.PathLike. In messages.
     info : AudioInfo
 
     Raises
     ------
-    AudioError
-        See :func:`probe`.
+    AudioError: See :func:`probe`.
     """
 
     def __init__(self, source: Readable) -> None:
@@ -262,8 +256,7 @@ class Recording:
 
         Raises
         ------
-        AudioError
-            The file is damaged, ends before what its header promises, or has samples that are no sound.
+        AudioError: The file is damaged, ends before what its header promises, or has samples that are no sound.
         """
         info, n_read = self.info, 0
         wanted = info.n_samples - start if wanted is None else wanted

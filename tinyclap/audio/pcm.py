@@ -70,14 +70,12 @@ def decode(content, layout):
 
     Arguments
     ---------
-    content : bytes
-        Whole frames.
+    content : bytes. Whole frames.
     layout : Layout
 
     Returns
     -------
-    numpy.ndarray, shape (n, channels), float32
-        In [-1, 1] for integers.
+    numpy.ndarray, shape (n, channels), float32. In [-1, 1] for integers.
 
     Example
     -------

@@ -24,12 +24,9 @@ def resample_array(wav, from_hz, to_hz, method="sinc"):
 
     Arguments
     ---------
-    wav : numpy.ndarray, shape (T,), float32
-        At `from_hz`.
-    from_hz, to_hz : int
-        Sample rates before and after.
-    method : {"sinc", "soxr"}
-        See :func:`tinyclap.features.resample.resample`.
+    wav : numpy.ndarray, shape (T,), float32. At `from_hz`.
+    from_hz, to_hz : int. Sample rates before and after.
+    method : {"sinc", "soxr"}. See :func:`tinyclap.features.resample.resample`.
 
     Returns
     -------
@@ -37,8 +34,7 @@ def resample_array(wav, from_hz, to_hz, method="sinc"):
 
     Raises
     ------
-    ConfigError
-        The method is unknown or a rate is not a positive whole number.
+    ConfigError: The method is unknown or a rate is not a positive whole number.
 
     Example
     -------
@@ -124,17 +120,14 @@ def sinc_kernel(n_from, n_to, precision):
 
     Arguments
     ---------
-    n_from, n_to : int
-        From :func:`lowest_terms`.
+    n_from, n_to : int. From :func:`lowest_terms`.
     precision : {"float32", "float64"}
         Of the computation; float32 matches torchaudio to the last bits, and differs from float64 by 3e-5 of full scale.
 
     Returns
     -------
-    numpy.ndarray, shape (n_to, n_from + 2·half_width)
-        A row for each phase of the output; read-only.
-    int
-        half_width.
+    numpy.ndarray, shape (n_to, n_from + 2·half_width). A row for each phase of the output; read-only.
+    int. half_width.
     """
     half_width = _half_width(n_from, n_to)
     real = np.dtype(precision).type
@@ -162,17 +155,14 @@ def direct_parts(n_from, n_to, n_out):
 
     Arguments
     ---------
-    n_from, n_to : int
-        From :func:`lowest_terms`.
-    n_out : int
-        Samples of the result.
+    n_from, n_to : int. From :func:`lowest_terms`.
+    n_out : int. Samples of the result.
 
     Yields
     ------
     numpy.ndarray, shape (n, K)
         Which padded inputs (see :func:`direct_padding`) each of n outputs reads; to be clipped to the last one.
-    numpy.ndarray, shape (n, K), float32
-        Their weights.
+    numpy.ndarray, shape (n, K), float32. Their weights.
     """
     taps = np.arange(2 * _half_width(n_from, n_to) + 2)
     is_kept = n_out >= n_to and n_to * len(taps) <= _MAX_KEPT_WEIGHTS

@@ -18,15 +18,13 @@ class WindowPolicy:
 
     Arguments
     ---------
-    window_s : float
-        Length of a window, the longest input of the network.
+    window_s : float. Length of a window, the longest input of the network.
     short : {"tile", "pad", "native"}
         A clip shorter than a window is repeated (as by Microsoft's CLAP wrapper), padded with zeros (as by the official
         tinyCLAP code), or left as it is, tiled up to `min_s` (for networks that take any length).
     hop_s : float, optional
         Distance between windows; by default one window. The last window is moved back to end with the clip.
-    min_s : float
-        Minimum input under ``"native"``.
+    min_s : float. Minimum input under ``"native"``.
     """
 
     window_s: float = 5.0
@@ -101,19 +99,16 @@ def window_batches(clips, sample_rate_hz, policy, batch_size=32):
     clips : list of numpy.ndarray or torch.Tensor, each of shape (T_i,)
     sample_rate_hz : int
     policy : WindowPolicy
-    batch_size : int
-        Maximum number of windows.
+    batch_size : int. Maximum number of windows.
 
     Yields
     ------
-    list of int
-        The clip of each window.
+    list of int. The clip of each window.
     list of numpy.ndarray or torch.Tensor, each of shape (T_window,)
 
     Raises
     ------
-    AudioError
-        There is no clip.
+    AudioError: There is no clip.
 
     Example
     -------
@@ -138,15 +133,12 @@ def clip_groups(clips, sample_rate_hz, policy, batch_size=16):
 
     Arguments
     ---------
-    clips, sample_rate_hz, policy
-        As for :func:`window_batches`.
-    batch_size : int
-        Maximum number of clips.
+    clips, sample_rate_hz, policy : As for :func:`window_batches`.
+    batch_size : int. Maximum number of clips.
 
     Yields
     ------
-    list of int
-        Which clips they are.
+    list of int. Which clips they are.
     list of numpy.ndarray or torch.Tensor, each of shape (n_windows, T_window)
 
     Example
@@ -172,15 +164,12 @@ def mono(clip, to_float32, source):
     ---------
     clip : numpy.ndarray or torch.Tensor, shape (T,) or (channels, T)
         Floats in [-1, 1], or integers, which are scaled by their full range.
-    to_float32 : callable
-        Turns `clip` into float32 of its own kind.
-    source : str
-        In messages.
+    to_float32 : callable. Turns `clip` into float32 of its own kind.
+    source : str. In messages.
 
     Raises
     ------
-    AudioError
-        It is empty, is not numeric, has NaN or infinite samples, or does not have its channels first.
+    AudioError: It is empty, is not numeric, has NaN or infinite samples, or does not have its channels first.
 
     Example
     -------

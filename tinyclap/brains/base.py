@@ -157,8 +157,7 @@ class RecipeBrain(sb.Brain):
 
         Raises
         ------
-        ValueError
-            More losses of this epoch than ``nonfinite_patience`` were not finite.
+        ValueError: More losses of this epoch than ``nonfinite_patience`` were not finite.
         """
         rows = self.step_log.fetch()
         for row in rows:
@@ -238,8 +237,7 @@ class RecipeBrain(sb.Brain):
 
         Arguments
         ---------
-        stats : dict
-            Name → float: ``loss``, its terms and ``validation_stats``.
+        stats : dict. Name → float: ``loss``, its terms and ``validation_stats``.
         """
         return stats["loss"]
 
@@ -258,13 +256,11 @@ class RecipeBrain(sb.Brain):
 
         Returns
         -------
-        dict
-            Its file, epoch, validation loss and criterion.
+        dict. Its file, epoch, validation loss and criterion.
 
         Raises
         ------
-        CheckpointError
-            There is none.
+        CheckpointError: There is none.
         """
         if self.checkpointer is None:
             raise CheckpointError("no checkpointer, so no checkpoint: nothing to score")
@@ -284,8 +280,7 @@ class RecipeBrain(sb.Brain):
         Arguments
         ---------
         folder : str or os.PathLike
-        extra : dict
-            More to keep in its ``config.json``.
+        extra : dict. More to keep in its ``config.json``.
         """
         best = self.recover_best()
         run_on_main(save_folder, args=[self.evaluated_student(), folder, {**extra, "selected": best}])

@@ -85,8 +85,7 @@ class CaptionDistillBrain(RecipeBrain):
 
         Returns
         -------
-        (CaptionerOutput, dict)
-            The clips, and logits by whose caption was read: ``supervised``, ``sequence``.
+        (CaptionerOutput, dict). The clips, and logits by whose caption was read: ``supervised``, ``sequence``.
         """
         batch = batch.to(self.device)
         is_training = stage == sb.Stage.TRAIN

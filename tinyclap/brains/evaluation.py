@@ -31,8 +31,7 @@ class EvaluationBrain(sb.Brain):
 
         Arguments
         ---------
-        meta : dict
-            As :func:`tinyclap.data.pipeline.make_test_set` gives it.
+        meta : dict. As :func:`tinyclap.data.pipeline.make_test_set` gives it.
         """
         self.meta = meta
 
@@ -46,8 +45,7 @@ class EvaluationBrain(sb.Brain):
 
         Arguments
         ---------
-        batch : dict
-            As :func:`tinyclap.data.pipeline.collate_clips` gives it.
+        batch : dict. As :func:`tinyclap.data.pipeline.collate_clips` gives it.
 
         Yields
         ------
@@ -72,10 +70,8 @@ class EvaluationBrain(sb.Brain):
 
         Arguments
         ---------
-        name : str
-            The file's name.
-        rows : iterable of list
-            The head first.
+        name : str. The file's name.
+        rows : iterable of list. The head first.
         """
         path = Path(self.hparams.output_folder) / name
         part = f"{path}.part"

@@ -24,8 +24,7 @@ class StageTimes:
     Arguments
     ---------
     brain : tinyclap.brains.RecipeBrain
-    output_folder : str or os.PathLike
-        ``profile.json`` is written there: a list with one dict an epoch.
+    output_folder : str or os.PathLike. ``profile.json`` is written there: a list with one dict an epoch.
     reader : tinyclap.data.pipeline.ClipReader, optional
         Tells how much of the waiting is decoding, where no workers do it.
 
@@ -120,8 +119,7 @@ def table(record):
 
     Arguments
     ---------
-    record : dict
-        ``epoch``, ``n_steps``, ``step_ms``, ``ms`` by stage, ``share_waiting_for_data``.
+    record : dict. ``epoch``, ``n_steps``, ``step_ms``, ``ms`` by stage, ``share_waiting_for_data``.
 
     Returns
     -------

@@ -8,8 +8,7 @@ class StepLog:
 
     Arguments
     ---------
-    every : int
-        How many steps are kept at most.
+    every : int. How many steps are kept at most.
 
     Example
     -------
@@ -28,15 +27,12 @@ class StepLog:
 
         Arguments
         ---------
-        known : dict
-            What the host knows: name → number.
-        values : dict
-            What the device knows: name → tensor of shape ().
+        known : dict. What the host knows: name → number.
+        values : dict. What the device knows: name → tensor of shape ().
 
         Returns
         -------
-        bool
-            Whether it is time to :meth:`fetch`.
+        bool. Whether it is time to :meth:`fetch`.
         """
         self._kept.append((known, list(values), [value.detach().double() for value in values.values()]))
         return len(self._kept) >= self.every

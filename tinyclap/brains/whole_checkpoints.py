@@ -21,11 +21,9 @@ def save_whole(checkpointer, meta, end_of_epoch=True, **keep):
     Arguments
     ---------
     checkpointer : speechbrain.utils.checkpoints.Checkpointer
-    meta : dict
-        What the checkpoint says of itself.
+    meta : dict. What the checkpoint says of itself.
     end_of_epoch : bool
-    keep
-        As for ``Checkpointer.delete_checkpoints``.
+    keep : As for ``Checkpointer.delete_checkpoints``.
     """
     note = checkpointer.checkpoints_dir / _NOTE
     if if_main_process():
@@ -47,8 +45,7 @@ def drop_half_saved(checkpointer):
 
     Returns
     -------
-    list of str
-        Names of the folders that are gone.
+    list of str. Names of the folders that are gone.
     """
     note = checkpointer.checkpoints_dir / _NOTE
     if not if_main_process() or not note.exists():

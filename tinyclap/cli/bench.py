@@ -64,8 +64,7 @@ def bench(source, options=None, revision=None, local_files_only=False):
 
     Arguments
     ---------
-    source, revision, local_files_only
-        As for :func:`tinyclap.from_pretrained`.
+    source, revision, local_files_only : As for :func:`tinyclap.from_pretrained`.
     options : BenchOptions, optional
 
     Returns

@@ -16,15 +16,12 @@ class ListenOutputs:
 
     Arguments
     ---------
-    options : argparse.Namespace
-        Of :mod:`tinyclap.cli.listen_command`.
-    stack : contextlib.ExitStack
-        Closes the files.
+    options : argparse.Namespace. Of :mod:`tinyclap.cli.listen_command`.
+    stack : contextlib.ExitStack. Closes the files.
 
     Raises
     ------
-    ConfigError
-        A file's suffix means no format, a file is there already, or a picture is wanted without matplotlib.
+    ConfigError: A file's suffix means no format, a file is there already, or a picture is wanted without matplotlib.
     """
 
     def __init__(self, options, stack):

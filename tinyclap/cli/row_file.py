@@ -21,10 +21,8 @@ class RowFile:
     ---------
     path : str or os.PathLike
     kind : {"csv", "jsonl"}
-    encode : callable
-        (name, result) → row, as text. The name is the first cell, or the field ``file``.
-    head : str
-        First line of a CSV.
+    encode : callable. (name, result) → row, as text. The name is the first cell, or the field ``file``.
+    head : str. First line of a CSV.
     """
 
     def __init__(self, path, kind, encode, head=""):

@@ -16,21 +16,15 @@ class FunctionMatchingAugment:
     ---------
     speed_probability, eq_probability, mix_probability, splice_probability, noise_probability : float
         In [0, 1]. A clip is mixed with others (two thirds of the time one, else two), or else spliced with one.
-    speed_range : (float, float)
-        Factor of playing speed, log-uniform; pitch follows.
-    eq_db : float
-        Standard deviation of the gain at the equaliser's knots, in dB.
-    mix_db : (float, float)
-        Level of each further clip in a mixture, relative to the first, in dB.
-    noise_db : (float, float)
-        Level of coloured noise (power falling as f⁰ … f⁻²) relative to the signal, in dB.
-    level_db : (float, float)
-        RMS level of what comes out, in dB of full scale.
+    speed_range : (float, float). Factor of playing speed, log-uniform; pitch follows.
+    eq_db : float. Standard deviation of the gain at the equaliser's knots, in dB.
+    mix_db : (float, float). Level of each further clip in a mixture, relative to the first, in dB.
+    noise_db : (float, float). Level of coloured noise (power falling as f⁰ … f⁻²) relative to the signal, in dB.
+    level_db : (float, float). RMS level of what comes out, in dB of full scale.
 
     Raises
     ------
-    ConfigError
-        A probability is outside [0, 1].
+    ConfigError: A probability is outside [0, 1].
     """
 
     def __init__(

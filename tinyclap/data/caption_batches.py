@@ -16,14 +16,11 @@ class CaptionRow(NamedTuple):
     ----------
     name : str
     wav : torch.Tensor, shape (T,)
-    ids : list of int or None
-        The chosen caption of a labelled clip; None makes the clip unlabelled.
-    references : list of str
-        All captions of the clip; the teacher's where there are no others.
+    ids : list of int or None. The chosen caption of a labelled clip; None makes the clip unlabelled.
+    references : list of str. All captions of the clip; the teacher's where there are no others.
     teacher_ids : list of int or None
     teacher_embedding : torch.Tensor or None, shape (D,)
-    choice_ids, choice_probs : torch.Tensor or None, shape (L' - 1, k)
-        See :class:`CaptionBatch`.
+    choice_ids, choice_probs : torch.Tensor or None, shape (L' - 1, k). See :class:`CaptionBatch`.
     """
 
     name: str
@@ -43,12 +40,9 @@ class RowMaker:
     ---------
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
     taught : tinyclap.data.caption_shards.TaughtCaptions or None
-    sample_rate_hz : int
-        The student's.
-    max_words : int
-        Longer captions are cut.
-    valid_max_s : float
-        So much of a whole clip is heard, in seconds.
+    sample_rate_hz : int. The student's.
+    max_words : int. Longer captions are cut.
+    valid_max_s : float. So much of a whole clip is heard, in seconds.
     """
 
     def __init__(self, tokenizer, taught, sample_rate_hz, max_words, valid_max_s):
@@ -100,15 +94,12 @@ class CaptionBatch(NamedTuple):
 
     Attributes
     ----------
-    wavs : torch.Tensor, shape (B + U, T)
-        Zeros after a clip's end.
+    wavs : torch.Tensor, shape (B + U, T). Zeros after a clip's end.
     n_samples : torch.Tensor, shape (B + U,), int64
-    ids : torch.Tensor, shape (B, L), int64
-        ``<start>`` … ``<end>``, then pads.
+    ids : torch.Tensor, shape (B, L), int64. ``<start>`` … ``<end>``, then pads.
     teacher_ids : torch.Tensor or None, shape (B + U, L'), int64
     teacher_embedding : torch.Tensor or None, shape (B + U, D)
-    n_labelled : int
-        B.
+    n_labelled : int. B.
     references : list of list of str, length B + U
     names : list of str, length B + U
     choice_ids : torch.Tensor or None, shape (B + U, L' - 1, k), int64

@@ -23,8 +23,7 @@ def packed_choices(choices, keys):
     Arguments
     ---------
     choices : tinyclap.decoding.beam_search.WordChoices
-    keys : list of (str, str)
-        The views that the teacher was given.
+    keys : list of (str, str). The views that the teacher was given.
 
     Returns
     -------
@@ -32,8 +31,7 @@ def packed_choices(choices, keys):
 
     Raises
     ------
-    CheckpointError
-        They are not of as many views, or not finite.
+    CheckpointError: They are not of as many views, or not finite.
     """
     n_words, said, ids, log_probs = (
         part.cpu() for part in (choices.n_words, choices.words, choices.ids, choices.log_probs)
@@ -69,15 +67,12 @@ class TaughtChoices:
 
     Arguments
     ---------
-    shards : list of dict
-        Arrays of each, as :func:`packed_choices` makes them.
-    words : list of str
-        The teacher's vocabulary.
+    shards : list of dict. Arrays of each, as :func:`packed_choices` makes them.
+    words : list of str. The teacher's vocabulary.
 
     Raises
     ------
-    CheckpointError
-        The shards have several k, or words that the vocabulary has not.
+    CheckpointError: The shards have several k, or words that the vocabulary has not.
     """
 
     def __init__(self, shards, words):
@@ -109,8 +104,7 @@ class StudentChoices:
     Arguments
     ---------
     taught : TaughtChoices
-    tokenizer : tinyclap.text.tokenizer.WordTokenizer
-        The student's.
+    tokenizer : tinyclap.text.tokenizer.WordTokenizer. The student's.
 
     Notes
     -----
@@ -131,17 +125,13 @@ class StudentChoices:
 
         Arguments
         ---------
-        row : int
-            Of the store.
-        n_places : int
-            Words of the caption as the student reads it, its end among them.
+        row : int. Of the store.
+        n_places : int. Words of the caption as the student reads it, its end among them.
 
         Returns
         -------
-        torch.Tensor, shape (n_places, k), int64
-            Ids of the student; the padding's where it lacks the word.
-        torch.Tensor, shape (n_places, k), float32
-            Probabilities that add up to 1 in each place, or are all 0.
+        torch.Tensor, shape (n_places, k), int64. Ids of the student; the padding's where it lacks the word.
+        torch.Tensor, shape (n_places, k), float32. Probabilities that add up to 1 in each place, or are all 0.
         """
         said, ids, log_probs = self.taught.row(row)
         student_ids, shares = self._shares(ids, log_probs)

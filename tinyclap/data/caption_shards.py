@@ -28,8 +28,7 @@ class TaughtCaptions:
 
     Raises
     ------
-    CheckpointError
-        A shard is not as it was written; it is named.
+    CheckpointError: A shard is not as it was written; it is named.
     """
 
     def __init__(self, folder, keys_by_part, words=None):

@@ -36,13 +36,11 @@ def split_events(caption, most=4):
     Arguments
     ---------
     caption : str
-    most : int
-        The first so many are returned.
+    most : int. The first so many are returned.
 
     Returns
     -------
-    list of str
-        In lower case; the whole caption where it cannot be split.
+    list of str. In lower case; the whole caption where it cannot be split.
 
     Example
     -------
@@ -58,16 +56,11 @@ class CaptionTable(NamedTuple):
 
     Attributes
     ----------
-    name : str
-        Of the corpus; the captioner keeps its style apart under this name.
-    folder : str or None
-        Where the table is, or the folder around that; None leaves it out.
-    file : str
-        CSV with a header.
-    columns : list of str
-        Those that hold captions.
-    group : str
-        The column that names the recording: captions of one recording stay together on one side of validation.
+    name : str. Of the corpus; the captioner keeps its style apart under this name.
+    folder : str or None. Where the table is, or the folder around that; None leaves it out.
+    file : str. CSV with a header.
+    columns : list of str. Those that hold captions.
+    group : str. The column that names the recording: captions of one recording stay together on one side of validation.
     """
 
     name: str
@@ -109,13 +102,11 @@ class CaptionTexts:
 
     Arguments
     ---------
-    tables : list of dict
-        Arguments of :class:`CaptionTable`; those without a folder are left out.
+    tables : list of dict. Arguments of :class:`CaptionTable`; those without a folder are left out.
 
     Raises
     ------
-    ConfigError
-        None has a folder, or two have one name.
+    ConfigError: None has a folder, or two have one name.
     """
 
     def __init__(self, tables):
@@ -166,12 +157,9 @@ class CaptionTextBatch(NamedTuple):
 
     Attributes
     ----------
-    ids : torch.Tensor, shape (B, L), int64
-        ``<start>`` … ``<end>``, then pads.
-    style : torch.Tensor, shape (B,), int64
-        The corpus.
-    facts : tuple of torch.Tensor, B rows each
-        What evidence is made of; see :mod:`tinyclap.teachers.text_evidence`.
+    ids : torch.Tensor, shape (B, L), int64. ``<start>`` … ``<end>``, then pads.
+    style : torch.Tensor, shape (B,), int64. The corpus.
+    facts : tuple of torch.Tensor, B rows each. What evidence is made of; see :mod:`tinyclap.teachers.text_evidence`.
     """
 
     ids: torch.Tensor
@@ -193,17 +181,13 @@ def make_text_sets(texts, evidence, tokenizer, seed, epoch_counter, batch_size, 
     Arguments
     ---------
     texts : CaptionTexts
-    evidence
-        With ``take(indices (B,)) -> tuple of torch.Tensor``: what it needs of these captions.
+    evidence : With ``take(indices (B,)) -> tuple of torch.Tensor``: what it needs of these captions.
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
     seed : int
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
-    batch_size : int
-        Captions in a batch.
-    max_words : int
-        Longer captions are cut.
-    valid_fraction : float
-        Share of the recordings whose captions are held out, in (0, 1).
+    batch_size : int. Captions in a batch.
+    max_words : int. Longer captions are cut.
+    valid_fraction : float. Share of the recordings whose captions are held out, in (0, 1).
 
     Returns
     -------
@@ -213,8 +197,7 @@ def make_text_sets(texts, evidence, tokenizer, seed, epoch_counter, batch_size, 
 
     Raises
     ------
-    ManifestError
-        One side has no caption.
+    ManifestError: One side has no caption.
 
     Notes
     -----

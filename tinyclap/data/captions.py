@@ -32,22 +32,17 @@ def choose_labelled(items, fraction, seed):
 
     Arguments
     ---------
-    items : dict
-        id → item with ``group``; clips of one recording are chosen one after the other.
-    fraction : float
-        In [0, 1].
-    seed : int
-        Another one chooses other recordings.
+    items : dict. id → item with ``group``; clips of one recording are chosen one after the other.
+    fraction : float. In [0, 1].
+    seed : int. Another one chooses other recordings.
 
     Returns
     -------
-    list of str
-        round(fraction · n) ids, in the order of `items`; at least one if the fraction is not zero.
+    list of str. round(fraction · n) ids, in the order of `items`; at least one if the fraction is not zero.
 
     Raises
     ------
-    ConfigError
-        The fraction is outside [0, 1].
+    ConfigError: The fraction is outside [0, 1].
 
     Example
     -------
@@ -92,26 +87,20 @@ def make_caption_sets(
         its windows is heard; the teacher's caption belongs to the window. None, or views without clips, leave a kind
         out; an example of unlabelled clips alone has `unlabelled_per_labelled` of them.
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
-    sample_rate_hz : int
-        The student's.
+    sample_rate_hz : int. The student's.
     seed : int
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
     store : tinyclap.data.caption_store.CaptionStore, optional
         Loaded here if it is not yet; without it no row has a teacher's words, and there are no unlabelled rows.
     labelled_fraction : float
         Share of the labelled training clips that keep their captions; see :func:`choose_labelled`.
-    rest_as_unlabelled : bool
-        The other clips join the unlabelled ones.
-    unlabelled_per_labelled : int
-        Unlabelled rows for each labelled one.
+    rest_as_unlabelled : bool. The other clips join the unlabelled ones.
+    unlabelled_per_labelled : int. Unlabelled rows for each labelled one.
     examples_per_epoch : int, optional
         By default each labelled clip comes once an epoch (without labelled clips: each unlabelled view).
-    max_words : int
-        Longer captions are cut.
-    valid_max_s : float
-        Validation hears whole clips up to this length, in seconds.
-    valid_max_clips : int, optional
-        At most so many validation clips, the same in every run.
+    max_words : int. Longer captions are cut.
+    valid_max_s : float. Validation hears whole clips up to this length, in seconds.
+    valid_max_clips : int, optional. At most so many validation clips, the same in every run.
 
     Returns
     -------
@@ -124,8 +113,7 @@ def make_caption_sets(
     ------
     ManifestError
         A labelled clip has no caption, or an empty one; there is nothing to train on, or nothing to validate on.
-    ConfigError
-        The options contradict each other.
+    ConfigError: The options contradict each other.
 
     Notes
     -----

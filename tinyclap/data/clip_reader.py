@@ -14,8 +14,7 @@ class ClipReader:
 
     Arguments
     ---------
-    sample_rate_hz : int
-        Rate of what comes out.
+    sample_rate_hz : int. Rate of what comes out.
     in_memory : bool
         Keep every decoded clip as 16-bit samples at that rate (5 s at 32 kHz take 0.3 MB): training on a small corpus
         then decodes and resamples each clip once, not once an epoch.
@@ -25,13 +24,11 @@ class ClipReader:
 
     Attributes
     ----------
-    seconds : float
-        How long reading has taken in this process.
+    seconds : float. How long reading has taken in this process.
 
     Raises
     ------
-    ConfigError
-        Both kinds of keeping are asked for.
+    ConfigError: Both kinds of keeping are asked for.
     """
 
     def __init__(self, sample_rate_hz, in_memory=False, decoded_cache=None):
@@ -49,8 +46,7 @@ class ClipReader:
         ---------
         path : os.PathLike
         start_s : float
-        duration_s : float, optional
-            To the end by default.
+        duration_s : float, optional. To the end by default.
 
         Returns
         -------

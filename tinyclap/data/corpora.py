@@ -14,14 +14,10 @@ class Corpus:
 
     Arguments
     ---------
-    name : str
-        As its manifests are called: ``<name>_<split>.json``.
-    folder : str or os.PathLike, optional
-        Where it is; None leaves it out.
-    prepare : callable
-        ``prepare(data_folder, manifest_folder, **options)``, from ``data_prep``.
-    train, valid, test : dict, optional
-        Options of each part, ``split`` among them: one name, or a list of names.
+    name : str. As its manifests are called: ``<name>_<split>.json``.
+    folder : str or os.PathLike, optional. Where it is; None leaves it out.
+    prepare : callable. ``prepare(data_folder, manifest_folder, **options)``, from ``data_prep``.
+    train, valid, test : dict, optional. Options of each part, ``split`` among them: one name, or a list of names.
     """
 
     def __init__(self, name, folder, prepare, train=None, valid=None, test=None):
@@ -55,15 +51,12 @@ class Corpora:
     Arguments
     ---------
     corpora : list of Corpus
-    manifest_folder : str or os.PathLike
-        Where the manifests go.
-    may_be_empty : bool
-        For corpora that a run can do without.
+    manifest_folder : str or os.PathLike. Where the manifests go.
+    may_be_empty : bool. For corpora that a run can do without.
 
     Raises
     ------
-    ConfigError
-        None of them has a folder, and they may not be empty.
+    ConfigError: None of them has a folder, and they may not be empty.
     """
 
     def __init__(self, corpora, manifest_folder, may_be_empty=False):
@@ -83,13 +76,11 @@ class Corpora:
 
         Arguments
         ---------
-        part : str
-            ``"train"``, ``"valid"`` or ``"test"``.
+        part : str. ``"train"``, ``"valid"`` or ``"test"``.
 
         Returns
         -------
-        list of (pathlib.Path, str)
-            Manifest and the folder that its paths start from.
+        list of (pathlib.Path, str). Manifest and the folder that its paths start from.
         """
         return [
             (path, str(corpus.folder))

@@ -24,28 +24,19 @@ class CropViews(Views):
 
     Arguments
     ---------
-    corpora : tinyclap.data.corpora.Corpora
-        Read when it is first asked for.
-    sample_rate_hz : int
-        The student's.
+    corpora : tinyclap.data.corpora.Corpora. Read when it is first asked for.
+    sample_rate_hz : int. The student's.
     clip_duration_s : float
-    n_views : int
-        K.
-    short : str
-        See :func:`tinyclap.data.pipeline.fit_length`.
-    augment : tinyclap.data.augment.FunctionMatchingAugment, optional
-        Makes mixtures in place of crops.
-    seed : int
-        Of the mixtures, and of the validation crops.
-    valid_fraction : float
-        See :func:`tinyclap.data.pipeline.split_items`.
-    reader : tinyclap.data.pipeline.ClipReader, optional
-        One that keeps what it has decoded, say.
+    n_views : int. K.
+    short : str. See :func:`tinyclap.data.pipeline.fit_length`.
+    augment : tinyclap.data.augment.FunctionMatchingAugment, optional. Makes mixtures in place of crops.
+    seed : int. Of the mixtures, and of the validation crops.
+    valid_fraction : float. See :func:`tinyclap.data.pipeline.split_items`.
+    reader : tinyclap.data.pipeline.ClipReader, optional. One that keeps what it has decoded, say.
 
     Raises
     ------
-    ConfigError
-        `n_views` is below one, or `valid_fraction` outside [0, 1).
+    ConfigError: `n_views` is below one, or `valid_fraction` outside [0, 1).
     """
 
     def __init__(

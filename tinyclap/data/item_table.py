@@ -15,8 +15,7 @@ class ItemTable(Mapping):
 
     Arguments
     ---------
-    items : mapping of str to dict
-        JSON-able; paths become str.
+    items : mapping of str to dict. JSON-able; paths become str.
 
     Example
     -------

@@ -33,17 +33,14 @@ def write_manifest(path, items, meta):
 
     Arguments
     ---------
-    path : str or os.PathLike
-        ``<dataset>_<split>.json``; its folder is made.
-    items : dict of str to dict
-        As the head of this module says; the order is kept.
+    path : str or os.PathLike. ``<dataset>_<split>.json``; its folder is made.
+    items : dict of str to dict. As the head of this module says; the order is kept.
     meta : dict
         At least dataset, version, split, classes, options, code_version. ``n_items`` and ``options_hash`` are added.
 
     Raises
     ------
-    ManifestError
-        Something is missing or of another kind; the first five such items are named.
+    ManifestError: Something is missing or of another kind; the first five such items are named.
 
     Example
     -------
@@ -78,18 +75,15 @@ def read_manifest(path, data_root):
     Arguments
     ---------
     path : str or os.PathLike
-    data_root : str or os.PathLike
-        The folder that was given to the preparation as ``data_folder``, wherever it is now.
+    data_root : str or os.PathLike. The folder that was given to the preparation as ``data_folder``, wherever it is now.
 
     Returns
     -------
-    Manifest
-        Whether the recordings exist is not looked up here: reading one that does not says so.
+    Manifest. Whether the recordings exist is not looked up here: reading one that does not says so.
 
     Raises
     ------
-    ManifestError
-        Missing, not JSON, or not a whole manifest.
+    ManifestError: Missing, not JSON, or not a whole manifest.
     """
     path = Path(path)
     meta, items = _load(path)
@@ -109,10 +103,8 @@ def is_current(path, dataset, options, code_version=None):
     ---------
     path : str or os.PathLike
     dataset : str
-    options : dict
-        JSON values.
-    code_version : str or None
-        Version of the preparation's code; None accepts the one in the file.
+    options : dict. JSON values.
+    code_version : str or None. Version of the preparation's code; None accepts the one in the file.
 
     Returns
     -------

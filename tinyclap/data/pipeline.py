@@ -26,13 +26,11 @@ def read_items(manifests):
 
     Returns
     -------
-    dict
-        id → item; ids are made unique by their manifest's name.
+    dict. id → item; ids are made unique by their manifest's name.
 
     Raises
     ------
-    ManifestError
-        No manifest was given, or they hold no clip.
+    ManifestError: No manifest was given, or they hold no clip.
     """
     items = {}
     for path, data_root in manifests:
@@ -51,15 +49,12 @@ def hold_out(items, fraction):
 
     Arguments
     ---------
-    items : dict
-        id → item with ``group``.
-    fraction : float
-        In [0, 1).
+    items : dict. id → item with ``group``.
+    fraction : float. In [0, 1).
 
     Returns
     -------
-    (dict, dict)
-        Training and validation items; a function of the groups' names alone.
+    (dict, dict). Training and validation items; a function of the groups' names alone.
     """
     held = {name: item for name, item in items.items() if zlib.crc32(item["group"].encode()) / 2**32 < fraction}
     return {name: item for name, item in items.items() if name not in held}, held
@@ -71,18 +66,15 @@ def split_items(corpora, valid_fraction):
     Arguments
     ---------
     corpora : tinyclap.data.corpora.Corpora
-    valid_fraction : float
-        Share of the training recordings held out, beside the corpora's own validation parts.
+    valid_fraction : float. Share of the training recordings held out, beside the corpora's own validation parts.
 
     Returns
     -------
-    (ItemTable, ItemTable)
-        Of what :func:`read_items` gives; workers of a loader share them.
+    (ItemTable, ItemTable). Of what :func:`read_items` gives; workers of a loader share them.
 
     Raises
     ------
-    ManifestError
-        One side is empty.
+    ManifestError: One side is empty.
     """
     train, held = hold_out(read_items(corpora.manifests("train")), valid_fraction)
     valid = {**(read_items(corpora.manifests("valid")) if corpora.manifests("valid") else {}), **held}
@@ -101,8 +93,7 @@ def fit_length(waveform, n_samples, short="tile"):
     ---------
     waveform : numpy.ndarray, shape (T,)
     n_samples : int
-    short : str
-        ``"pad"`` appends zeros; anything else repeats the clip.
+    short : str. ``"pad"`` appends zeros; anything else repeats the clip.
 
     Returns
     -------
@@ -123,8 +114,7 @@ def by_caption(items):
 
     Arguments
     ---------
-    items : mapping of str to dict
-        With ``captions``, a list or None; a clip without any stays as it is.
+    items : mapping of str to dict. With ``captions``, a list or None; a clip without any stays as it is.
 
     Returns
     -------
@@ -154,12 +144,10 @@ class CropReader:
 
     Arguments
     ---------
-    items : dict
-        id → item with ``wav`` and ``duration_s``.
+    items : dict. id → item with ``wav`` and ``duration_s``.
     reader : ClipReader
     clip_duration_s : float
-    short : str
-        See :func:`fit_length`.
+    short : str. See :func:`fit_length`.
     seed : int
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter, optional
         Without it (validation) every epoch hears the same crops.
@@ -276,26 +264,20 @@ def make_training_sets(
     Arguments
     ---------
     corpora : tinyclap.data.corpora.Corpora
-    sample_rate_hz : int
-        The student's.
+    sample_rate_hz : int. The student's.
     clip_duration_s : float
     seed : int
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
-    short : str
-        See :func:`fit_length`.
-    augment : callable, optional
-        See :class:`CropReader`; training only.
+    short : str. See :func:`fit_length`.
+    augment : callable, optional. See :class:`CropReader`; training only.
     valid_fraction : float
         Share of the training recordings held out for validation, beside the corpora's own validation parts.
-    reader : ClipReader, optional
-        One that keeps what it has decoded, say.
-    repeat_by_captions : bool
-        See :func:`by_caption`; training only.
+    reader : ClipReader, optional. One that keeps what it has decoded, say.
+    repeat_by_captions : bool. See :func:`by_caption`; training only.
 
     Returns
     -------
-    dict
-        ``train`` and ``valid``: DynamicItemDataset.
+    dict. ``train`` and ``valid``: DynamicItemDataset.
     """
     train, valid = split_items(corpora, valid_fraction)
     train = by_caption(train) if repeat_by_captions else train
@@ -323,8 +305,7 @@ def make_test_set(corpora, loader=None):
 
     Raises
     ------
-    ManifestError
-        There is no test part, two manifests have a clip of the same id, or they have different classes.
+    ManifestError: There is no test part, two manifests have a clip of the same id, or they have different classes.
     """
     manifests = [read_manifest(path, data_root) for path, data_root in corpora.manifests("test")]
     items = {item["id"]: {"item": item} for manifest in manifests for item in manifest.items}

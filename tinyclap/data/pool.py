@@ -70,19 +70,14 @@ class TrainingPool:
     corpora : tinyclap.data.corpora.Corpora
     teacher : tinyclap.teachers.FrozenTeacher
         With ``teach(wavs (B, T), sample_rate_hz)`` → target (B, D), frames (B, F', C), middle (B, C", F", M").
-    features : tinyclap.features.log_mel.LogMel
-        The student's front end.
-    folder : str or os.PathLike
-        Where pools are kept; each has a subfolder named by the hash of all that it depends on.
+    features : tinyclap.features.log_mel.LogMel. The student's front end.
+    folder : str or os.PathLike. Where pools are kept; each has a subfolder named by the hash of all that it depends on.
     clip_duration_s : float
-    n_train, n_valid : int
-        Examples. Validation examples come from other recordings.
+    n_train, n_valid : int. Examples. Validation examples come from other recordings.
     augment : tinyclap.data.augment.FunctionMatchingAugment
     seed : int
-    valid_fraction : float
-        Share of the recordings that validation examples are made of.
-    n_processes : int, optional
-        All cores by default.
+    valid_fraction : float. Share of the recordings that validation examples are made of.
+    n_processes : int, optional. All cores by default.
     """
 
     def __init__(

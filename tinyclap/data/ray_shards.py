@@ -27,19 +27,14 @@ def make_on_ray(maker, shards, address, n_teachers, bar):
     maker : object
         With ``hear(*shard)`` → list of (numpy.ndarray of shape (T,), note), ``make(*shard, heard)`` → number of views,
         and ``to(device)``; pickled.
-    shards : list of (str, int, int)
-        Part, first view, number of views.
-    address : str
-        Of a cluster (``auto``, ``ray://host:10001``), or ``"local"`` to start one here.
-    n_teachers : int
-        Teachers at work at once; 0 for one a GPU, or one without GPUs. Each has a CPU, or a GPU.
-    bar : tqdm.tqdm
-        Moves on by what is made.
+    shards : list of (str, int, int). Part, first view, number of views.
+    address : str. Of a cluster (``auto``, ``ray://host:10001``), or ``"local"`` to start one here.
+    n_teachers : int. Teachers at work at once; 0 for one a GPU, or one without GPUs. Each has a CPU, or a GPU.
+    bar : tqdm.tqdm. Moves on by what is made.
 
     Raises
     ------
-    ConfigError
-        Ray is not installed, or there is no such cluster.
+    ConfigError: Ray is not installed, or there is no such cluster.
     """
     ray = _connected(address)
     try:

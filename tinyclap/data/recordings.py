@@ -30,10 +30,8 @@ def find_recordings(given):
 
     Raises
     ------
-    ConfigError
-        There are none.
-    ManifestError
-        The manifest is not whole.
+    ConfigError: There are none.
+    ManifestError: The manifest is not whole.
     """
     manifest, _, root = str(given).partition("@")
     if manifest.endswith(".json"):

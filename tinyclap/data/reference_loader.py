@@ -29,13 +29,11 @@ class ReferenceLoader:
     Arguments
     ---------
     kind : {"official", "msclap"}
-    seed : int
-        Of the places at which longer clips are cut.
+    seed : int. Of the places at which longer clips are cut.
 
     Raises
     ------
-    ConfigError
-        There is no such loader.
+    ConfigError: There is no such loader.
 
     Notes
     -----
@@ -72,13 +70,11 @@ class ReferenceLoader:
         ---------
         channels : numpy.ndarray, shape (channels, T)
         sample_rate_hz : int
-        name : str
-            The clip's id.
+        name : str. The clip's id.
 
         Returns
         -------
-        numpy.ndarray, shape (5·sample_rate_hz,)
-            Summed channels may leave [−1, 1].
+        numpy.ndarray, shape (5·sample_rate_hz,). Summed channels may leave [−1, 1].
         """
         waveform = channels.sum(axis=0) if self.kind == "official" else channels.reshape(-1)
         n_samples = round(CLIP_S * sample_rate_hz)
@@ -101,8 +97,7 @@ def make_loader(kind, seed):
 
     Raises
     ------
-    ConfigError
-        There is no such loader.
+    ConfigError: There is no such loader.
 
     Example
     -------

@@ -45,17 +45,13 @@ class ShardStore:
         With ``load()`` and ``identity()``. None, or one whose ``weights`` are None, takes the store as it is.
     views : tinyclap.data.views.Views or list of them
         What the teacher hears; entries that are None are left out. Another manifest is added to a store that is there.
-    batch_size : int
-        Views that the teacher is given at once.
-    n_processes : int
-        Worker processes, each with a teacher of its own; 0 and 1 work in this process.
-    device : str, optional
-        Where the teacher works while the store is made; the CPU by default.
+    batch_size : int. Views that the teacher is given at once.
+    n_processes : int. Worker processes, each with a teacher of its own; 0 and 1 work in this process.
+    device : str, optional. Where the teacher works while the store is made; the CPU by default.
 
     Raises
     ------
-    ConfigError
-        Several processes for one device.
+    ConfigError: Several processes for one device.
     """
 
     def __init__(self, folder, teacher, views, batch_size=8, n_processes=0, device=None):
@@ -70,10 +66,8 @@ class ShardStore:
 
         Arguments
         ---------
-        n_processes : int
-            With Ray: how many teachers work at once; 0 for one a GPU.
-        ray_address : str, optional
-            Of a cluster, or ``"local"``; see :mod:`tinyclap.data.ray_shards`.
+        n_processes : int. With Ray: how many teachers work at once; 0 for one a GPU.
+        ray_address : str, optional. Of a cluster, or ``"local"``; see :mod:`tinyclap.data.ray_shards`.
         """
         if n_processes > 1 and ray_address is None and self.device is not None:
             raise ConfigError(f"n_processes={n_processes} are for the CPU; leave them out with device={self.device!r}")
@@ -84,16 +78,14 @@ class ShardStore:
 
         Returns
         -------
-        ShardStore
-            Itself; ``taught`` is then what can be asked, and ``identity`` the teacher's.
+        ShardStore. Itself; ``taught`` is then what can be asked, and ``identity`` the teacher's.
 
         Raises
         ------
         CheckpointError
             The store was made by another teacher or another format, is damaged, or is not there while the teacher
             has no weights.
-        ManifestError
-            It was made of other clips or other views.
+        ManifestError: It was made of other clips or other views.
         """
         if self.taught is None:
             parts = self._parts()

@@ -23,15 +23,12 @@ def list_shards(counts, size):
 
     Arguments
     ---------
-    counts : dict of str to int
-        Rows of each part.
-    size : int
-        Rows of a shard; the last of a part may have fewer.
+    counts : dict of str to int. Rows of each part.
+    size : int. Rows of a shard; the last of a part may have fewer.
 
     Returns
     -------
-    list of (str, int, int)
-        Part, first row, number of rows.
+    list of (str, int, int). Part, first row, number of rows.
 
     Example
     -------
@@ -63,8 +60,7 @@ def write_shard(shard, contents):
 
     Arguments
     ---------
-    shard : pathlib.Path
-        Of :func:`shard_path`.
+    shard : pathlib.Path. Of :func:`shard_path`.
     contents : dict of str to object
         Ending → what is in that file: an array for ``npy`` (or ``….npy``), a dict of arrays for ``npz``, anything
         JSON-able for ``json``.
@@ -104,8 +100,7 @@ def checked_files(shard, endings):
 
     Raises
     ------
-    CheckpointError
-        A file is missing, or its checksum is not the one that was written; it is named.
+    CheckpointError: A file is missing, or its checksum is not the one that was written; it is named.
     """
     lines = shard_file(shard, "sha256").read_text(encoding="utf-8").splitlines()
     promised = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}

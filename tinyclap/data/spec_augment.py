@@ -14,10 +14,8 @@ class SpecAugment(nn.Module):
 
     Arguments
     ---------
-    n_time, time_width : int
-        Stripes of time, and the most frames in each.
-    n_mel, mel_width : int
-        Stripes of frequency, and the most bands in each.
+    n_time, time_width : int. Stripes of time, and the most frames in each.
+    n_mel, mel_width : int. Stripes of frequency, and the most bands in each.
 
     Notes
     -----

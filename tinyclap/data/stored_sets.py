@@ -17,12 +17,9 @@ class ExampleBatch(NamedTuple):
     Attributes
     ----------
     wav : torch.Tensor or None, shape (B, T)
-    log_mel : torch.Tensor or None, shape (B, F, M)
-        The student's own, in place of ``wav``.
-    target : torch.Tensor or None, shape (B, D)
-        The teacher's embeddings; None where the teacher is asked.
-    caption : list of str or None, length B
-        One of each clip's captions, where all clips have some; no store has them.
+    log_mel : torch.Tensor or None, shape (B, F, M). The student's own, in place of ``wav``.
+    target : torch.Tensor or None, shape (B, D). The teacher's embeddings; None where the teacher is asked.
+    caption : list of str or None, length B. One of each clip's captions, where all clips have some; no store has them.
     """
 
     wav: torch.Tensor | None
@@ -68,8 +65,7 @@ class StoredExamples(torch.utils.data.Dataset):
     seed : int
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter, optional
         Without it (validation) every epoch takes the first view.
-    views : tinyclap.data.crop_views.CropViews, optional
-        Reads the audio, where the store has no log-mels.
+    views : tinyclap.data.crop_views.CropViews, optional. Reads the audio, where the store has no log-mels.
 
     Notes
     -----
@@ -123,8 +119,7 @@ def make_distillation_sets(teacher, **options):
 
     Returns
     -------
-    dict
-        ``train`` and ``valid``: Datasets.
+    dict. ``train`` and ``valid``: Datasets.
 
     Notes
     -----

@@ -32,17 +32,13 @@ class EmbeddingStore(ShardStore):
 
     Arguments
     ---------
-    folder, teacher, batch_size, n_processes, device
-        See :class:`tinyclap.data.shard_store.ShardStore`.
+    folder, teacher, batch_size, n_processes, device : See :class:`tinyclap.data.shard_store.ShardStore`.
     views : tinyclap.data.crop_views.CropViews
-    features : tinyclap.features.log_mel.LogMel, optional
-        The student's front end, whose output is then stored too.
+    features : tinyclap.features.log_mel.LogMel, optional. The student's front end, whose output is then stored too.
     with_tags : bool
         Store the teacher's tag probabilities too; for teachers with ``probabilities(wavs, sample_rate_hz)``.
-    precision : {"fp32", "bf16"}
-        In which numbers the teacher works; see ``FrozenTeacher.use_precision``.
-    options
-        ``batch_size``, ``n_processes`` and ``device``.
+    precision : {"fp32", "bf16"}. In which numbers the teacher works; see ``FrozenTeacher.use_precision``.
+    options : ``batch_size``, ``n_processes`` and ``device``.
     """
 
     kind = "embedding store"
@@ -160,15 +156,12 @@ class TaughtEmbeddings:
     Arguments
     ---------
     folder : pathlib.Path
-    keys_by_part : dict of str to list of (str, str)
-        The views of one clip follow each other.
-    endings : sequence of str
-        Of a shard's files.
+    keys_by_part : dict of str to list of (str, str). The views of one clip follow each other.
+    endings : sequence of str. Of a shard's files.
 
     Raises
     ------
-    CheckpointError
-        A shard is not as it was written; it is named.
+    CheckpointError: A shard is not as it was written; it is named.
     """
 
     def __init__(self, folder, keys_by_part, endings):
@@ -262,12 +255,10 @@ def stored_teacher(folder, teacher, views, features, cache_log_mel=True, **optio
     folder : str or os.PathLike or None
     teacher : tinyclap.teachers.FrozenTeacher
     views : tinyclap.data.crop_views.CropViews
-    features : tinyclap.features.log_mel.LogMel
-        The student's.
+    features : tinyclap.features.log_mel.LogMel. The student's.
     cache_log_mel : bool
         Store its output too: a run then reads no audio, and the store is larger (88 kB a crop of 5 s at hop 320).
-    options
-        See :class:`EmbeddingStore`.
+    options : See :class:`EmbeddingStore`.
     """
     if folder is None:
         return teacher

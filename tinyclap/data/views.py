@@ -25,10 +25,8 @@ class ViewsPart(NamedTuple):
 
     Attributes
     ----------
-    keys : list of (str, str)
-        Clip and view.
-    description : dict
-        All that decides what is heard; JSON-able.
+    keys : list of (str, str). Clip and view.
+    description : dict. All that decides what is heard; JSON-able.
     """
 
     keys: list
@@ -42,8 +40,7 @@ class Views:
     ---------
     corpora : tinyclap.data.corpora.Corpora or None
         Read when it is first asked for, so that a recipe can prepare it before; None has no clips.
-    sample_rate_hz : int
-        What the teacher hears, and at which mixtures are made.
+    sample_rate_hz : int. What the teacher hears, and at which mixtures are made.
     window_s : float
         Length of a view in seconds. Windows w0, w1, … follow each other, the last one ending with the clip; a shorter
         clip is one window as long as itself.
@@ -51,17 +48,14 @@ class Views:
         At most so many windows of a clip, spread over it; or so many mixtures m0, m1, … of each clip.
     augment : tinyclap.data.augment.FunctionMatchingAugment, optional
         Makes mixtures in place of windows. The clip's own captions do not hold for them.
-    seed : int
-        Of the mixtures.
+    seed : int. Of the mixtures.
     valid_fraction : float
         Share of the recordings held out for validation; nothing of one side is mixed into the other.
-    in_memory : bool
-        See :class:`tinyclap.data.pipeline.ClipReader`.
+    in_memory : bool. See :class:`tinyclap.data.pipeline.ClipReader`.
 
     Raises
     ------
-    ConfigError
-        An option is out of its range, or mixtures are not counted.
+    ConfigError: An option is out of its range, or mixtures are not counted.
     """
 
     def __init__(
@@ -127,8 +121,7 @@ class Views:
         Arguments
         ---------
         name, view : str
-        sample_rate_hz : int, optional
-            The views' own by default; the same piece of sound at any rate.
+        sample_rate_hz : int, optional. The views' own by default; the same piece of sound at any rate.
 
         Returns
         -------
@@ -136,8 +129,7 @@ class Views:
 
         Raises
         ------
-        ManifestError
-            There is no such clip, or it has no such view.
+        ManifestError: There is no such clip, or it has no such view.
         """
         rate = sample_rate_hz or self.sample_rate_hz
         if name not in self.items or view not in self.views_of(name):
@@ -156,8 +148,7 @@ class Views:
         Returns
         -------
         numpy.ndarray, shape (T,), float32
-        dict
-            JSON-able; empty where the view's name says it all.
+        dict. JSON-able; empty where the view's name says it all.
         """
         return self.read(name, view), {}
 
@@ -179,8 +170,7 @@ class Views:
 
         Returns
         -------
-        dict of str to ViewsPart
-            Named ``<manifest>_windows`` or ``<manifest>_mixtures``.
+        dict of str to ViewsPart. Named ``<manifest>_windows`` or ``<manifest>_mixtures``.
         """
         digests = {Path(path).stem: clips_digest(path) for path, _ in self._manifests("train")}
         options, parts = self.describe(), {}
@@ -221,8 +211,7 @@ def clips_digest(path):
 
     Returns
     -------
-    str
-        16 hexadecimal digits.
+    str. 16 hexadecimal digits.
     """
     items = json.loads(Path(path).read_text(encoding="utf-8"))["items"]
     facts = {key: [item["wav"], item["duration_s"]] for key, item in items.items()}

@@ -16,13 +16,11 @@ def ensure_vocabulary(corpora, path, given=None, min_count=1, max_size=None):
     ---------
     corpora : tinyclap.data.corpora.Corpora
         Prepared here, where it is not yet; the captions of its training parts give the words.
-    path : str or os.PathLike
-        Where the vocabulary is kept, as JSON.
+    path : str or os.PathLike. Where the vocabulary is kept, as JSON.
     given : str or os.PathLike, optional
         A vocabulary to use instead, in any format of :meth:`tinyclap.text.tokenizer.WordTokenizer.load`: that of the
         published captioner, of a teacher, of an earlier run.
-    min_count, max_size : int
-        See :meth:`tinyclap.text.tokenizer.WordTokenizer.from_captions`.
+    min_count, max_size : int. See :meth:`tinyclap.text.tokenizer.WordTokenizer.from_captions`.
 
     Returns
     -------
@@ -30,10 +28,8 @@ def ensure_vocabulary(corpora, path, given=None, min_count=1, max_size=None):
 
     Raises
     ------
-    ManifestError
-        No training clip has a caption.
-    ConfigError
-        `given` cannot be read.
+    ManifestError: No training clip has a caption.
+    ConfigError: `given` cannot be read.
     """
     if given is not None:
         return WordTokenizer.load(given)

@@ -13,8 +13,7 @@ class WholeClips:
 
     Arguments
     ---------
-    items : tinyclap.data.item_table.ItemTable
-        Of what :func:`tinyclap.data.pipeline.read_items` gives.
+    items : tinyclap.data.item_table.ItemTable. Of what :func:`tinyclap.data.pipeline.read_items` gives.
     """
 
     def __init__(self, items):
@@ -35,18 +34,15 @@ def make_training_clips(corpora, n_clips=None):
     Arguments
     ---------
     corpora : tinyclap.data.corpora.Corpora
-    n_clips : int, optional
-        A part of this size; which clips these are is a function of their names alone.
+    n_clips : int, optional. A part of this size; which clips these are is a function of their names alone.
 
     Returns
     -------
-    (WholeClips, dict)
-        The dict has ``dataset``, ``split``, ``options`` and ``corpora``.
+    (WholeClips, dict). The dict has ``dataset``, ``split``, ``options`` and ``corpora``.
 
     Raises
     ------
-    ConfigError
-        `n_clips` is below 1.
+    ConfigError: `n_clips` is below 1.
     """
     if n_clips is not None and n_clips < 1:
         raise ConfigError(f"n_clips is {n_clips}; give a number from 1 on, or null for all")

@@ -22,13 +22,11 @@ def read_ahead(iterable, n_ahead=_AHEAD):
     Arguments
     ---------
     iterable : iterable
-    n_ahead : int
-        Items that wait at most.
+    n_ahead : int. Items that wait at most.
 
     Raises
     ------
-    Exception
-        What the iterable raises, in its place.
+    Exception: What the iterable raises, in its place.
 
     Example
     -------
@@ -81,8 +79,7 @@ def as_stored(rows, keys):
 
     Raises
     ------
-    CheckpointError
-        Another number of rows, no rows at all, or a number that float16 cannot hold.
+    CheckpointError: Another number of rows, no rows at all, or a number that float16 cannot hold.
     """
     stored = rows.detach().to("cpu", torch.float16)
     if stored.ndim < 2 or len(stored) != len(keys):
@@ -101,11 +98,9 @@ class ShardMaker:
     Arguments
     ---------
     folder : pathlib.Path
-    teacher : teacher
-        Loaded, and on `device`.
+    teacher : teacher. Loaded, and on `device`.
     parts : dict of str to (tinyclap.data.views.Views, tinyclap.data.views.ViewsPart)
-    batch_size : int
-        Views that the teacher is given at once.
+    batch_size : int. Views that the teacher is given at once.
     device : str, optional
     """
 
@@ -119,8 +114,7 @@ class ShardMaker:
         Arguments
         ---------
         part : str
-        keys : list of (str, str)
-            Clips and views of the shard.
+        keys : list of (str, str). Clips and views of the shard.
         batches : iterable of (list of (str, str), list of (numpy.ndarray, note))
             Its keys in batches, and what is heard in each view.
         """
@@ -160,8 +154,7 @@ class ShardMaker:
         ---------
         part : str
         first, n_views : int
-        heard : list, optional
-            What :meth:`hear` gave for the shard, where it was read elsewhere.
+        heard : list, optional. What :meth:`hear` gave for the shard, where it was read elsewhere.
         """
         shards = [(part, first, n_views)]
         stream = self._stream(shards) if heard is None else self._batches(shards[0], heard)
@@ -215,12 +208,10 @@ def make_shards(maker, shards, n_processes, bar):
 
     Arguments
     ---------
-    maker : object
-        With ``make(*shard)`` → number of examples made; pickled, and sent to each process once.
+    maker : object. With ``make(*shard)`` → number of examples made; pickled, and sent to each process once.
     shards : list of tuple
     n_processes : int
-    bar : tqdm.tqdm
-        Moves on by what is made.
+    bar : tqdm.tqdm. Moves on by what is made.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(n_processes, len(shards)), context, _set_maker, (maker,)) as pool:

@@ -33,8 +33,7 @@ class Curves:
 
     Attributes
     ----------
-    events : list of tinyclap.detection.events.Event
-        To be appended to.
+    events : list of tinyclap.detection.events.Event. To be appended to.
     """
 
     def __init__(self, labels, thresholds):
@@ -55,10 +54,8 @@ class Curves:
         scores : str or None
             A ``.csv`` file: a row a window, a column a label. Or ``.npz``: ``middles_s`` (n,), ``levels_db`` (n,),
             ``scores`` (n, N), ``labels`` (N,), ``on`` (N,), ``off`` (N,).
-        plot : str or None
-            A picture.
-        duration_s : float
-            Of the stream.
+        plot : str or None. A picture.
+        duration_s : float. Of the stream.
         """
         if scores is not None:
             write = self._write_csv if Path(scores).suffix.lower() == ".csv" else self._write_npz

@@ -31,12 +31,9 @@ class DetectionOptions:
 
     Arguments
     ---------
-    window_s : float or None
-        Length of a window; None takes 2 s, or the model's window where it takes no other.
-    hop_s : float
-        Distance between windows.
-    min_duration_s, merge_gap_s, exclusive
-        See :class:`tinyclap.detection.events.EventRule`.
+    window_s : float or None. Length of a window; None takes 2 s, or the model's window where it takes no other.
+    hop_s : float. Distance between windows.
+    min_duration_s, merge_gap_s, exclusive : See :class:`tinyclap.detection.events.EventRule`.
     false_alarms, threshold, probability, off_threshold : float or None
         See :func:`tinyclap.detection.thresholds.choose_thresholds`.
     """
@@ -59,12 +56,9 @@ class WindowResult:
     Arguments
     ---------
     start_s, middle_s : float
-    scores : numpy.ndarray, shape (N,), float32
-        Of each label; probabilities where the thresholds are.
-    level_db : float
-        Root mean square of the samples, in dB of full scale.
-    events : list of Event
-        That became certain with this window.
+    scores : numpy.ndarray, shape (N,), float32. Of each label; probabilities where the thresholds are.
+    level_db : float. Root mean square of the samples, in dB of full scale.
+    events : list of Event. That became certain with this window.
     compute_s : float
     """
 
@@ -81,14 +75,10 @@ class Detector:
 
     Arguments
     ---------
-    model : tinyclap.inference.sound_model.SoundModel
-        No captioner.
-    labels : list of str, tinyclap.text.bank.LabelBank or None
-        None takes the model's own.
-    sample_rate_hz : int
-        Of the stream.
-    template : str, list of str or None
-        Prompts with ``{}`` for the label.
+    model : tinyclap.inference.sound_model.SoundModel. No captioner.
+    labels : list of str, tinyclap.text.bank.LabelBank or None. None takes the model's own.
+    sample_rate_hz : int. Of the stream.
+    template : str, list of str or None. Prompts with ``{}`` for the label.
     options : DetectionOptions or None
 
     Attributes
@@ -99,10 +89,8 @@ class Detector:
 
     Raises
     ------
-    AudioError
-        The rate is none that sound has.
-    ConfigError
-        An option that the model cannot follow.
+    AudioError: The rate is none that sound has.
+    ConfigError: An option that the model cannot follow.
     """
 
     def __init__(
@@ -146,8 +134,7 @@ class Detector:
 
         Raises
         ------
-        AudioError
-            Samples that are NaN, infinite, or far beyond full scale.
+        AudioError: Samples that are NaN, infinite, or far beyond full scale.
         """
         if len(samples):
             require_samples(samples[:, None], "the stream", self._rate, self.duration_s)
@@ -193,21 +180,17 @@ def detect(
 
     Arguments
     ---------
-    model, labels, template
-        See :class:`Detector`.
+    model, labels, template : See :class:`Detector`.
     source : str, os.PathLike or tinyclap.detection.sources.Source
-    **options
-        Of :class:`DetectionOptions`.
+    **options : Of :class:`DetectionOptions`.
 
     Yields
     ------
-    Event
-        As soon as it is certain, in the order of the ends.
+    Event. As soon as it is certain, in the order of the ends.
 
     Raises
     ------
-    AudioError, ConfigError
-        The stream or an option cannot be used.
+    AudioError, ConfigError: The stream or an option cannot be used.
     """
     from tinyclap.detection.sources import Source, file_source
 

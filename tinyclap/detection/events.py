@@ -14,10 +14,8 @@ class Event:
     Arguments
     ---------
     label : str
-    onset_s, offset_s : float
-        In seconds from the beginning of the stream.
-    peak_score, peak_s : float
-        The maximum score among its windows, and the middle of that window.
+    onset_s, offset_s : float. In seconds from the beginning of the stream.
+    peak_score, peak_s : float. The maximum score among its windows, and the middle of that window.
     """
 
     label: str
@@ -33,12 +31,9 @@ class EventRule:
 
     Arguments
     ---------
-    min_duration_s : float
-        Shorter events are left out.
-    merge_gap_s : float
-        Events of one label that are no further apart become one, before short ones are left out.
-    exclusive : bool
-        In each window, only the label that is furthest above its threshold counts.
+    min_duration_s : float. Shorter events are left out.
+    merge_gap_s : float. Events of one label that are no further apart become one, before short ones are left out.
+    exclusive : bool. In each window, only the label that is furthest above its threshold counts.
     """
 
     min_duration_s: float = 0.0

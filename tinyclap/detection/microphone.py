@@ -17,17 +17,13 @@ def microphone_source(device=None, rate_hz=None):
 
     Arguments
     ---------
-    device : int, str or None
-        Number or part of the name; None takes the system's own.
-    rate_hz : int or None
-        None takes the device's own.
+    device : int, str or None. Number or part of the name; None takes the system's own.
+    rate_hz : int or None. None takes the device's own.
 
     Raises
     ------
-    ConfigError
-        sounddevice or PortAudio is not installed.
-    AudioError
-        There is no such device, or it refuses.
+    ConfigError: sounddevice or PortAudio is not installed.
+    AudioError: There is no such device, or it refuses.
     """
     sounddevice = _library()
     if rate_hz is not None:

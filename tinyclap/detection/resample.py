@@ -17,8 +17,7 @@ def stream_resampler(from_hz, to_hz, method="sinc"):
     Arguments
     ---------
     from_hz, to_hz : int
-    method : {"sinc", "soxr"}
-        See :func:`tinyclap.features.resample.resample`.
+    method : {"sinc", "soxr"}. See :func:`tinyclap.features.resample.resample`.
 
     Returns
     -------
@@ -28,8 +27,7 @@ def stream_resampler(from_hz, to_hz, method="sinc"):
 
     Raises
     ------
-    ConfigError
-        The method is unknown or a rate is not a positive whole number.
+    ConfigError: The method is unknown or a rate is not a positive whole number.
 
     Example
     -------

@@ -25,13 +25,10 @@ class Source:
 
     Arguments
     ---------
-    name : str
-        In messages.
+    name : str. In messages.
     sample_rate_hz : int
-    pieces : iterator of numpy.ndarray, each of shape (n,), float32
-        Mono, in [-1, 1].
-    duration_s : float or None
-        Its length, where that is known before.
+    pieces : iterator of numpy.ndarray, each of shape (n,), float32. Mono, in [-1, 1].
+    duration_s : float or None. Its length, where that is known before.
     """
 
     name: str
@@ -45,10 +42,8 @@ def file_source(path: str | os.PathLike[str], piece_s: float = 1.0) -> Source:
 
     Raises
     ------
-    AudioError
-        The file cannot be used (see :func:`tinyclap.audio.io.probe`). What shows later is raised by ``pieces``.
-    ConfigError
-        `piece_s` is not above zero.
+    AudioError: The file cannot be used (see :func:`tinyclap.audio.io.probe`). What shows later is raised by ``pieces``.
+    ConfigError: `piece_s` is not above zero.
     """
     try:
         is_pipe = stat.S_ISFIFO(os.stat(path).st_mode)
@@ -86,18 +81,12 @@ def pipe_source(
 
     Arguments
     ---------
-    stream : binary file
-        Such as ``sys.stdin.buffer``; it need not be seekable.
-    rate_hz : int or None
-        Of samples without a header; None reads a WAV header.
-    n_channels : int
-        Of samples without a header, interleaved.
-    sample_format : str
-        Of samples without a header: "u8", "s16le", "s24le", "s32le", "f32le", "f64le", or their "…be".
-    piece_s : float
-        Maximum that is read at a time; what has come is taken at once.
-    name : str
-        In messages.
+    stream : binary file. Such as ``sys.stdin.buffer``; it need not be seekable.
+    rate_hz : int or None. Of samples without a header; None reads a WAV header.
+    n_channels : int. Of samples without a header, interleaved.
+    sample_format : str. Of samples without a header: "u8", "s16le", "s24le", "s32le", "f32le", "f64le", or their "…be".
+    piece_s : float. Maximum that is read at a time; what has come is taken at once.
+    name : str. In messages.
 
     Returns
     -------
@@ -105,10 +94,8 @@ def pipe_source(
 
     Raises
     ------
-    AudioError
-        There is no WAV header, its coding is not PCM, or the rate is none that sound has.
-    ConfigError
-        The sample format is unknown, or `piece_s` is not above zero.
+    AudioError: There is no WAV header, its coding is not PCM, or the rate is none that sound has.
+    ConfigError: The sample format is unknown, or `piece_s` is not above zero.
 
     Example
     -------

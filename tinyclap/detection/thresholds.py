@@ -22,12 +22,9 @@ class Thresholds:
 
     Arguments
     ---------
-    on, off : numpy.ndarray, shape (N,)
-        An event begins above ``on`` and goes on above ``off``.
-    of_probabilities : bool
-        They are of probabilities among the labels, and not of scores.
-    kind : str
-        How they were made, in a line.
+    on, off : numpy.ndarray, shape (N,). An event begins above ``on`` and goes on above ``off``.
+    of_probabilities : bool. They are of probabilities among the labels, and not of scores.
+    kind : str. How they were made, in a line.
     """
 
     on: np.ndarray
@@ -50,10 +47,8 @@ def fixed_thresholds(n_labels, threshold, off_threshold=None, of_probabilities=F
     Arguments
     ---------
     n_labels : int
-    threshold : float
-        An event begins above it.
-    off_threshold : float or None
-        It goes on above this; None takes `threshold`, of probabilities 0.6 of it.
+    threshold : float. An event begins above it.
+    off_threshold : float or None. It goes on above this; None takes `threshold`, of probabilities 0.6 of it.
     of_probabilities : bool
 
     Returns
@@ -62,8 +57,7 @@ def fixed_thresholds(n_labels, threshold, off_threshold=None, of_probabilities=F
 
     Raises
     ------
-    ConfigError
-        The off-threshold is the higher one, one is not finite, or a probability is not in [0, 1].
+    ConfigError: The off-threshold is the higher one, one is not finite, or a probability is not in [0, 1].
 
     Example
     -------
@@ -84,14 +78,10 @@ def false_alarm_thresholds(background_scores, rate, off_rate=None, positive=Fals
 
     Arguments
     ---------
-    background_scores : numpy.ndarray, shape (n, N)
-        Of windows of everyday sound; see :func:`background_embeddings`.
-    rate : float
-        Part of them that may be above, in (0, 0.5): 0.01 is one window in a hundred.
-    off_rate : float or None
-        The same for going on; None takes three times `rate`.
-    positive : bool
-        Scores are above zero with a long tail, which is followed in their logarithms.
+    background_scores : numpy.ndarray, shape (n, N). Of windows of everyday sound; see :func:`background_embeddings`.
+    rate : float. Part of them that may be above, in (0, 0.5): 0.01 is one window in a hundred.
+    off_rate : float or None. The same for going on; None takes three times `rate`.
+    positive : bool. Scores are above zero with a long tail, which is followed in their logarithms.
 
     Returns
     -------
@@ -99,8 +89,7 @@ def false_alarm_thresholds(background_scores, rate, off_rate=None, positive=Fals
 
     Raises
     ------
-    ConfigError
-        The rates are not 0 < rate <= off_rate < 0.5, or there are fewer than 50 windows.
+    ConfigError: The rates are not 0 < rate <= off_rate < 0.5, or there are fewer than 50 windows.
 
     Notes
     -----
@@ -137,8 +126,7 @@ def background_embeddings(model):
 
     Raises
     ------
-    CheckpointError
-        The file is missing, or is not the one that was exported.
+    CheckpointError: The file is missing, or is not the one that was exported.
     """
     name = model.config.get("background")
     if name is None:
@@ -156,12 +144,10 @@ def choose_thresholds(model, vectors, false_alarms=None, threshold=None, probabi
     Arguments
     ---------
     model : tinyclap.inference.sound_model.SoundModel
-    vectors : numpy.ndarray, shape (N, D)
-        Label embeddings.
+    vectors : numpy.ndarray, shape (N, D). Label embeddings.
     false_alarms, threshold, probability : float or None
         At most one: see :func:`false_alarm_thresholds` and :func:`fixed_thresholds`.
-    off_threshold : float or None
-        In the same unit.
+    off_threshold : float or None. In the same unit.
 
     Returns
     -------
@@ -169,8 +155,7 @@ def choose_thresholds(model, vectors, false_alarms=None, threshold=None, probabi
 
     Raises
     ------
-    ConfigError
-        More than one is given; or the model lacks a background or a temperature.
+    ConfigError: More than one is given; or the model lacks a background or a temperature.
     """
     if sum(value is not None for value in (false_alarms, threshold, probability)) > 1:
         raise ConfigError("give one of false alarms, threshold and probability")

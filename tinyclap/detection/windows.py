@@ -10,14 +10,12 @@ class WindowStream:
 
     Arguments
     ---------
-    policy : tinyclap.audio.windows.WindowPolicy
-        Its ``window_s`` and ``hop_s``.
+    policy : tinyclap.audio.windows.WindowPolicy. Its ``window_s`` and ``hop_s``.
     sample_rate_hz : int
 
     Raises
     ------
-    ConfigError
-        The hop is less than a sample, or longer than the window.
+    ConfigError: The hop is less than a sample, or longer than the window.
 
     Notes
     -----

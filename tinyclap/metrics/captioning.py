@@ -76,8 +76,7 @@ def available(metrics=METRICS):
 
     Raises
     ------
-    ConfigError
-        The extra ``metrics`` is not installed, or a metric is unknown.
+    ConfigError: The extra ``metrics`` is not installed, or a metric is unknown.
     """
     if isinstance(metrics, str) or not metrics:
         raise ConfigError(f"metrics is {metrics!r}; it is a list of names, e.g. [bleu_4, cider_d]")
@@ -203,8 +202,7 @@ def cider_d(candidates, references):
 
     Raises
     ------
-    ConfigError
-        As :func:`tokenised`, or aac-metrics is not installed.
+    ConfigError: As :func:`tokenised`, or aac-metrics is not installed.
     """
     candidates, references = tokenised(candidates, references)
     if importlib.util.find_spec("aac_metrics") is None:
@@ -225,10 +223,8 @@ def score_captions(
     candidates : sequence of str, N of them
     references : sequence of N lists of str
         The document frequencies of CIDEr-D, and so of SPIDEr, are theirs. A str in a list's place is one reference.
-    metrics : sequence of str
-        Of :data:`METRICS`.
-    device : str or torch.device
-        Where the networks of FENSE run.
+    metrics : sequence of str. Of :data:`METRICS`.
+    device : str or torch.device. Where the networks of FENSE run.
 
     Returns
     -------
@@ -236,15 +232,12 @@ def score_captions(
         Each metric over all clips; None if missing. CIDEr-D is in [0, 10], SPIDEr and SPIDEr-FL in [0, 5.5], the others
         in [0, 1] but for ``vocab``, the number of distinct words in the captions. ``fer`` is the fraction of captions
         that are not fluent.
-    per_clip : dict of str to list of float
-        N values of each metric but ``vocab``. A clip's BLEU is its sentence's own.
-    missing : dict of str to str
-        Why a metric is None.
+    per_clip : dict of str to list of float. N values of each metric but ``vocab``. A clip's BLEU is its sentence's own.
+    missing : dict of str to str. Why a metric is None.
 
     Raises
     ------
-    ConfigError
-        The extra ``metrics`` is not installed, a metric is unknown, or see :func:`tokenised`.
+    ConfigError: The extra ``metrics`` is not installed, a metric is unknown, or see :func:`tokenised`.
 
     Notes
     -----
@@ -333,10 +326,8 @@ def with_intervals(candidates, references, outcome, seed=0):
 
     Arguments
     ---------
-    candidates, references
-        See :func:`score_captions`.
-    outcome : tuple
-        :func:`score_captions` of these.
+    candidates, references : See :func:`score_captions`.
+    outcome : tuple. :func:`score_captions` of these.
     seed : int
 
     Returns

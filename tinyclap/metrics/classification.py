@@ -29,8 +29,7 @@ def bootstrap_interval(
     correct : array of bool or float, shape (B,)
     groups : sequence, length B, optional
         Whole groups are drawn in place of clips: slices of one recording are not independent.
-    level : float
-        Coverage, in (0, 1).
+    level : float. Coverage, in (0, 1).
     n_resamples, seed : int
 
     Example
@@ -78,13 +77,11 @@ def paired_difference(
     Arguments
     ---------
     first, second : array of bool or float, shape (B,)
-    groups, level, n_resamples, seed
-        See :func:`bootstrap_interval`.
+    groups, level, n_resamples, seed : See :func:`bootstrap_interval`.
 
     Raises
     ------
-    ConfigError
-        The two are of different lengths, or empty.
+    ConfigError: The two are of different lengths, or empty.
 
     Example
     -------
@@ -105,8 +102,7 @@ def mcnemar(first: Any, second: Any) -> Any:
 
     Raises
     ------
-    ConfigError
-        The two are of different lengths, or empty.
+    ConfigError: The two are of different lengths, or empty.
 
     Example
     -------

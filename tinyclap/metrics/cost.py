@@ -134,13 +134,11 @@ def measure_latency(module, *inputs, n_repeats=20, n_warmup=3, n_threads=None):
     module : nn.Module or callable
     *inputs : torch.Tensor
     n_repeats, n_warmup : int
-    n_threads : int or None
-        Threads of the CPU during the measurement; None leaves them as they are.
+    n_threads : int or None. Threads of the CPU during the measurement; None leaves them as they are.
 
     Returns
     -------
-    dict
-        ``median_ms``, ``p10_ms``, ``p90_ms``, ``n_repeats``, ``n_threads``, ``device``.
+    dict. ``median_ms``, ``p10_ms``, ``p90_ms``, ``n_repeats``, ``n_threads``, ``device``.
     """
     device = inputs[0].device if inputs else torch.device("cpu")
     n_threads_before = torch.get_num_threads()

@@ -105,10 +105,8 @@ def read_clips(name, path, folds=None):
 
     Raises
     ------
-    ConfigError
-        There is no such file, nothing in it names recordings, or it has no such folds.
-    tinyclap.errors.ManifestError
-        A manifest is incomplete.
+    ConfigError: There is no such file, nothing in it names recordings, or it has no such folds.
+    tinyclap.errors.ManifestError: A manifest is incomplete.
     """
     path = Path(path)
     if not path.exists():
@@ -276,10 +274,8 @@ def accuracy_without(correct, recordings, statuses, labels, seed=0):
     Arguments
     ---------
     correct : array of bool, shape (B,)
-    recordings, statuses, labels : sequence of str, length B
-        Statuses as in :func:`leak_rows`; labels are class names.
-    seed : int
-        Of the bootstrap.
+    recordings, statuses, labels : sequence of str, length B. Statuses as in :func:`leak_rows`; labels are class names.
+    seed : int. Of the bootstrap.
 
     Returns
     -------
@@ -290,8 +286,7 @@ def accuracy_without(correct, recordings, statuses, labels, seed=0):
 
     Raises
     ------
-    ConfigError
-        The four are of different lengths, or there is no clip.
+    ConfigError: The four are of different lengths, or there is no clip.
     """
     correct, statuses = np.asarray(correct, dtype=bool), np.asarray(statuses)
     recordings, labels = np.asarray(recordings), np.asarray(labels)

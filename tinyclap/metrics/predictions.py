@@ -48,8 +48,7 @@ def read_predictions(path):
 
     Raises
     ------
-    ConfigError
-        There is no such file, it holds no classification, or it names a clip twice.
+    ConfigError: There is no such file, it holds no classification, or it names a clip twice.
     """
     path = Path(path)
     path = path / "predictions.csv" if path.is_dir() else path

@@ -32,8 +32,7 @@ def read_scored(path):
 
     Raises
     ------
-    CheckpointError
-        It is missing, unreadable, or lacks something.
+    CheckpointError: It is missing, unreadable, or lacks something.
     """
     arrays = read_arrays(path, _DUMPED)
     kind = str(arrays["score_kind"])
@@ -46,13 +45,10 @@ def hits_by_kept(audio, text, labels, cosine=True):
 
     Arguments
     ---------
-    audio : array, shape (B, D)
-        Its columns in the order in which they are kept.
-    text : array, shape (N, D)
-        The same columns.
+    audio : array, shape (B, D). Its columns in the order in which they are kept.
+    text : array, shape (N, D). The same columns.
     labels : array of int, shape (B,)
-    cosine : bool
-        Divide by the length of what is kept of each text; that of the audio changes no decision.
+    cosine : bool. Divide by the length of what is kept of each text; that of the audio changes no decision.
 
     Example
     -------
@@ -78,23 +74,18 @@ def method_hits(scored, moments, method, order=None, ridge=RIDGE, n_random=N_RAN
     Arguments
     ---------
     scored : Scored
-    moments : dict
-        ``moments.npz`` of the model's ranking.
+    moments : dict. ``moments.npz`` of the model's ranking.
     method : str
         ``"plain"``: by mean absolute activation, the paper's; ``"variance"``: by standard deviation; ``"random"``: the
         mean over several random orders; ``"pca"``, ``"whitening"``: see :func:`principal_basis`; ``"nested"``: in
         their order, for a model trained for it.
-    order : sequence of int, optional
-        Of ``"nested"``, where it is not 0, 1, 2 …
-    ridge : float
-        Of ``"whitening"``.
-    n_random : int
-        Random orders, with the seeds 0, 1, …
+    order : sequence of int, optional. Of ``"nested"``, where it is not 0, 1, 2 …
+    ridge : float. Of ``"whitening"``.
+    n_random : int. Random orders, with the seeds 0, 1, …
 
     Raises
     ------
-    ConfigError
-        The method is unknown, or the moments or the order are of another model.
+    ConfigError: The method is unknown, or the moments or the order are of another model.
     """
     n_dims = scored.audio.shape[1]
     if len(moments["mean_abs"]) != n_dims:
@@ -128,14 +119,10 @@ def curve_points(hits, fractions, groups=None, seed=0):
 
     Arguments
     ---------
-    hits : array, shape (B, D)
-        Of :func:`method_hits`.
-    fractions : iterable of float
-        In (0, 1]; at least one dimension is kept.
-    groups : sequence, length B, optional
-        See :func:`tinyclap.metrics.classification.bootstrap_interval`.
-    seed : int
-        The same clips are drawn at every fraction.
+    hits : array, shape (B, D). Of :func:`method_hits`.
+    fractions : iterable of float. In (0, 1]; at least one dimension is kept.
+    groups : sequence, length B, optional. See :func:`tinyclap.metrics.classification.bootstrap_interval`.
+    seed : int. The same clips are drawn at every fraction.
 
     Example
     -------
@@ -180,11 +167,9 @@ def fall_interval(hits, full_hits, points, groups=None, n_resamples=1000, level=
 
     Arguments
     ---------
-    hits, full_hits : array, shapes (B, D) and (B,)
-        Of the pruned and of the whole model.
+    hits, full_hits : array, shapes (B, D) and (B,). Of the pruned and of the whole model.
     points : float
-    groups, n_resamples, level, seed
-        See :func:`tinyclap.metrics.classification.bootstrap_interval`.
+    groups, n_resamples, level, seed : See :func:`tinyclap.metrics.classification.bootstrap_interval`.
     """
     hits, full_hits = np.asarray(hits, dtype=float), np.asarray(full_hits, dtype=float)
     owners = np.arange(len(hits)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]

@@ -36,12 +36,9 @@ def clips_to_compare_on(model, check_audio=None, n_clips=64, seed=0):
 
     Arguments
     ---------
-    model : AudioStudent or Clap
-        Whose rate and window the noise has.
-    check_audio : str, optional
-        See :func:`tinyclap.data.recordings.find_recordings`.
-    n_clips : int
-        Maximum of recordings, chosen at random.
+    model : AudioStudent or Clap. Whose rate and window the noise has.
+    check_audio : str, optional. See :func:`tinyclap.data.recordings.find_recordings`.
+    n_clips : int. Maximum of recordings, chosen at random.
     seed : int
     """
     if check_audio is not None:
@@ -61,12 +58,9 @@ def difference(whole, made, kept, clips, name):
     Arguments
     ---------
     whole, made : AudioStudent or Clap
-    kept : list of int
-        Dimensions of `whole` that `made` has, in its order.
-    clips : list of (array (T,) or (channels, T), int)
-        With their rates in Hz.
-    name : str
-        Their name in reports.
+    kept : list of int. Dimensions of `whole` that `made` has, in its order.
+    clips : list of (array (T,) or (channels, T), int). With their rates in Hz.
+    name : str. Their name in reports.
 
     Returns
     -------

@@ -26,13 +26,10 @@ class PruneOptions:
     Arguments
     ---------
     dim : int or None
-    kept_fraction : float or None
-        With neither, only the order is stored.
-    statistic_rows, hidden_fraction
-        See :func:`tinyclap.models.pruned_head.pruned_clap_head`; None: all.
+    kept_fraction : float or None. With neither, only the order is stored.
+    statistic_rows, hidden_fraction : See :func:`tinyclap.models.pruned_head.pruned_clap_head`; None: all.
     fold : bool
-    check_audio : str or None
-        See :func:`tinyclap.pruning.exactness.clips_to_compare_on`.
+    check_audio : str or None. See :func:`tinyclap.pruning.exactness.clips_to_compare_on`.
     n_check, seed : int
     """
 
@@ -51,19 +48,14 @@ def open_model(model, path=None, text_weights=None, options=None):
 
     Arguments
     ---------
-    model : str or os.PathLike
-        A run's folder, or that of a saved model; with `path`, the name of a published network.
-    path : str or os.PathLike, optional
-        The published file.
-    text_weights : str or os.PathLike, optional
-        Of a published student: the weights of its text side.
-    options : dict, optional
-        Sizes of a published network, such as ``{"alpha": 0.75}``.
+    model : str or os.PathLike. A run's folder, or that of a saved model; with `path`, the name of a published network.
+    path : str or os.PathLike, optional. The published file.
+    text_weights : str or os.PathLike, optional. Of a published student: the weights of its text side.
+    options : dict, optional. Sizes of a published network, such as ``{"alpha": 0.75}``.
 
     Raises
     ------
-    CheckpointError
-        Nothing usable is there.
+    CheckpointError: Nothing usable is there.
     """
     if path is None:
         module, config = load_student(model)
@@ -83,10 +75,8 @@ def read_ranking(folder, model, note):
 
     Raises
     ------
-    CheckpointError
-        There is no ranking, or it is damaged.
-    ConfigError
-        It is of another model, or the model has lost dimensions already.
+    CheckpointError: There is no ranking, or it is damaged.
+    ConfigError: It is of another model, or the model has lost dimensions already.
     """
     folder = Path(folder)
     if kept_dims(note) is not None:
@@ -110,20 +100,16 @@ def prune(model, note, ranking, target, options):
 
     Arguments
     ---------
-    model, note
-        Of :func:`open_model`.
-    ranking : str or os.PathLike
-        The ranking's folder.
+    model, note : Of :func:`open_model`.
+    ranking : str or os.PathLike. The ranking's folder.
     target : str or os.PathLike
         Gets ``config.json``, ``model.safetensors`` and ``pruning.json``; those of an earlier pruning are replaced.
     options : PruneOptions
 
     Raises
     ------
-    ConfigError
-        Options that do not fit each other or the model; see also :func:`read_ranking`.
-    CheckpointError
-        See :func:`read_ranking`.
+    ConfigError: Options that do not fit each other or the model; see also :func:`read_ranking`.
+    CheckpointError: See :func:`read_ranking`.
     """
     _spare_the_model(target, note)
     order, latent, moments = read_ranking(ranking, model, note)

@@ -54,8 +54,7 @@ class Moments:
 
         Raises
         ------
-        ConfigError
-            There were no rows.
+        ConfigError: There were no rows.
         """
         if not self.n:
             raise ConfigError("moments of no rows: no clip was embedded")
@@ -80,8 +79,7 @@ def read_arrays(path, names):
 
     Raises
     ------
-    CheckpointError
-        The file is missing or unreadable, or lacks something.
+    CheckpointError: The file is missing or unreadable, or lacks something.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -105,8 +103,7 @@ def check_kept(order, kept, n_dims):
 
     Raises
     ------
-    ConfigError
-        The order is of another model, or `kept` is not from 1 to `n_dims`.
+    ConfigError: The order is of another model, or `kept` is not from 1 to `n_dims`.
     """
     if len(order) != n_dims:
         raise ConfigError(f"a ranking of {len(order)} dimensions for embeddings of {n_dims}: it is another model's")

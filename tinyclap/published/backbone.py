@@ -15,22 +15,16 @@ def trunk_student(
 
     Arguments
     ---------
-    weights : str or os.PathLike
-        State dict of an EfficientAT "mn" network, of `width`.
-    width, fraction : float
-        `fraction` of every block's expanded channels are kept, in (0, 1].
-    n_blocks : int, optional
-        Blocks that are kept, of 15.
-    hop_length : int
-        Samples between frames; the tagger's own is 320. Doubling it halves the cost of every block.
-    window_s, min_s : float
-        Maximum and minimum length of an input, in seconds.
+    weights : str or os.PathLike. State dict of an EfficientAT "mn" network, of `width`.
+    width, fraction : float. `fraction` of every block's expanded channels are kept, in (0, 1].
+    n_blocks : int, optional. Blocks that are kept, of 15.
+    hop_length : int. Samples between frames; the tagger's own is 320. Doubling it halves the cost of every block.
+    window_s, min_s : float. Maximum and minimum length of an input, in seconds.
     batchnorm_momentum : float
 
     Raises
     ------
-    CheckpointError
-        The file is missing or no such network.
+    CheckpointError: The file is missing or no such network.
     """
     backbone = load_published("efficientat-mn", path=weights, width=width).audio.encoder
     hidden, out = backbone.classifier[0], backbone.classifier[-1]

@@ -23,8 +23,7 @@ class Effb2Trm(nn.Module):
 
     Arguments
     ---------
-    n_words : int, optional
-        Size of the vocabulary: 4981 (AudioCaps, the default) or 4368 (Clotho).
+    n_words : int, optional. Size of the vocabulary: 4981 (AudioCaps, the default) or 4368 (Clotho).
     start_id, end_id, pad_id : int, optional
         Ids of the words that begin, end and fill captions; 1, 2 and 0 as published.
     tokenizer : WordTokenizer, str or os.PathLike, optional
@@ -33,8 +32,7 @@ class Effb2Trm(nn.Module):
 
     Raises
     ------
-    ConfigError
-        The ids are not distinct words, or contradict the vocabulary.
+    ConfigError: The ids are not distinct words, or contradict the vocabulary.
 
     Notes
     -----

@@ -33,8 +33,7 @@ def zenodo_file(record, name, api=ZENODO_RECORD):
 
     Raises
     ------
-    DownloadError
-        The record cannot be read or has no such file.
+    DownloadError: The record cannot be read or has no such file.
     """
     page = api.format(record=record)
     try:
@@ -64,13 +63,11 @@ def download(url, target, size_bytes=None, md5=None):
 
     Returns
     -------
-    pathlib.Path
-        `target`.
+    pathlib.Path. `target`.
 
     Raises
     ------
-    DownloadError
-        No connection, another file than published, or `target` cannot be written.
+    DownloadError: No connection, another file than published, or `target` cannot be written.
     """
     try:
         from filelock import FileLock

@@ -12,8 +12,7 @@ class EncoderWeights:
 
     Arguments
     ---------
-    encoder : torch.nn.Module
-        An encoder of ours.
+    encoder : torch.nn.Module. An encoder of ours.
     weights : str or os.PathLike, optional
         A run's or saved model's folder whose encoder is of the same kind and size, or a published file:
         EfficientAT's "mn" for a MobileNet, EfficientLatent for an EfficientNet-B2, WavCaps' HTSAT-BART for an Htsat.
@@ -32,10 +31,8 @@ class EncoderWeights:
 
         Raises
         ------
-        CheckpointError
-            The file is missing or does not fit.
-        ConfigError
-            No published file is known for such an encoder.
+        CheckpointError: The file is missing or does not fit.
+        ConfigError: No published file is known for such an encoder.
         """
         if self.weights is None:
             return

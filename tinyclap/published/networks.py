@@ -32,10 +32,8 @@ def load_published(name: str, state_dict: Any = None, path: str | os.PathLike[st
     ---------
     name : {"msclap2022", "tinyclap-student", "efficientat-mn", "effb2-trm", "wavcaps-htsat-bart"}
         See :data:`tinyclap.published.table.PUBLISHED`.
-    state_dict : dict of str to torch.Tensor, optional
-        The weights under their published names.
-    path : str or os.PathLike, optional
-        The published file; exactly one of the two is given.
+    state_dict : dict of str to torch.Tensor, optional. The weights under their published names.
+    path : str or os.PathLike, optional. The published file; exactly one of the two is given.
     **config
         ``msclap2022``: ``tokenizer`` (folder, or name on the hub). ``tinyclap-student``: ``alpha``, ``beta``,
         ``t_zero``, ``n_layers`` (the headline's by default). ``efficientat-mn``: ``width`` (0.4 by default).
@@ -45,8 +43,7 @@ def load_published(name: str, state_dict: Any = None, path: str | os.PathLike[st
 
     Raises
     ------
-    ConfigError
-        The name or a keyword is unknown, or not exactly one of `state_dict` and `path` is given.
+    ConfigError: The name or a keyword is unknown, or not exactly one of `state_dict` and `path` is given.
     CheckpointError
         The file cannot be read, or a name is missing, surplus or of another shape: all are named, as in the file.
 
@@ -111,8 +108,7 @@ class MsClap2022(_Published):
 
     Arguments
     ---------
-    tokenizer : str
-        Folder or hub name of BERT's tokenizer, which is loaded by the first `embed_text`.
+    tokenizer : str. Folder or hub name of BERT's tokenizer, which is loaded by the first `embed_text`.
     """
 
     max_tokens = 100
@@ -147,8 +143,7 @@ class MsClap2022(_Published):
 
         Raises
         ------
-        CheckpointError
-            The tokenizer is neither a folder nor to be had from the hub.
+        CheckpointError: The tokenizer is neither a folder nor to be had from the hub.
         """
         if self._tokenizer is None:
             self._tokenizer = hub_tokenizer(self._tokenizer_source, BERT)
@@ -163,8 +158,7 @@ class TinyClapStudent(_Published):
 
     Arguments
     ---------
-    alpha, beta, t_zero, n_layers
-        Width, shape, expansion and depth N of the PhiNet.
+    alpha, beta, t_zero, n_layers : Width, shape, expansion and depth N of the PhiNet.
     """
 
     defaults = "alpha=1.5, beta=0.75, t_zero=6, n_layers=7"
@@ -187,8 +181,7 @@ class EfficientAtMn(_Published):
 
     Arguments
     ---------
-    width : float
-        0.4 for mn04, 1.0 for mn10, and so on.
+    width : float. 0.4 for mn04, 1.0 for mn10, and so on.
     """
 
     defaults = "width=0.4"

@@ -41,10 +41,8 @@ class Published(NamedTuple):
 
         Raises
         ------
-        CheckpointError
-            There is no such file; the message says where to get it.
-        tinyclap.errors.DownloadError
-            It cannot be downloaded.
+        CheckpointError: There is no such file; the message says where to get it.
+        tinyclap.errors.DownloadError: It cannot be downloaded.
         """
         if str(path) == "download" and self.zenodo:
             return self.download(cache)

@@ -12,8 +12,7 @@ def hub_tokenizer(source, published):
 
     Raises
     ------
-    CheckpointError
-        It is not there.
+    CheckpointError: It is not there.
     """
     from transformers import AutoTokenizer
 

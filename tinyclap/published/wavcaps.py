@@ -32,8 +32,7 @@ class WavcapsHtsatBart(nn.Module):
 
     Arguments
     ---------
-    tokenizer : str
-        Folder or hub name of BART's tokenizer, which is loaded when strings are first needed.
+    tokenizer : str. Folder or hub name of BART's tokenizer, which is loaded when strings are first needed.
     htsat, bart : dict, optional
         Sizes that differ from the published ones: arguments of :class:`tinyclap.models.htsat.Htsat`, and of
         ``transformers.BartConfig``.
@@ -106,17 +105,13 @@ class WavcapsHtsatBart(nn.Module):
         ---------
         wavs : see :func:`tinyclap.features.windows.as_waveforms`
         sample_rate_hz : int
-        beam : int
-            1 is greedy.
-        max_length, min_length : int
-            Tokens of a caption, the start counted.
-        batch_size : int
-            Clips in one pass.
+        beam : int. 1 is greedy.
+        max_length, min_length : int. Tokens of a caption, the start counted.
+        batch_size : int. Clips in one pass.
 
         Returns
         -------
-        torch.Tensor, shape (B, 768)
-            Mean of the frames, not normalised.
+        torch.Tensor, shape (B, 768). Mean of the frames, not normalised.
         torch.Tensor, shape (B, L), int64
             L <= `max_length`; begins with the start token (2), and what follows the end token (2) is padding (1).
         """

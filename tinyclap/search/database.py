@@ -80,8 +80,7 @@ class Database:
 
         Raises
         ------
-        CheckpointError
-            There is none, it is damaged, or it is of another format.
+        CheckpointError: There is none, it is damaged, or it is of another format.
         """
         folder = _folder_of(path)
         if not cls.is_at(folder):
@@ -113,14 +112,12 @@ class Database:
         Arguments
         ---------
         path : str or os.PathLike
-        model : dict
-            From :func:`tinyclap.search.index.model_identity`.
+        model : dict. From :func:`tinyclap.search.index.model_identity`.
         dtype : {"float16", "float32"}
 
         Raises
         ------
-        ConfigError
-            The folder holds something else, or cannot be written.
+        ConfigError: The folder holds something else, or cannot be written.
         """
         if dtype not in DTYPES:
             raise ConfigError(f"dtype={dtype!r}; choose {' or '.join(map(repr, DTYPES))}")
@@ -234,17 +231,14 @@ class Database:
 
         Arguments
         ---------
-        stamp : int or None
-            Of `embeddings`, which are given back where nothing was written since.
+        stamp : int or None. Of `embeddings`, which are given back where nothing was written since.
         embeddings : Embeddings or None
 
         Yields
         ------
-        int
-            Stamp of the last change.
+        int. Stamp of the last change.
         Embeddings
-        callable
-            ``paths_of(ids)`` → list of str.
+        callable. ``paths_of(ids)`` → list of str.
         """
         with self._transaction() as connection:
             (now,) = connection.execute("PRAGMA user_version").fetchone()

@@ -26,14 +26,12 @@ class SearchIndex:
 
     Arguments
     ---------
-    database : tinyclap.search.database.Database
-        Use :meth:`open` or :meth:`build`.
+    database : tinyclap.search.database.Database. Use :meth:`open` or :meth:`build`.
 
     Attributes
     ----------
     folder : pathlib.Path
-    model : dict
-        Whose embeddings they are: ``name``, ``sha256``, ``score``, ``embed_dim``.
+    model : dict. Whose embeddings they are: ``name``, ``sha256``, ``score``, ``embed_dim``.
     """
 
     def __init__(self, database: Database) -> None:
@@ -53,8 +51,7 @@ class SearchIndex:
 
         Raises
         ------
-        CheckpointError
-            There is none, it is damaged, or it is of another format.
+        CheckpointError: There is none, it is damaged, or it is of another format.
         """
         return cls(Database.open(path))
 
@@ -73,15 +70,11 @@ class SearchIndex:
 
         Arguments
         ---------
-        path : str or os.PathLike
-            Of the index: a new or empty folder, or an index of this model.
+        path : str or os.PathLike. Of the index: a new or empty folder, or an index of this model.
         model : tinyclap.inference.sound_model.SoundModel
-        sources : sequence of str or os.PathLike
-            Recordings, and folders of them.
-        dtype : {"float16", "float32"}
-            Of the vectors of a new index.
-        on_error, n_workers, progress
-            See :func:`tinyclap.search.update.update`.
+        sources : sequence of str or os.PathLike. Recordings, and folders of them.
+        dtype : {"float16", "float32"}. Of the vectors of a new index.
+        on_error, n_workers, progress : See :func:`tinyclap.search.update.update`.
 
         Returns
         -------
@@ -91,8 +84,7 @@ class SearchIndex:
         ------
         AudioError
             With ``on_error="raise"``: the first recording that cannot be used; what was embedded before it is kept.
-        ConfigError
-            The index is of another model, cannot be written, or there are no recordings.
+        ConfigError: The index is of another model, cannot be written, or there are no recordings.
         """
         find_recordings([os.fspath(source) for source in sources])  # a slip in a name makes no index
         index = cls.open_for(path, model, dtype)
@@ -125,23 +117,20 @@ class SearchIndex:
         model : tinyclap.inference.sound_model.SoundModel
         sources : sequence of str or os.PathLike
             As on the command line: files, folders, patterns, ``@list.txt``, or ``-``.
-        on_error, n_workers, retry, longest_s, progress
-            See :func:`tinyclap.search.update.update`.
+        on_error, n_workers, retry, longest_s, progress : See :func:`tinyclap.search.update.update`.
         tell : callable, optional
             ``tell(text)`` is called with each recording or folder that is skipped, and what else is left out.
 
         Returns
         -------
-        tinyclap.search.update.UpdateReport
-            Folders that cannot be read are among ``skipped``.
+        tinyclap.search.update.UpdateReport. Folders that cannot be read are among ``skipped``.
 
         Raises
         ------
         AudioError
             With ``on_error="raise"``: the first recording that cannot be used, or, at the end, a folder that cannot be
             read.
-        ConfigError
-            The index is of another model, cannot be written, or there are no recordings.
+        ConfigError: The index is of another model, cannot be written, or there are no recordings.
         """
         self._database.require_model(model_identity(model))
         sources, closed = [os.fspath(source) for source in sources], list[AudioError]()
@@ -178,14 +167,11 @@ class SearchIndex:
 
         Arguments
         ---------
-        model : tinyclap.inference.sound_model.SoundModel
-            The one of the index.
+        model : tinyclap.inference.sound_model.SoundModel. The one of the index.
         query : str, os.PathLike or numpy.ndarray
             A sentence; or a recording, where the path exists; or a clip of shape (T,) or (channels, T).
-        k : int
-            Maximum number of results.
-        sample_rate_hz : int or None
-            Of an array.
+        k : int. Maximum number of results.
+        sample_rate_hz : int or None. Of an array.
 
         Returns
         -------
@@ -195,10 +181,8 @@ class SearchIndex:
 
         Raises
         ------
-        ConfigError
-            Another model, an empty text, or `k` is not above zero.
-        AudioError
-            The recording cannot be used, or the query reads like one that does not exist.
+        ConfigError: Another model, an empty text, or `k` is not above zero.
+        AudioError: The recording cannot be used, or the query reads like one that does not exist.
         """
         row, is_sound = self.query_row(model, query, sample_rate_hz)
         paths, scores = self.nearest(row[None], k, is_sound)
@@ -221,23 +205,19 @@ class SearchIndex:
 
         Arguments
         ---------
-        rows : numpy.ndarray, shape (Q, D), float32
-            From `query_row`.
+        rows : numpy.ndarray, shape (Q, D), float32. From `query_row`.
         k : int
-        is_sound : bool
-            They are sounds, compared by cosine; or texts, compared by the model's kind of score.
+        is_sound : bool. They are sounds, compared by cosine; or texts, compared by the model's kind of score.
 
         Returns
         -------
         list of list of str
             Paths, best first; of equal scores, the recording that was indexed first. `k`, or all where there are fewer.
-        numpy.ndarray, shape (Q, K), float32
-            Scores.
+        numpy.ndarray, shape (Q, K), float32. Scores.
 
         Raises
         ------
-        ConfigError
-            `k` is not above zero, or `rows` have another shape.
+        ConfigError: `k` is not above zero, or `rows` have another shape.
         """
         rows = np.ascontiguousarray(rows, np.float32)
         if isinstance(k, bool) or int(k) != k or k < 1:

@@ -44,8 +44,7 @@ def update(
 
     Arguments
     ---------
-    database : tinyclap.search.database.Database
-        Of this model.
+    database : tinyclap.search.database.Database. Of this model.
     model : tinyclap.inference.sound_model.SoundModel
     sources : iterable of str or os.PathLike
     folders : sequence of str or os.PathLike
@@ -53,16 +52,11 @@ def update(
     on_error : {"raise", "skip"}
         At a recording that cannot be used. A skipped one is stored with what is wrong, and tried again once its file
         has changed.
-    n_workers : int or None
-        As for :func:`tinyclap.audio.batch.embed_many`.
-    retry : bool
-        Also try again those that are known to be broken.
-    longest_s : float or None
-        Refuse longer recordings, in seconds.
-    progress : bool or None
-        Show a bar.
-    tell : callable, optional
-        ``tell(error)`` is called with the AudioError of each skipped recording.
+    n_workers : int or None. As for :func:`tinyclap.audio.batch.embed_many`.
+    retry : bool. Also try again those that are known to be broken.
+    longest_s : float or None. Refuse longer recordings, in seconds.
+    progress : bool or None. Show a bar.
+    tell : callable, optional. ``tell(error)`` is called with the AudioError of each skipped recording.
 
     Returns
     -------
@@ -70,8 +64,7 @@ def update(
 
     Raises
     ------
-    AudioError
-        With ``on_error="raise"``; what was embedded before is kept.
+    AudioError: With ``on_error="raise"``; what was embedded before is kept.
     """
     folders = tuple(os.path.join(os.path.abspath(folder), "") for folder in folders)
     retry = retry or on_error == "raise"  # nothing is left out silently
@@ -123,10 +116,8 @@ def prune(database, folders=()):
 
     Returns
     -------
-    int
-        How many were removed.
-    dict of str to int
-        Folders that could not be looked into, and how many recordings of each were kept.
+    int. How many were removed.
+    dict of str to int. Folders that could not be looked into, and how many recordings of each were kept.
 
     Notes
     -----

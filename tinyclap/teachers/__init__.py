@@ -39,8 +39,7 @@ def make_teacher(kind, more=None, **options):
 
     Raises
     ------
-    ConfigError
-        Unknown kind, unknown option, or no weights where the kind needs them.
+    ConfigError: Unknown kind, unknown option, or no weights where the kind needs them.
     """
     if kind not in TEACHERS:
         raise ConfigError(f"teacher {kind!r} is unknown; choose one of {', '.join(TEACHERS)}")

@@ -24,8 +24,7 @@ def score(audio, text, kind="cosine"):
 
     Raises
     ------
-    ConfigError
-        `kind` is unknown, or the two sides differ in width.
+    ConfigError: `kind` is unknown, or the two sides differ in width.
     """
     if kind not in SCORE_KINDS:
         raise ConfigError(f"score kind {kind!r} is unknown; choose one of {', '.join(SCORE_KINDS)}")
@@ -55,19 +54,14 @@ def fitting_options(teacher_class, what, more, options, **given):
     Arguments
     ---------
     teacher_class : type
-    what : str
-        The teacher, for the message.
-    more : dict or None
-        Options that take precedence over `options`.
-    options : dict
-        Those that are None are left to the class' defaults.
-    given
-        Options that are passed on in any case.
+    what : str. The teacher, for the message.
+    more : dict or None. Options that take precedence over `options`.
+    options : dict. Those that are None are left to the class' defaults.
+    given : Options that are passed on in any case.
 
     Raises
     ------
-    ConfigError
-        An option is unknown, or one is missing.
+    ConfigError: An option is unknown, or one is missing.
     """
     options = {name: value for name, value in {**options, **(more or {})}.items() if value is not None}
     options |= given
@@ -87,8 +81,7 @@ class FrozenTeacher(nn.Module):
 
     Arguments
     ---------
-    kind : str
-        Its name in recipes.
+    kind : str. Its name in recipes.
     """
 
     score_kind = "cosine"
@@ -121,10 +114,8 @@ class FrozenTeacher(nn.Module):
 
         Raises
         ------
-        ConfigError
-            The precision is unknown, this teacher has no such form, or it is in bf16 already.
-        CheckpointError
-            The weights are not loaded yet.
+        ConfigError: The precision is unknown, this teacher has no such form, or it is in bf16 already.
+        CheckpointError: The weights are not loaded yet.
         """
         if precision not in PRECISIONS:
             raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")

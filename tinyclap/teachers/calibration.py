@@ -23,14 +23,10 @@ class TagCalibration:
     Arguments
     ---------
     teacher : tinyclap.teachers.TaggerTeacher
-    corpora : tinyclap.data.corpora.Corpora
-        Their training parts alone are used, without labels.
-    path : str or os.PathLike
-        JSON file of the result; used again while teacher and manifests are the same.
-    loss : torch.nn.Module, optional
-        Gets the prior by ``set_prior``.
-    head : torch.nn.Module, optional
-        Gets mean and standard deviation by ``calibrate``.
+    corpora : tinyclap.data.corpora.Corpora. Their training parts alone are used, without labels.
+    path : str or os.PathLike. JSON file of the result; used again while teacher and manifests are the same.
+    loss : torch.nn.Module, optional. Gets the prior by ``set_prior``.
+    head : torch.nn.Module, optional. Gets mean and standard deviation by ``calibrate``.
     """
 
     def __init__(self, teacher, corpora, path, loss=None, head=None):
@@ -85,8 +81,7 @@ def read_calibration(path):
 
     Raises
     ------
-    CheckpointError
-        It is not such a file.
+    CheckpointError: It is not such a file.
     """
     note = read_json(path, advice=_ADVICE)
     missing = [key for key in _KEYS if key not in note]

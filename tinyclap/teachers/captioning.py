@@ -33,10 +33,8 @@ class CaptioningTeacher(FrozenTeacher):
 
     Arguments
     ---------
-    kind : str
-        Its name in recipes.
-    weights : str or os.PathLike or None
-        None where its outputs are cached already; then it cannot be loaded.
+    kind : str. Its name in recipes.
+    weights : str or os.PathLike or None. None where its outputs are cached already; then it cannot be loaded.
     """
 
     n_word_choices = 0
@@ -63,8 +61,7 @@ class CaptioningTeacher(FrozenTeacher):
 
         Raises
         ------
-        ConfigError
-            This kind of teacher has no such distributions, or ``n_word_choices`` is 0.
+        ConfigError: This kind of teacher has no such distributions, or ``n_word_choices`` is 0.
         """
         self._require_loaded()
         if not self.n_word_choices:
@@ -92,16 +89,11 @@ class WavcapsTeacher(CaptioningTeacher):
 
     Arguments
     ---------
-    weights : str or os.PathLike or None
-        The published file, or any of the same names, such as a fine-tuned one.
-    tokenizer : str or os.PathLike
-        Local folder or hub name of BART's tokenizer.
-    beam : int
-        1 is greedy.
-    max_length : int
-        Tokens of a caption, start and end counted.
-    batch_size : int
-        Clips in one pass.
+    weights : str or os.PathLike or None. The published file, or any of the same names, such as a fine-tuned one.
+    tokenizer : str or os.PathLike. Local folder or hub name of BART's tokenizer.
+    beam : int. 1 is greedy.
+    max_length : int. Tokens of a caption, start and end counted.
+    batch_size : int. Clips in one pass.
     htsat, bart : dict, optional
         Sizes that differ from the published ones; see :class:`tinyclap.published.wavcaps.WavcapsHtsatBart`.
     """
@@ -142,20 +134,16 @@ class CaptionerTeacher(CaptioningTeacher):
 
     Arguments
     ---------
-    weights : str or os.PathLike or None
-        A run's folder, or the folder of a saved captioner.
-    beam : int
-        1 is greedy.
-    max_words : int
-        Maximum of a caption.
+    weights : str or os.PathLike or None. A run's folder, or the folder of a saved captioner.
+    beam : int. 1 is greedy.
+    max_words : int. Maximum of a caption.
     n_word_choices : int
         That many of the most probable words of each place are stored beside a caption, for token-level distillation; 0
         stores none.
 
     Raises
     ------
-    ConfigError
-        `n_word_choices` is negative.
+    ConfigError: `n_word_choices` is negative.
     """
 
     def __init__(self, weights, beam=3, max_words=20, n_word_choices=0):
@@ -204,14 +192,11 @@ class Effb2TrmTeacher(CaptionerTeacher):
 
     Arguments
     ---------
-    weights : str or os.PathLike or None
-        ``pytorch_model.bin`` or ``swa.pth``.
+    weights : str or os.PathLike or None. ``pytorch_model.bin`` or ``swa.pth``.
     tokenizer : str or os.PathLike, optional
         File of its words, see :meth:`WordTokenizer.load`; by default ``vocabulary.json`` beside the weights.
-    beam : int
-        1 is greedy; the authors' is 3.
-    max_words : int
-        Maximum of a caption.
+    beam : int. 1 is greedy; the authors' is 3.
+    max_words : int. Maximum of a caption.
     """
 
     def __init__(self, weights, tokenizer=None, beam=3, max_words=20):
@@ -253,17 +238,13 @@ def make_captioning_teacher(kind, weights=None, more=None, **options):
     Arguments
     ---------
     kind : {"wavcaps_htsat_bart", "captioner", "text_captioner", "effb2_trm"}
-    weights : str or os.PathLike, optional
-        None where its outputs are cached already.
-    more : dict, optional
-        Further arguments of its class.
-    options
-        Arguments of its class; those that are None are left to their defaults.
+    weights : str or os.PathLike, optional. None where its outputs are cached already.
+    more : dict, optional. Further arguments of its class.
+    options : Arguments of its class; those that are None are left to their defaults.
 
     Raises
     ------
-    ConfigError
-        Unknown kind or unknown option.
+    ConfigError: Unknown kind or unknown option.
     """
     if kind not in _KINDS:
         raise ConfigError(f"captioning teacher {kind!r} is unknown; choose one of {', '.join(_KINDS)}")

@@ -21,8 +21,7 @@ class CheckpointTeacher(FrozenTeacher):
         A run's folder (``results/…/1234``), or a folder with ``config.json`` and ``model.safetensors``.
     text_weights : str or os.PathLike, optional
         Weights of its teacher's text tower (in a tag space: its sentence encoder), if they have moved since the run.
-    dim : int, optional
-        Its `dim` most important dimensions alone, on both sides, of a folder that ``prune.py`` wrote.
+    dim : int, optional. Its `dim` most important dimensions alone, on both sides, of a folder that ``prune.py`` wrote.
     """
 
     def __init__(self, weights, text_weights=None, dim=None):

@@ -21,14 +21,10 @@ class HfClapTeacher(FrozenTeacher):
 
     Arguments
     ---------
-    weights : str or os.PathLike
-        Hub name or local folder.
-    revision : str, optional
-        Commit, tag or branch on the hub.
-    local_files_only : bool
-        Make no request.
-    batch_size : int
-        Windows per forward pass.
+    weights : str or os.PathLike. Hub name or local folder.
+    revision : str, optional. Commit, tag or branch on the hub.
+    local_files_only : bool. Make no request.
+    batch_size : int. Windows per forward pass.
     """
 
     def __init__(self, weights="laion/clap-htsat-unfused", revision=None, local_files_only=False, batch_size=8):

@@ -14,10 +14,8 @@ class MsClapTeacher(FrozenTeacher):
 
     Arguments
     ---------
-    weights : str or os.PathLike
-        ``CLAP_weights_2022.pth`` (2 GB, MS-PL), or ``"download"`` to fetch it into `cache`.
-    tokenizer : str or os.PathLike
-        Local folder or hub name of BERT's tokenizer; loaded with the first text.
+    weights : str or os.PathLike. ``CLAP_weights_2022.pth`` (2 GB, MS-PL), or ``"download"`` to fetch it into `cache`.
+    tokenizer : str or os.PathLike. Local folder or hub name of BERT's tokenizer; loaded with the first text.
     cache : str or os.PathLike, optional
         Folder of the downloaded file; by default ``$TINYCLAP_CACHE`` or ``~/.cache/tinyclap``.
     """
@@ -46,14 +44,11 @@ class PublishedStudent(FrozenTeacher):
 
     Arguments
     ---------
-    weights : str or os.PathLike
-        ``student_model.ckpt`` of huggingface.co/fpaissan/tinyCLAP.
-    text_weights : str or os.PathLike
-        ``CLAP_weights_2022.pth``.
+    weights : str or os.PathLike. ``student_model.ckpt`` of huggingface.co/fpaissan/tinyCLAP.
+    text_weights : str or os.PathLike. ``CLAP_weights_2022.pth``.
     alpha, beta, t_zero, n_layers
         The PhiNet, as in the name of the published folder (``phinet_alpha_1.50_beta_0.75_t0_6_N_7``).
-    tokenizer : str
-        See :class:`MsClapTeacher`.
+    tokenizer : str. See :class:`MsClapTeacher`.
     """
 
     def __init__(self, weights, text_weights, alpha=1.5, beta=0.75, t_zero=6, n_layers=7, tokenizer=BERT):

@@ -15,8 +15,7 @@ class Bf16Encoder(nn.Module):
 
     Arguments
     ---------
-    encoder : nn.Module
-        Of a folded student; it is changed.
+    encoder : nn.Module. Of a folded student; it is changed.
     """
 
     def __init__(self, encoder):

@@ -37,8 +37,7 @@ class SentenceEncoder:
 
     Raises
     ------
-    CheckpointError
-        Neither a folder, nor a package, nor the hub has it.
+    CheckpointError: Neither a folder, nor a package, nor the hub has it.
     """
 
     def __init__(self, name=DEFAULT_ENCODER):

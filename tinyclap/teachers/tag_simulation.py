@@ -27,16 +27,11 @@ class TagSimulator(nn.Module):
     low, high : float
         Logits of a present tag are uniform between them: of 5 s of ESC-50, mn04 gives its likeliest tag 0.5 on
         average, the second 0.34, the tenth 0.03.
-    spread : float
-        Standard deviation of a tag's logit over recordings.
-    noise : float
-        Fraction of it that is left where the present tags determine nothing.
-    ridge : float
-        λ, in units of squared logits.
-    miss : float
-        Probability that an event of a caption is dropped (one of them always stays).
-    second : float
-        Probability that an event raises a second one of its candidate tags.
+    spread : float. Standard deviation of a tag's logit over recordings.
+    noise : float. Fraction of it that is left where the present tags determine nothing.
+    ridge : float. λ, in units of squared logits.
+    miss : float. Probability that an event of a caption is dropped (one of them always stays).
+    second : float. Probability that an event raises a second one of its candidate tags.
     loudest : float
         Upper bound of the mean logits: of the many sounds of speech and music in AudioSet, few are in captions.
     pooling : float
@@ -44,8 +39,7 @@ class TagSimulator(nn.Module):
 
     Raises
     ------
-    ConfigError
-        `low` is above `high`, or a probability is not in [0, 1).
+    ConfigError: `low` is above `high`, or a probability is not in [0, 1).
     """
 
     def __init__(
@@ -74,8 +68,7 @@ class TagSimulator(nn.Module):
 
         Arguments
         ---------
-        tags : torch.Tensor, shape (B, E, J), int64
-            Candidate tags of each of at most E events.
+        tags : torch.Tensor, shape (B, E, J), int64. Candidate tags of each of at most E events.
         probabilities : torch.Tensor, shape (B, E, J)
             Their probabilities; 0 for all candidates of an event that is absent. Every row has one event at least.
         """

@@ -36,18 +36,12 @@ class TagSpaceText:
 
     Arguments
     ---------
-    labels : list of str, K of them
-        In the tagger's order.
-    prior : list of float, length K, optional
-        Mean probability of each label over unlabelled clips, each in [0, 1].
-    sentence_encoder : str
-        See :class:`tinyclap.teachers.sentences.SentenceEncoder`.
-    temperature : float
-        Of the softmax over labels, in units of cosine similarity.
-    prior_floor : float
-        Added to the prior, so that labels that never occur do not dominate.
-    templates : sequence of str
-        Of the labels; and of class names by default.
+    labels : list of str, K of them. In the tagger's order.
+    prior : list of float, length K, optional. Mean probability of each label over unlabelled clips, each in [0, 1].
+    sentence_encoder : str. See :class:`tinyclap.teachers.sentences.SentenceEncoder`.
+    temperature : float. Of the softmax over labels, in units of cosine similarity.
+    prior_floor : float. Added to the prior, so that labels that never occur do not dominate.
+    templates : sequence of str. Of the labels; and of class names by default.
     """
 
     score_kind = "sqrt_dot"

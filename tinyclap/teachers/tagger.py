@@ -47,27 +47,20 @@ class TaggerTeacher(FrozenTeacher):
 
     Arguments
     ---------
-    weights : str or os.PathLike
-        State dict of an EfficientAT "mn" network.
-    width : float
-        Its width: 0.4 for mn04, 1.0 for mn10.
+    weights : str or os.PathLike. State dict of an EfficientAT "mn" network.
+    width : float. Its width: 0.4 for mn04, 1.0 for mn10.
     labels : str or os.PathLike, optional
         Table of its labels; by default ``class_labels_indices.csv`` beside the weights.
-    space : str
-        ``"tag"`` or ``"sentence"``.
-    sentence_encoder, temperature, prior_floor, templates
-        See :class:`tinyclap.teachers.tag_text.TagSpaceText`.
+    space : str. ``"tag"`` or ``"sentence"``.
+    sentence_encoder, temperature, prior_floor, templates : See :class:`tinyclap.teachers.tag_text.TagSpaceText`.
     prior : str or os.PathLike, optional
         JSON file of :class:`tinyclap.teachers.calibration.TagCalibration`; tag space only.
-    n_likeliest : int
-        Sentence space: the number of labels that make up a clip.
-    min_s : float
-        Shorter clips are tiled to this length, in seconds: taggers are trained on 10 s.
+    n_likeliest : int. Sentence space: the number of labels that make up a clip.
+    min_s : float. Shorter clips are tiled to this length, in seconds: taggers are trained on 10 s.
 
     Raises
     ------
-    ConfigError
-        `space` is unknown.
+    ConfigError: `space` is unknown.
     """
 
     def __init__(

@@ -10,12 +10,9 @@ class StudentSpace:
 
     Arguments
     ---------
-    space : {"tag", "sentence"}
-        See :class:`tinyclap.teachers.tagger.TaggerTeacher`.
-    n_tags, sentence_dim : int
-        Widths of the two spaces.
-    head : str, optional
-        Another head than the space's own; see :func:`tinyclap.models.projection.make_head`.
+    space : {"tag", "sentence"}. See :class:`tinyclap.teachers.tagger.TaggerTeacher`.
+    n_tags, sentence_dim : int. Widths of the two spaces.
+    head : str, optional. Another head than the space's own; see :func:`tinyclap.models.projection.make_head`.
     """
 
     def __init__(self, space, n_tags, sentence_dim, head=None):

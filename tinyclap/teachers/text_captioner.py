@@ -20,16 +20,11 @@ class TextCaptionerTeacher(CaptioningTeacher):
 
     Arguments
     ---------
-    weights : str or os.PathLike or None
-        The run's folder, or the folder of a saved captioner.
-    listener_weights : str or os.PathLike, optional
-        The listener's weights, if they have moved since training.
-    beam : int
-        1 is greedy.
-    max_words : int
-        Maximum of a caption.
-    style : str, optional
-        Corpus whose wording is imitated; by default the first one that it was trained on.
+    weights : str or os.PathLike or None. The run's folder, or the folder of a saved captioner.
+    listener_weights : str or os.PathLike, optional. The listener's weights, if they have moved since training.
+    beam : int. 1 is greedy.
+    max_words : int. Maximum of a caption.
+    style : str, optional. Corpus whose wording is imitated; by default the first one that it was trained on.
     """
 
     def __init__(self, weights, listener_weights=None, beam=3, max_words=20, style=None):

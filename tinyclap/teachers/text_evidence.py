@@ -89,18 +89,14 @@ class TagEvidence(_TextEvidence):
 
     Arguments
     ---------
-    teacher : tinyclap.teachers.TaggerTeacher
-        Its space is "sentence".
+    teacher : tinyclap.teachers.TaggerTeacher. Its space is "sentence".
     texts : tinyclap.data.caption_texts.CaptionTexts
     conditioner : tinyclap.models.conditioners.TagConditioner
         Gets the labels' embeddings, and the tags' mean probabilities and logits over the drawn evidence.
-    path : str or os.PathLike
-        Cache of the captions' candidates (``.npz``).
+    path : str or os.PathLike. Cache of the captions' candidates (``.npz``).
     simulator : tinyclap.teachers.tag_simulation.TagSimulator
-    temperature : float
-        Of the softmax over labels, in units of cosine similarity.
-    n_candidates : int
-        Tags of an event.
+    temperature : float. Of the softmax over labels, in units of cosine similarity.
+    n_candidates : int. Tags of an event.
     """
 
     condition = "tags"
@@ -169,12 +165,9 @@ class EmbeddingEvidence(_TextEvidence):
     ---------
     teacher : tinyclap.teachers.FrozenTeacher
     texts : tinyclap.data.caption_texts.CaptionTexts
-    conditioner : tinyclap.models.conditioners.EmbeddingConditioner
-        Gets as many of the embeddings as it has room for.
-    path : str or os.PathLike
-        Cache of the embeddings (``.npz``).
-    noise : float
-        Standard deviation of the Gaussian noise on every coordinate of a normalised embedding.
+    conditioner : tinyclap.models.conditioners.EmbeddingConditioner. Gets as many of the embeddings as it has room for.
+    path : str or os.PathLike. Cache of the embeddings (``.npz``).
+    noise : float. Standard deviation of the Gaussian noise on every coordinate of a normalised embedding.
     """
 
     condition = "embedding"
@@ -225,17 +218,13 @@ def make_text_evidence(condition, teacher, texts, conditioner, path, simulator, 
     Arguments
     ---------
     condition : {"tags", "embedding"}
-    teacher, texts, conditioner, path
-        See the two classes.
-    simulator : tinyclap.teachers.tag_simulation.TagSimulator
-        For tags.
-    noise : float
-        For embeddings.
+    teacher, texts, conditioner, path : See the two classes.
+    simulator : tinyclap.teachers.tag_simulation.TagSimulator. For tags.
+    noise : float. For embeddings.
 
     Raises
     ------
-    ConfigError
-        The condition is unknown.
+    ConfigError: The condition is unknown.
     """
     if condition == "tags":
         return TagEvidence(teacher, texts, conditioner, path, simulator)

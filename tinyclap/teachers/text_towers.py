@@ -22,14 +22,11 @@ class TextTower:
 
     Arguments
     ---------
-    module : nn.Module
-        ``input_ids`` and ``attention_mask`` (N, L) → (N, E), L2-normalised.
-    embed : callable
-        list of str → torch.Tensor (N, E).
+    module : nn.Module. ``input_ids`` and ``attention_mask`` (N, L) → (N, E), L2-normalised.
+    embed : callable. list of str → torch.Tensor (N, E).
     tokenizer : WordIds or a tokenizer of `transformers`
     max_tokens : int
-    identity : dict
-        ``name`` and ``sha256`` of the weights.
+    identity : dict. ``name`` and ``sha256`` of the weights.
     """
 
     module: nn.Module
@@ -73,8 +70,7 @@ def text_tower(side):
 
     Arguments
     ---------
-    side : object
-        First of :func:`text_side_of`.
+    side : object. First of :func:`text_side_of`.
 
     Returns
     -------
@@ -82,8 +78,7 @@ def text_tower(side):
 
     Raises
     ------
-    ConfigError
-        It is none of our runs', Microsoft CLAP 2022's, or a tagger's.
+    ConfigError: It is none of our runs', Microsoft CLAP 2022's, or a tagger's.
     """
     if isinstance(side, TagSpaceText):
         return _of_sentences(SentenceEncoder(side.sentence_encoder))

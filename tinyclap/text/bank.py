@@ -48,14 +48,10 @@ class LabelBank:
     vectors : numpy.ndarray, shape (N, D), float32
     templates : list of str
     score_kind : {"cosine", "dot", "sqrt_dot"}
-    model : str
-        Name of the model.
-    model_sha256 : str
-        SHA-256 of the exported graph, of a torch model that of its weights.
-    weights_sha256 : str
-        SHA-256 of the weights before export: all exports of one model take the same banks.
-    text_identity : dict
-        ``name`` and ``sha256`` of the text tower.
+    model : str. Name of the model.
+    model_sha256 : str. SHA-256 of the exported graph, of a torch model that of its weights.
+    weights_sha256 : str. SHA-256 of the weights before export: all exports of one model take the same banks.
+    text_identity : dict. ``name`` and ``sha256`` of the text tower.
 
     Example
     -------
@@ -124,8 +120,7 @@ class LabelBank:
 
         Raises
         ------
-        ConfigError
-            See :func:`checked_target`; or the file cannot be written, and an earlier one is as it was.
+        ConfigError: See :func:`checked_target`; or the file cannot be written, and an earlier one is as it was.
         """
         path = checked_target(path, int8)
         try:

@@ -19,10 +19,8 @@ def header(bank, name, int8=False):
     Arguments
     ---------
     bank : tinyclap.text.bank.LabelBank
-    name : str
-        Name of the arrays, after ``bank_``.
-    int8 : bool
-        8-bit vectors with a scale for each label.
+    name : str. Name of the arrays, after ``bank_``.
+    int8 : bool. 8-bit vectors with a scale for each label.
 
     Returns
     -------

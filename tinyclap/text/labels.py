@@ -36,8 +36,7 @@ def read_labels(given: Any, model_name: str | None = None) -> Any:
         ``'dog barking,rain,"siren, far"'``; a text file with a label a line; a ``.csv`` or ``.tsv`` file with a column
         of :data:`COLUMNS` (the first that holds more than numbers; standard error says which); a label bank, ``.npz``
         or ``.json``; or the name of a ready bank, such as ``"esc50"``.
-    model_name : str, optional
-        Shipped model whose ready banks are meant.
+    model_name : str, optional. Shipped model whose ready banks are meant.
 
     Returns
     -------

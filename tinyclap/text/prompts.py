@@ -43,10 +43,8 @@ def make_prompts(
     Arguments
     ---------
     class_names : sequence of str, N of them
-    templates : str or sequence of str, K of them
-        Each with exactly one ``{}``; the embeddings of several are averaged.
-    underscores, slashes : str
-        See :func:`readable`.
+    templates : str or sequence of str, K of them. Each with exactly one ``{}``; the embeddings of several are averaged.
+    underscores, slashes : str. See :func:`readable`.
 
     Returns
     -------
@@ -54,8 +52,7 @@ def make_prompts(
 
     Raises
     ------
-    ConfigError
-        No template, or one without exactly one ``{}``.
+    ConfigError: No template, or one without exactly one ``{}``.
 
     Example
     -------

@@ -75,10 +75,8 @@ def ranked(
     ---------
     scores : numpy.ndarray, shape (B, N)
     names : list of str, N of them
-    top : int
-        Maximum number for each row.
-    only : list of str, optional
-        Choose among these names.
+    top : int. Maximum number for each row.
+    only : list of str, optional. Choose among these names.
 
     Example
     -------

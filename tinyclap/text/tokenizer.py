@@ -33,13 +33,11 @@ class WordTokenizer:
 
     Arguments
     ---------
-    words : list of str
-        The vocabulary in the order of ids, ``<pad>``, ``<start>``, ``<end>`` and ``<unk>`` among them.
+    words : list of str. The vocabulary in the order of ids, ``<pad>``, ``<start>``, ``<end>`` and ``<unk>`` among them.
 
     Raises
     ------
-    ConfigError
-        A special word is missing, or a word is repeated.
+    ConfigError: A special word is missing, or a word is repeated.
 
     Example
     -------
@@ -110,8 +108,7 @@ class WordTokenizer:
 
         Raises
         ------
-        ConfigError
-            No such file, not JSON (pickles are not read), or ids with gaps.
+        ConfigError: No such file, not JSON (pickles are not read), or ids with gaps.
         """
         path = Path(path)
         if path.is_dir():

@@ -22,17 +22,13 @@ class WordIds:
 
     Arguments
     ---------
-    vocabulary : list of str or None
-        Known words, without the two special ones. None: the id is a hash of the word.
-    max_words : int
-        Maximum number of words of a text; the rest is cut.
-    n_buckets : int
-        Distinct hashes (CRC-32) where there is no vocabulary.
+    vocabulary : list of str or None. Known words, without the two special ones. None: the id is a hash of the word.
+    max_words : int. Maximum number of words of a text; the rest is cut.
+    n_buckets : int. Distinct hashes (CRC-32) where there is no vocabulary.
 
     Attributes
     ----------
-    n_ids : int
-        Size of the embedding table, special words included.
+    n_ids : int. Size of the embedding table, special words included.
     pad_id, unknown_id, max_ids : int
 
     Example

@@ -12,10 +12,8 @@ class WordPieces:
 
     Arguments
     ---------
-    vocabulary : str or os.PathLike
-        A text file with a piece a line (``vocab.txt``); an id is the line's number.
-    max_tokens : int
-        Maximum length of a text, [CLS] and [SEP] counted.
+    vocabulary : str or os.PathLike. A text file with a piece a line (``vocab.txt``); an id is the line's number.
+    max_tokens : int. Maximum length of a text, [CLS] and [SEP] counted.
 
     Attributes
     ----------
@@ -23,10 +21,8 @@ class WordPieces:
 
     Raises
     ------
-    CheckpointError
-        The file lacks a special piece.
-    ConfigError
-        `tokenizers` is not installed.
+    CheckpointError: The file lacks a special piece.
+    ConfigError: `tokenizers` is not installed.
     """
 
     def __init__(self, vocabulary, max_tokens=512):

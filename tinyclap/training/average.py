@@ -13,8 +13,7 @@ class WeightAverage(AveragedModel):
 
     Arguments
     ---------
-    module : torch.nn.Module
-        The network that is trained.
+    module : torch.nn.Module. The network that is trained.
     decay : float or None
         Of an exponential average, in [0, 1): (1 + n) / (10 + n) after n updates where that is smaller. None: all
         updates count alike.

@@ -67,8 +67,7 @@ def parse_command_line(arguments):
 
     Raises
     ------
-    ConfigError
-        No recipe comes first, a value stands without a key or a key without one value, or a value is not YAML.
+    ConfigError: No recipe comes first, a value stands without a key or a key without one value, or a value is not YAML.
     """
     if not arguments or arguments[0].startswith("-"):
         raise ConfigError("the recipe comes first: python train.py hparams/distill_phinet.yaml [--key value …]")
@@ -113,8 +112,7 @@ def load_hparams(hparams_file, overrides):
 
     Raises
     ------
-    ConfigError
-        The file is missing, an override names no key of it, or a key that must be given was not.
+    ConfigError: The file is missing, an override names no key of it, or a key that must be given was not.
     """
     if not Path(hparams_file).is_file():
         near = sorted(str(path) for path in Path(hparams_file).parent.glob("*.yaml"))
@@ -179,8 +177,7 @@ def start_run(hparams, hparams_file, overrides, run_opts):
 
     Raises
     ------
-    ConfigError
-        The folder holds a run with other options: resuming it would mix two experiments.
+    ConfigError: The folder holds a run with other options: resuming it would mix two experiments.
     """
     folder = Path(hparams["output_folder"])
     note = {"recipe": Path(hparams_file).name, "overrides": {key: _plain(value) for key, value in overrides.items()}}
@@ -251,8 +248,7 @@ def ensure_run(recipe, folder, wanted):
 
     Raises
     ------
-    ConfigError
-        Its training failed.
+    ConfigError: Its training failed.
     """
     if wanted and not (Path(folder) / "student" / "config.json").exists() and if_main_process():
         logger.warning("%s has no trained model yet: running %s first", folder, recipe)

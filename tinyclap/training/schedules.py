@@ -46,10 +46,8 @@ class CosineSchedule(_WarmUp):
 
     Arguments
     ---------
-    lr, final_lr : float
-        Peak, and rate at the end of the last epoch.
-    warmup_fraction : float
-        Fraction of all steps, in [0, 1).
+    lr, final_lr : float. Peak, and rate at the end of the last epoch.
+    warmup_fraction : float. Fraction of all steps, in [0, 1).
 
     Example
     -------
@@ -71,10 +69,8 @@ class ExponentialSchedule(_WarmUp):
 
     Arguments
     ---------
-    lr, final_lr : float
-        Peak, and rate at the end of the last epoch, above zero.
-    warmup_fraction : float
-        Fraction of all steps, in [0, 1).
+    lr, final_lr : float. Peak, and rate at the end of the last epoch, above zero.
+    warmup_fraction : float. Fraction of all steps, in [0, 1).
 
     Example
     -------
@@ -99,14 +95,11 @@ class PlateauSchedule:
 
     Arguments
     ---------
-    lr : float
-        Initial.
-    factor : float
-        In (0, 1).
+    lr : float. Initial.
+    factor : float. In (0, 1).
     patience : int
     min_lr : float
-    reference_dead_lr_schedule : bool
-        Never lower it, as the official tinyCLAP code by accident (defect D1).
+    reference_dead_lr_schedule : bool. Never lower it, as the official tinyCLAP code by accident (defect D1).
     """
 
     def __init__(self, lr, factor=0.1, patience=10, min_lr=1e-6, reference_dead_lr_schedule=False):
@@ -142,15 +135,12 @@ def make_schedule(kind, lr, patience, warmup_fraction=0.0, reference_dead_lr_sch
 
     Arguments
     ---------
-    kind : {"plateau", "cosine"}
-        :class:`PlateauSchedule`, the paper's, or :class:`CosineSchedule`, down to zero.
-    lr, patience, warmup_fraction, reference_dead_lr_schedule
-        See the two classes.
+    kind : {"plateau", "cosine"}. :class:`PlateauSchedule`, the paper's, or :class:`CosineSchedule`, down to zero.
+    lr, patience, warmup_fraction, reference_dead_lr_schedule : See the two classes.
 
     Raises
     ------
-    ConfigError
-        The kind is unknown.
+    ConfigError: The kind is unknown.
     """
     if kind == "plateau":
         return PlateauSchedule(lr, patience=patience, reference_dead_lr_schedule=reference_dead_lr_schedule)
