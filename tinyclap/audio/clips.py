@@ -117,9 +117,14 @@ def as_sources(audio: Audio) -> list[Any]:
     if not isinstance(audio, Iterable):
         raise AudioError("the audio", f"is {audio!r:.60}; give a path, an array of samples, or a list of them")
     sources = list(audio)
-    if sources and all(isinstance(item, numbers.Number) for item in sources):  # samples, as JSON has them
-        return [_array(sources, "the audio")]
-    return sources
+    are_numbers = [isinstance(item, numbers.Number) for item in sources]
+    if any(are_numbers) and not all(are_numbers):
+        place = are_numbers.index(True)
+        raise AudioError(
+            f"clip {place} of the batch",
+            f"is {sources[place]!r}, no recording; leave it out, and give an array's rate as sample_rate_hz",
+        )
+    return [_array(sources, "the audio")] if any(are_numbers) else sources  # samples, as JSON has them
 
 
 def _is_stream(item: object) -> bool:

@@ -89,6 +89,7 @@ def test_decoders_of_data_sets_are_read():
 REFUSED = {
     "none": (None, "is None"),
     "a number": (3.5, "is 3.5"),
+    "array and rate": ((WAVE, 16000), "clip 1 of the batch: is 16000.*sample_rate_hz"),
     "a missing one": ([None], "clip 0 of the batch: is None"),
     "samples, channels": (STEREO.T, r"\(16000, 2\)"),
     "samples, one channel": (WAVE[:, None], r"\(16000, 1\)"),
