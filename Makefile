@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 # Recipes, caption metrics, plots, export, engines, Ray and tests; exported models need `runtime` alone.
-EXTRAS ?= train,metrics,plots,export,openvino,scale,hub,sklearn,search,demo,browser,dev
+EXTRAS ?= train,metrics,plots,export,openvino,scale,hub,sklearn,parquet,demo,browser,dev
 # Where torch and torchaudio come from. Empty: pip's own choice, which on Linux is the CUDA build (6 GB).
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu gives the CPU build of both (1 GB).
 TORCH_INDEX ?=
