@@ -21,7 +21,7 @@ def groups(options):
     import torch
     from peer_front_end import TorchaudioLogMel, TorchlibrosaLogMel
 
-    from tinyclap.features.log_mel import log_mel
+    from tinyclap.features.front_ends import log_mel
 
     torch.set_grad_enabled(False)
     features = log_mel("clap2022")

@@ -13,7 +13,7 @@ import torchaudio
 import torchlibrosa
 
 from tinyclap.decoding.beam_search import beam_search
-from tinyclap.features.log_mel import PRESETS
+from tinyclap.features.front_ends import PRESETS
 
 
 class PublishedStudent:

@@ -9,7 +9,7 @@ import torchaudio
 import torchlibrosa
 from torch import nn
 
-from tinyclap.features.log_mel import PRESETS
+from tinyclap.features.front_ends import PRESETS
 
 
 class TorchlibrosaLogMel(nn.Module):

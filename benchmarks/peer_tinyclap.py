@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from peer_front_end import TorchlibrosaLogMel
 from torch import nn
 
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.models.cnn14 import Cnn14
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import ClapProjection

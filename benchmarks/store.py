@@ -27,7 +27,7 @@ from tinyclap.data.item_table import ItemTable
 from tinyclap.data.stored_sets import StoredExamples, collate_examples
 from tinyclap.data.teacher_store import EmbeddingStore
 from tinyclap.data.views import ViewsPart
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.teachers.base import FrozenTeacher
 from tinyclap.teachers.precision import in_bf16
 

@@ -30,7 +30,7 @@ def make(audio, n_clips, folder, report):
     from store import NoiseCorpora, NoiseViews, RandomTeacher
 
     from tinyclap.data.teacher_store import EmbeddingStore
-    from tinyclap.features.log_mel import log_mel
+    from tinyclap.features.front_ends import log_mel
     from tinyclap.models.phinet import PhiNet
     from tinyclap.models.projection import LinearHead
     from tinyclap.models.student import AudioStudent

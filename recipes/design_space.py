@@ -8,7 +8,7 @@ dropped; the tests hold it against the networks themselves, number for number.
 from functools import cache
 from typing import NamedTuple
 
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.models.encoders import front_end_of, make_encoder
 from tinyclap.models.encoding import make_divisible
 from tinyclap.models.mobilenet import _BLOCKS, _LAST_EXPANSION, _STEM_WIDTH

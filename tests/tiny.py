@@ -3,7 +3,7 @@
 import torch
 
 from tinyclap.checkpoints.state import save_folder
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import LinearHead
 from tinyclap.models.student import AudioStudent, Clap

@@ -82,7 +82,7 @@ def test_loading_imports_neither_torch_nor_what_torch_would_bring():
     assert {"tinyclap.runtime.audio_model", "onnxruntime"} <= loaded
     assert not loaded & {
         *HEAVY,
-        "tinyclap.features.log_mel",
+        "tinyclap.features.front_ends",
         "tinyclap.features.windows",
         "tinyclap.features.resample",
         "tinyclap.checkpoints.state",

@@ -12,7 +12,7 @@ from tests import tiny
 from tinyclap.checkpoints.state import save_folder
 from tinyclap.export.sources import Source, open_source
 from tinyclap.export.write import ExportOptions, export_model
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.projection import TagHead
 from tinyclap.models.student import AudioStudent

@@ -15,7 +15,7 @@ from tinyclap.brains import EmbeddingDistillBrain
 from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.data.pipeline import make_training_sets
 from tinyclap.data.stored_sets import collate_examples
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.losses.distillation import CosineDistillLoss
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import LinearHead

@@ -292,7 +292,7 @@ def load_frozen_encoder(run_or_folder, reference_frozen_drift=False):
 
 def _know_all_classes():
     """Import the modules whose classes a config may name."""
-    importlib.import_module("tinyclap.features.log_mel")
+    importlib.import_module("tinyclap.features.front_ends")
     importlib.import_module("tinyclap.text.tokenizer")
     for module in pkgutil.iter_modules(importlib.import_module("tinyclap.models").__path__):
         importlib.import_module(f"tinyclap.models.{module.name}")

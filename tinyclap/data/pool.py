@@ -70,7 +70,7 @@ class TrainingPool:
     corpora : tinyclap.data.corpora.Corpora
     teacher : tinyclap.teachers.FrozenTeacher
         With ``teach(wavs (B, T), sample_rate_hz)`` → target (B, D), frames (B, F', C), middle (B, C", F", M").
-    features : tinyclap.features.log_mel.LogMel. The student's front end.
+    features : tinyclap.features.front_ends.LogMel. The student's front end.
     folder : str or os.PathLike. Where pools are kept; each has a subfolder named by the hash of all that it depends on.
     clip_duration_s : float
     n_train, n_valid : int. Examples. Validation examples come from other recordings.

@@ -34,7 +34,7 @@ class EmbeddingStore(ShardStore):
     ---------
     folder, teacher, batch_size, n_processes, device : See :class:`tinyclap.data.shard_store.ShardStore`.
     views : tinyclap.data.crop_views.CropViews
-    features : tinyclap.features.log_mel.LogMel, optional. The student's front end, whose output is then stored too.
+    features : tinyclap.features.front_ends.LogMel, optional. The student's front end, whose output is then stored too.
     with_tags : bool
         Store the teacher's tag probabilities too; for teachers with ``probabilities(wavs, sample_rate_hz)``.
     precision : {"fp32", "bf16"}. In which numbers the teacher works; see ``FrozenTeacher.use_precision``.
@@ -255,7 +255,7 @@ def stored_teacher(folder, teacher, views, features, cache_log_mel=True, **optio
     folder : str or os.PathLike or None
     teacher : tinyclap.teachers.FrozenTeacher
     views : tinyclap.data.crop_views.CropViews
-    features : tinyclap.features.log_mel.LogMel. The student's.
+    features : tinyclap.features.front_ends.LogMel. The student's.
     cache_log_mel : bool
         Store its output too: a run then reads no audio, and the store is larger (88 kB a crop of 5 s at hop 320).
     options : See :class:`EmbeddingStore`.

@@ -157,7 +157,7 @@ class WaveformToOutputs(nn.Module):
 
     Example
     -------
-    >>> from tinyclap.features.log_mel import log_mel
+    >>> from tinyclap.features.front_ends import log_mel
     >>> from tinyclap.models.phinet import PhiNet
     >>> from tinyclap.models.student import AudioStudent
     >>> student = AudioStudent(log_mel("clap2022"), PhiNet(alpha=0.5, embed_width=64))

@@ -18,7 +18,7 @@ class FramesGraph(nn.Module):
 
     Arguments
     ---------
-    features : tinyclap.features.log_mel.LogMel
+    features : tinyclap.features.front_ends.LogMel
     encoder : nn.Module
         Best folded; see :func:`tinyclap.models.folding.folded`.
     """

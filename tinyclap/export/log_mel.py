@@ -16,11 +16,11 @@ from tinyclap.errors import ConfigError
 
 
 class ExportLogMel(nn.Module):
-    """:class:`~tinyclap.features.log_mel.LogMel` for export: the same values from operations that are quick everywhere.
+    """:class:`~tinyclap.features.LogMel` for export: the same values from operations that are quick everywhere.
 
     Arguments
     ---------
-    features : tinyclap.features.log_mel.LogMel
+    features : tinyclap.features.front_ends.LogMel
         The front end to write out; its `n_fft` is even.
 
     Raises
@@ -47,7 +47,7 @@ class ExportLogMel(nn.Module):
 
     Example
     -------
-    >>> from tinyclap.features.log_mel import log_mel
+    >>> from tinyclap.features.front_ends import log_mel
     >>> ExportLogMel(log_mel("clap2022"))(torch.zeros(1, 220500)).shape
     torch.Size([1, 690, 64])
     """

@@ -43,7 +43,7 @@ def complexity(model, clip_duration_s=5.0, run=None):
 
     Example
     -------
-    >>> from tinyclap.features.log_mel import log_mel
+    >>> from tinyclap.features.front_ends import log_mel
     >>> from tinyclap.models.phinet import PhiNet
     >>> from tinyclap.models.projection import ClapProjection
     >>> from tinyclap.models.student import AudioStudent
@@ -82,7 +82,7 @@ def peak_activation_memory(module, *inputs):
     Exact for what PyTorch runs, and independent of the machine: every storage that an operation makes counts until it
     is released. Weights do not count, views count once. Not seen is the workspace of a kernel (on x86 CPUs, PyTorch's
     allocator peaked at 1.1 to 1.7 times this for the students here), nor the front end's quick path on CPUs, which
-    works block by block: under observation :class:`tinyclap.features.log_mel.LogMel` runs its plain operations.
+    works block by block: under observation :class:`tinyclap.features.front_ends.LogMel` runs its plain operations.
 
     Example
     -------

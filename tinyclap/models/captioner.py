@@ -32,7 +32,7 @@ class Captioner(nn.Module):
 
     Arguments
     ---------
-    features : tinyclap.features.log_mel.LogMel
+    features : tinyclap.features.front_ends.LogMel
         It fixes ``sample_rate_hz``.
     encoder : nn.Module
         Log-mel (B, F, M) to :class:`tinyclap.models.encoding.AudioEncoding`, with attribute ``frame_dim``.

@@ -44,7 +44,7 @@ def make_encoder(kind, n_mels, more=None, sizes=None):
 
 
 def front_end_of(kind):
-    """The front end of a kind of encoder, a preset of :func:`tinyclap.features.log_mel.log_mel`.
+    """The front end of a kind of encoder, a preset of :func:`tinyclap.features.front_ends.log_mel`.
 
     Example
     -------

@@ -29,7 +29,7 @@ class AudioStudent(nn.Module):
 
     Arguments
     ---------
-    features : tinyclap.features.log_mel.LogMel
+    features : tinyclap.features.front_ends.LogMel
         It fixes ``sample_rate_hz``.
     encoder : nn.Module
         Log-mel (B, F, M) to :class:`AudioEncoding`, with attribute ``embed_dim``.
@@ -51,7 +51,7 @@ class AudioStudent(nn.Module):
 
     Example
     -------
-    >>> from tinyclap.features.log_mel import log_mel
+    >>> from tinyclap.features.front_ends import log_mel
     >>> from tinyclap.models.phinet import PhiNet
     >>> from tinyclap.models.projection import LinearHead
     >>> encoder = PhiNet(alpha=0.5, embed_width=None)
@@ -102,7 +102,7 @@ class AudioStudent(nn.Module):
 
         Example
         -------
-        >>> from tinyclap.features.log_mel import log_mel
+        >>> from tinyclap.features.front_ends import log_mel
         >>> from tinyclap.models.phinet import PhiNet
         >>> from tinyclap.models.projection import ClapProjection
         >>> student = AudioStudent(log_mel("clap2022"), PhiNet(), ClapProjection(2048, 1024)).eval()
@@ -135,7 +135,7 @@ class AudioStudent(nn.Module):
 
         Example
         -------
-        >>> from tinyclap.features.log_mel import log_mel
+        >>> from tinyclap.features.front_ends import log_mel
         >>> from tinyclap.models.phinet import PhiNet
         >>> student = AudioStudent(log_mel("clap2022"), PhiNet(alpha=0.5), ClapProjection(2048, 1024)).eval()
         >>> student.keep_dims(range(256)).embed_dim
@@ -244,7 +244,7 @@ class Clap(nn.Module):
 
     Example
     -------
-    >>> from tinyclap.features.log_mel import log_mel
+    >>> from tinyclap.features.front_ends import log_mel
     >>> from tinyclap.models.phinet import PhiNet
     >>> from tinyclap.models.text import WordTextTower
     >>> audio = AudioStudent(log_mel("clap2022"), PhiNet(alpha=0.5, embed_width=64))

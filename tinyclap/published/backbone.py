@@ -1,7 +1,7 @@
 """Students that begin as a published tagger, with fewer channels and blocks and coarser frames."""
 
 from tinyclap.errors import CheckpointError
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.models.mobilenet import MobileNet, narrowed, shortened
 from tinyclap.models.projection import MlpHead
 from tinyclap.models.student import AudioStudent

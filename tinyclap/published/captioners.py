@@ -7,7 +7,7 @@ huggingface.co/wsntxxn/effb2-trm-audiocaps-captioning and -clotho-captioning.
 from torch import nn
 
 from tinyclap.errors import ConfigError
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.losses.captioning import EncoderKDLoss
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.captioner import Captioner

@@ -14,7 +14,7 @@ from torch import nn
 
 from tinyclap.checkpoints.state import read_state_dict, strict_load, unwrapped
 from tinyclap.errors import ConfigError
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.models.cnn14 import Cnn14
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.phinet import PhiNet

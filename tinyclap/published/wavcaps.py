@@ -10,7 +10,7 @@ import contextlib
 import torch
 from torch import nn
 
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.features.resample import resample
 from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
 from tinyclap.models.htsat import Htsat

@@ -14,7 +14,7 @@ from tinyclap.data.caption_store import CaptionStore
 from tinyclap.data.captions import collate_captions, make_caption_sets
 from tinyclap.data.spec_augment import SpecAugment
 from tinyclap.errors import ConfigError
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.losses.captioning import EncoderKDLoss, sparse_token_kd
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.captioner import Captioner

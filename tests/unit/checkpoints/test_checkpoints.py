@@ -10,7 +10,7 @@ from torch import nn
 from tinyclap.checkpoints import state as checkpoints
 from tinyclap.checkpoints.state import load_folder, load_student, read_state_dict, save_folder, strict_load
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import LinearHead
 from tinyclap.models.student import AudioStudent

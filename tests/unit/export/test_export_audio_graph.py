@@ -10,7 +10,7 @@ from tests.unit import published_reference as reference  # noqa: E402
 from tinyclap.errors import ConfigError  # noqa: E402
 from tinyclap.export.audio_model import export_audio_graph  # noqa: E402
 from tinyclap.export.front_end import write_front_end  # noqa: E402
-from tinyclap.features.log_mel import log_mel  # noqa: E402
+from tinyclap.features.front_ends import log_mel  # noqa: E402
 from tinyclap.models.phinet import PhiNet  # noqa: E402
 from tinyclap.models.student import AudioStudent  # noqa: E402
 from tinyclap.published.networks import load_published  # noqa: E402

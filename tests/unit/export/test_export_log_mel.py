@@ -8,7 +8,7 @@ import torch
 from tinyclap.errors import ConfigError
 from tinyclap.export.log_mel import ExportLogMel
 from tinyclap.export.onnx_graphs import export_graph
-from tinyclap.features.log_mel import PRESETS, log_mel
+from tinyclap.features.front_ends import PRESETS, log_mel
 from tinyclap.runtime.session import openvino_core
 
 # n_fft, hop, window: the sizes factor in various ways; a hop of 333 shares no factor with 1024, so b is 1

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.metrics.cost import complexity, count_macs, count_parameters, measure_latency
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.student import AudioStudent

@@ -5,7 +5,7 @@ import torch
 
 from tinyclap.config.registry import build
 from tinyclap.errors import AudioError, ConfigError
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.captioner import Captioner
 from tinyclap.models.encoders import make_encoder

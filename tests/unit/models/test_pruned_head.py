@@ -10,7 +10,7 @@ from tinyclap import load_published
 from tinyclap.checkpoints.state import load_folder, save_folder
 from tinyclap.config.registry import build
 from tinyclap.errors import ConfigError
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.metrics.cost import complexity, count_parameters
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import ClapProjection, LinearHead, MlpHead, TagHead

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from tinyclap.config.registry import build
 from tinyclap.errors import AudioError, ConfigError
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import ClapProjection, LinearHead

@@ -5,7 +5,7 @@ import torch
 
 from tinyclap.checkpoints.state import save_folder
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.models.encoders import make_encoder
 from tinyclap.models.student import AudioStudent
 from tinyclap.published.encoder_weights import EncoderWeights

@@ -9,7 +9,7 @@ from test_captioning_teachers import SIZES, small_state_dict
 
 from tinyclap.config.registry import build
 from tinyclap.errors import CheckpointError
-from tinyclap.features.log_mel import PRESETS
+from tinyclap.features.front_ends import PRESETS
 from tinyclap.models.encoders import ENCODERS, front_end_of, make_encoder
 from tinyclap.published.captioners import Effb2Trm
 from tinyclap.published.encoder_weights import EncoderWeights

@@ -11,7 +11,7 @@ import torch
 from published_reference import STUDENTS, arrays, msclap_state_dict, relative_error, student_state_dict, waveform
 
 from tinyclap import load_published
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.metrics.cost import complexity, count_parameters
 
 STORED, FROM_WAVEFORM, FLOAT16 = 1e-4, 1e-3, 1e-3

@@ -8,7 +8,7 @@ from small_run import ToneTeacher, make_student
 
 from tinyclap.checkpoints.state import save_folder
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.features.log_mel import log_mel
+from tinyclap.features.front_ends import log_mel
 from tinyclap.models.cnn14 import Cnn14
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.projection import ClapProjection
