@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tinyclap.checkpoints.state import load_student, sha256_of
+from tinyclap.checkpoints.state import load_student
 from tinyclap.config.kept_dims import kept_dims
 from tinyclap.errors import ConfigError
+from tinyclap.files import sha256_of
 from tinyclap.models.student import AudioStudent, Clap
 from tinyclap.published.networks import EfficientAtMn, load_published
 from tinyclap.teachers import make_teacher

@@ -149,3 +149,11 @@ def test_a_config_with_any_key_of_another_kind_is_opened_or_refused_by_its_folde
             continue
         with pytest.raises(CheckpointError, match="modelx"):
             tinyclap.from_pretrained(target)
+
+
+@pytest.mark.parametrize("order", [3, "x", None, [], [0], [0.5] * 527, ["0"] * 527, [0] * 527, list(range(528))])
+def test_an_order_of_dimensions_that_is_none_is_refused(order, tmp_path):
+    config = json.loads((shipped_folder("tinyclap-phinet-m") / CONFIG).read_text("utf-8"))
+    (tmp_path / CONFIG).write_text(json.dumps({**config, "latent": {"order": order}}))
+    with pytest.raises(CheckpointError, match=r"latent\.order"):
+        read_config(tmp_path)

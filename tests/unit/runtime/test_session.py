@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -133,3 +134,13 @@ def test_onnxruntime_leaves_nothing_in_the_home_folder_and_its_telemetry_is_off(
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == (given or "1"), done.stderr
     assert given or list(tmp_path.iterdir()) == []
+
+
+def test_onnxruntime_is_imported_behind_the_switch_of_its_telemetry_alone():
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("tinyclap", "demo")
+        for path in (ROOT / folder).rglob("*.py")
+        if re.search(r"^\s*(import onnxruntime|from onnxruntime)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert found <= {"tinyclap/export/quantise.py"}  # its quantiser, behind a call of session.onnxruntime()
