@@ -70,10 +70,8 @@ class TinyclapTransformer(TransformerMixin, _SoundEstimator):
     Arguments
     ---------
     model : str or os.PathLike
-    sample_rate_hz : int or None
-        Of arrays in X; paths need none.
-    dim, engine, precision, n_threads
-        As in :func:`tinyclap.from_pretrained`.
+    sample_rate_hz : int or None. Of arrays in X; paths need none.
+    dim, engine, precision, n_threads : As in :func:`tinyclap.from_pretrained`.
 
     Example
     -------
@@ -113,18 +111,14 @@ class ZeroShotClassifier(ClassifierMixin, _SoundEstimator):
     ---------
     labels : sequence of str, tinyclap.text.bank.LabelBank or None
         None takes those that `fit` finds in y, else the model's own labels.
-    template : str, list of str or None
-        Prompts with ``{}`` for the name; None takes the model's own.
+    template : str, list of str or None. Prompts with ``{}`` for the name; None takes the model's own.
     model : str or os.PathLike
-    temperature : float or None
-        Of the softmax in `predict_proba`; None takes the model's own.
-    sample_rate_hz, dim, engine, precision, n_threads
-        As in :class:`TinyclapTransformer`.
+    temperature : float or None. Of the softmax in `predict_proba`; None takes the model's own.
+    sample_rate_hz, dim, engine, precision, n_threads : As in :class:`TinyclapTransformer`.
 
     Attributes
     ----------
-    classes_ : numpy.ndarray, shape (N,)
-        Sorted, as scikit-learn's scorers expect; the order of all columns.
+    classes_ : numpy.ndarray, shape (N,). Sorted, as scikit-learn's scorers expect; the order of all columns.
     """
 
     def __init__(
@@ -171,8 +165,7 @@ class ZeroShotClassifier(ClassifierMixin, _SoundEstimator):
 
         Raises
         ------
-        ConfigError
-            No temperature was fitted to this model, and none is given.
+        ConfigError: No temperature was fitted to this model, and none is given.
         """
         if self.temperature is None:
             return self.open_model().probabilities(self._scores(X))

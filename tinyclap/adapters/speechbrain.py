@@ -36,22 +36,18 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
     Arguments
     ---------
     model : tinyclap.SoundModel
-    labels : sequence of str, tinyclap.text.bank.LabelBank or None
-        None takes the model's own labels.
-    template : str, list of str or None
-        As in :meth:`tinyclap.SoundModel.label_vectors`.
+    labels : sequence of str, tinyclap.text.bank.LabelBank or None. None takes the model's own labels.
+    template : str, list of str or None. As in :meth:`tinyclap.SoundModel.label_vectors`.
 
     Attributes
     ----------
     sample_rate_hz : int
         Rate of the tensors for ``encode_batch`` and ``classify_batch``; ``classify_file`` takes files of any rate.
-    labels : list of str
-        In the order of the columns.
+    labels : list of str. In the order of the columns.
 
     Raises
     ------
-    ConfigError
-        The model is a captioner; or as in :meth:`tinyclap.SoundModel.label_vectors`.
+    ConfigError: The model is a captioner; or as in :meth:`tinyclap.SoundModel.label_vectors`.
     """
 
     def __init__(
@@ -80,17 +76,13 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
 
         Arguments
         ---------
-        source : str or os.PathLike
-            As in :func:`tinyclap.from_pretrained`.
-        savedir : str or os.PathLike, optional
-            Where downloads from the hub are kept; None takes the hub's own cache.
-        run_opts : dict, optional
-            ``{"device": "cpu"}`` or nothing: exported models run on the CPU.
+        source : str or os.PathLike. As in :func:`tinyclap.from_pretrained`.
+        savedir : str or os.PathLike, optional. Where downloads from the hub are kept; None takes the hub's own cache.
+        run_opts : dict, optional. ``{"device": "cpu"}`` or nothing: exported models run on the CPU.
         overrides, options : dict
             ``labels``, ``template``, ``dim``, ``engine``, ``precision``, ``n_threads``, ``revision``,
             ``local_files_only``.
-        hparams_file : None
-            Refused: there is no YAML to execute.
+        hparams_file : None. Refused: there is no YAML to execute.
 
         Returns
         -------
@@ -98,10 +90,8 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
 
         Raises
         ------
-        ConfigError
-            An option that is none of these, another device, or a YAML.
-        CheckpointError, DownloadError
-            As in :func:`tinyclap.from_pretrained`.
+        ConfigError: An option that is none of these, another device, or a YAML.
+        CheckpointError, DownloadError: As in :func:`tinyclap.from_pretrained`.
         """
         chosen = {**(overrides or {}), **options}
         unknown = sorted(set(chosen) - set(OVERRIDES))
@@ -127,22 +117,17 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
 
         Arguments
         ---------
-        wavs : torch.Tensor, shape (B, T), (T,) or (B, T, channels)
-            At ``sample_rate_hz``, in [-1, 1].
-        wav_lens : torch.Tensor, shape (B,), optional
-            Lengths relative to T, in (0, 1]; None takes all of every row.
-        normalize : bool
-            L2-normalise rows, also of models that do not.
+        wavs : torch.Tensor, shape (B, T), (T,) or (B, T, channels). At ``sample_rate_hz``, in [-1, 1].
+        wav_lens : torch.Tensor, shape (B,), optional. Lengths relative to T, in (0, 1]; None takes all of every row.
+        normalize : bool. L2-normalise rows, also of models that do not.
 
         Returns
         -------
-        torch.Tensor, shape (B, 1, D), float32
-            On the device of `wavs`; the middle axis is SpeechBrain's.
+        torch.Tensor, shape (B, 1, D), float32. On the device of `wavs`; the middle axis is SpeechBrain's.
 
         Raises
         ------
-        AudioError
-            A length is out of range, or the batch has another shape.
+        AudioError: A length is out of range, or the batch has another shape.
         """
         wavs = torch.as_tensor(wavs)
         rows = torch.from_numpy(self.model.embed(_unpadded(wavs, wav_lens), self.sample_rate_hz)).to(wavs.device)
@@ -153,26 +138,21 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
 
         Arguments
         ---------
-        wavs, wav_lens
-            As in `encode_batch`.
+        wavs, wav_lens : As in `encode_batch`.
 
         Returns
         -------
         out_prob : torch.Tensor, shape (B, N)
             Log-probabilities of the labels; of a model with no temperature its scores, as SpeechBrain's own cosine
             classifiers give them.
-        score : torch.Tensor, shape (B,)
-            The maximum of each row.
-        index : torch.Tensor, shape (B,), int64
-            Its place in ``labels``.
+        score : torch.Tensor, shape (B,). The maximum of each row.
+        index : torch.Tensor, shape (B,), int64. Its place in ``labels``.
         text_lab : list of str, B of them
 
         Raises
         ------
-        AudioError
-            As in `encode_batch`.
-        ConfigError
-            There are no labels.
+        AudioError: As in `encode_batch`.
+        ConfigError: There are no labels.
         """
         return self._classified(self.encode_batch(wavs, wav_lens).squeeze(1))
 

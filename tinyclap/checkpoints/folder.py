@@ -161,10 +161,8 @@ def write_config(folder, kind, files, **fields):
     ---------
     folder : str or os.PathLike
     kind : {"audio_encoder", "tagger", "captioner"}
-    files : sequence of str
-        Names, in `folder`, of what the runtime reads.
-    **fields
-        What the kind needs, JSON-able; ``provenance`` among them.
+    files : sequence of str. Names, in `folder`, of what the runtime reads.
+    **fields : What the kind needs, JSON-able; ``provenance`` among them.
     """
     folder = Path(folder)
     hashes = {name: sha256_of(folder / name) for name in files}

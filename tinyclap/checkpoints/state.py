@@ -83,12 +83,9 @@ def strict_load(module, state_dict, rename=None, allowed_extra=(), source="the s
     ---------
     module : nn.Module
     state_dict : dict of str to torch.Tensor
-    rename : callable or None
-        A name of `module`'s state dict to that in `state_dict`; None where they are equal.
-    allowed_extra : sequence of str
-        Regular expressions (searched) for names of `state_dict` that are left unused.
-    source : str
-        What to call `state_dict` in messages.
+    rename : callable or None. A name of `module`'s state dict to that in `state_dict`; None where they are equal.
+    allowed_extra : sequence of str. Regular expressions (searched) for names of `state_dict` that are left unused.
+    source : str. What to call `state_dict` in messages.
 
     Raises
     ------
@@ -155,16 +152,13 @@ def save_folder(module, folder, extra=None):
 
     Arguments
     ---------
-    module : nn.Module
-        Of a class under :func:`tinyclap.config.registry.configurable`.
+    module : nn.Module. Of a class under :func:`tinyclap.config.registry.configurable`.
     folder : str or os.PathLike
-    extra : dict, optional
-        JSON values to keep in its config (how it was trained, what it scored).
+    extra : dict, optional. JSON values to keep in its config (how it was trained, what it scored).
 
     Raises
     ------
-    ConfigError
-        The module has no config, or `extra` uses one of the names ``format``, ``model``, ``weights_sha256``.
+    ConfigError: The module has no config, or `extra` uses one of the names ``format``, ``model``, ``weights_sha256``.
 
     Notes
     -----
@@ -233,17 +227,13 @@ def load_student(run_or_folder, dim=None):
 
     Returns
     -------
-    nn.Module
-        In eval mode, on the CPU.
-    dict
-        Its config; with `dim`, that of the model as returned.
+    nn.Module. In eval mode, on the CPU.
+    dict. Its config; with `dim`, that of the model as returned.
 
     Raises
     ------
-    CheckpointError
-        Neither is there, :func:`load_folder` refuses it, or no order of its dimensions is stored.
-    ConfigError
-        `dim` is out of range.
+    CheckpointError: Neither is there, :func:`load_folder` refuses it, or no order of its dimensions is stored.
+    ConfigError: `dim` is out of range.
     """
     folder = model_folder(run_or_folder)
     return at_dim(*load_folder(folder), dim, folder)

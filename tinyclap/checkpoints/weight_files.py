@@ -40,8 +40,7 @@ def summary(shapes):
 
     Arguments
     ---------
-    shapes : dict of str to (list of int, str)
-        From :func:`read_shapes`.
+    shapes : dict of str to (list of int, str). From :func:`read_shapes`.
 
     Returns
     -------

@@ -36,26 +36,20 @@ def at_dim(
     Arguments
     ---------
     model : AudioStudent or Clap
-    config : dict
-        Of its folder.
-    dim : int or None
-        None leaves the model as it is.
-    source : str or os.PathLike
-        Name of the folder in messages.
+    config : dict. Of its folder.
+    dim : int or None. None leaves the model as it is.
+    source : str or os.PathLike. Name of the folder in messages.
 
     Returns
     -------
-    nn.Module
-        Its outputs are in the order of their importance.
-    dict
-        The config of that model.
+    nn.Module. Its outputs are in the order of their importance.
+    dict. The config of that model.
 
     Raises
     ------
     CheckpointError
         No order is stored, it is none of this model's, or a model of this kind has no dimensions to remove.
-    ConfigError
-        `dim` is out of range.
+    ConfigError: `dim` is out of range.
 
     Notes
     -----
@@ -95,8 +89,7 @@ def read_order(path: str | os.PathLike[str]) -> list[int]:
 
     Raises
     ------
-    CheckpointError
-        There is no order, or it is no permutation.
+    CheckpointError: There is no order, or it is no permutation.
     """
     path = Path(path)
     advice = "rank its dimensions first: python evaluate.py hparams/rank_latent.yaml --weights …"

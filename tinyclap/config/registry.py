@@ -42,8 +42,7 @@ def build(config: dict[str, Any]) -> Any:
 
     Raises
     ------
-    ConfigError
-        The type is unknown, or an argument is unknown or missing; both are named.
+    ConfigError: The type is unknown, or an argument is unknown or missing; both are named.
 
     Example
     -------

@@ -61,10 +61,8 @@ def lazy_names(package: str, **names: str) -> tuple[Callable[[str], Any], Callab
 
     Arguments
     ---------
-    package : str
-        Its ``__name__``.
-    **names
-        Public name = the submodule that defines it.
+    package : str. Its ``__name__``.
+    **names : Public name = the submodule that defines it.
 
     Example
     -------

@@ -32,13 +32,10 @@ class EncoderExport:
 
     Attributes
     ----------
-    names : dict of str to str
-        Graphs and their files.
+    names : dict of str to str. Graphs and their files.
     network : tinyclap.models.student.AudioStudent
-    clip_s : float
-        Length of the clip of the latency table.
-    open : callable
-        Folder, config, engine and precision → the exported model.
+    clip_s : float. Length of the clip of the latency table.
+    open : callable. Folder, config, engine and precision → the exported model.
     """
 
     names = {"fp32": "model.onnx", "int8": "model.int8.onnx", "front_end": "front_end.onnx"}
@@ -123,12 +120,9 @@ class EncoderExport:
 
         Arguments
         ---------
-        ours, reference : dict of str to numpy.ndarray
-            As of `reference`.
-        found : tinyclap.data.recordings.Recordings, optional
-            What they are of; None of golden clips.
-        model : AudioModel, optional
-            The exported one.
+        ours, reference : dict of str to numpy.ndarray. As of `reference`.
+        found : tinyclap.data.recordings.Recordings, optional. What they are of; None of golden clips.
+        model : AudioModel, optional. The exported one.
         """
         report = {name: compare(ours[name], reference[name]) for name in reference}
         if found is None:

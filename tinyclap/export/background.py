@@ -24,15 +24,12 @@ def add_temperature(folder, given, embed_names):
     Arguments
     ---------
     folder : str or os.PathLike
-    given : list of str
-        Labelled recordings, each a ``MANIFEST.json@FOLDER``; every corpus has the same weight.
-    embed_names : callable
-        list of str → (N, D), as the folder's scores want them.
+    given : list of str. Labelled recordings, each a ``MANIFEST.json@FOLDER``; every corpus has the same weight.
+    embed_names : callable. list of str → (N, D), as the folder's scores want them.
 
     Raises
     ------
-    ConfigError
-        Recordings without labels.
+    ConfigError: Recordings without labels.
     """
     model, scored, names, n_clips = load(folder), [], [], 0
     for one in given:
@@ -60,10 +57,8 @@ def best_temperature(scored):
 
     Returns
     -------
-    float
-        Of a grid of steps of 0.6 %, from 0.001 to 100.
-    float
-        The mean log loss of the corpora, in nats.
+    float. Of a grid of steps of 0.6 %, from 0.001 to 100.
+    float. The mean log loss of the corpora, in nats.
 
     Example
     -------
@@ -86,12 +81,10 @@ def add_background(folder, given, n_windows=N_WINDOWS, seed=0):
 
     Arguments
     ---------
-    folder : str or os.PathLike
-        An exported folder.
+    folder : str or os.PathLike. An exported folder.
     given : list of str
         Training recordings; see :func:`tinyclap.data.recordings.find_recordings`. Each place gives as many windows.
-    n_windows : int
-        In all, of 2 s, each from a random place of a random recording.
+    n_windows : int. In all, of 2 s, each from a random place of a random recording.
     seed : int
     """
     model, generator, rows, names = load(folder), np.random.default_rng(seed), [], []

@@ -19,8 +19,7 @@ class FramesGraph(nn.Module):
     Arguments
     ---------
     features : tinyclap.features.front_ends.LogMel
-    encoder : nn.Module
-        Best folded; see :func:`tinyclap.models.folding.folded`.
+    encoder : nn.Module. Best folded; see :func:`tinyclap.models.folding.folded`.
     """
 
     def __init__(self, features, encoder):
@@ -60,10 +59,8 @@ class MemoryGraph(nn.Module):
 
         Returns
         -------
-        torch.Tensor, shape (B, C)
-            Mean of the valid frames.
-        torch.Tensor
-            A (B, width, n_heads · F'), U (B, n_heads · F', width) and c (B, 1, n_heads · F') of each layer.
+        torch.Tensor, shape (B, C). Mean of the valid frames.
+        torch.Tensor. A (B, width, n_heads · F'), U (B, n_heads · F', width) and c (B, 1, n_heads · F') of each layer.
         """
         after_end = torch.arange(frames.shape[1]) >= n_frames[:, None]
         clip = frames.masked_fill(after_end[..., None], 0.0).sum(dim=1) / n_frames[:, None]
@@ -118,31 +115,22 @@ class StepGraph(nn.Module):
 
         Arguments
         ---------
-        last_ids : torch.Tensor, shape (B, k), int64
-            The last word of each beam; at first k is 1.
-        rows : torch.Tensor, shape (B · k,), int64
-            Which row of `past` each beam continues.
-        running : torch.Tensor, shape (B, k)
-            Scores of the beams.
-        banned : torch.Tensor, shape (V,)
-            Is added to every word's score: −∞ for forbidden words.
+        last_ids : torch.Tensor, shape (B, k), int64. The last word of each beam; at first k is 1.
+        rows : torch.Tensor, shape (B · k,), int64. Which row of `past` each beam continues.
+        running : torch.Tensor, shape (B, k). Scores of the beams.
+        banned : torch.Tensor, shape (V,). Is added to every word's score: −∞ for forbidden words.
         word_mask : torch.Tensor, shape (B · k, 1, 1, L + 1)
             Is added to the scores of the words so far: −∞ for padding.
-        ranks : torch.Tensor, shape (beam,), int64
-            Its length is the number of continuations.
+        ranks : torch.Tensor, shape (beam,), int64. Its length is the number of continuations.
         past : torch.Tensor, 2 · n_layers of them, shape (N, n_heads, L, width / n_heads)
             Keys and values of the L words so far, layer by layer.
-        memory : torch.Tensor, 3 · n_layers of them
-            Outputs of :class:`MemoryGraph` but the first.
+        memory : torch.Tensor, 3 · n_layers of them. Outputs of :class:`MemoryGraph` but the first.
 
         Returns
         -------
-        torch.Tensor, shape (B, beam)
-            Scores of the best continuations, best first.
-        torch.Tensor, shape (B, beam), int64
-            The beam of each, times V, plus the word.
-        torch.Tensor, 2 · n_layers of them, shape (B · k, n_heads, L + 1, width / n_heads)
-            The next step's `past`.
+        torch.Tensor, shape (B, beam). Scores of the best continuations, best first.
+        torch.Tensor, shape (B, beam), int64. The beam of each, times V, plus the word.
+        torch.Tensor, 2 · n_layers of them, shape (B · k, n_heads, L + 1, width / n_heads). The next step's `past`.
         """
         last_ids, rows, running, banned, word_mask, ranks, *state = inputs
         layers = self.decoder.model.layers

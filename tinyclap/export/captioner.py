@@ -29,8 +29,7 @@ class CaptionerExport:
 
     Raises
     ------
-    ConfigError
-        The network does not caption sounds.
+    ConfigError: The network does not caption sounds.
     """
 
     names, open, clip_s = GRAPHS, CaptionModel, 10.0
@@ -92,10 +91,8 @@ class CaptionerExport:
 
         Arguments
         ---------
-        ours, reference : dict of str to numpy.ndarray
-            As of `reference`.
-        found, model
-            Play no part.
+        ours, reference : dict of str to numpy.ndarray. As of `reference`.
+        found, model : Play no part.
         """
         same = (ours["ids"] == reference["ids"]).all(axis=1)
         embedding = compare(ours["clip"], reference["clip"])

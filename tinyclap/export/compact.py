@@ -22,17 +22,13 @@ def compact_graph(source, target, min_size=_MIN_SIZE, keep=()):
 
     Arguments
     ---------
-    source, target : str or os.PathLike
-        The fp32 graph, and where the compact one goes; they may be the same file.
-    min_size : int
-        Weights of fewer values stay fp32.
-    keep : sequence of str
-        Names of weights that stay fp32.
+    source, target : str or os.PathLike. The fp32 graph, and where the compact one goes; they may be the same file.
+    min_size : int. Weights of fewer values stay fp32.
+    keep : sequence of str. Names of weights that stay fp32.
 
     Returns
     -------
-    dict
-        ``n_weights`` that were stored as int8, and ``bytes_before`` and ``bytes_after``.
+    dict. ``n_weights`` that were stored as int8, and ``bytes_before`` and ``bytes_after``.
 
     Notes
     -----
@@ -71,8 +67,7 @@ def quantised(weight, axis):
     Returns
     -------
     numpy.ndarray, int8, the shape of `weight`
-    numpy.ndarray, shape (weight.shape[axis],), float32
-        Above 0; the weight is about their product.
+    numpy.ndarray, shape (weight.shape[axis],), float32. Above 0; the weight is about their product.
 
     Example
     -------

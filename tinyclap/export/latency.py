@@ -19,17 +19,12 @@ def measure_latencies(graphs, sample_rate_hz, clip_s, threads=(1, 2), n_repeats=
 
     Arguments
     ---------
-    graphs : dict of str to path
-        Precision ("fp32", "int8") to the graph with its input ``wavs``.
+    graphs : dict of str to path. Precision ("fp32", "int8") to the graph with its input ``wavs``.
     sample_rate_hz : int
-    clip_s : float
-        Length of the clip, in seconds.
-    threads : sequence of int
-        Those beyond this machine's cores are left out.
-    n_repeats, n_warmup : int
-        Rounds that count, and rounds before them.
-    front_end : path, optional
-        See :func:`tinyclap.runtime.session.open_session`.
+    clip_s : float. Length of the clip, in seconds.
+    threads : sequence of int. Those beyond this machine's cores are left out.
+    n_repeats, n_warmup : int. Rounds that count, and rounds before them.
+    front_end : path, optional. See :func:`tinyclap.runtime.session.open_session`.
 
     Returns
     -------

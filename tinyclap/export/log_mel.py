@@ -20,13 +20,11 @@ class ExportLogMel(nn.Module):
 
     Arguments
     ---------
-    features : tinyclap.features.front_ends.LogMel
-        The front end to write out; its `n_fft` is even.
+    features : tinyclap.features.front_ends.LogMel. The front end to write out; its `n_fft` is even.
 
     Raises
     ------
-    ConfigError
-        `n_fft` is odd.
+    ConfigError: `n_fft` is odd.
 
     Notes
     -----

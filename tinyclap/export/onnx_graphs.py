@@ -24,18 +24,15 @@ def export_graph(module, example_inputs, input_names, output_names, dynamic, pat
         Put into eval mode, and left in it; its forward takes tensors and gives a tensor or a flat tuple of them.
     example_inputs : tuple of torch.Tensor
         Axes in `dynamic` must be longer than 1: sizes 0 and 1 are taken for constants.
-    input_names, output_names : list of str
-        In order.
+    input_names, output_names : list of str. In order.
     dynamic : dict of str to dict of int to str
         Input name to the axes that may have any length, with their names: ``{"wavs": {0: "batch", 1: "samples"}}``.
         Axes of one name have one length.
-    path : str or os.PathLike
-        Written atomically.
+    path : str or os.PathLike. Written atomically.
 
     Raises
     ------
-    ConfigError
-        The exporter's packages are missing, names do not fit the inputs, or the module cannot be exported.
+    ConfigError: The exporter's packages are missing, names do not fit the inputs, or the module cannot be exported.
 
     Notes
     -----

@@ -16,16 +16,13 @@ def golden_clips(sample_rate_hz, longest_s, seed=0):
 
     Arguments
     ---------
-    sample_rate_hz : int
-        The network's.
-    longest_s : float
-        Length of its windows, in seconds.
+    sample_rate_hz : int. The network's.
+    longest_s : float. Length of its windows, in seconds.
     seed : int
 
     Returns
     -------
-    list of (numpy.ndarray, int)
-        int16 samples, (T,) or (2, T), and their rate.
+    list of (numpy.ndarray, int). int16 samples, (T,) or (2, T), and their rate.
 
     Example
     -------
@@ -96,19 +93,14 @@ def decisions(found, reference, vectors=None, kind=None, classes=(), labels=()):
 
     Arguments
     ---------
-    found, reference : numpy.ndarray, shape (B, D)
-        Rows that are compared with classes: probabilities or embeddings.
-    vectors : numpy.ndarray, shape (N, D), optional
-        The classes'; without them the entries of the rows are the classes.
-    kind : str, optional
-        Of the score; see :func:`tinyclap.text.scores.score`.
-    classes, labels : sequence of str
-        Names of the N classes, and the true one of each clip, where known.
+    found, reference : numpy.ndarray, shape (B, D). Rows that are compared with classes: probabilities or embeddings.
+    vectors : numpy.ndarray, shape (N, D), optional. The classes'; without them the entries of the rows are the classes.
+    kind : str, optional. Of the score; see :func:`tinyclap.text.scores.score`.
+    classes, labels : sequence of str. Names of the N classes, and the true one of each clip, where known.
 
     Returns
     -------
-    dict
-        ``agreement`` in [0, 1]; with labels also ``accuracy``, ``reference_accuracy`` and ``accuracy_drop_points``.
+    dict. ``agreement`` in [0, 1]; with labels also ``accuracy``, ``reference_accuracy`` and ``accuracy_drop_points``.
 
     Example
     -------
@@ -149,17 +141,13 @@ def refuse(precision, reports, max_accuracy_drop, min_cosine):
     Arguments
     ---------
     precision : str
-    reports : dict of str to dict
-        Set of clips → ``embedding`` of :func:`compare` with ``decisions`` beside it.
-    max_accuracy_drop : float
-        In points of top-1 accuracy; where labels are unknown, in percent of changed decisions.
-    min_cosine : float
-        Minimum of the mean cosine with the network's own outputs.
+    reports : dict of str to dict. Set of clips → ``embedding`` of :func:`compare` with ``decisions`` beside it.
+    max_accuracy_drop : float. In points of top-1 accuracy; where labels are unknown, in percent of changed decisions.
+    min_cosine : float. Minimum of the mean cosine with the network's own outputs.
 
     Raises
     ------
-    ConfigError
-        With every limit that is broken.
+    ConfigError: With every limit that is broken.
     """
     problems = []
     for name, report in reports.items():

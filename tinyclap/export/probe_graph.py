@@ -11,10 +11,8 @@ def write_classifier(graph_path, config, probe, target):
 
     Arguments
     ---------
-    graph_path : str or os.PathLike
-        The model's fp32 graph.
-    config : dict
-        Of its folder.
+    graph_path : str or os.PathLike. The model's fp32 graph.
+    config : dict. Of its folder.
     probe : tinyclap.inference.probe.Probe
     target : str or os.PathLike
 

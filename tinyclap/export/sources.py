@@ -26,15 +26,12 @@ class Source:
     Arguments
     ---------
     kind : {"audio_encoder", "tagger", "captioner"}
-    network : nn.Module
-        The reference that exported graphs are compared with.
-    provenance : dict
-        JSON-able: name, origin, SHA-256 of the weights.
+    network : nn.Module. The reference that exported graphs are compared with.
+    provenance : dict. JSON-able: name, origin, SHA-256 of the weights.
     text : callable
         Returns what has ``embed_classes``, ``score_kind`` and ``default_templates`` of the same space; called only
         where class names are embedded, since it may load a text tower.
-    tags : list of str
-        Names of the outputs, if they are tags.
+    tags : list of str. Names of the outputs, if they are tags.
     """
 
     kind: str
@@ -60,8 +57,7 @@ def parse_options(words):
 
     Raises
     ------
-    ConfigError
-        A word without "=".
+    ConfigError: A word without "=".
 
     Example
     -------
@@ -85,17 +81,13 @@ def open_source(model, path=None, text_weights=None, options=None, dim=None):
 
     Arguments
     ---------
-    model : str or os.PathLike
-        Folder of a run or of a saved model; or, with `path`, the name of a published network.
-    path : str or os.PathLike, optional
-        File of the published network's weights.
+    model : str or os.PathLike. Folder of a run or of a saved model; or, with `path`, the name of a published network.
+    path : str or os.PathLike, optional. File of the published network's weights.
     text_weights : str or os.PathLike, optional
         Weights of the text side, where they are not with the model: ``CLAP_weights_2022.pth`` for a released tinyCLAP
         student; for runs, where their teacher's text side is now.
-    options : dict, optional
-        Keywords of the published network (``alpha``, ``width``, ``tokenizer``, …).
-    dim : int, optional
-        See :func:`tinyclap.checkpoints.state.load_student`.
+    options : dict, optional. Keywords of the published network (``alpha``, ``width``, ``tokenizer``, …).
+    dim : int, optional. See :func:`tinyclap.checkpoints.state.load_student`.
 
     Returns
     -------
@@ -103,10 +95,8 @@ def open_source(model, path=None, text_weights=None, options=None, dim=None):
 
     Raises
     ------
-    CheckpointError
-        Nothing usable is there.
-    ConfigError
-        A published network without its file, keywords that it does not take, or a `dim` out of range.
+    CheckpointError: Nothing usable is there.
+    ConfigError: A published network without its file, keywords that it does not take, or a `dim` out of range.
     """
     if path is None and str(model) in PUBLISHED:
         raise ConfigError(f"{model} needs its weights; give their file by --path")

@@ -27,26 +27,19 @@ def write_text_side(folder, text, texts=()):
 
     Arguments
     ---------
-    folder : pathlib.Path
-        An exported folder that is being written.
-    text : tinyclap.teachers.FrozenTeacher
-        Whose ``embed_classes`` is to be had without torch.
-    texts : sequence of str
-        On which the exported tower is compared with torch's, besides some of our own.
+    folder : pathlib.Path. An exported folder that is being written.
+    text : tinyclap.teachers.FrozenTeacher. Whose ``embed_classes`` is to be had without torch.
+    texts : sequence of str. On which the exported tower is compared with torch's, besides some of our own.
 
     Returns
     -------
-    dict
-        ``config["text"]``.
-    list of str
-        The files that were written, for ``config["files"]``.
+    dict. ``config["text"]``.
+    list of str. The files that were written, for ``config["files"]``.
 
     Raises
     ------
-    ConfigError
-        A text side of another kind (see :func:`tinyclap.teachers.text_towers.text_tower`), or onnx is missing.
-    CheckpointError
-        The written tower is not the one that it was made of.
+    ConfigError: A text side of another kind (see :func:`tinyclap.teachers.text_towers.text_tower`), or onnx is missing.
+    CheckpointError: The written tower is not the one that it was made of.
     """
     folder, side, kept = Path(folder), *text_side_of(text)
     tower = text_tower(side)

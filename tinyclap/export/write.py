@@ -30,32 +30,23 @@ class ExportOptions:
 
     Arguments
     ---------
-    labels : list of str
-        Class names that are compiled into the folder; may be empty.
-    templates : list of str or None
-        Prompts for them; None takes the text side's own.
-    precisions : list of str
-        "fp32", and "int8" if wanted.
-    calibration_audio : str or None
-        Where int8 is calibrated; see :func:`tinyclap.data.recordings.find_recordings`.
+    labels : list of str. Class names that are compiled into the folder; may be empty.
+    templates : list of str or None. Prompts for them; None takes the text side's own.
+    precisions : list of str. "fp32", and "int8" if wanted.
+    calibration_audio : str or None. Where int8 is calibrated; see :func:`tinyclap.data.recordings.find_recordings`.
     check_audio : list of str
         Where the result is compared with the network; by default the part of `calibration_audio` that was not used.
-    n_calibration, n_check : int
-        Maximum of recordings of each, chosen at random with `seed`.
-    calibration_method : str
-        See :func:`tinyclap.export.quantise.quantise`.
-    max_accuracy_drop, min_cosine : float
-        See :func:`tinyclap.export.parity.refuse`.
-    force : bool
-        Keep int8 whatever it loses.
+    n_calibration, n_check : int. Maximum of recordings of each, chosen at random with `seed`.
+    calibration_method : str. See :func:`tinyclap.export.quantise.quantise`.
+    max_accuracy_drop, min_cosine : float. See :func:`tinyclap.export.parity.refuse`.
+    force : bool. Keep int8 whatever it loses.
     text_side : {"auto", "yes", "no"}
         Whether the folder takes new names; "auto": where its text tower is at hand and can be exported.
     temperature_audio : list of str
         Labelled training recordings, for probabilities; see :func:`tinyclap.export.background.add_temperature`.
     background_audio : list of str
         Training recordings, for rates of false alarms; see :func:`tinyclap.export.background.add_background`.
-    compact : bool
-        Of a captioner: store its weights as int8; see :func:`tinyclap.export.compact.compact_graph`.
+    compact : bool. Of a captioner: store its weights as int8; see :func:`tinyclap.export.compact.compact_graph`.
     seed : int
     """
 
@@ -84,20 +75,16 @@ def export_model(source, target, options):
     ---------
     source : tinyclap.export.sources.Source
     target : str or os.PathLike
-    options : ExportOptions
-        Labels play no part for captioners; "int8" is that of the audio encoder.
+    options : ExportOptions. Labels play no part for captioners; "int8" is that of the audio encoder.
 
     Returns
     -------
-    dict
-        ``parity`` and ``latency``, as in ``parity.json`` and ``latency.json``.
+    dict. ``parity`` and ``latency``, as in ``parity.json`` and ``latency.json``.
 
     Raises
     ------
-    ConfigError
-        int8 without recordings, or one that loses more than is allowed; a text network; `target` is in use.
-    CheckpointError
-        The fp32 graphs are not the network, which would be an error of ours.
+    ConfigError: int8 without recordings, or one that loses more than is allowed; a text network; `target` is in use.
+    CheckpointError: The fp32 graphs are not the network, which would be an error of ours.
     """
     made = (CaptionerExport if source.kind == "captioner" else EncoderExport)(source, options)
     if "int8" in options.precisions and options.calibration_audio is None:
@@ -185,8 +172,7 @@ def summary(target, done):
     Arguments
     ---------
     target : str or os.PathLike
-    done : dict
-        From :func:`export_model`.
+    done : dict. From :func:`export_model`.
 
     Returns
     -------

@@ -44,29 +44,22 @@ def fetch(
 
     Arguments
     ---------
-    repo_id : str
-        ``owner/name``.
-    revision : str or None
-        Branch, tag or commit; None takes the main branch.
-    local_files_only : bool
-        Never use the network; the environment's ``HF_HUB_OFFLINE=1`` does the same.
-    cache_dir : str or os.PathLike, optional
-        None takes the hub's own place (``HF_HUB_CACHE``, ``HF_HOME``).
-    force : sequence of str
-        Names of files to fetch again although they are there.
+    repo_id : str. ``owner/name``.
+    revision : str or None. Branch, tag or commit; None takes the main branch.
+    local_files_only : bool. Never use the network; the environment's ``HF_HUB_OFFLINE=1`` does the same.
+    cache_dir : str or os.PathLike, optional. None takes the hub's own place (``HF_HUB_CACHE``, ``HF_HOME``).
+    force : sequence of str. Names of files to fetch again although they are there.
 
     Returns
     -------
-    pathlib.Path
-        A folder of the cache; nothing may be written there.
+    pathlib.Path. A folder of the cache; nothing may be written there.
 
     Raises
     ------
     DownloadError
         The hub does not answer and the cache has no complete copy; there is no such model or revision; or it is no
         model of tinyclap.
-    ConfigError
-        huggingface_hub is not installed.
+    ConfigError: huggingface_hub is not installed.
 
     Notes
     -----
@@ -131,27 +124,20 @@ def push_to_hub(
     Arguments
     ---------
     model : tinyclap.SoundModel
-    repo_id : str
-        ``owner/name``; made if it is missing.
-    private : bool
-        Of a repository that is made.
-    token : str or None
-        None takes ``HF_TOKEN``, or that of ``hf auth login``.
+    repo_id : str. ``owner/name``; made if it is missing.
+    private : bool. Of a repository that is made.
+    token : str or None. None takes ``HF_TOKEN``, or that of ``hf auth login``.
     commit_message : str or None
-    metrics : sequence of str, os.PathLike or dict
-        As in :func:`save_pretrained`.
+    metrics : sequence of str, os.PathLike or dict. As in :func:`save_pretrained`.
 
     Returns
     -------
-    str
-        The address of the commit.
+    str. The address of the commit.
 
     Raises
     ------
-    DownloadError
-        The hub does not answer or refuses: no token, no right, no such owner; or no network is to be used.
-    ConfigError
-        As in :func:`save_pretrained`, or huggingface_hub is not installed.
+    DownloadError: The hub does not answer or refuses: no token, no right, no such owner; or no network is to be used.
+    ConfigError: As in :func:`save_pretrained`, or huggingface_hub is not installed.
     """
     hub = _library()
     if _is_offline(False):

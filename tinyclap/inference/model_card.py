@@ -51,10 +51,8 @@ def model_card(config: Facts, metrics: Iterable[Facts] = (), name: str = "model"
     config : dict
         Its ``config.json``. ``card`` in it may give ``summary``, ``limits`` (list of str), ``base_model``,
         ``datasets``, ``license`` and ``licences`` (list of [part, licence]), in place of what is derived here.
-    metrics : sequence of dict
-        Contents of ``metrics.json`` files, or what :func:`result_of` made of them.
-    name : str
-        ``owner/name``, or a folder's name.
+    metrics : sequence of dict. Contents of ``metrics.json`` files, or what :func:`result_of` made of them.
+    name : str. ``owner/name``, or a folder's name.
 
     Raises
     ------
@@ -89,8 +87,7 @@ def read_metrics(metrics: Any) -> list[Facts]:
 
     Raises
     ------
-    ConfigError
-        A file is missing or is no JSON.
+    ConfigError: A file is missing or is no JSON.
     """
     each_one = [metrics] if isinstance(metrics, (str, dict, os.PathLike)) else metrics
     advice = "give a metrics.json of evaluate.py"
@@ -105,8 +102,7 @@ def result_of(metrics: Facts) -> Facts:
 
     Raises
     ------
-    ConfigError
-        One of the first four is missing, or the value is no finite number.
+    ConfigError: One of the first four is missing, or the value is no finite number.
 
     Example
     -------

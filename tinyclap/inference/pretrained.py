@@ -33,16 +33,11 @@ def from_pretrained(
     source : str or os.PathLike
         The name of a shipped model, an exported folder, the folder of a run or of a saved model, or ``owner/name`` on
         the Hugging Face hub.
-    dim : int or None
-        The `dim` most important dimensions alone, of a model in which an order of them is stored.
-    revision : str or None
-        Branch, tag or commit on the hub.
-    local_files_only : bool
-        Never use the network: a hub name is looked up in the cache alone.
-    cache_dir : str or os.PathLike, optional
-        Where downloads are kept; None takes the hub's own place.
-    engine, precision, n_threads
-        Of exported folders; see :func:`tinyclap.runtime.load`.
+    dim : int or None. The `dim` most important dimensions alone, of a model in which an order of them is stored.
+    revision : str or None. Branch, tag or commit on the hub.
+    local_files_only : bool. Never use the network: a hub name is looked up in the cache alone.
+    cache_dir : str or os.PathLike, optional. Where downloads are kept; None takes the hub's own place.
+    engine, precision, n_threads : Of exported folders; see :func:`tinyclap.runtime.load`.
 
     Returns
     -------
@@ -50,12 +45,9 @@ def from_pretrained(
 
     Raises
     ------
-    CheckpointError
-        Nothing usable is there.
-    ConfigError
-        An option that this kind of model does not take, or torch is needed and not installed.
-    DownloadError
-        The hub does not answer, or has no such model.
+    CheckpointError: Nothing usable is there.
+    ConfigError: An option that this kind of model does not take, or torch is needed and not installed.
+    DownloadError: The hub does not answer, or has no such model.
 
     Example
     -------
@@ -107,15 +99,12 @@ def find_folder(
 
     Arguments
     ---------
-    source, revision, local_files_only, cache_dir
-        As for :func:`from_pretrained`.
+    source, revision, local_files_only, cache_dir : As for :func:`from_pretrained`.
 
     Raises
     ------
-    CheckpointError
-        There is no such folder or shipped model, and the name is none of the hub's form.
-    DownloadError
-        The hub does not answer, or has no such model.
+    CheckpointError: There is no such folder or shipped model, and the name is none of the hub's form.
+    DownloadError: The hub does not answer, or has no such model.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise CheckpointError(f"no model {source!r}: give a folder, the name of a shipped model, or owner/name")

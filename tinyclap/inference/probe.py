@@ -41,13 +41,11 @@ class Probe:
     classes : sequence of str, N of them
     weights : numpy.ndarray, shape (N, D)
     bias : numpy.ndarray, shape (N,)
-    note : dict
-        How it was trained; it is kept in the config.
+    note : dict. How it was trained; it is kept in the config.
 
     Raises
     ------
-    ConfigError
-        The shapes fit neither each other nor the model.
+    ConfigError: The shapes fit neither each other nor the model.
 
     Notes
     -----
@@ -125,12 +123,9 @@ def train_probe(
     Arguments
     ---------
     model : tinyclap.SoundModel
-    audio : sequence of recordings, B of them
-        As in ``SoundModel.embed``.
-    names : sequence of str, B of them
-        The class of each clip.
-    sample_rate_hz : int or None
-        Of arrays.
+    audio : sequence of recordings, B of them. As in ``SoundModel.embed``.
+    names : sequence of str, B of them. The class of each clip.
+    sample_rate_hz : int or None. Of arrays.
     strength : float or None
         Inverse of the L2 regularisation (scikit-learn's C), above 0; None chooses by cross-validation of these clips.
     groups : sequence, optional
@@ -145,8 +140,7 @@ def train_probe(
     ConfigError
         There are not as many names or groups as clips, a name is no text, there are fewer than two classes, `strength`
         is not above 0, or scikit-learn is not installed.
-    AudioError
-        A clip cannot be used.
+    AudioError: A clip cannot be used.
 
     Example
     -------
@@ -174,8 +168,7 @@ def fit_probe(
     ---------
     model : tinyclap.SoundModel
     features : numpy.ndarray, shape (B, D)
-    names, strength, groups
-        As in :func:`train_probe`.
+    names, strength, groups : As in :func:`train_probe`.
     """
     labels = np.asarray(_checked(len(features), names, strength, groups))
     try:
@@ -200,10 +193,8 @@ def load_probe(source: str | os.PathLike[str] | SoundModel, **options: Any) -> P
 
     Raises
     ------
-    ConfigError
-        No probe was saved with it, or the model was opened with another ``dim``.
-    CheckpointError
-        The probe's file is missing or changed.
+    ConfigError: No probe was saved with it, or the model was opened with another ``dim``.
+    CheckpointError: The probe's file is missing or changed.
     """
     model = from_pretrained(source, **options) if isinstance(source, (str, os.PathLike)) else source
     folder = model_folder(model.backend.folder)

@@ -40,23 +40,19 @@ def save_pretrained(
         Missing, empty, or an earlier save or export, which is replaced; files of yours in it stay.
     metrics : sequence of str, os.PathLike or dict
         ``metrics.json`` files for the card, or their contents; they are added to those of the model's own folder.
-    name : str, optional
-        What the card calls the model; by default the folder's name.
-    add : callable, optional
-        Called with the new folder before it is put in place, to add files and keys of the config.
+    name : str, optional. What the card calls the model; by default the folder's name.
+    add : callable, optional. Called with the new folder before it is put in place, to add files and keys of the config.
 
     Returns
     -------
-    pathlib.Path
-        `folder`.
+    pathlib.Path. `folder`.
 
     Raises
     ------
     ConfigError
         `folder` holds something else or cannot be written; the metrics are none; or an exported model was opened with
         ``dim``.
-    CheckpointError
-        A file of the model is missing or changed.
+    CheckpointError: A file of the model is missing or changed.
 
     Notes
     -----
@@ -81,8 +77,7 @@ def broken_files(folder: str | os.PathLike[str]) -> list[str]:
 
     Raises
     ------
-    CheckpointError
-        There is no readable config, or it is of no tinyclap model.
+    CheckpointError: There is no readable config, or it is of no tinyclap model.
     """
     config, broken = read_config(folder), []
     for name in checksums(config):

@@ -33,34 +33,26 @@ class SoundModel:
 
     Arguments
     ---------
-    backend : AudioModel, CaptionModel or CheckpointModel
-        What computes.
+    backend : AudioModel, CaptionModel or CheckpointModel. What computes.
     name : str
-    dim : int or None
-        Keep the `dim` most important dimensions, of an exported model in which an order is stored.
-    opening : dict, optional
-        Arguments of :func:`tinyclap.from_pretrained` that open the same model again.
+    dim : int or None. Keep the `dim` most important dimensions, of an exported model in which an order is stored.
+    opening : dict, optional. Arguments of :func:`tinyclap.from_pretrained` that open the same model again.
 
     Attributes
     ----------
     name : str
     kind : {"audio_encoder", "tagger", "captioner"}
-    config : dict
-        Of the model's folder.
-    sample_rate_hz : int
-        Of the network; audio of any rate is resampled to it.
-    embed_dim : int
-        D, the width of embeddings.
-    labels : list of str
-        Names compiled into the model, which `classify` takes when none are given.
+    config : dict. Of the model's folder.
+    sample_rate_hz : int. Of the network; audio of any rate is resampled to it.
+    embed_dim : int. D, the width of embeddings.
+    labels : list of str. Names compiled into the model, which `classify` takes when none are given.
     score_kind : {"cosine", "dot", "sqrt_dot"}
         How embeddings are compared with texts: the cosine, the dot product, or the dot product of the texts with the
         square roots of the tags' probabilities.
 
     Raises
     ------
-    ConfigError
-        No order is stored, or `dim` is out of range.
+    ConfigError: No order is stored, or `dim` is out of range.
     """
 
     def __init__(self, backend: Any, name: str, dim: int | None = None, opening: dict[str, Any] | None = None) -> None:
@@ -115,10 +107,8 @@ class SoundModel:
             which are scaled by their full range; or what Hugging Face data sets hold: ``{"array": …,
             "sampling_rate": …}``, ``{"path": …}``, ``{"bytes": …}``. A list, tuple, generator or pandas column of
             these; in it, an array may also be (channels, T). Channels are averaged.
-        sample_rate_hz : int or None
-            Of arrays, in Hz; needed where there are any.
-        progress : bool or None
-            Show a bar; None shows one at a terminal when there are more than 20 recordings.
+        sample_rate_hz : int or None. Of arrays, in Hz; needed where there are any.
+        progress : bool or None. Show a bar; None shows one at a terminal when there are more than 20 recordings.
 
         Returns
         -------
@@ -127,10 +117,8 @@ class SoundModel:
 
         Raises
         ------
-        AudioError
-            A recording cannot be used; the message says which and why.
-        ConfigError
-            Arrays without a rate, or the model is a captioner.
+        AudioError: A recording cannot be used; the message says which and why.
+        ConfigError: Arrays without a rate, or the model is a captioner.
 
         Example
         -------
@@ -152,8 +140,7 @@ class SoundModel:
 
         Raises
         ------
-        ConfigError
-            The model has no text side; or a text is no str.
+        ConfigError: The model has no text side; or a text is no str.
         """
         return self.columns(text_embeddings(self, texts, "{}" if template is None else template))
 
@@ -185,10 +172,8 @@ class SoundModel:
 
         Arguments
         ---------
-        audio, sample_rate_hz, progress
-            As in `embed`.
-        labels, template
-            As in `classify`.
+        audio, sample_rate_hz, progress : As in `embed`.
+        labels, template : As in `classify`.
 
         Returns
         -------
@@ -227,12 +212,9 @@ class SoundModel:
             Names in plain English, a compiled label bank, or None for the model's own labels.
         template : str, list of str or None
             Prompts with ``{}`` for the name, whose embeddings are averaged; None takes the model's own.
-        top : int
-            Labels to give for each recording, at most.
-        sample_rate_hz : int or None
-            Of arrays, in Hz; needed where there are any.
-        scores : bool
-            Give scores, which do not depend on the other labels, in place of probabilities.
+        top : int. Labels to give for each recording, at most.
+        sample_rate_hz : int or None. Of arrays, in Hz; needed where there are any.
+        scores : bool. Give scores, which do not depend on the other labels, in place of probabilities.
 
         Returns
         -------
@@ -243,10 +225,8 @@ class SoundModel:
 
         Raises
         ------
-        AudioError
-            A recording cannot be used; the message says which and why.
-        ConfigError
-            No labels, labels that the model cannot embed, `top` below 1, or arrays without a rate.
+        AudioError: A recording cannot be used; the message says which and why.
+        ConfigError: No labels, labels that the model cannot embed, `top` below 1, or arrays without a rate.
 
         Example
         -------
@@ -301,15 +281,12 @@ class SoundModel:
         query : str, os.PathLike or numpy.ndarray
             A sentence; or a recording, where the path exists; or a clip of shape (T,) or (channels, T).
         index : str, os.PathLike or tinyclap.search.index.SearchIndex
-        k : int
-            Recordings to give.
-        sample_rate_hz : int or None
-            Of an array, in Hz.
+        k : int. Recordings to give.
+        sample_rate_hz : int or None. Of an array, in Hz.
 
         Returns
         -------
-        list of (str, float)
-            Path and score, best first.
+        list of (str, float). Path and score, best first.
         """
         from tinyclap.search.index import SearchIndex
 

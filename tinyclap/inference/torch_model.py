@@ -31,8 +31,7 @@ def open_checkpoint(
 
     Raises
     ------
-    CheckpointError
-        Nothing usable is there.
+    CheckpointError: Nothing usable is there.
     """
     model = read_json(model_folder(folder) / CONFIG).get("model")
     if isinstance(model, dict) and model.get("type") in ("AudioStudent", "Clap"):
@@ -47,8 +46,7 @@ class CheckpointModel:
 
     Arguments
     ---------
-    folder, dim, is_local
-        As in :func:`open_checkpoint`.
+    folder, dim, is_local : As in :func:`open_checkpoint`.
     """
 
     usual_workers = 1  # torch gives every pass all cores

@@ -34,8 +34,7 @@ def load(
     engine : {"onnxruntime", "openvino"}
     precision : {"auto", "fp32", "int8", "bf16"}
         "auto" takes what the folder states as its best; "bf16" needs OpenVINO and a CPU that has it.
-    n_threads : int or None
-        Threads of one call; None takes all cores.
+    n_threads : int or None. Threads of one call; None takes all cores.
 
     Returns
     -------
@@ -43,10 +42,8 @@ def load(
 
     Raises
     ------
-    CheckpointError
-        The folder or one of its files is missing or changed.
-    ConfigError
-        The engine is not installed, or does not have this precision.
+    CheckpointError: The folder or one of its files is missing or changed.
+    ConfigError: The engine is not installed, or does not have this precision.
     """
     config = read_export(folder)
     if config["kind"] == "captioner":

@@ -30,23 +30,17 @@ class AudioModel:
     Arguments
     ---------
     folder : str or os.PathLike
-    config : dict
-        Of :func:`tinyclap.checkpoints.folder.read_export`.
-    engine, precision, n_threads
-        See :func:`tinyclap.runtime.load`.
+    config : dict. Of :func:`tinyclap.checkpoints.folder.read_export`.
+    engine, precision, n_threads : See :func:`tinyclap.runtime.load`.
 
     Attributes
     ----------
     config : dict
-    labels : list of str
-        Names that were compiled into the folder; `classify` chooses among them.
-    tags : list of str
-        Names of the outputs of a tagger, or of a student in a tag space; else empty.
+    labels : list of str. Names that were compiled into the folder; `classify` chooses among them.
+    tags : list of str. Names of the outputs of a tagger, or of a student in a tag space; else empty.
     sample_rate_hz, embed_dim : int
-    label_rows : numpy.ndarray, shape (N, D), or None
-        Label embeddings of ``labels``.
-    precision : {"fp32", "int8", "bf16"}
-        What "auto" came to.
+    label_rows : numpy.ndarray, shape (N, D), or None. Label embeddings of ``labels``.
+    precision : {"fp32", "int8", "bf16"}. What "auto" came to.
     """
 
     def __init__(self, folder, config, engine="onnxruntime", precision="auto", n_threads=None):
@@ -83,10 +77,8 @@ class AudioModel:
 
         Arguments
         ---------
-        audio, sample_rate_hz
-            Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
-        batch_size : int
-            Windows in one pass.
+        audio, sample_rate_hz : Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
+        batch_size : int. Windows in one pass.
 
         Returns
         -------
@@ -95,8 +87,7 @@ class AudioModel:
 
         Raises
         ------
-        AudioError
-            A clip cannot be used; the message says which and why.
+        AudioError: A clip cannot be used; the message says which and why.
         """
         return self.outputs(audio, sample_rate_hz, batch_size)["embedding"]
 
@@ -140,21 +131,17 @@ class AudioModel:
 
         Arguments
         ---------
-        audio, sample_rate_hz, batch_size
-            As in `embed`.
-        labels : list of str or None
-            Those of the compiled labels to choose among; None takes all.
+        audio, sample_rate_hz, batch_size : As in `embed`.
+        labels : list of str or None. Those of the compiled labels to choose among; None takes all.
         top : int
 
         Returns
         -------
-        list of list of (str, float)
-            For each clip the best labels with their scores, best first.
+        list of list of (str, float). For each clip the best labels with their scores, best first.
 
         Raises
         ------
-        ConfigError
-            A label was not exported.
+        ConfigError: A label was not exported.
         """
         scores = self.scores(audio, sample_rate_hz, batch_size)
         labels = None if labels is None else checked_texts(labels)

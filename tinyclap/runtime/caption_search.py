@@ -13,8 +13,7 @@ class GraphDecoder:
 
     Arguments
     ---------
-    step : tinyclap.runtime.session.Session
-        The graph of :class:`tinyclap.export.caption_graphs.StepGraph`.
+    step : tinyclap.runtime.session.Session. The graph of :class:`tinyclap.export.caption_graphs.StepGraph`.
     sizes : dict
         ``config["decoder"]``: ``n_words`` (of the vocabulary), ``n_heads``, ``width``, ``max_positions``, ``start_id``,
         ``end_id`` and ``pad_id``.
@@ -30,18 +29,15 @@ class GraphDecoder:
         ---------
         memory : list of numpy.ndarray, each of B rows
             Cross-attention keys, values and biases: what the memory graph gives behind the clips' means.
-        beam, max_words, min_words, n_best, forbidden_ids
-            As for :class:`tinyclap.decoding.rule.BeamRule`.
+        beam, max_words, min_words, n_best, forbidden_ids : As for :class:`tinyclap.decoding.rule.BeamRule`.
 
         Returns
         -------
-        tinyclap.decoding.rule.Hypotheses
-            Of numpy arrays.
+        tinyclap.decoding.rule.Hypotheses. Of numpy arrays.
 
         Raises
         ------
-        ConfigError
-            A number is out of its range.
+        ConfigError: A number is out of its range.
         """
         sizes = self.sizes
         if max_words > sizes["max_positions"]:

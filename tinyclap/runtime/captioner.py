@@ -29,17 +29,14 @@ class CaptionModel:
     Arguments
     ---------
     folder : str or os.PathLike
-    config : dict
-        Of :func:`tinyclap.checkpoints.folder.read_export`.
-    engine, precision, n_threads
-        As for :func:`tinyclap.runtime.load`; the first two are the encoder's.
+    config : dict. Of :func:`tinyclap.checkpoints.folder.read_export`.
+    engine, precision, n_threads : As for :func:`tinyclap.runtime.load`; the first two are the encoder's.
 
     Attributes
     ----------
     config : dict
     sample_rate_hz, embed_dim : int
-    precision : {"fp32", "int8", "bf16"}
-        Of the encoder; the decoder is fp32.
+    precision : {"fp32", "int8", "bf16"}. Of the encoder; the decoder is fp32.
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
     frames_graph, memory_graph : tinyclap.runtime.session.Session
         Waveforms (B, T) to frames; these and their number to the decoder's memory.
@@ -79,28 +76,20 @@ class CaptionModel:
 
         Arguments
         ---------
-        audio, sample_rate_hz
-            Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
-        beam, max_words : int or None
-            None takes what ``config["decoding"]`` says.
-        batch_size : int
-            Clips of one length in one pass.
-        **options
-            ``min_words``, ``n_best`` and ``forbidden_ids`` of :class:`tinyclap.decoding.rule.BeamRule`.
+        audio, sample_rate_hz : Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
+        beam, max_words : int or None. None takes what ``config["decoding"]`` says.
+        batch_size : int. Clips of one length in one pass.
+        **options : ``min_words``, ``n_best`` and ``forbidden_ids`` of :class:`tinyclap.decoding.rule.BeamRule`.
 
         Returns
         -------
-        numpy.ndarray, shape (B, C), float32
-            Not normalised.
-        tinyclap.decoding.rule.Hypotheses
-            Of numpy arrays.
+        numpy.ndarray, shape (B, C), float32. Not normalised.
+        tinyclap.decoding.rule.Hypotheses. Of numpy arrays.
 
         Raises
         ------
-        AudioError
-            A clip cannot be used; the message says which and why.
-        ConfigError
-            A number is out of its range.
+        AudioError: A clip cannot be used; the message says which and why.
+        ConfigError: A number is out of its range.
         """
         usual = self.config["decoding"]
         beam, max_words = (usual["beam"] if beam is None else beam), (max_words or usual["max_words"])
@@ -156,17 +145,13 @@ def n_valid(n_samples, n_frames, n_dropped, hop_length, mel_frames_each):
 
     Arguments
     ---------
-    n_samples, n_frames : int
-        Of the clip, and of the encoder's output.
-    n_dropped, hop_length : int
-        Samples that the front end drops, and samples between its frames.
-    mel_frames_each : int or None
-        Mel frames for each encoder frame; None where all frames are valid.
+    n_samples, n_frames : int. Of the clip, and of the encoder's output.
+    n_dropped, hop_length : int. Samples that the front end drops, and samples between its frames.
+    mel_frames_each : int or None. Mel frames for each encoder frame; None where all frames are valid.
 
     Returns
     -------
-    int
-        In [1, n_frames].
+    int. In [1, n_frames].
 
     Example
     -------

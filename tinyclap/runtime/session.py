@@ -39,8 +39,7 @@ def open_session(path, engine="onnxruntime", precision="fp32", n_threads=None, f
     engine : {"onnxruntime", "openvino"}
     precision : {"fp32", "int8", "bf16"}
         Of the arithmetic. "fp32" and "int8" follow the file; "bf16" is OpenVINO's own conversion of an fp32 file.
-    n_threads : int or None
-        Threads of one call; None takes all cores.
+    n_threads : int or None. Threads of one call; None takes all cores.
     front_end : str or os.PathLike, optional
         The graph's front end, waveform to log-mel, as a file of its own: OpenVINO leaves it to onnxruntime, where that
         is installed, which needs a third of the time.
@@ -55,10 +54,8 @@ def open_session(path, engine="onnxruntime", precision="fp32", n_threads=None, f
 
     Raises
     ------
-    ConfigError
-        The engine is unknown or not installed, or has no such precision here.
-    CheckpointError
-        The file is missing, or keeps weights in a second file.
+    ConfigError: The engine is unknown or not installed, or has no such precision here.
+    CheckpointError: The file is missing, or keeps weights in a second file.
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine {engine!r} is unknown; choose {' or '.join(map(repr, ENGINES))}")
@@ -86,8 +83,7 @@ class Session:
 
     Arguments
     ---------
-    path, engine, precision, n_threads, front_end, level
-        As for :func:`open_session`.
+    path, engine, precision, n_threads, front_end, level : As for :func:`open_session`.
 
     Notes
     -----

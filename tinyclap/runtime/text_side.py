@@ -42,18 +42,15 @@ class TextSide:
     Arguments
     ---------
     tower : TextTower
-    about : dict
-        ``config["text"]``.
-    space : TagSpace or None
-        None where text and audio share the tower's space.
+    about : dict. ``config["text"]``.
+    space : TagSpace or None. None where text and audio share the tower's space.
 
     Attributes
     ----------
     tokenizer : WordIds or WordPieces
     default_templates : tuple of str
     score_kind : {"cosine", "sqrt_dot"}
-    identity : dict
-        ``name`` and ``sha256`` of the tower's weights before export.
+    identity : dict. ``name`` and ``sha256`` of the tower's weights before export.
     """
 
     def __init__(self, tower, about, space=None):
@@ -85,14 +82,11 @@ class TagSpace:
 
     Arguments
     ---------
-    readings : numpy.ndarray, shape (R, E)
-        L2-normalised embeddings of the labels and of their parts.
-    owners : numpy.ndarray, shape (R,), int
-        Label of each reading, ascending; every label has at least one.
+    readings : numpy.ndarray, shape (R, E). L2-normalised embeddings of the labels and of their parts.
+    owners : numpy.ndarray, shape (R,), int. Label of each reading, ascending; every label has at least one.
     prior : numpy.ndarray, shape (K,)
         Mean probability of each label over unlabelled clips; of length 0 if there is none.
-    temperature, prior_floor : float
-        See :class:`tinyclap.teachers.tag_text.TagSpaceText`.
+    temperature, prior_floor : float. See :class:`tinyclap.teachers.tag_text.TagSpaceText`.
 
     Example
     -------
@@ -117,8 +111,7 @@ class TextTower:
 
     Arguments
     ---------
-    session : tinyclap.runtime.session.Session
-        ``input_ids`` and ``attention_mask`` (N, L) to ``embedding`` (N, E).
+    session : tinyclap.runtime.session.Session. ``input_ids`` and ``attention_mask`` (N, L) to ``embedding`` (N, E).
     tokenizer : WordIds or WordPieces
     """
 
