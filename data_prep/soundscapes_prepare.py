@@ -4,7 +4,6 @@ Source: none but this project's own code. It is the default of the demonstration
 but the project's. This script alone writes into its ``data_folder``.
 """
 
-import os
 import sys
 import zlib
 from pathlib import Path
@@ -22,6 +21,7 @@ from data_prep.signals import colored_noise, equalize
 from data_prep.soundscapes_captions import captions_of
 from data_prep.soundscapes_synthesis import SYNTHESIZERS, synthesize
 from tinyclap.errors import ConfigError
+from tinyclap.files import atomic_path
 
 CORPUS = common.Corpus(
     dataset="soundscapes",
@@ -182,14 +182,10 @@ def _generator(seed, split, index, purpose):
 
 
 def _write(path, wav, sample_rate_hz):
-    """Write one FLAC file at once: what is there is whole."""
+    """Write one FLAC file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with atomic_path(path) as part:
         soundfile.write(part, wav, sample_rate_hz, subtype="PCM_16", format="FLAC")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _check_options(n_scenes, n_events, seed, duration_s, sample_rate_hz):

@@ -1,13 +1,13 @@
 """What every evaluation-only Brain does: check its YAML, refuse a model without weights, write whole tables."""
 
 import csv
-import os
 from pathlib import Path
 
 import speechbrain as sb
 
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.features.windows import as_waveforms
+from tinyclap.files import atomic_path
 from tinyclap.metrics.cost import complexity
 
 
@@ -74,7 +74,5 @@ class EvaluationBrain(sb.Brain):
         rows : iterable of list. The head first.
         """
         path = Path(self.hparams.output_folder) / name
-        part = f"{path}.part"
-        with open(part, "w", newline="", encoding="utf-8") as file:
+        with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
-        os.replace(part, path)

@@ -4,7 +4,6 @@ Asked for by ``python train.py … --profile True``. On a GPU each boundary wait
 not, so its steps are then somewhat slower than they are otherwise.
 """
 
-import json
 import logging
 import time
 from collections import defaultdict
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import speechbrain as sb
 import torch
+
+from tinyclap.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class StageTimes:
 
     def __init__(self, brain, output_folder, reader=None):
         self.brain, self.reader, self.path = brain, reader, Path(output_folder) / "profile.json"
-        self.records = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else []
+        self.records = read_json(self.path, "delete it", kind=list) if self.path.exists() else []
         self._begin_epoch()
 
     def attach(self):
@@ -110,7 +111,7 @@ class StageTimes:
         if self.reader:
             record["decode_ms_in_this_process"] = 1000 * (self.reader.seconds - self._read_before) / n_steps
         self.records.append(record)
-        self.path.write_text(json.dumps(self.records, indent=1) + "\n", encoding="utf-8")
+        write_json(self.path, self.records)
         logger.info("%s", table(record))
 
 

@@ -6,11 +6,12 @@ there before; what came after it, and was not finished, is thrown away.
 """
 
 import json
-import os
 import shutil
 
 from speechbrain.utils.checkpoints import ckpt_recency
 from speechbrain.utils.distributed import if_main_process
+
+from tinyclap.files import read_json, write_text
 
 _NOTE = ".saving.json"
 
@@ -27,9 +28,7 @@ def save_whole(checkpointer, meta, end_of_epoch=True, **keep):
     """
     note = checkpointer.checkpoints_dir / _NOTE
     if if_main_process():
-        part = note.with_suffix(".part")
-        part.write_text(json.dumps(sorted(path.name for path in checkpointer.checkpoints_dir.iterdir())))
-        os.replace(part, note)
+        write_text(note, json.dumps(sorted(path.name for path in checkpointer.checkpoints_dir.iterdir())))
     checkpointer.save_checkpoint(meta=meta, end_of_epoch=end_of_epoch)
     if if_main_process():
         note.unlink()
@@ -50,7 +49,7 @@ def drop_half_saved(checkpointer):
     note = checkpointer.checkpoints_dir / _NOTE
     if not if_main_process() or not note.exists():
         return []
-    before = json.loads(note.read_text())
+    before = read_json(note, "delete it, and the newest checkpoint", kind=list)
     half = [path for path in checkpointer.checkpoints_dir.iterdir() if path.is_dir() and path.name not in before]
     for path in half:
         shutil.rmtree(path)

@@ -12,9 +12,10 @@ from tinyclap.data import caption_shards
 from tinyclap.data.caption_choices import joined_choices, packed_choices
 from tinyclap.data.caption_shards import TaughtCaptions
 from tinyclap.data.shard_store import ShardStore
-from tinyclap.data.shards import read_json, sha256_of_file, write_json
+from tinyclap.data.shards import read_json
 from tinyclap.data.workers import ShardMaker, as_stored
 from tinyclap.errors import CheckpointError
+from tinyclap.files import sha256_of, write_json
 
 _WORDS = "words.json"  # the teacher's vocabulary, where there are word choices; its checksum is in the note
 
@@ -48,7 +49,7 @@ class CaptionStore(ShardStore):
         if not _n_choices(self.teacher):
             return {}
         write_json(self.folder / _WORDS, {"words": self.teacher.load().words})
-        return {"words_sha256": sha256_of_file(self.folder / _WORDS)}
+        return {"words_sha256": sha256_of(self.folder / _WORDS)}
 
     def maker(self, parts):
         """What makes the shards."""
@@ -67,7 +68,7 @@ class CaptionStore(ShardStore):
         promised, path = self.note().get("words_sha256"), self.folder / _WORDS
         if promised is None:
             return None
-        if not path.exists() or sha256_of_file(path) != promised:
+        if not path.exists() or sha256_of(path) != promised:
             raise CheckpointError(
                 f"{path} is missing, or has another sha256, and without it the store's word choices mean nothing; "
                 "bring it back, or delete the folder to make it again"

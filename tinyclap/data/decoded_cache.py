@@ -2,12 +2,12 @@
 
 import hashlib
 import os
-import threading
 from pathlib import Path
 
 import numpy as np
 
 from tinyclap.audio.io import read_audio
+from tinyclap.files import atomic_path
 
 
 class DecodedCache:
@@ -27,7 +27,10 @@ class DecodedCache:
         """All samples of a clip: int16 of shape (T,), mapped from disk."""
         file = self.path_of(path)
         if not file.exists():
-            self._write(file, to_int16(read_audio(path, self.sample_rate_hz)[0]))
+            samples = to_int16(read_audio(path, self.sample_rate_hz)[0])
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(file) as part, open(part, "wb") as stream:
+                np.save(stream, samples)
         return np.load(file, mmap_mode="r")
 
     def path_of(self, path):
@@ -36,14 +39,6 @@ class DecodedCache:
         key = f"{os.path.abspath(path)} {facts.st_size} {facts.st_mtime_ns} {self.sample_rate_hz} soxr"
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
         return self.folder / name[:2] / f"{name}.npy"
-
-    def _write(self, file, samples):
-        """Write whole or not at all: workers and threads may decode the same clip at once."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}.part")
-        with open(part, "wb") as stream:
-            np.save(stream, samples)
-        os.replace(part, file)
 
 
 def to_int16(waveform):

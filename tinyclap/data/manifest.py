@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tinyclap.errors import ManifestError
+from tinyclap.files import read_json, write_json
 
 DATA_ROOT = "{data_root}"
 _META_KEYS = {"dataset": str, "version": str, "split": str, "classes": list, "options": dict, "code_version": str}
@@ -59,14 +60,8 @@ def write_manifest(path, items, meta):
     if problems:
         raise ManifestError(_message(f"{path.name} is not written", problems))
     meta["options_hash"] = options_hash(meta["dataset"], meta["options"], meta["code_version"])
-    text = json.dumps({"_meta": meta, "items": items}, ensure_ascii=False, indent=1, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_json(path, {"_meta": meta, "items": items})
 
 
 def read_manifest(path, data_root):
@@ -132,12 +127,7 @@ def options_hash(dataset, options, code_version):
 
 def _load(path):
     """The two parts of a manifest file."""
-    if not path.is_file():
-        raise ManifestError(f"{path} does not exist; prepare the corpus first (data_prep/<corpus>_prepare.py)")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ManifestError(f"{path} is not readable JSON ({error}); delete it and prepare again") from error
+    content = read_json(path, "prepare the corpus (data_prep/<corpus>_prepare.py)", ManifestError, object)
     parts = [content.get(name) if isinstance(content, dict) else None for name in ("_meta", "items")]
     if not all(isinstance(part, dict) for part in parts):
         raise ManifestError(f"{path} is JSON, but no manifest: it lacks `_meta` and `items`")

@@ -6,7 +6,6 @@ pays for them once; every student of one front end and every epoch then read it 
 """
 
 import copy
-import json
 import logging
 import os
 from pathlib import Path
@@ -25,11 +24,11 @@ from tinyclap.data.shards import (
     list_shards,
     remove_stale,
     shard_path,
-    write_json,
     write_shard,
 )
 from tinyclap.data.workers import make_shards
 from tinyclap.errors import ConfigError, ManifestError
+from tinyclap.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +111,7 @@ class TrainingPool:
         """All that the pool depends on, JSON-able."""
         digests = {}
         for path, _ in self.corpora.manifests("train"):
-            items = json.loads(Path(path).read_text(encoding="utf-8"))["items"]
-            digests[Path(path).name] = fingerprint(items)
+            digests[Path(path).name] = fingerprint(read_json(path, "prepare it again", ManifestError)["items"])
         return {
             "format": 3,
             "manifests": digests,
@@ -135,6 +133,7 @@ class TrainingPool:
         """Make the shards that are missing."""
         folder = self.folder
         if not (folder / _NOTE).exists():
+            folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / _NOTE, self.describe())
         shards = list_shards(self.counts, SHARD_SIZE)
         missing = [shard for shard in shards if not is_whole(shard_path(folder, *shard[:2]))]

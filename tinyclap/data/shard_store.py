@@ -20,10 +20,10 @@ from tinyclap.data.shards import (
     read_json,
     remove_stale,
     shard_path,
-    write_json,
 )
 from tinyclap.data.workers import make_shards
 from tinyclap.errors import CheckpointError, ConfigError, ManifestError
+from tinyclap.files import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -143,6 +143,7 @@ class ShardStore:
         if not self.is_begun():
             if identity is None:
                 raise self._absent(f"{self.folder / _NOTE} does not exist")
+            self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / _NOTE, {**wanted, "teacher": _as_json(identity), **self.remarks()})
         there = self.note()
         for key in wanted:

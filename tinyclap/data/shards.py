@@ -5,15 +5,16 @@ A shard is some files ``<part>_<first>.<ending>`` and ``<part>_<first>.sha256``,
 several runs may share a folder.
 """
 
+import contextlib
 import hashlib
 import json
-import os
-import socket
 import time
 
 import numpy as np
 
+from tinyclap import files
 from tinyclap.errors import CheckpointError
+from tinyclap.files import atomic_path, sha256_of
 
 _STALE_S = 600  # a shard is written in far less, so a part older than this belongs to a run that was killed
 
@@ -65,25 +66,19 @@ def write_shard(shard, contents):
         Ending → what is in that file: an array for ``npy`` (or ``….npy``), a dict of arrays for ``npz``, anything
         JSON-able for ``json``.
     """
-    paths = {ending: shard_file(shard, ending) for ending in (*contents, "sha256")}
-    temporary = {ending: _part_of(path) for ending, path in paths.items()}
-    for ending, content in contents.items():
-        _write(temporary[ending], ending, content)
-    lines = [f"{sha256_of_file(temporary[ending])}  {paths[ending].name}\n" for ending in contents]
-    temporary["sha256"].write_text("".join(lines), encoding="utf-8")
-    for ending, path in paths.items():
-        os.replace(temporary[ending], path)
-
-
-def _write(path, ending, content):
-    if ending == "json":
-        path.write_text(json.dumps(content, ensure_ascii=False, indent=0), encoding="utf-8")
-        return
-    with open(path, "wb") as file:
-        if ending == "npz":
-            np.savez(file, **content)
-        else:
-            np.save(file, content)
+    paths = {ending: shard_file(shard, ending) for ending in ("sha256", *contents)}
+    with contextlib.ExitStack() as stack:  # renames in reverse order: sha256 last
+        parts = {ending: stack.enter_context(atomic_path(path)) for ending, path in paths.items()}
+        for ending, content in contents.items():
+            with open(parts[ending], "wb") as file:
+                if ending == "json":
+                    file.write(json.dumps(content, ensure_ascii=False, indent=0).encode())
+                elif ending == "npz":
+                    np.savez(file, **content)
+                else:
+                    np.save(file, content)
+        lines = [f"{sha256_of(parts[ending])}  {paths[ending].name}\n" for ending in contents]
+        parts["sha256"].write_text("".join(lines), encoding="utf-8")
 
 
 def checked_files(shard, endings):
@@ -106,7 +101,7 @@ def checked_files(shard, endings):
     promised = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     paths = {ending: shard_file(shard, ending) for ending in endings}
     for path in paths.values():
-        if not path.exists() or sha256_of_file(path) != promised.get(path.name):
+        if not path.exists() or sha256_of(path) != promised.get(path.name):
             raise damaged(shard, f"{path.name} is missing, or has another sha256")
     return paths
 
@@ -116,12 +111,6 @@ def damaged(shard, why):
     return CheckpointError(
         f"{shard.parent}: the shard {shard.name} is damaged ({why}); delete {shard.name}.* to make this one again"
     )
-
-
-def sha256_of_file(path):
-    """The SHA-256 of a file, hexadecimal, read in pieces."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove_stale(folder):
@@ -162,21 +151,5 @@ def differences(there, here):
 
 
 def read_json(path):
-    """The content of a JSON file of a store."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not readable JSON ({error}); delete its folder to make it again") from error
-
-
-def write_json(path, content):
-    """Write JSON whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = _part_of(path)
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
-
-
-def _part_of(path):
-    """Where a file is written before it has its name; several machines may write into one folder."""
-    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
+    """The content of a JSON file of a target cache."""
+    return files.read_json(path, "delete its folder to make it again", kind=object)

@@ -195,10 +195,6 @@ class TaughtEmbeddings:
         """(row of a clip's first view, number of its views)."""
         return self._places[name]
 
-    def forget_names(self):
-        """Drop the clips' names, once their places are known: workers need not carry them."""
-        self._places = {}
-
     def get(self, row, kind="npy"):
         """One row of a kind of file: numpy.ndarray, float16; a copy."""
         shard = int(np.searchsorted(self._firsts, row, side="right")) - 1

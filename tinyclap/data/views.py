@@ -18,6 +18,7 @@ from tinyclap.data.pipeline import ClipReader, CropReader, hold_out, read_items
 from tinyclap.errors import ConfigError, ManifestError
 from tinyclap.features.resample import resample
 from tinyclap.features.windows import WindowPolicy
+from tinyclap.files import read_json
 
 
 class ViewsPart(NamedTuple):
@@ -213,6 +214,6 @@ def clips_digest(path):
     -------
     str. 16 hexadecimal digits.
     """
-    items = json.loads(Path(path).read_text(encoding="utf-8"))["items"]
+    items = read_json(path, "prepare it again", ManifestError)["items"]
     facts = {key: [item["wav"], item["duration_s"]] for key, item in items.items()}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

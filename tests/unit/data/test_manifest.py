@@ -98,9 +98,9 @@ def test_a_write_that_fails_leaves_the_old_manifest(tmp_path):
 
 def test_what_is_no_whole_manifest_is_refused(tmp_path):
     path = tmp_path / "toy_test.json"
-    with pytest.raises(ManifestError, match="does not exist; prepare the corpus first"):
+    with pytest.raises(ManifestError, match="no such file; prepare the corpus"):
         read_manifest(path, tmp_path)
-    for text, message in [("{", "not readable JSON"), ("[1]", "no manifest"), ('{"items": {}}', "no manifest")]:
+    for text, message in [("{", "not readable as JSON"), ("[1]", "no manifest"), ('{"items": {}}', "no manifest")]:
         path.write_text(text)
         with pytest.raises(ManifestError, match=message):
             read_manifest(path, tmp_path)
