@@ -107,7 +107,7 @@ def as_sources(audio: Audio) -> list[Any]:
             return as_sources([os.fsdecode(item) for item in items] if array.dtype.kind == "S" else items)
         if array.ndim < 2:
             return [array]
-        if array.ndim == 2 and array.shape[1] <= min(_MAX_CHANNELS, array.shape[0] - 1):
+        if array.ndim == 2 and 0 < array.shape[1] <= min(_MAX_CHANNELS, array.shape[0] - 1):
             raise AudioError(
                 "the audio",
                 f"has shape {array.shape}, as (samples, channels); a batch is (clips, samples), and one recording of "
@@ -125,6 +125,10 @@ def as_sources(audio: Audio) -> list[Any]:
             f"is {sources[place]!r}, no recording; leave it out, and give an array's rate as sample_rate_hz",
         )
     return [_array(sources, "the audio")] if any(are_numbers) else sources  # samples, as JSON has them
+
+
+def _no_recording(item, source):
+    return AudioError(source, f"is {item!r:.60}, no recording; give a path, an array of samples, or leave it out")
 
 
 def _is_stream(item: object) -> bool:
@@ -146,9 +150,9 @@ def _read(item: Any, source: str, rate: float | None) -> tuple[NDArray[np.float3
             return read_audio(item)
         except AudioError as error:
             raise AudioError(source, error.problem) from None
-    if item is None or isinstance(item, numbers.Number):
-        raise AudioError(source, f"is {item!r}, no recording; give a path, an array of samples, or leave it out")
     samples = _array(item, source)
+    if isinstance(item, numbers.Number) or samples.dtype.kind in "OSTU":
+        raise _no_recording(item, source)
     _require_scale(samples, source)
     if rate is None:
         raise ConfigError("arrays say nothing of their sample rate; give sample_rate_hz")
@@ -181,7 +185,8 @@ def _array(item: Any, source: str) -> NDArray[Any]:
         if hasattr(item, "detach"):
             item = item.detach().cpu()
             item = item.float() if item.is_floating_point() else item
-        return np.asarray(item)
+        array = np.asarray(item)
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     except (TypeError, ValueError, RuntimeError) as error:
         raise AudioError(source, f"is not an array of samples ({error}); read the file first") from error
 

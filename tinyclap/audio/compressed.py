@@ -11,6 +11,8 @@ from tinyclap.errors import AudioError
 
 _CUT = "is cut short: it ends within {}; fetch it again"
 _TAIL = 1 << 17  # more than a page of Ogg or a frame of FLAC
+_PAGE, _BEGIN = b"OggS\0", b"OggS\0\2"  # of Ogg: the start of a page, of the first page of a stream
+_SCAN = 1 << 20
 _SLACK = 512  # bytes of tags after the frames that a Xing header counts
 
 
@@ -38,6 +40,7 @@ def compressed_extent(at, n_bytes, source):
     start = at(first, 4)
     if start == b"OggS":
         _require_whole_page(at, n_bytes, source)
+        _require_one_stream(at, first, n_bytes, source)
     elif start == b"fLaC":
         return _flac_extent(at, first, n_bytes, source)
     elif found := _frame(start):
@@ -57,6 +60,22 @@ def _require_whole_page(at, n_bytes, source):
     begun = len(tail) > end and b"OggS".startswith(tail[end:])  # of one more page
     if len(lengths) < n_segments or end > len(tail) or begun:
         raise AudioError(source, _CUT.format("a page"))
+
+
+def _require_one_stream(at, first, n_bytes, source):
+    """Refuse Ogg files one after the other, of which libsndfile reads the first alone."""
+    place, has_begun, size = first, False, len(_BEGIN)
+    while place < n_bytes:
+        block = at(place, _SCAN)
+        if not has_begun:  # the first pages of streams that run side by side stand together
+            while block.startswith(_BEGIN):
+                block, place = block[1:], place + 1
+                step = block.find(_PAGE)
+                block, place = block[max(step, 0) :], place + max(step, 0)
+            has_begun = True
+        if _BEGIN in block:
+            raise AudioError(source, "holds another recording after its first; convert it: ffmpeg -i FILE OTHER.wav")
+        place += max(1, len(block) - size + 1)
 
 
 def _flac_extent(at, first, n_bytes, source):

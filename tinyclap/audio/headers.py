@@ -22,6 +22,7 @@ _CHUNKS = frozenset(
     b"LIST|id3 |ID3 |bext|iXML|axml|cue |smpl|fact|JUNK|junk|PAD |FLLR|PEAK|acid|inst|DISP|umid|afsp|MARK|COMT|NAME|"
     b"AUTH|ANNO|(c) |APPL|INST|MIDI|SAUR|FVER|strg|info|chna|ovvw|peak|free|pakt".split(b"|")
 )
+_TWICE = "has two chunks of samples; convert it: ffmpeg -i FILE OTHER.wav"
 _HINT = (
     "write WAV (ffmpeg -i INPUT -f wav -), or say --rate, --channels and --sample-format of samples without a header"
 )
@@ -100,6 +101,8 @@ def _find_data(at, form, limit):
         if size < 0:
             return None
         if name[:4] in (b"fmt ", b"ds64", b"COMM", b"desc"):
+            if name[:4] in chunks:
+                return None
             chunks[name[:4]] = start, at(start, min(size, 64))
         place, is_odd = start + size, form.align == 2 and size % 2 == 1
         place += -size % 8 if form.align == 8 else 0
@@ -145,21 +148,41 @@ def container_extent(at, n_bytes, source):
         return Extent()
     start, stated = data.start, _stated(data, kind)
     size, note = _held(at, start, stated, n_bytes, _frame_bytes(data, kind), data.form, source)
-    patches, end = (), None
+    patches, end = _width_patches(data, kind, source), None
     if kind in (b"RIFF", b"RIFX") and size > stated:
         order = data.form.size
-        patches = (4, struct.pack(order, 8)), (start - 4, struct.pack(order, 0))  # libsndfile: to the end of the file
+        patches += (4, struct.pack(order, 8)), (start - 4, struct.pack(order, 0))  # libsndfile: to the end of the file
     elif kind in (b"RF64", b"BW64") and b"ds64" in data.chunks:
-        patches = (0, b"RF64"), (data.chunks[b"ds64"][0] + 8, struct.pack("<Q", size))
-        patches = patches if size != stated or kind == b"BW64" else ()
+        if size != stated or kind == b"BW64":
+            patches += (0, b"RF64"), (data.chunks[b"ds64"][0] + 8, struct.pack("<Q", size))
     elif kind == b"FORM" and size > max(stated, 8):
         patches = ((start - 4, struct.pack(">I", min(size, 0xFFFFFFFF))),)
     elif kind == b"caff" and size != stated:
         patches = ((start - 8, struct.pack(">q", size)),)
     elif kind == b"riff":
-        patches = ((start - 8, struct.pack("<q", size + 24)),) if size != stated else ()
+        patches += ((start - 8, struct.pack("<q", size + 24)),) if size != stated else ()
         end = start + size if start + size < n_bytes else None  # libsndfile reads what follows as sound
     return Extent(patches, end=end, note=note)
+
+
+def _width_patches(data, kind, source):
+    """libsndfile goes by the bits of a sample: 24 of them in 4 bytes it reads as noise."""
+    place, body = data.chunks.get(b"fmt ", (0, b""))
+    if len(body) < 16:
+        return ()
+    order = ">" if kind == b"RIFX" else "<"
+    layout, words = wave_layout(body, order)
+    n_channels, frame_bytes, n_bits = struct.unpack(f"{order}2xH8xHH", body[:16])
+    if (
+        layout is None
+        and words.startswith(("coding 1,", "coding 3,"))
+        and 0 < n_channels * n_bits <= 8 * frame_bytes - 8
+    ):
+        raise AudioError(
+            source, f"its header says {words}: samples do not fill frames; convert it: ffmpeg -i FILE OTHER.wav"
+        )
+    is_wide = layout is not None and 8 * layout.width > n_bits + 7
+    return ((place + 14, struct.pack(f"{order}H", 8 * layout.width)),) if is_wide else ()
 
 
 def _stated(data, kind):
@@ -196,7 +219,8 @@ def _held(at, start, stated, n_bytes, frame, form, source):
         if stated - there < frame or is_placeholder(stated):
             return there, None
         raise AudioError(
-            source, f"is cut short: its header promises {stated} bytes of samples, {there} are there; fetch it again"
+            source,
+            f"is cut short: its header promises {stated} bytes of samples, {max(0, there)} are there; fetch it again",
         )
     size = max(stated, 0)
     place = start + size + (size % 2 if form and form.align == 2 else 0)
@@ -230,7 +254,7 @@ def sound_follows(at, place, n_bytes, form, source):
             break
         name, size = head[: form.name_bytes], struct.unpack_from(form.size, head, form.name_bytes)[0] - form.counted
         if name == form.data:
-            raise AudioError(source, "has two chunks of samples; convert it: ffmpeg -i FILE OTHER.wav")
+            raise AudioError(source, _TWICE)
         fits = size >= 0 and all(32 <= byte < 127 for byte in name[:4]) and place + form.header + size <= n_bytes
         if head.startswith(_FILES) or not (fits or name[:4] in _CHUNKS):
             break
@@ -301,8 +325,9 @@ class Tape:
         layout, words = wave_layout(data.chunks[b"fmt "][1], form.size[0])
         if layout is None:
             raise AudioError(self._source, f"its WAV header says {words}, which is not plain PCM or float; {_HINT}")
-        self.at(data.start, 0)
         stated = _stated(data, kind)
+        if self.at(data.start, 4 * (not stated)) == form.data:
+            raise AudioError(self._source, _TWICE)
         return layout._replace(n_bytes=None if is_placeholder(stated) else stated)
 
     def sound_follows(self, n_bytes):

@@ -199,7 +199,8 @@ class Recording:
         with contextlib.ExitStack() as stack:
             stack.enter_context(raw)
             if n_bytes == 0:
-                raise AudioError(self.name, "the file is empty (0 bytes); fetch it again, or leave it out")
+                was_read = "nothing is left to read; seek(0) first" if hasattr(source, "read") else ""
+                raise AudioError(self.name, was_read or "the file is empty (0 bytes); fetch it again, or leave it out")
 
             def at(place, n):
                 raw.seek(place)
@@ -293,6 +294,10 @@ def _raw(source):
         name = name if isinstance(name, (str, os.PathLike)) else "the recording"
         content = content_of(source, name)
         return name, io.BytesIO(content), len(content)
+    try:
+        source = os.fsdecode(source)
+    except TypeError as error:
+        raise AudioError(f"{source!r:.60}", f"is no path ({error})") from error
     name = Path(source)
     try:
         facts = os.stat(source)
@@ -317,15 +322,20 @@ def content_of(stream: Any, name: object) -> bytes:
     """The bytes of a pipe or open file; AudioError, which calls it `name`, where they are text or have no end."""
     parts, n_bytes = [], 0
     try:
-        while part := stream.read(MAX_PIPE_BYTES - n_bytes + 1):  # a raw stream gives it in parts
-            parts.append(memoryview(part))
+        while True:
+            part = stream.read(MAX_PIPE_BYTES - n_bytes + 1)  # a raw stream gives it in parts
+            if not isinstance(part, (bytes, bytearray, memoryview, type(None))):
+                raise TypeError
+            if not part:
+                break
+            parts.append(part)
             n_bytes += len(part)
             if n_bytes > MAX_PIPE_BYTES:
                 raise AudioError(name, "has no end within 2 GiB; use tinyclap listen -")
     except (TypeError, UnicodeDecodeError):
-        raise AudioError(name, "gives text, not bytes; open it with mode 'rb'") from None
-    except OSError as error:
-        raise AudioError(name, f"cannot be read ({error.strerror or error})") from error
+        raise AudioError(name, "does not give bytes; open it with mode 'rb'") from None
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError: it is closed
+        raise AudioError(name, f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
     return b"".join(parts)
 
 
@@ -376,4 +386,5 @@ def _why_undecodable(name, start, error):
 
 def _reason(error):
     """The message of libsndfile without the path, which the error names already."""
-    return str(getattr(error, "error_string", "") or error).strip().rstrip(".") or type(error).__name__
+    text = str(getattr(error, "error_string", "") or error).strip().rstrip(".") or type(error).__name__
+    return "it has no whole frame" if "possibly a pipe" in text else text  # mpg123's, of a file that we have opened

@@ -48,7 +48,8 @@ def wave_layout(body, order):
     Returns
     -------
     Layout or None
-        None for what is neither PCM nor float. Samples of 24 bits in 4 bytes are those of 32, as for libsndfile.
+        None for what is neither PCM nor float, or has frames longer than its samples. Samples of 24 bits in 4 bytes
+        are those of 32; a frame that is said to be shorter than its samples has their bytes.
     str
     """
     if len(body) < 16:
@@ -56,11 +57,11 @@ def wave_layout(body, order):
     tag, n_channels, rate_hz, _, frame_bytes, n_bits = struct.unpack(f"{order}HHIIHH", body[:16])
     if tag == _EXTENSIBLE and len(body) >= 26:
         tag = struct.unpack(f"{order}H", body[24:26])[0]
-    width = frame_bytes // n_channels if n_channels else 0
+    width = 4 if n_bits == 24 and frame_bytes == 4 * n_channels else -(-n_bits // 8)
     kind = {_PCM: "u" if width == 1 else "i", _FLOAT: "f"}.get(tag, "")
     widths = {"u": (1,), "i": (2, 3, 4), "f": (4, 8)}.get(kind, ())
-    words = f"coding {tag}, {n_channels} channels, {n_bits} bits, {rate_hz} Hz"
-    if width not in widths or rate_hz < 1 or frame_bytes != width * n_channels:
+    words = f"coding {tag}, {n_channels} channels, {n_bits} bits, frames of {frame_bytes} bytes, {rate_hz} Hz"
+    if width not in widths or rate_hz < 1 or not n_channels or frame_bytes > width * n_channels:
         return None, words
     return Layout(rate_hz, n_channels, kind, width, order), words
 

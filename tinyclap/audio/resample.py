@@ -90,8 +90,8 @@ def whole_hz(rate_hz):
     """
     whole = 0
     try:
-        whole = 0 if isinstance(rate_hz, (str, bytes, bool)) else int(rate_hz)
-        is_rate = whole == rate_hz and whole > 0
+        whole = 0 if isinstance(rate_hz, (str, bytes, bool, np.bool_)) else int(rate_hz)
+        is_rate = whole == rate_hz and 0 < whole < 1 << 63
     except (TypeError, ValueError, OverflowError):
         is_rate = False
     if not is_rate:

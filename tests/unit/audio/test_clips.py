@@ -1,6 +1,7 @@
 """Audio as notebooks, web servers, data sets and tables hand it over: taken as what it is, or refused by name."""
 
 import io
+import os
 import pathlib
 
 import numpy as np
@@ -68,6 +69,8 @@ def test_arrays_of_other_libraries_and_types_give_the_same():
     same(clips({"array": WAVE, "sampling_rate": RATE}, None))
     same(clips([{"raw": WAVE, "sampling_rate": float(RATE)}, {"array": WAVE, "sampling_rate": RATE}], None), 2)
     same(clips(WAVE, np.float64(RATE)))
+    same(clips((WAVE * 32768).astype(">i2")))
+    same(clips(WAVE.astype(">f4")))
 
 
 def test_tensors_are_taken_with_their_gradient():
@@ -86,11 +89,40 @@ def test_decoders_of_data_sets_are_read():
     same(clips([Decoder(), {"audio": Decoder()}], None), 2)
 
 
+class _Reads:
+    def __init__(self, result):
+        self.result = result
+
+    def read(self, n=-1):
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+class _Path(os.PathLike):
+    def __init__(self, name):
+        self.name = name
+
+    def __fspath__(self):
+        return self.name
+
+
+def _closed():
+    file = io.BytesIO(b"RIFF")
+    file.close()
+    return file
+
+
 REFUSED = {
     "none": (None, "is None"),
     "a number": (3.5, "is 3.5"),
     "array and rate": ((WAVE, 16000), "clip 1 of the batch: is 16000.*sample_rate_hz"),
     "a missing one": ([None], "clip 0 of the batch: is None"),
+    "a number among arrays": ([WAVE, 0.5], "clip 1 of the batch: is 0.5"),
+    "a cell that is missing": ([WAVE, float("nan")], "clip 1 of the batch: is nan"),
+    "a generator in a list": ([(wav for wav in [WAVE])], "clip 0 of the batch: is <generator"),
+    "paths in a dict": ({"path": ["a.wav", "b.wav"]}, "no recording"),
+    "no clip of samples": (np.zeros((2, 0)), "no samples"),
     "samples, channels": (STEREO.T, r"\(16000, 2\)"),
     "samples, one channel": (WAVE[:, None], r"\(16000, 1\)"),
     "samples, channels in a list": ([STEREO.T], r"\(16000, 2\)"),
@@ -117,6 +149,12 @@ REFUSED = {
     "no audio in bytes": (b"<html>", "text, not audio"),
     "no bytes": (b"", "empty"),
     "text file": (io.StringIO("x"), "mode 'rb'"),
+    "file at its end": (io.BytesIO(), r"seek\(0\)"),
+    "closed file": (_closed(), "cannot be read"),
+    "reader of arrays": (_Reads(WAVE), "mode 'rb'"),
+    "reader that fails": (_Reads(RuntimeError("gone")), "gone"),
+    "path of a number": (_Path(3), "is no path"),
+    "path of bytes": (_Path(b"none.wav"), "none.wav: no such file"),
     "long name": ("x" * 300 + ".wav", "x.wav: "),
     "null byte": ("a\0b.wav", "wav: "),
     "folder": (pathlib.Path("."), "folder"),
@@ -130,7 +168,9 @@ def test_what_is_no_recording_is_refused_by_name(kind):
         clips(audio)
 
 
-@pytest.mark.parametrize("rate", [float("nan"), float("inf"), 0, -1, 16000.5, "16000", True, [16000]])
+@pytest.mark.parametrize(
+    "rate", [float("nan"), float("inf"), 0, -1, 16000.5, "16000", True, np.True_, 10**400, [16000]]
+)
 def test_rates_that_are_none_are_refused(rate):
     with pytest.raises(ConfigError, match="sample_rate_hz"):
         clips(WAVE, rate)

@@ -17,6 +17,7 @@ SOUND = (0.5 * np.sin(np.arange(N) ** 1.3 / 50)).astype(np.float32)
 KINDS = {  # container, coding
     "wav": ("WAV", "PCM_16"),
     "wav24": ("WAV", "PCM_24"),
+    "wav32": ("WAV", "PCM_32"),
     "wavf": ("WAV", "FLOAT"),
     "wavex": ("WAVEX", "PCM_16"),
     "ulaw": ("WAV", "ULAW"),
@@ -143,6 +144,27 @@ def test_what_follows_the_samples_is_no_sound(name):
             np.testing.assert_array_equal(piped, samples_of(kind))
 
 
+def of_pcm(n_bits, frame_bytes):
+    """A WAV file of one channel whose header says these bits and bytes, with samples of 16 or 32 bits."""
+    content = written("wav" if n_bits <= 16 else "wav32")
+    struct.pack_into("<HH", content, 32, frame_bytes, n_bits)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("n_bits", "frame_bytes"), [(24, 4), (16, 0), (16, 1), (12, 2), (16, 4), (16, 3), (0, 2), (8, 2)]
+)
+def test_bits_and_bytes_of_a_header_that_disagree_give_the_samples_or_a_refusal(n_bits, frame_bytes):
+    content = of_pcm(n_bits, frame_bytes)
+    reads = (lambda: read_audio(content)[0], lambda: np.concatenate(list(pipe_source(io.BytesIO(content)).pieces)))
+    for read in reads:
+        if (n_bits, frame_bytes) in ((24, 4), (16, 0), (16, 1), (12, 2)):
+            np.testing.assert_allclose(read(), SOUND, atol=1e-4)
+        else:
+            with pytest.raises(AudioError):
+                read()
+
+
 def test_w64_chunks_after_the_samples_are_no_sound():
     guid = b"levl" + bytes.fromhex("f3acd3118cd100c04f8edb8a")
     content = bytes(written("w64")) + guid + struct.pack("<Q", 24 + 800) + b"\x11" * 800
@@ -152,11 +174,28 @@ def test_w64_chunks_after_the_samples_are_no_sound():
 def test_two_recordings_in_a_file_are_not_taken_for_one():
     content = bytes(written("wav"))
     data = content[content.index(b"data") :]
-    for twice, why in ((content * 2, "another recording"), (content + data, "two chunks")):
+    form = content[12:36]
+    empty = content[:36] + b"data\0\0\0\0" + data
+    for twice, why in (
+        (content * 2, "another recording"),
+        (content + data, "two chunks"),
+        (empty, "two chunks"),
+        (content[:36] + form + data, "header|'data'"),
+    ):
         with pytest.raises(AudioError, match=why):
             read_audio(twice)
         with pytest.raises(AudioError, match=why):
             list(pipe_source(io.BytesIO(twice)).pieces)
+
+
+@pytest.mark.parametrize("second", ["ogg", "opus"])
+@pytest.mark.parametrize("first", ["ogg", "opus"])
+def test_ogg_files_one_after_the_other_are_refused(first, second):
+    content = bytes(written(first, np.tile(SOUND, 40)))
+    assert len(read_audio(content)[0]) == 40 * N
+    for more in (bytes(written(second)), content):
+        with pytest.raises(AudioError, match="another recording"):
+            read_audio(content + more)
 
 
 def test_more_than_4_gib_are_read_to_the_end(tmp_path):
