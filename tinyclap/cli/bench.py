@@ -73,12 +73,9 @@ def bench(source, options=None, revision=None, local_files_only=False):
         ``model``, ``kind``, ``machine``; ``passes``: rows of ``clip_s``, ``engine``, ``precision``, ``n_threads``,
         ``median_ms``, ``least_ms``, ``greatest_ms``, ``real_time_factor`` (time divided by duration); ``recording``:
         from a file on disk to the result; ``many``: throughput; ``cold_start``: a new process to its first answer.
-
-    Raises
-    ------
-    ConfigError, CheckpointError, DownloadError
-        As :func:`tinyclap.from_pretrained`; or none of the engines, precisions and threads is there.
     """
+    import soundfile
+
     options = options or BenchOptions()
     folder = find_folder(source, revision, local_files_only)
     model = from_pretrained(folder)
@@ -93,8 +90,9 @@ def bench(source, options=None, revision=None, local_files_only=False):
         )
     report = {"model": str(source), "kind": model.kind, "machine": machine(), "passes": rows}
     with tempfile.TemporaryDirectory() as scratch:
-        path = _recording(Path(scratch) / "clip.wav")
-        times_ms = _times_ms(lambda: _answer(model, str(path)), options.n_repeats)
+        path = str(Path(scratch) / "clip.wav")
+        soundfile.write(path, _noise(_RATE_HZ, 2 * _CLIP_S).reshape(-1, 2), _RATE_HZ, subtype="PCM_16")
+        times_ms = _times_ms(lambda: _answer(model, path), options.n_repeats)
         what = f"WAV, stereo, {_RATE_HZ} Hz, {_CLIP_S:g} s"
         report["recording"] = {"what": what, "median_ms": statistics.median(times_ms)}
         report["many"] = _throughput(model, options.n_clips)
@@ -105,12 +103,7 @@ def bench(source, options=None, revision=None, local_files_only=False):
 
 def machine():
     """CPU, memory in MB, load, and versions of the libraries: dict."""
-    versions = {"python": sys.version.split()[0]}
-    for library in _LIBRARIES:
-        try:
-            versions[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            versions[library] = None
+    versions = {name: next((each.version for each in metadata.distributions(name=name)), None) for name in _LIBRARIES}
     is_unix = hasattr(os, "sysconf")
     return {
         "processor": processor(),
@@ -118,7 +111,7 @@ def machine():
         "n_cores": n_cores(),
         "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20 if is_unix else None,
         "load": round(os.getloadavg()[0], 2) if is_unix else None,
-        "versions": versions,
+        "versions": {"python": sys.version.split()[0], **versions},
     }
 
 
@@ -141,14 +134,11 @@ def _exported_passes(folder, options):
     config = read_export(folder)
     # bf16 is made from the fp32 file
     wanted = {"fp32" if name == "bf16" else name for name in options.precisions or ("fp32", "int8")}
-    names = {key: name for key, name in config["graphs"].items() if key in wanted}
-    graphs = {key: checked_file(folder, config, name) for key, name in names.items()}
-    front_end = config["graphs"].get("front_end")
-    front_end = None if front_end is None else checked_file(folder, config, front_end)
+    wanted |= {"front_end"}
+    graphs = {key: checked_file(folder, config, name) for key, name in config["graphs"].items() if key in wanted}
+    front_end, rate_hz = graphs.pop("front_end", None), config["sample_rate_hz"]
     for clip_s in options.lengths_s if graphs else ():
-        found = measure_latencies(
-            graphs, config["sample_rate_hz"], clip_s, options.threads, options.n_repeats, front_end=front_end
-        )
+        found = measure_latencies(graphs, rate_hz, clip_s, options.threads, options.n_repeats, front_end=front_end)
         yield from (_with_factor(row, clip_s) for row in found["rows"])
 
 
@@ -186,8 +176,7 @@ def _throughput(model, n_clips):
     clips = list(_noise(model.sample_rate_hz, _CLIP_S, n_clips))
     _answer(model, clips[:1], model.sample_rate_hz)
     (taken_ms,) = _times_ms(lambda: _answer(model, clips, model.sample_rate_hz), 1, 0)
-    per_s = 1e3 * n_clips / taken_ms
-    factor = round(1 / per_s / _CLIP_S, 6)
+    per_s, factor = 1e3 * n_clips / taken_ms, round(taken_ms / 1e3 / n_clips / _CLIP_S, 6)
     return {"n_clips": n_clips, "clip_s": _CLIP_S, "clips_per_s": round(per_s, 2), "real_time_factor": factor}
 
 
@@ -224,13 +213,4 @@ def _cold_start(model, folder, path, options):
 
 def _noise(sample_rate_hz, clip_s, n_clips=1):
     """Quiet noise: (n_clips, T) float32, the same each time."""
-    shape = (n_clips, round(sample_rate_hz * clip_s))
-    return np.random.default_rng(0).uniform(-0.1, 0.1, shape).astype(np.float32)
-
-
-def _recording(path):
-    """Write a stereo WAV file of 16 bits."""
-    import soundfile
-
-    soundfile.write(path, _noise(_RATE_HZ, 2 * _CLIP_S).reshape(-1, 2), _RATE_HZ, subtype="PCM_16")
-    return path
+    return np.random.default_rng(0).uniform(-0.1, 0.1, (n_clips, round(sample_rate_hz * clip_s))).astype(np.float32)

@@ -4,7 +4,6 @@ import json
 import sys
 
 from tinyclap.cli.common import ENGINES, MAX_THREADS, PRECISIONS, above_zero, add_source_arguments, whole
-from tinyclap.cli.exit_status import DONE
 
 DESCRIPTION = """\
 Measure a model on this machine: single passes of the network by clip length, engine, precision and threads; a recording
@@ -30,40 +29,28 @@ _COLUMNS = {
 def add_arguments(parser):
     """Add the options of the command."""
     add_source_arguments(parser)
-    parser.add_argument(
-        "--lengths",
-        type=above_zero,
-        nargs="+",
-        default=[1.0, 5.0, 10.0],
-        metavar="S",
-        help="of clips, in s (default: 1 5 10)",
-    )
-    parser.add_argument(
-        "--threads", type=whole(1, MAX_THREADS), nargs="+", default=[1, 2], metavar="N", help="of a pass (default: 1 2)"
-    )
-    parser.add_argument("--engines", nargs="+", choices=(*ENGINES, "torch"), default=[], help="default: all installed")
-    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS[1:], default=[], help="default: all of the model")
+    add, threads, what = parser.add_argument, whole(1, MAX_THREADS), "of clips, in s (default: 1 5 10)"
+    add("--lengths", type=above_zero, nargs="+", default=[1.0, 5.0, 10.0], metavar="S", help=what)
+    add("--threads", type=threads, nargs="+", default=[1, 2], metavar="N", help="of a pass (default: 1 2)")
+    add("--engines", nargs="+", choices=(*ENGINES, "torch"), default=[], help="default: all installed")
+    add("--precisions", nargs="+", choices=PRECISIONS[1:], default=[], help="default: all of the model")
     for name, default, minimum, what in (
         ("--repeats", 9, 1, "timed passes"),
         ("--clips", 64, 1, "clips for the throughput"),
         ("--starts", 3, 0, "cold starts; 0 for none"),
     ):
-        parser.add_argument(
-            name, type=whole(minimum, 10**6), default=default, metavar="N", help=f"{what} (default: {default})"
-        )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+        add(name, type=whole(minimum, 10**6), default=default, metavar="N", help=f"{what} (default: {default})")
+    add("--json", action="store_true", help="print one JSON object")
 
 
 def run(options):
-    """Measure and print; returns the exit status."""
+    """Measure and print."""
     from tinyclap.cli.bench import BenchOptions, bench
 
     names = ("lengths", "threads", "engines", "precisions", "repeats", "clips", "starts")
-    report = bench(
-        options.model, BenchOptions(*(getattr(options, name) for name in names)), options.revision, options.offline
-    )
+    chosen = BenchOptions(*(getattr(options, name) for name in names))
+    report = bench(options.model, chosen, options.revision, options.offline)
     sys.stdout.write((json.dumps(report, indent=1) if options.json else as_text(report)) + "\n")
-    return DONE
 
 
 def as_text(report):
@@ -88,7 +75,7 @@ def as_text(report):
         memory = f"; peak memory {cold['peak_mb']:.0f} MB" if "peak_mb" in cold else ""
         lines.append(
             f"cold start ({cold['what']}): {cold['whole_ms']:.0f} ms for a new process (minimum "
-            f"{cold['least_whole_ms']:.0f}); {cold['open_ms']:.0f} to open the model, {cold['answer_ms']:.0f} to "
-            f"answer{memory}"
+            f"{cold['least_whole_ms']:.0f}); {cold['open_ms']:.0f} to open the model, {cold['answer_ms']:.0f} to answer"
+            f"{memory}"
         )
     return "\n".join(lines)

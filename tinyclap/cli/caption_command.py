@@ -21,12 +21,10 @@ examples:
 def add_arguments(parser):
     """Add the options of the command."""
     add_clip_arguments(parser)
-    group = parser.add_argument_group("captions")
-    group.add_argument("--beam", type=whole(), metavar="N", help="beam size (default: the model's own)")
-    group.add_argument("--max-words", type=whole(), metavar="N", help="longest caption, in words")
-    group.add_argument(
-        "--dcase", action="store_true", help="columns of DCASE: file_name (without folders) and caption_predicted"
-    )
+    add = parser.add_argument_group("captions").add_argument
+    add("--beam", type=whole(), metavar="N", help="beam size (default: the model's own)")
+    add("--max-words", type=whole(), metavar="N", help="longest caption, in words")
+    add("--dcase", action="store_true", help="columns of DCASE: file_name (without folders) and caption_predicted")
     add_model_arguments(parser, DEFAULT_CAPTIONER, threads=ONE_THREAD)
 
 
@@ -41,6 +39,8 @@ def run(options):
     search = {"beam": options.beam, "max_words": options.max_words}
     given = {key: value for key, value in search.items() if value is not None}
     settings = {"command": "caption", "model": model_identity(model, options), **search, "dcase": options.dcase}
+    # torch has all cores for a checkpoint, and OpenVINO's requests are one thread's
+    alone = options.engine == "openvino" or not hasattr(model.backend, "decoder")
 
     def work(paths):
         from tinyclap.audio.batch import each_clip, require_sane
@@ -49,22 +49,13 @@ def run(options):
             require_sane(path, LONGEST_S)
             return model.caption([path], **given)[0]
 
-        return each_clip(caption, paths, _n_workers(options, model), "skip")
+        return each_clip(caption, paths, 1 if alone else options.workers, "skip")
 
-    return clips.run(_form(options.dcase), settings, work)
-
-
-def _n_workers(options, model):
-    """One for checkpoints, whose torch has all cores, and for OpenVINO, whose requests are one thread's."""
-    alone = options.engine == "openvino" or not hasattr(model.backend, "decoder")
-    return 1 if alone else options.workers
-
-
-def _form(dcase):
-    return Form(
-        ["file_name", "caption_predicted"] if dcase else [FILE, "caption"],
+    form = Form(
+        ["file_name", "caption_predicted"] if options.dcase else [FILE, "caption"],
         lambda caption: [caption],
         lambda caption: {"caption": caption},
         lambda name, caption: f"{name}: {caption}\n",
-        shown_name=os.path.basename if dcase else str,
+        shown_name=os.path.basename if options.dcase else str,
     )
+    return clips.run(form, settings, work)

@@ -26,17 +26,17 @@ examples:
 def add_arguments(parser):
     """Add the options of the command."""
     add_clip_arguments(parser)
-    group = parser.add_argument_group("labels")
-    group.add_argument(
+    add = parser.add_argument_group("labels").add_argument
+    add(
         "--labels",
         help="'dog barking,rain,siren'; a text file with one label a line; a label bank (.npz, .json); or the name of "
         "one that comes with the model, such as esc50 (default: the model's own labels)",
     )
-    group.add_argument("--template", action="append", help="prompt with {} for the label; repeat it to average several")
-    group.add_argument("--top", type=whole(), default=3, metavar="N", help="labels for each recording (default: 3)")
-    group.add_argument("--all", action="store_true", help="every label, each in its own column")
-    group.add_argument("--scores", action="store_true", help="similarity scores instead of probabilities")
-    group.add_argument("--probe", action="store_true", help="use the linear probe that was saved with the model")
+    add("--template", action="append", help="prompt with {} for the label; repeat it to average several")
+    add("--top", type=whole(), default=3, metavar="N", help="labels for each recording (default: 3)")
+    add("--all", action="store_true", help="every label, each in its own column")
+    add("--scores", action="store_true", help="similarity scores instead of probabilities")
+    add("--probe", action="store_true", help="use the linear probe that was saved with the model")
     add_model_arguments(parser, threads=ONE_THREAD)
 
 

@@ -1,9 +1,16 @@
-"""Options that commands share: numbers within bounds, and the model."""
+"""Exit statuses, and options that commands share: numbers within bounds, and the model."""
 
 import argparse
 import math
 
 from tinyclap.config.shipped import DEFAULT_MODEL
+
+# what the command returns to the shell; scripts may rely on it
+DONE = 0
+FAILED = 1  # nothing more was done; one line on standard error says why
+USAGE = 2  # an option is wrong (argparse's own)
+SOME_FAILED = 3  # with --keep-going: some recordings were left out, each named on standard error
+INTERRUPTED = 130  # Ctrl-C; what was finished is kept
 
 ENGINES = ("onnxruntime", "openvino")
 PRECISIONS = ("auto", "fp32", "int8", "bf16")
@@ -11,13 +18,7 @@ MAX_THREADS = 1024
 
 
 def whole(minimum=1, maximum=10**9):
-    """An argparse type: a whole number within bounds.
-
-    Example
-    -------
-    >>> whole(1, 4)("3")
-    3
-    """
+    """An argparse type: a whole number within bounds."""
 
     def parse(text):
         if not (text.strip("+-").isdecimal() and minimum <= int(text) <= maximum):
@@ -28,19 +29,21 @@ def whole(minimum=1, maximum=10**9):
 
 
 def above_zero(text):
-    """An argparse type: a finite number above zero.
+    """An argparse type: a finite number above zero."""
+    value = finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above zero")
+    return value
 
-    Example
-    -------
-    >>> above_zero("0.5")
-    0.5
-    """
+
+def finite(text):
+    """An argparse type: a finite number."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above zero")
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no finite number")
     return value
 
 
@@ -48,27 +51,20 @@ def add_model_arguments(parser, default=DEFAULT_MODEL, threads="all cores"):
     """Add the options of a model: `default` is its name where none is given, `threads` the default in the help."""
     group = parser.add_argument_group("model")
     add_source_arguments(group, default)
-    group.add_argument(
-        "--dim", type=whole(), metavar="N", help="use the N most important dimensions, where the model stores an order"
-    )
-    group.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="inference engine (default: %(default)s)")
-    group.add_argument(
-        "--precision", choices=PRECISIONS, default="auto", help="default: auto, the one that the model's folder names"
-    )
-    group.add_argument(
-        "--threads", type=whole(1, MAX_THREADS), metavar="N", help=f"threads of the engine (default: {threads})"
-    )
+    add = group.add_argument
+    add("--dim", type=whole(), metavar="N", help="use the N most important dimensions, where the model stores an order")
+    add("--engine", choices=ENGINES, default=ENGINES[0], help="inference engine (default: %(default)s)")
+    add("--precision", choices=PRECISIONS, default="auto", help="default: auto, the one that the model's folder names")
+    add("--threads", type=whole(1, MAX_THREADS), metavar="N", help=f"threads of the engine (default: {threads})")
 
 
 def add_source_arguments(group, default=DEFAULT_MODEL):
     """Add --model, --revision and --offline to a parser or a group of one; `default` is the model's name."""
-    group.add_argument(
-        "--model",
-        default=default,
-        help="name of a shipped model, folder, or owner/name on the Hub (default: %(default)s)",
-    )
-    group.add_argument("--revision", help="branch, tag or commit on the Hub")
-    group.add_argument("--offline", action="store_true", help="do not use the network")
+    add = group.add_argument
+    what = "name of a shipped model, folder, or owner/name on the Hub (default: %(default)s)"
+    add("--model", default=default, help=what)
+    add("--revision", help="branch, tag or commit on the Hub")
+    add("--offline", action="store_true", help="do not use the network")
 
 
 def open_model(options):

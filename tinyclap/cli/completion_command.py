@@ -2,8 +2,6 @@
 
 import sys
 
-from tinyclap.cli.exit_status import DONE
-
 DESCRIPTION = "Print the completion script of a shell: commands, options, their choices, and files."
 EXAMPLES = """\
 examples:
@@ -19,7 +17,7 @@ def add_arguments(parser):
 
 
 def run(options):
-    """Print the script; returns the exit status."""
+    """Print the script."""
     import shtab
 
     from tinyclap.cli.main import COMMANDS, parser, part_of
@@ -30,4 +28,3 @@ def run(options):
             if action.choices is None and action.nargs != 0:
                 action.complete = shtab.FILE
     sys.stdout.write(shtab.complete(made, options.shell) + "\n")
-    return DONE

@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 import tinyclap
-from tinyclap.cli.exit_status import DONE, FAILED
+from tinyclap.cli.common import DONE, FAILED
 from tinyclap.config.shipped import shipped_folder, shipped_names
 from tinyclap.errors import TinyclapError
 from tinyclap.files import cache_folder, read_json
@@ -48,12 +48,13 @@ Finding = collections.namedtuple("Finding", "part status found why fix", default
 def add_arguments(parser):
     """Add the options of the command."""
     what = "what the installation is for (default: each whose libraries are installed)"
-    parser.add_argument("--for", dest="purposes", nargs="+", choices=_SIGNS, default=[], help=what)
-    parser.add_argument("--space", type=int, metavar="MB", help="what must be free in --folder")
-    parser.add_argument("--folder", default=".", help="where results will be written (default: here)")
-    parser.add_argument("--all-checksums", action="store_true", help="also hash fetched files beyond 1 GB")
-    parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="for one import (default: 120)")
-    parser.add_argument("--json", action="store_true", help="everything as one JSON object")
+    add = parser.add_argument
+    add("--for", dest="purposes", nargs="+", choices=_SIGNS, default=[], help=what)
+    add("--space", type=int, metavar="MB", help="what must be free in --folder")
+    add("--folder", default=".", help="where results will be written (default: here)")
+    add("--all-checksums", action="store_true", help="also hash fetched files beyond 1 GB")
+    add("--timeout", type=float, default=120.0, metavar="S", help="for one import (default: 120)")
+    add("--json", action="store_true", help="everything as one JSON object")
 
 
 def run(options):
@@ -212,7 +213,7 @@ def check_caches(limit_bytes=_HASHED_BYTES):
 
 def check_disks(purposes, space_mb=None, folder="."):
     """Room, and the right to write, for results and caches: list of Finding."""
-    usual_mb, findings = max(_SPACE_MB[purpose] for purpose in purposes), []
+    usual_mb, findings = max(map(_SPACE_MB.get, purposes)), []
     for wanted, needed_mb in (Path(folder), space_mb or usual_mb), (cache_folder(), usual_mb), (hub_cache(), usual_mb):
         place = next(path for path in (wanted.absolute(), *wanted.absolute().parents) if path.is_dir())
         free_mb, can_write = shutil.disk_usage(place).free >> 20, os.access(place, os.W_OK)

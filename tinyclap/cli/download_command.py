@@ -4,7 +4,6 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from tinyclap.cli.exit_status import DONE
 from tinyclap.config.shipped import shipped_folder, shipped_names
 from tinyclap.errors import ConfigError, DownloadError
 from tinyclap.published.download import md5_of
@@ -29,19 +28,16 @@ _ABOUT_ENCODER = "sentence encoder of the text side in training: 90 MB, Apache-2
 
 def add_arguments(parser):
     """Add the options of the command."""
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="shipped model, owner/name on the Hub, or a name of --list"
-    )
-    parser.add_argument("--revision", help="branch, tag or commit on the Hub")
-    parser.add_argument(
-        "--cache-dir", metavar="FOLDER", help="folder to keep it in (default: the Hub's cache; ~/.cache/tinyclap)"
-    )
-    parser.add_argument("--verify", action="store_true", help="verify what is here, and fetch nothing")
-    parser.add_argument("--list", action="store_true", dest="show", help="list models that are here, and other names")
+    add = parser.add_argument
+    add("names", nargs="*", metavar="NAME", help="shipped model, owner/name on the Hub, or a name of --list")
+    add("--revision", help="branch, tag or commit on the Hub")
+    add("--cache-dir", metavar="FOLDER", help="folder to keep it in (default: the Hub's cache; ~/.cache/tinyclap)")
+    add("--verify", action="store_true", help="verify what is here, and fetch nothing")
+    add("--list", action="store_true", dest="show", help="list models that are here, and other names")
 
 
 def run(options):
-    """Fetch and verify; returns the exit status."""
+    """Fetch and verify."""
     if options.show:
         sys.stdout.write("".join(f"{line}\n" for line in _listed(options.cache_dir)))
     elif not options.names:
@@ -49,7 +45,6 @@ def run(options):
     for name in options.names:
         sys.stdout.write(f"{name}\t{_fetched(name, options)}\n")
         sys.stdout.flush()
-    return DONE
 
 
 def _fetched(name, options):

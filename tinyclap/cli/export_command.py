@@ -4,7 +4,6 @@ import argparse
 import logging
 import sys
 
-from tinyclap.cli.exit_status import DONE
 from tinyclap.export.command_line import DESCRIPTION, add_arguments  # noqa: F401 - add_arguments is the command's
 from tinyclap.export.command_line import run as export
 
@@ -18,9 +17,8 @@ examples:
 
 
 def run(options):
-    """Export; returns the exit status."""
+    """Export."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("tinyclap").setLevel(logging.INFO)
     given = {key: value for key, value in vars(options).items() if key not in ("command", "run")}
     sys.stdout.write(export(argparse.Namespace(**given)) + "\n")
-    return DONE

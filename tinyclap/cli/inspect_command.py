@@ -3,7 +3,6 @@
 import json
 import sys
 
-from tinyclap.cli.exit_status import DONE
 from tinyclap.config.shipped import DEFAULT_MODEL
 
 DESCRIPTION = """\
@@ -21,21 +20,19 @@ examples:
 
 def add_arguments(parser):
     """Add the options of the command."""
-    parser.add_argument("source", nargs="?", metavar="SOURCE", default=DEFAULT_MODEL, help="default: %(default)s")
-    parser.add_argument(
-        "--no-macs", dest="macs", action="store_false", help="leave out MACs, which take a pass of a checkpoint"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add = parser.add_argument
+    add("source", nargs="?", metavar="SOURCE", default=DEFAULT_MODEL, help="default: %(default)s")
+    add("--no-macs", dest="macs", action="store_false", help="leave out MACs, which take a pass of a checkpoint")
+    add("--json", action="store_true", help="print one JSON object")
 
 
 def run(options):
-    """Print the facts; returns the exit status."""
+    """Print the facts."""
     from tinyclap.cli.inspection import inspect_source
 
     found = inspect_source(options.source, options.macs)
     text = json.dumps(found, indent=1, ensure_ascii=False) if options.json else "\n".join(lines_of(found))
     sys.stdout.write(text + "\n")
-    return DONE
 
 
 def lines_of(found, indent=""):
@@ -61,6 +58,6 @@ def lines_of(found, indent=""):
 def _shown(value):
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
-    if isinstance(value, int):
-        return f"{value:,}"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tinyclap.checkpoints.folder import WEIGHTS, checked_file, read_config
 from tinyclap.checkpoints.weight_files import read_shapes, summary
 from tinyclap.errors import CheckpointError
-from tinyclap.files import CONFIG, read_json, sha256_of
+from tinyclap.files import model_folder, read_json, sha256_of
 from tinyclap.inference.model_card import licences_of, read_metrics, result_of
 from tinyclap.inference.pretrained import find_folder
 from tinyclap.published.table import recognise
@@ -30,13 +30,10 @@ def inspect_source(source, count_macs=True):
     if (path / "index.json").is_file():
         return _index(path)
     folder = find_folder(source)
-    student = folder / "student"
-    if not (folder / CONFIG).is_file() and (student / CONFIG).is_file():
-        found = _saved(student, read_config(student), count_macs) | {"is": "run"}
-    else:
-        config = read_config(folder)
-        found = (_exported if "graphs" in config else _saved)(folder, config, count_macs)
-    found |= {"scores": _scores(folder)}
+    place = model_folder(folder)
+    config = read_config(place)
+    found = (_exported if "graphs" in config else _saved)(place, config, count_macs)
+    found |= {"scores": _scores(folder), "is": found["is"] if place == folder else "run"}
     for name, lines_of in (("parity", _parity), ("latency", _latency)):
         if (folder / f"{name}.json").is_file():
             found[name] = _report(folder / f"{name}.json", lines_of)
@@ -53,18 +50,9 @@ def _file(path):
         from tinyclap.text.bank import LabelBank
 
         bank = LabelBank.load(path)
-        return {
-            "is": "label bank",
-            **found,
-            "labels": list(bank.labels),
-            "n_labels": len(bank.labels),
-            "embed_dim": bank.embed_dim,
-            "score": bank.score_kind,
-            "templates": list(bank.templates),
-            "model": bank.model,
-            "model_sha256": bank.model_sha256,
-            "text side": bank.text_identity,
-        }
+        found |= {"is": "label bank", "labels": list(bank.labels), "n_labels": len(bank.labels)}
+        found |= {"embed_dim": bank.embed_dim, "score": bank.score_kind, "templates": list(bank.templates)}
+        return found | {"model": bank.model, "model_sha256": bank.model_sha256, "text side": bank.text_identity}
     raise CheckpointError(
         f"{path}: not a file that tinyclap writes or reads; give a folder, weights ({', '.join(_WEIGHTS)}), a graph "
         "(.onnx) or a label bank (.npz, .json)"
@@ -95,14 +83,8 @@ def _index(folder):
     from tinyclap.search.index import SearchIndex
 
     index = SearchIndex.open(folder)
-    return {
-        "is": "search index",
-        "path": str(folder),
-        **_size(path for path in folder.iterdir() if path.is_file()),
-        "n_recordings": len(index),
-        "n_skipped": len(index.skipped()),
-        "model": index.model,
-    }
+    found = {"is": "search index", "path": str(folder), **_size(filter(Path.is_file, folder.iterdir()))}
+    return found | {"n_recordings": len(index), "n_skipped": len(index.skipped()), "model": index.model}
 
 
 def _exported(folder, config, count_macs):
@@ -138,11 +120,8 @@ def _saved(folder, config, count_macs):
         if hasattr(network, "embed_audio"):
             cost = complexity(network, CLIP_S)
             del found["n_parameters"]  # counted by names, where buffers look like weights
-            found |= {
-                "n_parameters on the audio side": cost["n_parameters"],
-                "MACs of 5 s": cost["n_macs"],
-                "of them convolutions and linear layers": cost["n_macs_paper"],
-            }
+            found |= {"n_parameters on the audio side": cost["n_parameters"], "MACs of 5 s": cost["n_macs"]}
+            found["of them convolutions and linear layers"] = cost["n_macs_paper"]
     side = config.get("text_side")
     found |= _input_and_output(_audio_part(config["model"])) | _origin(config)
     found |= {"text side": side and {key: value for key, value in side.items() if not isinstance(value, list)}}
@@ -158,8 +137,7 @@ def _input_and_output(config):
     rate_hz = config.get("sample_rate_hz") or config.get("features", {}).get("sample_rate_hz")
     return {
         "sample rate": f"{rate_hz} Hz",
-        "window": config.get("window"),
-        "resampler": config.get("resampler"),
+        **{key: config.get(key) for key in ("window", "resampler")},
         "embedding": config.get("embed_dim") or (config.get("projection") or {}).get("d_out"),
         "score": config.get("score"),
         "encoder": (config.get("encoder") or {}).get("type"),
@@ -169,8 +147,7 @@ def _input_and_output(config):
 def _origin(provenance):
     """Teacher, data, seed and commit of a training run."""
     start = (provenance.get("starts") or [{}])[-1]
-    corpora = provenance.get("corpora") or []
-    seed = provenance.get("seed")
+    seed, corpora = provenance.get("seed"), provenance.get("corpora") or []
     return {
         "encoder": (_audio_part(provenance.get("model") or {}).get("encoder") or {}).get("type"),
         **{key: provenance.get(key) for key in ("source", "teacher", "selected")},
@@ -197,11 +174,8 @@ def _score(result):
 
 
 def _latency(report):
-    return [
-        f"{row['engine']} {row['precision']}, {row['n_threads']} threads: {row['median_ms']:g} ms for "
-        f"{report['clip_s']:g} s"
-        for row in report.get("rows", [])
-    ]
+    line = "{engine} {precision}, {n_threads} threads: {median_ms:g} ms for {clip_s:g} s"
+    return [line.format(**{"clip_s": report["clip_s"], **row}) for row in report.get("rows", [])]
 
 
 def _parity(report):

@@ -1,14 +1,12 @@
 """``tinyclap listen``: sound events in hours of audio, a pipe or a microphone, as a timeline."""
 
-import argparse
 import contextlib
-import math
+import dataclasses
 import signal
 import sys
 import time
 
-from tinyclap.cli.common import above_zero, add_model_arguments, open_for_clips, whole
-from tinyclap.cli.exit_status import DONE, INTERRUPTED
+from tinyclap.cli.common import DONE, INTERRUPTED, above_zero, add_model_arguments, finite, open_for_clips, whole
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.text.labels import read_labels
 
@@ -31,86 +29,45 @@ stream: what is open is then written (exit status 130)."""
 
 def add_arguments(parser):
     """Add the command's options."""
-    parser.add_argument("source", nargs="?", help="a recording, or - for standard input (WAV, or raw with --rate)")
-    parser.add_argument(
-        "--labels", metavar="NAMES", help='names "a,b,c", a file with one a line, a bank, or a ready bank\'s name'
-    )
-    parser.add_argument("--template", action="append", help="prompt with {} for the name; repeat for an average")
-    _add_sources(parser.add_argument_group("source"))
-    _add_decisions(parser.add_argument_group("detection"))
-    _add_outputs(parser.add_argument_group("output"))
-    add_model_arguments(parser, threads="one")
-
-
-def _add_sources(group):
-    group.add_argument("--microphone", action="store_true", help="record from a microphone (needs sounddevice)")
-    group.add_argument("--device", help="its number or part of its name (default: the system's)")
-    group.add_argument(
-        "--rate", metavar="HZ", type=int, help="of standard input without a WAV header, or of the microphone"
-    )
-    group.add_argument(
-        "--channels", metavar="N", type=whole(), default=1, help="of standard input without a header (default: 1)"
-    )
-    group.add_argument(
-        "--sample-format", metavar="KIND", default="s16le", help="u8, s16le, s24le, s32le, f32le, … (default: s16le)"
-    )
-    group.add_argument("--duration", metavar="S", type=above_zero, help="stop after so many seconds")
-    group.add_argument(
-        "--chunk", metavar="S", type=above_zero, default=1.0, help="read so many seconds at a time (default: 1)"
-    )
-
-
-def _add_decisions(group):
-    group.add_argument(
-        "--window", metavar="S", type=above_zero, help="seconds of a window (default: 2, or the model's own)"
-    )
-    group.add_argument(
-        "--hop", metavar="S", type=above_zero, default=0.5, help="seconds from window to window (default: 0.5)"
-    )
-    ways = group.add_mutually_exclusive_group()
-    ways.add_argument(
+    add = parser.add_argument
+    add("source", nargs="?", help="a recording, or - for standard input (WAV, or raw with --rate)")
+    add("--labels", metavar="NAMES", help='names "a,b,c", a file with one a line, a bank, or a ready bank\'s name')
+    add("--template", action="append", help="prompt with {} for the name; repeat for an average")
+    add = parser.add_argument_group("source").add_argument
+    add("--microphone", action="store_true", help="record from a microphone (needs sounddevice)")
+    add("--device", help="its number or part of its name (default: the system's)")
+    add("--rate", metavar="HZ", type=int, help="of standard input without a WAV header, or of the microphone")
+    add("--channels", metavar="N", type=whole(), default=1, help="of standard input without a header (default: 1)")
+    add("--sample-format", metavar="KIND", default="s16le", help="u8, s16le, s24le, s32le, f32le, … (default: s16le)")
+    add("--duration", metavar="S", type=above_zero, help="stop after so many seconds")
+    add("--chunk", metavar="S", type=above_zero, default=1.0, help="read so many seconds at a time (default: 1)")
+    group = parser.add_argument_group("detection")
+    add = group.add_argument
+    add("--window", metavar="S", type=above_zero, help="seconds of a window (default: 2, or the model's own)")
+    add("--hop", metavar="S", type=above_zero, default=0.5, help="seconds from window to window (default: 0.5)")
+    either = group.add_mutually_exclusive_group().add_argument
+    either(
         "--false-alarms",
         metavar="PART",
-        type=_finite,
+        type=finite,
         help="an event begins above what this part of background windows scores at most (default: 0.005, where the "
         "model has a background)",
     )
-    ways.add_argument("--threshold", metavar="SCORE", type=_finite, help="an event begins above this score")
-    ways.add_argument(
-        "--probability", metavar="P", type=_finite, help="an event begins above this probability among the labels"
-    )
-    group.add_argument(
-        "--off-threshold", metavar="X", type=_finite, help="an event goes on above this, in the unit of the three above"
-    )
-    group.add_argument(
-        "--min-duration", metavar="S", type=_finite, default=0.0, help="leave out shorter events, in seconds"
-    )
-    group.add_argument(
-        "--merge-gap", metavar="S", type=_finite, default=0.0, help="join events of a label no further apart, in s"
-    )
-    group.add_argument("--exclusive", action="store_true", help="one label at a time: the furthest above its threshold")
-
-
-def _add_outputs(group):
-    group.add_argument("--format", choices=("csv", "audacity", "jsonl"), default="csv", help="of standard output")
-    group.add_argument(
-        "--out", metavar="FILE", action="append", default=[], help="write here instead, by suffix; may be repeated"
-    )
-    group.add_argument("--scores", metavar="FILE", help="every window's scores: a .csv or .npz file")
-    group.add_argument("--plot", metavar="FILE", help="a picture of level, scores and events (needs matplotlib)")
-    group.add_argument("--overwrite", action="store_true", help="replace these files where they are there already")
-    group.add_argument("--announce", action="store_true", help="JSON lines also say when a label becomes active")
-    group.add_argument("--follow", action="store_true", help="show the best labels, in one line at the terminal")
-
-
-def _finite(text):
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is no finite number")
-    return value
+    either("--threshold", metavar="SCORE", type=finite, help="an event begins above this score")
+    either("--probability", metavar="P", type=finite, help="an event begins above this probability among the labels")
+    add("--off-threshold", metavar="X", type=finite, help="an event goes on above this, in the unit of the three above")
+    add("--min-duration", metavar="S", type=finite, default=0.0, help="leave out shorter events, in seconds")
+    add("--merge-gap", metavar="S", type=finite, default=0.0, help="join events of a label no further apart, in s")
+    add("--exclusive", action="store_true", help="one label at a time: the furthest above its threshold")
+    add = parser.add_argument_group("output").add_argument
+    add("--format", choices=("csv", "audacity", "jsonl"), default="csv", help="of standard output")
+    add("--out", metavar="FILE", action="append", default=[], help="write here instead, by suffix; may be repeated")
+    add("--scores", metavar="FILE", help="every window's scores: a .csv or .npz file")
+    add("--plot", metavar="FILE", help="a picture of level, scores and events (needs matplotlib)")
+    add("--overwrite", action="store_true", help="replace these files where they are there already")
+    add("--announce", action="store_true", help="JSON lines also say when a label becomes active")
+    add("--follow", action="store_true", help="show the best labels, in one line at the terminal")
+    add_model_arguments(parser, threads="one")
 
 
 def run(options):
@@ -123,17 +80,8 @@ def run(options):
         model = open_for_clips(options)
         labels = read_labels(options.labels, options.model)
         source = _open_source(options)
-        chosen = DetectionOptions(
-            window_s=options.window,
-            hop_s=options.hop,
-            min_duration_s=options.min_duration,
-            merge_gap_s=options.merge_gap,
-            exclusive=options.exclusive,
-            false_alarms=options.false_alarms,
-            threshold=options.threshold,
-            probability=options.probability,
-            off_threshold=options.off_threshold,
-        )
+        names = [field.name for field in dataclasses.fields(DetectionOptions)]
+        chosen = DetectionOptions(**{name: getattr(options, name.removesuffix("_s")) for name in names})
         detector = Detector(model, labels, source.sample_rate_hz, options.template, chosen)
         outputs.begin(detector)
         sys.stderr.write(
@@ -149,9 +97,12 @@ def _listen(source, detector, outputs, duration_s):
     began, broken = time.perf_counter(), None
     with _Stop() as stop:
         try:
-            for samples in _limited(stop.pieces(source), n_samples):
-                for result in detector.push(samples):
+            for samples in stop.pieces(source):
+                for result in detector.push(samples[:n_samples]):
                     outputs.window(result, detector)
+                n_samples = None if n_samples is None else n_samples - len(samples)
+                if n_samples is not None and n_samples <= 0:
+                    break
         except AudioError as error:
             broken = error
         if detector.duration_s or not (broken or stop.asked):
@@ -214,13 +165,3 @@ def _open_source(options):
     if options.source == "-":
         return pipe_source(standard_input(), options.rate, options.channels, options.sample_format, options.chunk)
     return file_source(options.source, options.chunk)
-
-
-def _limited(pieces, n_samples):
-    """Pieces up to a number of samples, or all."""
-    for samples in pieces:
-        yield samples[:n_samples]
-        if n_samples is not None:
-            n_samples -= len(samples)
-            if n_samples <= 0:
-                return

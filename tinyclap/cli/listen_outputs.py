@@ -4,6 +4,8 @@ import os
 import shutil
 import sys
 
+import numpy as np
+
 from tinyclap.detection.curves import Curves, check_names
 from tinyclap.detection.timeline import TimelineWriter, kind_of
 from tinyclap.errors import ConfigError
@@ -12,17 +14,7 @@ _N_SHOWN = 4
 
 
 class ListenOutputs:
-    """Everything that is written of one stream.
-
-    Arguments
-    ---------
-    options : argparse.Namespace. Of :mod:`tinyclap.cli.listen_command`.
-    stack : contextlib.ExitStack. Closes the files.
-
-    Raises
-    ------
-    ConfigError: A file's suffix means no format, a file is there already, or a picture is wanted without matplotlib.
-    """
+    """Everything that is written of one stream: `options` are of the command, and the `stack` closes the files."""
 
     def __init__(self, options, stack):
         check_names(options.scores, options.plot)
@@ -57,12 +49,11 @@ class ListenOutputs:
     def window(self, result, detector):
         """Write what a window made certain."""
         self._compute_s.append(result.compute_s)
-        if self._options.announce:
-            now = set(detector.active)
-            for label in sorted(now - self._active):
-                for writer in self._writers:
-                    writer.announce(label, result.middle_s)
-            self._active = now
+        now = set(detector.active)
+        for label in sorted(now - self._active) if self._options.announce else ():
+            for writer in self._writers:
+                writer.announce(label, result.middle_s)
+        self._active = now
         self._events(result.events)
         if self._curves is not None:
             self._curves.add(result)
@@ -75,7 +66,12 @@ class ListenOutputs:
         if self._curves is not None:
             self._curves.write(self._options.scores, self._options.plot, detector.duration_s)
         self._show("")
-        sys.stderr.write(_figures(detector.duration_s, wall_s, self._compute_s, self._n_events))
+        middle, slow = (1000 * np.quantile(self._compute_s, part) for part in (0.5, 0.95))
+        duration_s = detector.duration_s
+        sys.stderr.write(
+            f"{duration_s:.1f} s of audio, {self._n_events} events, in {wall_s:.1f} s (real-time factor "
+            f"{wall_s / duration_s:.4f}); a window took {middle:.1f} ms, 95 % of them at most {slow:.1f} ms\n"
+        )
 
     def _events(self, events):
         if events:
@@ -104,14 +100,3 @@ def live_line(result, detector):
         for index, label in sorted(enumerate(detector.labels), key=lambda pair: -above[pair[0]])[:_N_SHOWN]
     ]
     return f"{result.middle_s:8.1f} s {result.level_db:5.0f} dB  {'  '.join(words)}"
-
-
-def _figures(duration_s, wall_s, compute_s, n_events):
-    """Duration, number of events, and speed, in a line."""
-    import numpy as np
-
-    middle, slow = (1000 * np.quantile(compute_s, part) for part in (0.5, 0.95))
-    return (
-        f"{duration_s:.1f} s of audio, {n_events} events, in {wall_s:.1f} s (real-time factor "
-        f"{wall_s / duration_s:.4f}); a window took {middle:.1f} ms, 95 % of them at most {slow:.1f} ms\n"
-    )

@@ -6,11 +6,11 @@ import signal
 import sys
 import warnings
 
-from tinyclap.cli.exit_status import DONE, FAILED, INTERRUPTED, USAGE
+from tinyclap.cli.common import DONE, FAILED, INTERRUPTED, USAGE
 from tinyclap.errors import TinyclapError
 
 # Command → help line. Its module is tinyclap.cli.<command>_command: DESCRIPTION, EXAMPLES, add_arguments(parser), and
-# run(options) → exit status. Only the module of the command that runs is imported.
+# run(options) → exit status, or None. Only the module of the command that runs is imported.
 COMMANDS = {
     "classify": "zero-shot sound classification, with labels that you give",
     "embed": "audio embeddings",
@@ -72,16 +72,7 @@ def part_of(made, name):
 
 
 def respelled(words, command):
-    """Options of the command line as the argparse parser `command` spells them, with - or _ between words.
-
-    Example
-    -------
-    >>> import argparse
-    >>> made = argparse.ArgumentParser()
-    >>> _ = made.add_argument("--keep-going"), made.add_argument("--cache_dir")
-    >>> respelled(["--keep_going", "--cache-dir=a_b-c", "--", "--keep_going"], made)
-    ['--keep-going', '--cache_dir=a_b-c', '--', '--keep_going']
-    """
+    """Options of the command line as the argparse parser `command` spells them, with - or _ between words."""
     known = {name.replace("_", "-"): name for action in command._actions for name in action.option_strings}
     end = words.index("--") if "--" in words else len(words)
     parts = [word.partition("=") for word in words[:end]]
@@ -92,7 +83,7 @@ def respelled(words, command):
 
 
 def main(arguments=None):
-    """Run the command line; returns the exit status (see :mod:`tinyclap.cli.exit_status`).
+    """Run the command line; returns the exit status (see :mod:`tinyclap.cli.common`).
 
     With None for `arguments` it is the program: ``sys.argv``, its own signal handlers and standard streams.
     """
@@ -133,7 +124,7 @@ def _run(words):
     options, surplus = made.parse_known_args(respelled(words, part))
     if surplus:
         part.error(f"unrecognized arguments: {' '.join(surplus)}")
-    return options.run(options)
+    return options.run(options) or DONE
 
 
 def _line(error):

@@ -43,26 +43,14 @@ class Form:
 
 
 def csv_line(cells):
-    r"""A row of CSV; commas, quotes and line breaks in a cell are quoted.
-
-    Example
-    -------
-    >>> csv_line(["a,b.wav", 0.5])
-    '"a,b.wav",0.5\n'
-    """
+    """A row of CSV; commas, quotes and line breaks in a cell are quoted."""
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
     return line.getvalue()
 
 
 def json_line(content):
-    r"""A line of JSON; names that are not UTF-8 are escaped, and read back as they were.
-
-    Example
-    -------
-    >>> json_line({"file": "été\n.wav"})
-    '{"file": "été\\n.wav"}\n'
-    """
+    """A line of JSON; names that are not UTF-8 are escaped, and read back as they were."""
     line = json.dumps(content, ensure_ascii=False)
     try:
         line.encode()
@@ -72,13 +60,7 @@ def json_line(content):
 
 
 def printable(name):
-    r"""A name on one line, for people.
-
-    Example
-    -------
-    >>> printable("two\nlines.wav")
-    'two\\nlines.wav'
-    """
+    r"""A name on one line, for people: a line end in it becomes ``\n``."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(name))
 
 

@@ -15,14 +15,10 @@ _SYNC_S = 1.0  # a power cut loses this much at most
 
 
 class RowFile:
-    """A CSV or JSON Lines file. Nothing is created or changed before the first of `lock`, `write` and `finish`.
+    """A file at `path` of `kind` "csv" or "jsonl", which nothing creates or changes before `lock`, `write` or `finish`.
 
-    Arguments
-    ---------
-    path : str or os.PathLike
-    kind : {"csv", "jsonl"}
-    encode : callable. (name, result) → row, as text. The name is the first cell, or the field ``file``.
-    head : str. First line of a CSV.
+    `encode` makes of (name, result) a row, as text: the name is its first cell, or the field ``file``. `head` is the
+    first line of a CSV.
     """
 
     def __init__(self, path, kind, encode, head=""):
@@ -34,13 +30,12 @@ class RowFile:
         """Lock the file until `close`, or until the process ends in whatever way; ConfigError if another run has it."""
         while self._handle is None:
             self._open()
-            if not _locked(self._handle):
+            is_locked = _locked(self._handle)
+            if not (is_locked and self.path.exists() and os.path.samestat(os.fstat(self._handle), self.path.stat())):
                 self._is_new = False
-                self.close()
+                self.close()  # the run before has just removed it, where it is locked
+            if not is_locked:
                 raise ConfigError(f"{self.path}: another run is writing this file; wait for it, or give another --out")
-            if not (self.path.exists() and os.path.samestat(os.fstat(self._handle), self.path.stat())):
-                self._is_new = False
-                self.close()  # the run before has just removed it
 
     def resume(self):
         """Read which rows are complete and cut off the rest; ConfigError if the file is not of this command."""
@@ -60,7 +55,7 @@ class RowFile:
     def clear(self):
         """Remove all rows."""
         self.done = set()
-        if self.path.exists():
+        with contextlib.suppress(FileNotFoundError):
             os.truncate(self.path, 0)
 
     def write(self, name, result):
@@ -76,15 +71,14 @@ class RowFile:
         """Flush to the disk and close; a file that this run created and did not fill is removed."""
         if self._handle is None:
             return
-        if self._is_surplus():
-            if os.name != "nt":  # before the lock ends, where the system allows
-                self.path.unlink(missing_ok=True)
-            os.close(self._handle)
-            if os.name == "nt":
-                self.path.unlink(missing_ok=True)
-        else:
+        is_surplus = self._is_surplus()
+        if not is_surplus:
             self._flush()
-            os.close(self._handle)
+        elif os.name != "nt":  # before the lock ends, where the system allows
+            self.path.unlink(missing_ok=True)
+        os.close(self._handle)
+        if is_surplus and os.name == "nt":
+            self.path.unlink(missing_ok=True)
         self._handle = None
 
     def _is_surplus(self):
@@ -201,13 +195,7 @@ class WholeFile(RowFile):
 
 
 def part_of(path):
-    """Where the rows of a file that is written whole are until its end.
-
-    Example
-    -------
-    >>> str(part_of("rows.npz"))
-    'rows.npz.part.jsonl'
-    """
+    """Where the rows of a file that is written whole are until its end."""
     return Path(f"{path}.part.jsonl")
 
 

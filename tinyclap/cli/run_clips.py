@@ -10,8 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from tinyclap.audio.find import HELP, find_recordings, is_list, standard_input
-from tinyclap.cli.common import MAX_THREADS, whole
-from tinyclap.cli.exit_status import DONE, SOME_FAILED
+from tinyclap.cli.common import DONE, MAX_THREADS, SOME_FAILED, whole
 from tinyclap.cli.outputs import FILE, FORMATS, StreamRows, chosen_format, csv_line, printable
 from tinyclap.cli.row_file import RowFile, WholeFile, part_of
 from tinyclap.errors import AudioError, ConfigError
@@ -26,27 +25,26 @@ exit status: 0 all done; 1 failed, standard error says why; 2 wrong option; 3 wi
 
 def add_clip_arguments(parser, suffixes=(".csv", ".jsonl", ".parquet")):
     """Add the options of a command over many recordings, whose --out may have one of `suffixes`."""
-    parser.add_argument("recordings", nargs="*", help=HELP)
-    group = parser.add_argument_group("results")
-    group.add_argument("--format", choices=FORMATS, help="default: table at a terminal, csv in a pipe")
-    group.add_argument("--out", metavar="FILE", help=f"write to a file; its suffix is one of {', '.join(suffixes)}")
-    group.add_argument(
-        "--resume", action="store_true", help="continue --out: recordings that it has are not done again"
-    )
-    group.add_argument("--overwrite", action="store_true", help="replace --out, once the first new result is there")
-    group = parser.add_argument_group("many recordings")
-    group.add_argument(
+    add = parser.add_argument
+    add("recordings", nargs="*", help=HELP)
+    add = parser.add_argument_group("results").add_argument
+    add("--format", choices=FORMATS, help="default: table at a terminal, csv in a pipe")
+    add("--out", metavar="FILE", help=f"write to a file; its suffix is one of {', '.join(suffixes)}")
+    add("--resume", action="store_true", help="continue --out: recordings that it has are not done again")
+    add("--overwrite", action="store_true", help="replace --out, once the first new result is there")
+    add = parser.add_argument_group("many recordings").add_argument
+    add(
         "--keep-going",
         action="store_true",
         help="leave out recordings that fail; each is named once, on standard error and in FILE.errors.csv, and the "
         "exit status is 3 (default: stop at the first, with status 1; rows written so far are kept)",
     )
-    group.add_argument("--retry", action="store_true", help="with --resume: try recordings that failed again")
-    group.add_argument(
+    add("--retry", action="store_true", help="with --resume: try recordings that failed again")
+    add(
         "--workers", type=whole(1, MAX_THREADS), metavar="N", help="recordings in parallel (default: one for each core)"
     )
-    group.add_argument("--stdin-audio", action="store_true", help="standard input is a recording (WAV, FLAC, …)")
-    group.add_argument("--quiet", action="store_true", help="no progress bar and no summary on standard error")
+    add("--stdin-audio", action="store_true", help="standard input is a recording (WAV, FLAC, …)")
+    add("--quiet", action="store_true", help="no progress bar and no summary on standard error")
     parser.set_defaults(suffixes=suffixes)
 
 
@@ -58,9 +56,8 @@ class ClipRun:
 
     def __init__(self, options):
         # numpy's matrix products stay in the thread of their recording
-        if "numpy" not in sys.modules:
-            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-            os.environ.setdefault("MKL_NUM_THREADS", "1")
+        for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS") if "numpy" not in sys.modules else ():
+            os.environ.setdefault(name, "1")
         self._options, self._total = options, None
         self.kind = chosen_format(options, options.suffixes)
         self._out = None if options.out is None else Path(options.out)
@@ -75,9 +72,8 @@ class ClipRun:
         :class:`tinyclap.cli.outputs.Form`.
         """
         if len(set(form.columns)) < len(form.columns):
-            raise ConfigError(
-                f"two columns would have the same name ({', '.join(form.columns[:5])} …); rename the label"
-            )
+            shown = ", ".join(form.columns[:5])
+            raise ConfigError(f"two columns would have the same name ({shown} …); rename the label")
         settings = json.loads(json.dumps({**settings, "format": self.kind, "columns": form.columns}))
         started, n_done, n_failed = time.monotonic(), 0, 0
         with contextlib.ExitStack() as stack:
@@ -144,9 +140,8 @@ class ClipRun:
         there = [path for path in files if os.path.lexists(path)]
         for path in there:
             if path.exists() and not path.is_file():
-                raise ConfigError(
-                    f"--out {self._out}: {path} is {'a folder' if path.is_dir() else 'not a regular file'}"
-                )
+                what = "a folder" if path.is_dir() else "not a regular file"
+                raise ConfigError(f"--out {self._out}: {path} is {what}")
             if any(_same_file(path, given) for given in self._inputs()):
                 raise ConfigError(f"--out {self._out}: {path} is also an input; give another --out")
         closed = [path for path in (folder, *there) if path.exists() and not os.access(path, os.W_OK)]
@@ -156,9 +151,12 @@ class ClipRun:
 
     def _require_none(self):
         """Without --resume and --overwrite: refuse earlier results."""
-        full = [path for path in self._files() if path.exists() and path.stat().st_size]
+        full = self._full()
         if full and not (self._options.resume or self._options.overwrite):
             raise ConfigError(f"{full[0]} exists already; --resume continues it, --overwrite replaces it")
+
+    def _full(self):
+        return [path for path in self._files() if path.exists() and path.stat().st_size]
 
     def _inputs(self):
         """Files that the command reads: paths, and the descriptor of standard input."""
@@ -195,10 +193,8 @@ class ClipRun:
             return self._out is None
         path = self._beside("settings.json")
         if not path.exists():
-            if any(file.exists() and file.stat().st_size for file in self._files()):
-                raise ConfigError(
-                    f"{self._out}: {path}, which says how it was made, is gone; begin anew with --overwrite"
-                )
+            if self._full():
+                raise ConfigError(f"{self._out}: {path}, which says how it was made, is gone; begin anew: --overwrite")
             return False
         earlier = read_json(path, "begin anew with --overwrite", ConfigError)
         other = sorted(key for key in settings | earlier if settings.get(key) != earlier.get(key))
@@ -232,9 +228,10 @@ class ClipRun:
 
             return [] if STANDARD_INPUT in done else [content_of(standard_input(), STANDARD_INPUT)]
         rest = self._not_in(done, shown_name)
-        if not is_list(self._options.recordings):
-            rest = list(rest)
-            self._total = len(rest)
+        if is_list(self._options.recordings):
+            return rest
+        rest = list(rest)
+        self._total = len(rest)
         return rest
 
     def _not_in(self, done, shown_name):
@@ -247,20 +244,21 @@ class ClipRun:
                 yield path
 
     def _with_bar(self, results):
-        if self._options.quiet or self._options.stdin_audio or (self._out is None and sys.stdout.isatty()):
-            return results
         from tinyclap.audio.batch import with_bar
 
-        return with_bar(results, self._total)
+        options = self._options
+        is_bare = options.quiet or options.stdin_audio or (self._out is None and sys.stdout.isatty())
+        return with_bar(results, self._total, False if is_bare else None)
 
     def _note(self, text, always=False):
-        if always or not self._options.quiet:
-            if "tqdm" in sys.modules:
-                from tqdm import tqdm
+        if not always and self._options.quiet:
+            return
+        if "tqdm" in sys.modules:
+            from tqdm import tqdm
 
-                tqdm.write(printable(text), file=sys.stderr)
-            else:
-                sys.stderr.write(printable(text) + "\n")
+            tqdm.write(printable(text), file=sys.stderr)
+        else:
+            sys.stderr.write(printable(text) + "\n")
 
     def _sum_up(self, n_done, n_before, n_failed, n_named, seconds):
         if n_done + n_failed == 1 and not n_named:

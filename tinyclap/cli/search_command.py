@@ -3,8 +3,7 @@
 import os
 import sys
 
-from tinyclap.cli.common import add_model_arguments, open_for_clips, open_model
-from tinyclap.cli.exit_status import DONE, SOME_FAILED
+from tinyclap.cli.common import DONE, SOME_FAILED, add_model_arguments, open_for_clips, open_model
 from tinyclap.cli.outputs import FILE, FORMATS, Form, StreamRows, chosen_format, printable
 from tinyclap.cli.run_clips import LONGEST_S
 from tinyclap.config.shipped import DEFAULT_MODEL
@@ -37,29 +36,22 @@ _FORM = Form(
 
 def add_arguments(parser):
     """Add the options of ``tinyclap search``."""
-    parser.add_argument("query", nargs="*", metavar="QUERY", help="a text, or the path of a recording")
-    parser.add_argument("--index", required=True, metavar="FOLDER", help="of the index; made by the first --add")
-    parser.add_argument("-k", type=int, default=10, help="results of each query (default: 10)")
-    parser.add_argument("--format", choices=FORMATS, help="default: table at a terminal, else csv")
-    upkeep = parser.add_argument_group("upkeep")
-    upkeep.add_argument(
-        "--add",
-        nargs="+",
-        metavar="PATH",
-        help="recordings, folders, quoted patterns, @list.txt, or - for a list on standard input",
-    )
-    upkeep.add_argument("--keep-going", action="store_true", help="leave broken recordings out, and name each once")
-    upkeep.add_argument("--retry", action="store_true", help="try those again that are known to be broken")
-    upkeep.add_argument("--workers", type=int, help="recordings at a time (default: one for each core)")
-    upkeep.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of a new index's vectors")
-    upkeep.add_argument(
-        "--prune",
-        nargs="*",
-        metavar="FOLDER",
-        help="remove recordings that are gone; those of a folder that is missing (not mounted?) only if it is named",
-    )
-    upkeep.add_argument("--skipped", action="store_true", help="list the recordings that were left out, and why")
-    upkeep.add_argument("--verify", action="store_true", help="compare the index with its checksums")
+    add = parser.add_argument
+    add("query", nargs="*", metavar="QUERY", help="a text, or the path of a recording")
+    add("--index", required=True, metavar="FOLDER", help="of the index; made by the first --add")
+    add("-k", type=int, default=10, help="results of each query (default: 10)")
+    add("--format", choices=FORMATS, help="default: table at a terminal, else csv")
+    add = parser.add_argument_group("upkeep").add_argument
+    what = "recordings, folders, quoted patterns, @list.txt, or - for a list on standard input"
+    add("--add", nargs="+", metavar="PATH", help=what)
+    add("--keep-going", action="store_true", help="leave broken recordings out, and name each once")
+    add("--retry", action="store_true", help="try those again that are known to be broken")
+    add("--workers", type=int, help="recordings at a time (default: one for each core)")
+    add("--dtype", choices=("float16", "float32"), default="float16", help="of a new index's vectors")
+    what = "remove recordings that are gone; those of a folder that is missing (not mounted?) only if it is named"
+    add("--prune", nargs="*", metavar="FOLDER", help=what)
+    add("--skipped", action="store_true", help="list the recordings that were left out, and why")
+    add("--verify", action="store_true", help="compare the index with its checksums")
     add_model_arguments(parser)
     parser.set_defaults(out=None, model=None)  # the index's own, else the default that --help shows
 
@@ -138,11 +130,9 @@ def _prune(options, index):
 
 def _ask(options, index, model):
     """Write the results of the queries to standard output."""
-    rows = None
+    rows = StreamRows(_FORM, chosen_format(options, ()))
     for query in options.query:
-        found = index.search(model, query, options.k)
-        rows = rows or StreamRows(_FORM, chosen_format(options, ()))
-        for rank, (path, score) in enumerate(found, 1):
+        for rank, (path, score) in enumerate(index.search(model, query, options.k), 1):
             rows.write(_shown(path), (score, rank, query))
 
 
