@@ -17,14 +17,10 @@ class WordChoices(NamedTuple):
 
     Attributes
     ----------
-    words : torch.Tensor, shape (B, L), int64
-        The captions, filled with the end id.
-    ids : torch.Tensor, shape (B, L, k), int64
-        The k most probable words given the words before, best first.
-    log_probs : torch.Tensor, shape (B, L, k), float32
-        Natural, at temperature 1, among all words.
-    n_words : torch.Tensor, shape (B,), int64
-        With the end, where there is one.
+    words : torch.Tensor, shape (B, L), int64. The captions, filled with the end id.
+    ids : torch.Tensor, shape (B, L, k), int64. The k most probable words given the words before, best first.
+    log_probs : torch.Tensor, shape (B, L, k), float32. Natural, at temperature 1, among all words.
+    n_words : torch.Tensor, shape (B,), int64. With the end, where there is one.
     """
 
     words: torch.Tensor
@@ -41,16 +37,14 @@ def beam_search(decoder, state, start_id, end_id, beam=3, max_words=20, min_word
     decoder
         Has ``step(last_ids (N,), state) -> (logits (N, V), state)`` and ``select(state, rows) -> state``, where `rows`
         (clips, beams), int64, are rows of the state in the order wanted.
-    state : tuple
-        One row a clip, before the first word; its first tensor has that many rows. It is overwritten.
+    state : tuple. One row a clip, before the first word; its first tensor has that many rows. It is overwritten.
     start_id, end_id : int
     beam, max_words, min_words, n_best, forbidden_ids
         See :class:`tinyclap.decoding.rule.BeamRule`; 1 beam is greedy search.
 
     Returns
     -------
-    Hypotheses
-        On the device of the state's first tensor.
+    Hypotheses. On the device of the state's first tensor.
     """
     rule = BeamRule(len(state[0]), end_id, beam, max_words, min_words, n_best, forbidden_ids)
     with torch.inference_mode():  # a tenth quicker than no_grad; what is returned is made outside of it
@@ -66,11 +60,9 @@ def word_choices(decoder, memory, n_frames, found, start_id, n_choices):
     ---------
     decoder : tinyclap.models.caption_decoder.CaptionDecoder
     memory, n_frames : torch.Tensor, shapes (B, F', C) and (B,)
-    found : Hypotheses
-        Of these clips.
+    found : Hypotheses. Of these clips.
     start_id : int
-    n_choices : int
-        k, in [1, V].
+    n_choices : int. k, in [1, V].
 
     Returns
     -------

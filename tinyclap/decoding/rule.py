@@ -17,12 +17,10 @@ class Hypotheses(NamedTuple):
 
     Attributes
     ----------
-    ids : torch.Tensor or numpy.ndarray, shape (B, n_best, max_words), int64
-        Without the start, filled with the end id.
+    ids : torch.Tensor or numpy.ndarray, shape (B, n_best, max_words), int64. Without the start, filled with the end id.
     scores : torch.Tensor or numpy.ndarray, shape (B, n_best), float32
         Mean log-probability of the words, the end counted.
-    n_words : torch.Tensor or numpy.ndarray, shape (B, n_best), int64
-        With the end, where there is one.
+    n_words : torch.Tensor or numpy.ndarray, shape (B, n_best), int64. With the end, where there is one.
     """
 
     ids: object
@@ -35,14 +33,10 @@ class NextStep(NamedTuple):
 
     Attributes
     ----------
-    staying : list of int, length B'
-        Indices of these clips in the batch of the step before.
-    rows : list of list of int, B' × beam
-        The row of the step before that each beam continues.
-    last_ids : list of list of int, B' × beam
-        The word that continued it.
-    penalties : list of list of float, B' × beam
-        To subtract from its running score.
+    staying : list of int, length B'. Indices of these clips in the batch of the step before.
+    rows : list of list of int, B' × beam. The row of the step before that each beam continues.
+    last_ids : list of list of int, B' × beam. The word that continued it.
+    penalties : list of list of float, B' × beam. To subtract from its running score.
     """
 
     staying: list
@@ -57,16 +51,11 @@ class BeamRule:
     Arguments
     ---------
     n_clips : int
-    end_id : int
-        The word that ends a caption.
-    beam : int
-        Beams k of a clip, at most the size of the vocabulary; 1 is greedy search.
-    max_words, min_words : int
-        Maximum words of a caption, the end counted, and minimum before its end.
-    n_best : int
-        Captions of each clip, at most `beam`.
-    forbidden_ids : sequence of int
-        Words that no caption may have.
+    end_id : int. The word that ends a caption.
+    beam : int. Beams k of a clip, at most the size of the vocabulary; 1 is greedy search.
+    max_words, min_words : int. Maximum words of a caption, the end counted, and minimum before its end.
+    n_best : int. Captions of each clip, at most `beam`.
+    forbidden_ids : sequence of int. Words that no caption may have.
 
     Notes
     -----
@@ -110,16 +99,13 @@ class BeamRule:
 
         Arguments
         ---------
-        scores : list of list of float, B' × beam
-            Running scores with the next word's log-probability, best first.
-        places : list of list of int, B' × beam
-            The previous beam times `n_vocabulary`, plus the word.
+        scores : list of list of float, B' × beam. Running scores with the next word's log-probability, best first.
+        places : list of list of int, B' × beam. The previous beam times `n_vocabulary`, plus the word.
         n_vocabulary : int
 
         Returns
         -------
-        NextStep or None
-            None when no clip is left.
+        NextStep or None. None when no clip is left.
         """
         self._n_words += 1
         is_last = self._n_words == self.max_words

@@ -60,29 +60,20 @@ class LogMel(nn.Module):
 
     Arguments
     ---------
-    sample_rate_hz : int
-        Of the waveforms.
+    sample_rate_hz : int. Of the waveforms.
     n_fft, win_length, hop_length : int
-    n_mels : int
-        M.
-    f_min_hz, f_max_hz : float
-        Edges of the lowest and of the highest band.
+    n_mels : int. M.
+    f_min_hz, f_max_hz : float. Edges of the lowest and of the highest band.
     mel_scale : {"slaney", "htk", "kaldi"}
         "slaney" and "htk" bands are triangles over Hz; "kaldi" ones over mel = 1127·ln(1 + f/700), without the bin at
         the Nyquist frequency.
-    mel_norm : {None, "slaney"}
-        "slaney" gives every band unit area over Hz.
-    window : {"hann", "hann_symmetric"}
-        Periodic or symmetric.
-    preemphasis : float
-        c in y_t = x_{t+1} − c·x_t; 0 leaves it out.
-    log : {"db", "offset"}
-        10·log10(max(power, floor)), or ln(power + floor).
+    mel_norm : {None, "slaney"}. "slaney" gives every band unit area over Hz.
+    window : {"hann", "hann_symmetric"}. Periodic or symmetric.
+    preemphasis : float. c in y_t = x_{t+1} − c·x_t; 0 leaves it out.
+    log : {"db", "offset"}. 10·log10(max(power, floor)), or ln(power + floor).
     floor : float
-    top_db : float or None
-        Maximum distance from the clip's maximum ("db" only).
-    shift, scale : float
-        The result is (logarithm + shift)·scale.
+    top_db : float or None. Maximum distance from the clip's maximum ("db" only).
+    shift, scale : float. The result is (logarithm + shift)·scale.
 
     Notes
     -----
@@ -206,8 +197,7 @@ def mel_bands(sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, scale="slaney",
 
     Arguments
     ---------
-    sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, scale, norm
-        As for :class:`LogMel`.
+    sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, scale, norm. As for :class:`LogMel`.
 
     Example
     -------

@@ -12,12 +12,9 @@ def mel_power_in_blocks(wav, window, part_bands, n_fft, hop_length):
 
     Arguments
     ---------
-    wav : torch.Tensor, shape (T,), float32, on the CPU
-        T > n_fft / 2.
-    window : torch.Tensor, shape (W,)
-        W ≤ n_fft, centred in the frame.
-    part_bands : torch.Tensor, shape (2·K, M)
-        From :func:`bands_of_parts`.
+    wav : torch.Tensor, shape (T,), float32, on the CPU. T > n_fft / 2.
+    window : torch.Tensor, shape (W,). W ≤ n_fft, centred in the frame.
+    part_bands : torch.Tensor, shape (2·K, M). From :func:`bands_of_parts`.
     n_fft, hop_length : int
 
     Notes

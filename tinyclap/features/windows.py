@@ -36,15 +36,12 @@ def embed_windows(forward, waveforms, sample_rate_hz, policy, batch_size=32, nor
 
     Arguments
     ---------
-    forward : callable
-        Windows (n, T_window) → embeddings (n, D).
+    forward : callable. Windows (n, T_window) → embeddings (n, D).
     waveforms : list of torch.Tensor, each of shape (T_i,)
     sample_rate_hz : int
     policy : WindowPolicy
-    batch_size : int
-        Windows of one length in one call of `forward`.
-    normalize : bool
-        L2-normalise the windows' embeddings, and their mean.
+    batch_size : int. Windows of one length in one call of `forward`.
+    normalize : bool. L2-normalise the windows' embeddings, and their mean.
 
     Example
     -------

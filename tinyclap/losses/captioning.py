@@ -27,10 +27,8 @@ def caption_cross_entropy(logits, targets, pad_id, label_smoothing=0.0):
     logits : torch.Tensor, shape (B, L, V)
     targets : torch.Tensor, shape (B, L), int64
         The word that each position should predict, ``<end>`` included; people's, or the teacher's (sequence level).
-    pad_id : int
-        Positions with it do not count.
-    label_smoothing : float
-        In [0, 1).
+    pad_id : int. Positions with it do not count.
+    label_smoothing : float. In [0, 1).
 
     Example
     -------
@@ -50,18 +48,15 @@ def sparse_token_kd(student, ids, probabilities, temperature=1.0):
 
     Arguments
     ---------
-    student : torch.Tensor, shape (B, L, V)
-        Logits, teacher-forced on the teacher's caption.
+    student : torch.Tensor, shape (B, L, V). Logits, teacher-forced on the teacher's caption.
     ids : torch.Tensor, shape (B, L, k), int64
     probabilities : torch.Tensor, shape (B, L, k)
         Of these words at temperature 1; they need not add up to 1. Where all are 0 the position does not count.
-    temperature : float
-        Of both sides: the teacher's probabilities become p^(1/temperature), renormalised.
+    temperature : float. Of both sides: the teacher's probabilities become p^(1/temperature), renormalised.
 
     Returns
     -------
-    torch.Tensor, shape ()
-        Mean over the positions that count; 0 where none does.
+    torch.Tensor, shape (). Mean over the positions that count; 0 where none does.
 
     Example
     -------
@@ -86,15 +81,13 @@ class EncoderKDLoss(nn.Module):
     Arguments
     ---------
     student_dim, teacher_dim : int
-    shared_dim : int
-        Width of the shared space, where `projection` is "both".
+    shared_dim : int. Width of the shared space, where `projection` is "both".
     kind : {"mse", "contrastive", "both"}
         Mean squared error, the symmetric contrastive loss within the batch, or their sum.
     projection : {"both", "student", "none"}
         "both": a learnt linear map on either side, as published (two zero maps solve the MSE alone).
         "student": the student is mapped to the teacher's space. "none": both sides have one width.
-    l2_norm : bool
-        The MSE compares directions; the contrastive loss always does.
+    l2_norm : bool. The MSE compares directions; the contrastive loss always does.
     exponentiate : bool
         Multiply the cosines by exp(logit_scale) ≤ 100, as CLIP does, starting at 1/0.07. ``False``: by logit_scale =
         ln(1/0.07) itself, without bound, as the published code does.

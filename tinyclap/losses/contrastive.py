@@ -15,12 +15,9 @@ def clap_contrastive(audio, text, logit_scale=CLAP_LOGIT_SCALE, max_logit=100.0)
 
     Arguments
     ---------
-    audio, text : torch.Tensor, shape (B, D)
-        Pairs; L2-normalised here.
-    logit_scale : float or torch.Tensor, shape ()
-        The inverse temperature, not its logarithm.
-    max_logit : float
-        Logits are clipped to it, as in the published code.
+    audio, text : torch.Tensor, shape (B, D). Pairs; L2-normalised here.
+    logit_scale : float or torch.Tensor, shape (). The inverse temperature, not its logarithm.
+    max_logit : float. Logits are clipped to it, as in the published code.
     """
     logits = (logit_scale * F.normalize(audio, dim=-1) @ F.normalize(text, dim=-1).T).clamp(max=max_logit)
     diagonal = torch.arange(len(logits), device=logits.device)

@@ -54,12 +54,10 @@ def relational_distill(student, teacher, wanted=None, logit_scale=CLAP_LOGIT_SCA
 
     Arguments
     ---------
-    student, teacher : torch.Tensor, shape (B, D)
-        s and a; L2-normalised here.
+    student, teacher : torch.Tensor, shape (B, D). s and a; L2-normalised here.
     wanted : torch.Tensor, shape (B, E), optional
         w: embeddings whose similarities are the target; by default `teacher`. A prefix is given all dimensions here.
-    logit_scale : float
-        Inverse temperature of the softmax over the batch's clips.
+    logit_scale : float. Inverse temperature of the softmax over the batch's clips.
 
     Example
     -------
@@ -87,8 +85,7 @@ class CentredCosineDistillLoss(nn.Module):
     Arguments
     ---------
     embed_dim : int
-    momentum : float
-        Weight of a new batch, after 1/momentum batches; before that, the plain average.
+    momentum : float. Weight of a new batch, after 1/momentum batches; before that, the plain average.
     """
 
     def __init__(self, embed_dim, momentum=0.01):
@@ -143,8 +140,7 @@ class TagProfileLoss(nn.Module):
     Arguments
     ---------
     n_tags : int
-    floor : float
-        Added to the prior; as in the text side.
+    floor : float. Added to the prior; as in the text side.
     """
 
     def __init__(self, n_tags=527, floor=1e-3):
@@ -209,10 +205,8 @@ class NestedLoss(nn.Module):
 
     Arguments
     ---------
-    loss : torch.nn.Module
-        Of (B, d) and (B, d) for any d.
-    dims : sequence of int
-        Lengths of the prefixes, each from 1 to D − 1.
+    loss : torch.nn.Module. Of (B, d) and (B, d) for any d.
+    dims : sequence of int. Lengths of the prefixes, each from 1 to D − 1.
     order : sequence of int, optional
         All D dimensions, most important first (``tinyclap.config.kept_dims.read_order``); by default 0, 1, ….
     relational_weight : float
@@ -277,12 +271,9 @@ def make_distill_loss(kind, embed_dim, nested_dims=None, nested_order=None):
     ---------
     kind : {"cosine", "mse", "centred", "contrastive", "relational", "tag_profile"}
         "cosine" is the paper's; "mse" compares directions; "tag_profile" is for probabilities of tags.
-    embed_dim : int
-        D, the teacher's.
-    nested_dims : sequence of int, optional
-        See :class:`NestedLoss`; without it the loss stands alone.
-    nested_order : str or os.PathLike, optional
-        Folder of a ranking, or of a student with a stored order.
+    embed_dim : int. D, the teacher's.
+    nested_dims : sequence of int, optional. See :class:`NestedLoss`; without it the loss stands alone.
+    nested_order : str or os.PathLike, optional. Folder of a ranking, or of a student with a stored order.
 
     Example
     -------

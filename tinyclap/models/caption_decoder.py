@@ -22,14 +22,12 @@ class DecoderState(NamedTuple):
 
     Attributes
     ----------
-    word_mask : torch.Tensor, shape (N, 1, 1, capacity)
-        0 for words, −∞ for padding.
+    word_mask : torch.Tensor, shape (N, 1, 1, capacity). 0 for words, −∞ for padding.
     past : torch.Tensor, shape (2 · n_layers, N, n_heads, capacity, width / n_heads)
         Past keys (even) and values (odd) of self-attention, layer by layer.
     memory : torch.Tensor, shape (2 · n_layers, B, n_heads, F', width / n_heads)
         Cross-attention keys and values; the beams of a clip share them.
-    memory_mask : torch.Tensor, shape (B, 1, 1, F')
-        0 for a clip's frames, −∞ after its end.
+    memory_mask : torch.Tensor, shape (B, 1, 1, F'). 0 for a clip's frames, −∞ after its end.
     n_words : int
     """
 
@@ -46,17 +44,12 @@ class CaptionDecoder(nn.Module):
 
     Arguments
     ---------
-    n_words : int
-        Size of the vocabulary V.
-    memory_dim : int
-        Channels of the encoder's frames.
-    width, n_layers, n_heads, ffn_width : int
-        `n_heads` divides `width`, which is even.
+    n_words : int. Size of the vocabulary V.
+    memory_dim : int. Channels of the encoder's frames.
+    width, n_layers, n_heads, ffn_width : int. `n_heads` divides `width`, which is even.
     dropout : float
-    max_positions : int
-        Maximum length of a caption, with its start.
-    pad_id : int
-        Words with this id are not attended to.
+    max_positions : int. Maximum length of a caption, with its start.
+    pad_id : int. Words with this id are not attended to.
 
     Notes
     -----

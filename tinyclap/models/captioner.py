@@ -32,8 +32,7 @@ class Captioner(nn.Module):
 
     Arguments
     ---------
-    features : tinyclap.features.front_ends.LogMel
-        It fixes ``sample_rate_hz``.
+    features : tinyclap.features.front_ends.LogMel. It fixes ``sample_rate_hz``.
     encoder : nn.Module
         Log-mel (B, F, M) to :class:`tinyclap.models.encoding.AudioEncoding`, with attribute ``frame_dim``.
     decoder : tinyclap.models.caption_decoder.CaptionDecoder
@@ -41,11 +40,9 @@ class Captioner(nn.Module):
     max_s : float
         Maximum input of the encoder, in seconds. The frames of a longer clip's windows are concatenated for the
         decoder, whose cross-attention has no positions, so a clip of any length has one caption.
-    min_s : float
-        A shorter clip is repeated up to this length.
+    min_s : float. A shorter clip is repeated up to this length.
     resampler : {"sinc", "soxr"}
-    freeze_encoder : bool
-        Train the decoder alone; the encoder stays in eval mode.
+    freeze_encoder : bool. Train the decoder alone; the encoder stays in eval mode.
     """
 
     def __init__(
@@ -81,12 +78,9 @@ class Captioner(nn.Module):
 
         Arguments
         ---------
-        wavs : torch.Tensor, shape (B, T)
-            At ``sample_rate_hz``, in [−1, 1].
-        n_samples : torch.Tensor, shape (B,), optional
-            Samples of each clip; T by default.
-        log_mel : torch.Tensor, shape (B, F, M), optional
-            Precomputed, instead of `wavs`.
+        wavs : torch.Tensor, shape (B, T). At ``sample_rate_hz``, in [−1, 1].
+        n_samples : torch.Tensor, shape (B,), optional. Samples of each clip; T by default.
+        log_mel : torch.Tensor, shape (B, F, M), optional. Precomputed, instead of `wavs`.
         batch_dynamic_range : bool
             ``top_db`` counts from the maximum of the batch, as published, not from each clip's own.
         """
@@ -110,8 +104,7 @@ class Captioner(nn.Module):
         ---------
         captions : sequence of torch.Tensor, each of shape (B', L), int64
             Ids with ``<start>`` first, padded; row i is a caption of clip i, B' ≤ B.
-        wavs, n_samples, log_mel
-            As for :meth:`encode`.
+        wavs, n_samples, log_mel. As for :meth:`encode`.
         sampling_probability : float
             Probability that an input word is replaced by the model's own prediction from a first pass (Mihaylova &
             Martins, "Scheduled Sampling for Transformers", ACL 2019).
@@ -159,15 +152,12 @@ class Captioner(nn.Module):
         wavs : torch.Tensor, numpy.ndarray or sequence of them
             (T,), (B, T), or a list of (T_i,) and (channels, T_i); in [−1, 1].
         sample_rate_hz : int
-        lengths : sequence of int, length B, optional
-            Samples of each clip at `sample_rate_hz`; the rest is ignored.
-        beam, max_words, min_words, n_best : int
-            See :class:`tinyclap.decoding.rule.BeamRule`.
+        lengths : sequence of int, length B, optional. Samples of each clip at `sample_rate_hz`; the rest is ignored.
+        beam, max_words, min_words, n_best : int. See :class:`tinyclap.decoding.rule.BeamRule`.
         batch_dynamic_range : bool
             As published: clips zero-padded to one batch, whose maximum sets ``top_db``. A clip's caption then depends
             on the rest of the batch.
-        batch_size : int
-            Clips of one length in one pass.
+        batch_size : int. Clips of one length in one pass.
         """
         clips = self._clips(wavs, lengths)
         if batch_dynamic_range:
@@ -192,10 +182,8 @@ class Captioner(nn.Module):
 
         Arguments
         ---------
-        wavs, sample_rate_hz, beam, max_words, batch_size
-            As for :meth:`describe`.
-        n_choices : int
-            Most probable words at each position.
+        wavs, sample_rate_hz, beam, max_words, batch_size. As for :meth:`describe`.
+        n_choices : int. Most probable words at each position.
         """
         start_id, end_id = self.tokenizer.start_id, self.tokenizer.end_id
 

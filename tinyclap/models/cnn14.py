@@ -21,14 +21,10 @@ class Cnn14(nn.Module):
 
     Arguments
     ---------
-    n_mels : int
-        Mel bands M, at least 2^(blocks − 1).
-    n_tags : int
-        Classes of the AudioSet head ``fc_audioset``; 0 leaves it out.
-    channels : list of int
-        Width of each block; the last is also the width of ``fc1``.
-    dropout : float
-        After each block; around ``fc1`` it is 0.5.
+    n_mels : int. Mel bands M, at least 2^(blocks − 1).
+    n_tags : int. Classes of the AudioSet head ``fc_audioset``; 0 leaves it out.
+    channels : list of int. Width of each block; the last is also the width of ``fc1``.
+    dropout : float. After each block; around ``fc1`` it is 0.5.
 
     Notes
     -----

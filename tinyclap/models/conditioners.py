@@ -16,16 +16,11 @@ class TagConditioner(nn.Module):
 
     Arguments
     ---------
-    n_tags : int
-        K.
-    label_dim : int
-        Width of the labels' sentence embeddings.
-    width : int
-        C, of the vectors.
-    n_likeliest : int
-        Tags to attend to.
-    prior_floor : float
-        Added to the tags' priors.
+    n_tags : int. K.
+    label_dim : int. Width of the labels' sentence embeddings.
+    width : int. C, of the vectors.
+    n_likeliest : int. Tags to attend to.
+    prior_floor : float. Added to the tags' priors.
 
     Notes
     -----
@@ -86,15 +81,11 @@ class EmbeddingConditioner(nn.Module):
 
     Arguments
     ---------
-    embed_dim : int
-        D.
-    width : int
-        C, of the vectors.
+    embed_dim : int. D.
+    width : int. C, of the vectors.
     n_vectors : int
-    bank_size : int
-        Text embeddings that are kept, in float16.
-    pull : float
-        Temperature of the softmax over the bank.
+    bank_size : int. Text embeddings that are kept, in float16.
+    pull : float. Temperature of the softmax over the bank.
 
     Notes
     -----
@@ -139,10 +130,8 @@ def make_conditioner(condition, width, n_tags, label_dim, n_likeliest, embed_dim
     Arguments
     ---------
     condition : {"tags", "embedding"}
-    width, n_tags, label_dim, n_likeliest : int
-        See :class:`TagConditioner`.
-    embed_dim, bank_size : int
-        See :class:`EmbeddingConditioner`.
+    width, n_tags, label_dim, n_likeliest : int. See :class:`TagConditioner`.
+    embed_dim, bank_size : int. See :class:`EmbeddingConditioner`.
     """
     if condition == "tags":
         return TagConditioner(n_tags, label_dim, width, n_likeliest)

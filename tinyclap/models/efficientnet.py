@@ -36,12 +36,9 @@ class EfficientNetB2(nn.Module):
 
     Arguments
     ---------
-    n_mels : int
-        Mel bands M.
-    width, depth : float
-        Multipliers of channels and of blocks; B2's by default.
-    image_size : int
-        Convolutions are padded as for a square image of this size, whatever the input: see Notes.
+    n_mels : int. Mel bands M.
+    width, depth : float. Multipliers of channels and of blocks; B2's by default.
+    image_size : int. Convolutions are padded as for a square image of this size, whatever the input: see Notes.
     batchnorm_momentum, batchnorm_eps : float
     drop_connect : float
         Probability of dropping a residual block in training; grows from 0 at the first block to this after the last.

@@ -22,12 +22,9 @@ def make_encoder(kind, n_mels, more=None, sizes=None):
     Arguments
     ---------
     kind : {"effb2", "phinet", "mn", "cnn14", "htsat"}
-    n_mels : int
-        M.
-    more : dict, optional
-        Further arguments of its class: ``{"alpha": 0.5}`` of a PhiNet, ``{"width": 0.4}`` of an mn.
-    sizes : dict, optional
-        A recipe's defaults, kind → arguments, which `more` overrides.
+    n_mels : int. M.
+    more : dict, optional. Further arguments of its class: ``{"alpha": 0.5}`` of a PhiNet, ``{"width": 0.4}`` of an mn.
+    sizes : dict, optional. A recipe's defaults, kind → arguments, which `more` overrides.
 
     Example
     -------

@@ -12,12 +12,10 @@ class AudioEncoding(NamedTuple):
 
     Attributes
     ----------
-    clip : torch.Tensor, shape (B, C)
-        Not normalised.
+    clip : torch.Tensor, shape (B, C). Not normalised.
     frames : torch.Tensor, shape (B, F', C')
         The feature map that `clip` was pooled from, averaged over mel; F' ≈ F / 32 for the networks here.
-    n_frames : torch.Tensor, shape (B,), int64
-        Valid frames of each clip.
+    n_frames : torch.Tensor, shape (B,), int64. Valid frames of each clip.
     middle : torch.Tensor or None, shape (B, C", F", M")
         The feature map before the last halving of time and frequency, for hints.
     """
@@ -41,10 +39,8 @@ def valid_frames(encoder, n_mel_frames, n_total, n_encoded):
     ---------
     encoder : nn.Module
         With a rule ``n_valid_frames(n_mel_frames)``, or without: the valid fraction of the mel frames, rounded up.
-    n_mel_frames : torch.Tensor, shape (B,), int64
-        Mel frames of each clip.
-    n_total, n_encoded : int
-        Mel frames of the padded batch, and encoder frames.
+    n_mel_frames : torch.Tensor, shape (B,), int64. Mel frames of each clip.
+    n_total, n_encoded : int. Mel frames of the padded batch, and encoder frames.
 
     Example
     -------

@@ -20,20 +20,13 @@ class Htsat(nn.Module):
 
     Arguments
     ---------
-    n_mels : int
-        Mel bands M; it divides `image_size`.
-    image_size : int
-        Side of the image, of ``image_size² / n_mels`` frames (1024 for the defaults).
-    patch : int
-        Side of a patch.
-    width : int
-        Channels of the first stage; each further stage doubles them.
-    depths, n_heads : sequence of int
-        Blocks and attention heads of each stage.
-    window : int
-        Side of an attention window, in patches; a stage that is no larger has one window, unshifted.
-    n_tags : int
-        Tags of the published tagging head, which is loaded and unused; 0 leaves it out.
+    n_mels : int. Mel bands M; it divides `image_size`.
+    image_size : int. Side of the image, of ``image_size² / n_mels`` frames (1024 for the defaults).
+    patch : int. Side of a patch.
+    width : int. Channels of the first stage; each further stage doubles them.
+    depths, n_heads : sequence of int. Blocks and attention heads of each stage.
+    window : int. Side of an attention window, in patches; a stage that is no larger has one window, unshifted.
+    n_tags : int. Tags of the published tagging head, which is loaded and unused; 0 leaves it out.
 
     Notes
     -----

@@ -41,18 +41,13 @@ class MobileNet(nn.Module):
 
     Arguments
     ---------
-    width : float
-        Multiplier of all widths, rounded to multiples of 8 (0.4 for mn04, 1.0 for mn10).
-    n_tags : int
-        Classes of the tagging head; 0 leaves it out.
+    width : float. Multiplier of all widths, rounded to multiples of 8 (0.4 for mn04, 1.0 for mn10).
+    n_tags : int. Classes of the tagging head; 0 leaves it out.
     hidden_channels : list of int or None
         Expanded width of each block of a narrowed network; the first, which has no expansion, is the stem's width.
-    n_blocks : int or None
-        Keep the first of the 15 blocks only.
-    n_mels : int
-        Mel bands M that it is built for; any number works.
-    dropout : float
-        Before the last linear map of the tagging head.
+    n_blocks : int or None. Keep the first of the 15 blocks only.
+    n_mels : int. Mel bands M that it is built for; any number works.
+    dropout : float. Before the last linear map of the tagging head.
     batchnorm_momentum : float
 
     Notes
@@ -226,8 +221,7 @@ def narrowed(mobilenet, fraction, log_mel=None):
     Arguments
     ---------
     mobilenet : MobileNet
-    fraction : float
-        Of the expanded channels to keep, in (0, 1]; rounded to a multiple of 8.
+    fraction : float. Of the expanded channels to keep, in (0, 1]; rounded to a multiple of 8.
     log_mel : torch.Tensor, shape (B, F, M), optional
         Spectrograms on which the channels are measured; without them they are estimated from the weights.
 

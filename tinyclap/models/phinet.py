@@ -21,47 +21,28 @@ class PhiNet(nn.Module):
 
     Arguments
     ---------
-    n_mels : int
-        Mel bands M.
-    alpha : float
-        Width multiplier of all blocks.
-    beta : float
-        Shape factor: expansion at the last block as a fraction of `t_zero`.
-    t_zero : float
-        Expansion at the (virtual) block 0; of block i it is ``t_zero·(beta·i/N + (N − i)/N)``.
-    n_layers : int
-        N, the id of the last block; at least 3 blocks are built.
-    compatibility : bool
-        Default of the next two: True leaves them out, for devices with few operations.
-    squeeze_excite, h_swish : bool or None
-        Without hard-swish: ReLU6.
-    downsampling_layers : list of int
-        Ids of blocks, from 4 on, that double the width and halve the map.
-    conv5_percent : float
-        Fraction of the blocks, from the last backwards, with 5×5 instead of 3×3 kernels.
-    first_conv_stride : int
-        Stride of the stem.
-    residuals : bool
-        Skip connections around blocks that keep shape.
-    conv2d_input : bool
-        Plain 3×3 convolution instead of the separable stem and the first block.
-    pool : bool
-        Max pooling instead of strides.
-    divisor : int
-        Widths are rounded to its multiples.
+    n_mels : int. Mel bands M.
+    alpha : float. Width multiplier of all blocks.
+    beta : float. Shape factor: expansion at the last block as a fraction of `t_zero`.
+    t_zero : float. Expansion at the (virtual) block 0; of block i it is ``t_zero·(beta·i/N + (N − i)/N)``.
+    n_layers : int. N, the id of the last block; at least 3 blocks are built.
+    compatibility : bool. Default of the next two: True leaves them out, for devices with few operations.
+    squeeze_excite, h_swish : bool or None. Without hard-swish: ReLU6.
+    downsampling_layers : list of int. Ids of blocks, from 4 on, that double the width and halve the map.
+    conv5_percent : float. Fraction of the blocks, from the last backwards, with 5×5 instead of 3×3 kernels.
+    first_conv_stride : int. Stride of the stem.
+    residuals : bool. Skip connections around blocks that keep shape.
+    conv2d_input : bool. Plain 3×3 convolution instead of the separable stem and the first block.
+    pool : bool. Max pooling instead of strides.
+    divisor : int. Widths are rounded to its multiples.
     batchnorm_momentum, batchnorm_eps : float
         Of stem and blocks, as PyTorch counts. The official code sets momentum 0.999, a Keras habit by which PyTorch
         keeps the statistics of the last training batch alone.
-    dropout : float
-        Probability of dropping whole channels in a block.
-    embed_width : int or None
-        Width of the final 1×1 convolution; None leaves it out.
-    embed_stride : int
-        Its stride; 2 as published.
-    embed_norm : bool
-        Follow it by batch norm and activation (not published).
-    pooling : {"mean", "mean_max"}
-        Mean over the map; or, of the map averaged over mel, mean plus maximum over time.
+    dropout : float. Probability of dropping whole channels in a block.
+    embed_width : int or None. Width of the final 1×1 convolution; None leaves it out.
+    embed_stride : int. Its stride; 2 as published.
+    embed_norm : bool. Follow it by batch norm and activation (not published).
+    pooling : {"mean", "mean_max"}. Mean over the map; or, of the map averaged over mel, mean plus maximum over time.
 
     Notes
     -----

@@ -23,8 +23,7 @@ class ClapProjection(nn.Module):
     Arguments
     ---------
     d_in, d_out : int
-    dropout : float
-        On the second branch.
+    dropout : float. On the second branch.
 
     Notes
     -----
@@ -55,8 +54,7 @@ class ClapProjection(nn.Module):
 
         Arguments
         ---------
-        indices, moments, n_statistic_rows, hidden_fraction
-            See :func:`tinyclap.models.pruned_head.pruned_clap_head`.
+        indices, moments, n_statistic_rows, hidden_fraction. See :func:`tinyclap.models.pruned_head.pruned_clap_head`.
         """
         return pruned_clap_head(self, indices, moments, n_statistic_rows, hidden_fraction)
 
@@ -131,8 +129,7 @@ class MlpHead(_RowHead):
     Arguments
     ---------
     d_in, d_hidden, d_out : int
-    dropout : float
-        On the hidden features.
+    dropout : float. On the hidden features.
     activation : {"gelu", "relu", "hardswish"}
     """
 
@@ -158,16 +155,13 @@ def make_head(encoder, kind, embed_dim, hidden_dim=512, dropout=0.5):
 
     Arguments
     ---------
-    encoder : torch.nn.Module
-        With ``embed_dim``, the width of its clip vector.
+    encoder : torch.nn.Module. With ``embed_dim``, the width of its clip vector.
     kind : {"clap", "linear", "mlp", "tag"}
         "clap" has 3.1 M parameters for 2048 → 1024; "mlp" has a hidden layer of `hidden_dim`; "tag" gives a tagger's
         logits.
-    embed_dim : int
-        D, the teacher's.
+    embed_dim : int. D, the teacher's.
     hidden_dim : int
-    dropout : float
-        In "clap" and "mlp".
+    dropout : float. In "clap" and "mlp".
     """
     if kind == "clap":
         return ClapProjection(encoder.embed_dim, embed_dim, dropout)

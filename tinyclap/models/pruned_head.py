@@ -34,16 +34,11 @@ class PrunedClapProjection(nn.Module):
     Arguments
     ---------
     d_in : int
-    n_dims : int
-        D, the width before pruning.
-    d_out : int
-        Entries that are kept.
-    n_hidden : int
-        Units of the GELU that are computed: D, or fewer, with the means of the others in a bias.
-    n_exact : int
-        Entries whose values enter σ, the kept ones first; 0 leaves σ out, for the bias zero.
-    n_directions : int
-        r; see the module's docstring.
+    n_dims : int. D, the width before pruning.
+    d_out : int. Entries that are kept.
+    n_hidden : int. Units of the GELU that are computed: D, or fewer, with the means of the others in a bias.
+    n_exact : int. Entries whose values enter σ, the kept ones first; 0 leaves σ out, for the bias zero.
+    n_directions : int. r; see the module's docstring.
 
     Notes
     -----
@@ -121,10 +116,8 @@ def pruned_clap_head(head, indices, moments=None, n_statistic_rows=None, hidden_
 
     Arguments
     ---------
-    head : tinyclap.models.projection.ClapProjection
-        Of a folded student or not.
-    indices : sequence of int
-        Entries to keep, in the order wanted.
+    head : tinyclap.models.projection.ClapProjection. Of a folded student or not.
+    indices : sequence of int. Entries to keep, in the order wanted.
     moments : dict of str to array, optional
         A ranking's ``moments.npz``: ``pre_norm_second_moment`` (D, D) of the LayerNorm's input; for `hidden_fraction`
         also ``hidden_mean`` and ``hidden_std`` (D,) of GELU(e1).
@@ -177,19 +170,15 @@ def principal_directions(second_moment, dropped, n_directions):
 
     Arguments
     ---------
-    second_moment : torch.Tensor, shape (D, D)
-        E[z zᵀ], float64.
-    dropped : list of int
-        Entries that are not kept.
-    n_directions : int
-        r < len(dropped).
+    second_moment : torch.Tensor, shape (D, D). E[z zᵀ], float64.
+    dropped : list of int. Entries that are not kept.
+    n_directions : int. r < len(dropped).
 
     Returns
     -------
     torch.Tensor, shape (r, D)
         Orthonormal combinations u of centred entries: the entries of u add up to zero, so u · (z − μ) = u · z.
-    float
-        Mean energy of the dropped, centred part outside them.
+    float. Mean energy of the dropped, centred part outside them.
 
     Example
     -------

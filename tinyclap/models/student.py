@@ -29,25 +29,18 @@ class AudioStudent(nn.Module):
 
     Arguments
     ---------
-    features : tinyclap.features.front_ends.LogMel
-        It fixes ``sample_rate_hz``.
-    encoder : nn.Module
-        Log-mel (B, F, M) to :class:`AudioEncoding`, with attribute ``embed_dim``.
+    features : tinyclap.features.front_ends.LogMel. It fixes ``sample_rate_hz``.
+    encoder : nn.Module. Log-mel (B, F, M) to :class:`AudioEncoding`, with attribute ``embed_dim``.
     projection : nn.Module or None
         (B, C) to (B, D), with attributes ``d_in`` and ``d_out``; None: the embedding is the encoder's clip vector.
-    window : dict
-        Arguments of :class:`WindowPolicy`, for `embed_audio`.
-    resampler : {"sinc", "soxr"}
-        In `embed_audio`.
-    output : {"none", "sigmoid"}
-        "sigmoid" where the student gives probabilities (a tag space).
-    freeze_encoder : bool
-        The encoder gets no gradient and stays in eval mode.
+    window : dict. Arguments of :class:`WindowPolicy`, for `embed_audio`.
+    resampler : {"sinc", "soxr"}. In `embed_audio`.
+    output : {"none", "sigmoid"}. "sigmoid" where the student gives probabilities (a tag space).
+    freeze_encoder : bool. The encoder gets no gradient and stays in eval mode.
     reference_frozen_drift : bool
         With `freeze_encoder`: the encoder follows train() all the same, as in the official code, whose "frozen" encoder
         has dropout and moving BatchNorm statistics.
-    folded : bool
-        Build the form that :meth:`fold` makes, for a loader to fill.
+    folded : bool. Build the form that :meth:`fold` makes, for a loader to fill.
 
     Example
     -------
@@ -128,8 +121,7 @@ class AudioStudent(nn.Module):
 
         Arguments
         ---------
-        indices : sequence of int
-            Dimensions to keep, in the order wanted.
+        indices : sequence of int. Dimensions to keep, in the order wanted.
         moments, n_statistic_rows, hidden_fraction
             Of CLAP's head, see :func:`tinyclap.models.pruned_head.pruned_clap_head`; other heads are pruned exactly.
 
@@ -171,10 +163,8 @@ class AudioStudent(nn.Module):
 
         Arguments
         ---------
-        wavs : torch.Tensor, shape (B, T)
-            At ``sample_rate_hz``, in [−1, 1].
-        log_mel : torch.Tensor, shape (B, F, M)
-            Precomputed, instead of `wavs`.
+        wavs : torch.Tensor, shape (B, T). At ``sample_rate_hz``, in [−1, 1].
+        log_mel : torch.Tensor, shape (B, F, M). Precomputed, instead of `wavs`.
         """
         log_mel = self.features(wavs) if log_mel is None else log_mel
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
@@ -190,8 +180,7 @@ class AudioStudent(nn.Module):
         wavs : torch.Tensor, numpy.ndarray or sequence of them
             (T,), (B, T), or a list of (T_i,) and (channels, T_i); in [−1, 1].
         sample_rate_hz : int
-        batch_size : int
-            Windows in one pass.
+        batch_size : int. Windows in one pass.
         """
         return self.embed_windows(
             lambda windows: self(windows).clip, wavs, sample_rate_hz, batch_size, normalize=self.output == "none"
@@ -203,12 +192,9 @@ class AudioStudent(nn.Module):
 
         Arguments
         ---------
-        forward : callable
-            Windows (n, T) at the student's ``sample_rate_hz`` → (n, D).
-        wavs, sample_rate_hz, batch_size
-            As for `embed_audio`.
-        normalize : bool
-            L2-normalise before and after averaging.
+        forward : callable. Windows (n, T) at the student's ``sample_rate_hz`` → (n, D).
+        wavs, sample_rate_hz, batch_size. As for `embed_audio`.
+        normalize : bool. L2-normalise before and after averaging.
         """
         device, rates = next(self.parameters()).device, (sample_rate_hz, self.sample_rate_hz)
         clips = [resample(clip.to(device), *rates, self.resampler) for clip in as_waveforms(wavs)]
@@ -235,10 +221,8 @@ class Clap(nn.Module):
     Arguments
     ---------
     audio : AudioStudent
-    text : nn.Module
-        ``encode(list[str])`` → (ids, mask); forward (ids, mask) → (N, D); attribute ``embed_dim``.
-    logit_scale_init : float
-        Logarithm of the first inverse temperature.
+    text : nn.Module. ``encode(list[str])`` → (ids, mask); forward (ids, mask) → (N, D); attribute ``embed_dim``.
+    logit_scale_init : float. Logarithm of the first inverse temperature.
     text_dims : list of int, optional
         Dimensions of the text tower that a pruned audio tower has; see :meth:`keep_dims`.
 
@@ -286,8 +270,7 @@ class Clap(nn.Module):
 
         Arguments
         ---------
-        indices, moments, n_statistic_rows, hidden_fraction
-            See :meth:`AudioStudent.keep_dims`.
+        indices, moments, n_statistic_rows, hidden_fraction. See :meth:`AudioStudent.keep_dims`.
         """
         audio = self.audio.keep_dims(indices, moments, n_statistic_rows, hidden_fraction)
         before = range(self.text.embed_dim) if self.text_dims is None else self.text_dims

@@ -18,12 +18,9 @@ class BertTextTower(nn.Module):
 
     Arguments
     ---------
-    embed_dim : int
-        D.
-    vocab_size, width, n_layers, n_heads, d_feedforward, max_positions : int
-        Those of bert-base by default.
-    dropout : float
-        Of the head.
+    embed_dim : int. D.
+    vocab_size, width, n_layers, n_heads, d_feedforward, max_positions : int. Those of bert-base by default.
+    dropout : float. Of the head.
 
     Example
     -------
@@ -73,19 +70,13 @@ class WordTextTower(nn.Module):
     ---------
     vocabulary : list of str or None
         Known words; None: words are hashed into `n_buckets`, so that a tower can be built before its corpus is read.
-    embed_dim : int
-        D.
-    width : int
-        Of the word vectors.
-    n_layers : int
-        0 averages the word vectors alone.
-    n_heads : int
-        They divide `width`.
-    max_words : int
-        Longer texts are cut off.
+    embed_dim : int. D.
+    width : int. Of the word vectors.
+    n_layers : int. 0 averages the word vectors alone.
+    n_heads : int. They divide `width`.
+    max_words : int. Longer texts are cut off.
     dropout : float
-    n_buckets : int
-        Of 500 words 6 % share one of 4096 with another (CRC-32).
+    n_buckets : int. Of 500 words 6 % share one of 4096 with another (CRC-32).
 
     Example
     -------

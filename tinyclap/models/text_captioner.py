@@ -26,14 +26,11 @@ class TextCaptioner(nn.Module):
 
     Arguments
     ---------
-    conditioner : torch.nn.Module
-        One of :mod:`tinyclap.models.conditioners`.
+    conditioner : torch.nn.Module. One of :mod:`tinyclap.models.conditioners`.
     decoder : tinyclap.models.caption_decoder.CaptionDecoder
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
-    styles : list of str
-        Names of the corpora; each has a learnt vector to attend to.
-    may_repeat : sequence of str
-        Words that a caption may hold twice.
+    styles : list of str. Names of the corpora; each has a learnt vector to attend to.
+    may_repeat : sequence of str. Words that a caption may hold twice.
     """
 
     def __init__(self, conditioner, decoder, tokenizer, styles, may_repeat=FUNCTION_WORDS):
@@ -66,12 +63,10 @@ class TextCaptioner(nn.Module):
         Arguments
         ---------
         evidence : torch.Tensor, shape (B, D)
-        style : str, optional
-            A corpus, whose wording is imitated; by default the first.
+        style : str, optional. A corpus, whose wording is imitated; by default the first.
         beam, max_words, min_words, n_best : int
             See :class:`tinyclap.decoding.rule.BeamRule`; `min_words` is at most `max_words` − 1 here.
-        allow_repeats : bool
-            Any word may come twice.
+        allow_repeats : bool. Any word may come twice.
         """
         if style is not None and style not in self.styles:
             raise ConfigError(f"style {style!r}: this captioner knows {', '.join(self.styles)}")
