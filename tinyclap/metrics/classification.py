@@ -65,12 +65,7 @@ def accuracy_by(keys: Any, correct: Any) -> dict[Any, dict[str, float]]:
 
 
 def paired_difference(
-    first: Any,
-    second: Any,
-    groups: Any = None,
-    level: float = 0.95,
-    n_resamples: int = 2000,
-    seed: int = 0,
+    first: Any, second: Any, groups: Any = None, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
 ) -> Any:
     """Mean of ``second - first``, two models' scores of the same clips, in [-1, 1], and its paired bootstrap interval.
 

@@ -307,10 +307,7 @@ def accuracy_without(correct, recordings, statuses, labels, seed=0):
     return {
         **found,
         "moves_by": None if clean is None else clean["accuracy"] - found["all"]["accuracy"],
-        "per_class": {
-            "all": accuracy_by(labels, correct),
-            "without_shared": accuracy_by(labels[kept], correct[kept]),
-        },
+        "per_class": {"all": accuracy_by(labels, correct), "without_shared": accuracy_by(labels[kept], correct[kept])},
     }
 
 
