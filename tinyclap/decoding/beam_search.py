@@ -63,10 +63,6 @@ def word_choices(decoder, memory, n_frames, found, start_id, n_choices):
     found : Hypotheses. Of these clips.
     start_id : int
     n_choices : int. k, in [1, V].
-
-    Returns
-    -------
-    WordChoices
     """
     words = found.ids[:, 0]
     before = torch.cat([torch.full_like(words[:, :1], start_id), words[:, :-1]], dim=1)

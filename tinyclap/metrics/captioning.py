@@ -72,12 +72,7 @@ def check_metrics():
 
 
 def available(metrics=METRICS):
-    """:func:`check_metrics`, once the names are known and the library is installed.
-
-    Raises
-    ------
-    ConfigError: The extra ``metrics`` is not installed, or a metric is unknown.
-    """
+    """:func:`check_metrics`, once the names are known and the library is installed."""
     if isinstance(metrics, str) or not metrics:
         raise ConfigError(f"metrics is {metrics!r}; it is a list of names, e.g. [bleu_4, cider_d]")
     unknown = [name for name in metrics if name not in METRICS]

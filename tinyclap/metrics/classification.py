@@ -74,10 +74,6 @@ def paired_difference(
     first, second : array of bool or float, shape (B,)
     groups, level, n_resamples, seed : See :func:`bootstrap_interval`.
 
-    Raises
-    ------
-    ConfigError: The two are of different lengths, or empty.
-
     Example
     -------
     >>> paired_difference([1, 0, 0, 0], [1, 1, 0, 0])[0]
@@ -94,10 +90,6 @@ def mcnemar(first: Any, second: Any) -> Any:
     Returns ``n_first_only`` (b: right by the first alone), ``n_second_only`` (c), ``exact_p`` and ``mid_p``. If the
     rates are equal, b follows Binomial(b + c, 1/2). With k = min(b, c): exact p = min(1, 2 P(X <= k)); mid-p = 2 P(X <
     k) + P(X = k), which is less conservative. Clips are taken as independent; slices of one recording are not.
-
-    Raises
-    ------
-    ConfigError: The two are of different lengths, or empty.
 
     Example
     -------

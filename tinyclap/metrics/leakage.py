@@ -102,11 +102,6 @@ def read_clips(name, path, folds=None):
     `path` is a manifest (JSON); ``esc50.csv``, ``UrbanSound8K.csv``, ``clotho_metadata_*.csv``,
     ``clotho_captions_*.csv`` (with the metadata beside it, if there), FSD50K's ``dev.csv`` and ``eval.csv``, AudioCaps'
     and AudioSet's lists; or a folder whose file names are those of ESC-50, UrbanSound8K or FSD50K.
-
-    Raises
-    ------
-    ConfigError: There is no such file, nothing in it names recordings, or it has no such folds.
-    tinyclap.errors.ManifestError: A manifest is incomplete.
     """
     path = Path(path)
     if not path.exists():
@@ -283,10 +278,6 @@ def accuracy_without(correct, recordings, statuses, labels, seed=0):
         ``all``, ``without_shared``, ``without_shared_or_unknown``, ``shared`` and ``unknown``: see :func:`scored`;
         ``moves_by`` (accuracy without the shared clips minus accuracy with them; None if nothing is left);
         ``per_class``: class → accuracies and counts with and without.
-
-    Raises
-    ------
-    ConfigError: The four are of different lengths, or there is no clip.
     """
     correct, statuses = np.asarray(correct, dtype=bool), np.asarray(statuses)
     recordings, labels = np.asarray(recordings), np.asarray(labels)

@@ -45,10 +45,6 @@ def read_predictions(path):
 
     Recordings are the groups of the test manifest beside the file; else those that published file names hold; else each
     clip is its own.
-
-    Raises
-    ------
-    ConfigError: There is no such file, it holds no classification, or it names a clip twice.
     """
     path = Path(path)
     path = path / "predictions.csv" if path.is_dir() else path

@@ -127,10 +127,6 @@ def pruned_clap_head(head, indices, moments=None, n_statistic_rows=None, hidden_
     hidden_fraction : float, optional
         Fraction of the GELU's units to compute, in (0, 1], chosen by ``‖their column of W2‖ · std``, those of the kept
         entries always among them; the means of the others go into a bias. Approximate.
-
-    Returns
-    -------
-    PrunedClapProjection
     """
     n_dims = head.d_out
     kept = chosen_dims(indices, n_dims)

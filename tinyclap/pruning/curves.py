@@ -28,12 +28,7 @@ class Scored(NamedTuple):
 
 
 def read_scored(path):
-    """Read an ``embeddings.npz``: :class:`Scored`.
-
-    Raises
-    ------
-    CheckpointError: It is missing, unreadable, or lacks something.
-    """
+    """Read an ``embeddings.npz``: :class:`Scored`."""
     arrays = read_arrays(path, _DUMPED)
     kind = str(arrays["score_kind"])
     text = np.asarray(arrays["text"], dtype=np.float64)
@@ -82,10 +77,6 @@ def method_hits(scored, moments, method, order=None, ridge=RIDGE, n_random=N_RAN
     order : sequence of int, optional. Of ``"nested"``, where it is not 0, 1, 2 …
     ridge : float. Of ``"whitening"``.
     n_random : int. Random orders, with the seeds 0, 1, …
-
-    Raises
-    ------
-    ConfigError: The method is unknown, or the moments or the order are of another model.
     """
     n_dims = scored.audio.shape[1]
     if len(moments["mean_abs"]) != n_dims:

@@ -52,10 +52,6 @@ def open_model(model, path=None, text_weights=None, options=None):
     path : str or os.PathLike, optional. The published file.
     text_weights : str or os.PathLike, optional. Of a published student: the weights of its text side.
     options : dict, optional. Sizes of a published network, such as ``{"alpha": 0.75}``.
-
-    Raises
-    ------
-    CheckpointError: Nothing usable is there.
     """
     if path is None:
         module, config = load_student(model)
@@ -72,11 +68,6 @@ def read_ranking(folder, model, note):
 
     `folder` holds ``ranking.json`` and, where the scale of a CLAP head is approximated, ``moments.npz``; `model` and
     `note` are of :func:`open_model`.
-
-    Raises
-    ------
-    CheckpointError: There is no ranking, or it is damaged.
-    ConfigError: It is of another model, or the model has lost dimensions already.
     """
     folder = Path(folder)
     if kept_dims(note) is not None:
@@ -105,11 +96,6 @@ def prune(model, note, ranking, target, options):
     target : str or os.PathLike
         Gets ``config.json``, ``model.safetensors`` and ``pruning.json``; those of an earlier pruning are replaced.
     options : PruneOptions
-
-    Raises
-    ------
-    ConfigError: Options that do not fit each other or the model; see also :func:`read_ranking`.
-    CheckpointError: See :func:`read_ranking`.
     """
     _spare_the_model(target, note)
     order, latent, moments = read_ranking(ranking, model, note)

@@ -50,12 +50,7 @@ class Moments:
         self._outer = self._outer + rows.T @ rows
 
     def result(self):
-        """``mean``, ``mean_abs``, ``std`` (D,) and ``second_moment`` (D, D), not centred.
-
-        Raises
-        ------
-        ConfigError: There were no rows.
-        """
+        """``mean``, ``mean_abs``, ``std`` (D,) and ``second_moment`` (D, D), not centred."""
         if not self.n:
             raise ConfigError("moments of no rows: no clip was embedded")
         mean, second = self._sum / self.n, self._outer / self.n
@@ -75,12 +70,7 @@ def order_of(importance):
 
 
 def read_arrays(path, names):
-    """Read the arrays of an ``.npz`` file, `names` among them: dict of str to numpy.ndarray.
-
-    Raises
-    ------
-    CheckpointError: The file is missing or unreadable, or lacks something.
-    """
+    """Read the arrays of an ``.npz`` file, `names` among them: dict of str to numpy.ndarray."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
@@ -99,12 +89,7 @@ def write_arrays(path, **arrays):
 
 
 def check_kept(order, kept, n_dims):
-    """The first `kept` entries of an order of all `n_dims` dimensions.
-
-    Raises
-    ------
-    ConfigError: The order is of another model, or `kept` is not from 1 to `n_dims`.
-    """
+    """The first `kept` entries of an order of all `n_dims` dimensions."""
     if len(order) != n_dims:
         raise ConfigError(f"a ranking of {len(order)} dimensions for embeddings of {n_dims}: it is another model's")
     if not isinstance(kept, int) or not 1 <= kept <= n_dims:

@@ -21,10 +21,6 @@ def trunk_student(
     hop_length : int. Samples between frames; the tagger's own is 320. Doubling it halves the cost of every block.
     window_s, min_s : float. Maximum and minimum length of an input, in seconds.
     batchnorm_momentum : float
-
-    Raises
-    ------
-    CheckpointError: The file is missing or no such network.
     """
     backbone = load_published("efficientat-mn", path=weights, width=width).audio.encoder
     hidden, out = backbone.classifier[0], backbone.classifier[-1]

@@ -30,10 +30,6 @@ class Effb2Trm(nn.Module):
         The vocabulary, or its file (see :meth:`WordTokenizer.load`), which settles the four numbers above. Without
         one, :meth:`generate` gives ids, and :meth:`caption` is refused.
 
-    Raises
-    ------
-    ConfigError: The ids are not distinct words, or contradict the vocabulary.
-
     Notes
     -----
     ``generate(..., batch_dynamic_range=True)`` on a zero-padded batch with `lengths` is the published computation. By

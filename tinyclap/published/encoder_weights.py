@@ -27,13 +27,7 @@ class EncoderWeights:
         self.encoder, self.weights = encoder, weights
 
     def load(self):
-        """Load every tensor of the encoder, or nothing.
-
-        Raises
-        ------
-        CheckpointError: The file is missing or does not fit.
-        ConfigError: No published file is known for such an encoder.
-        """
+        """Load every tensor of the encoder, or nothing."""
         if self.weights is None:
             return
         if Path(self.weights).is_dir():

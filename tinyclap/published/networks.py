@@ -139,12 +139,7 @@ class MsClap2022(_Published):
         return F.normalize(self.text(ids, mask), dim=-1)
 
     def embed_text(self, texts):
-        """Embed N strings, each cut at 100 tokens as published: L2-normalised (N, 1024).
-
-        Raises
-        ------
-        CheckpointError: The tokenizer is neither a folder nor to be had from the hub.
-        """
+        """Embed N strings, each cut at 100 tokens as published: L2-normalised (N, 1024)."""
         if self._tokenizer is None:
             self._tokenizer = hub_tokenizer(self._tokenizer_source, BERT)
         tokens = self._tokenizer(

@@ -37,13 +37,7 @@ class Published(NamedTuple):
         return getattr(importlib.import_module(f"tinyclap.published.{module}"), name)
 
     def at(self, path, cache=None):
-        """The published file at `path`, or downloaded into `cache` where `path` is ``"download"``: a Path.
-
-        Raises
-        ------
-        CheckpointError: There is no such file; the message says where to get it.
-        tinyclap.errors.DownloadError: It cannot be downloaded.
-        """
+        """The published file at `path`, or downloaded into `cache` where `path` is ``"download"``: a Path."""
         if str(path) == "download" and self.zenodo:
             return self.download(cache)
         if not Path(path).is_file():

@@ -8,12 +8,7 @@ _FILES = {BERT: "vocab.txt", BART: "vocab.json, merges.txt"}
 
 
 def hub_tokenizer(source, published):
-    """The tokenizer :data:`BERT` or :data:`BART` (`published`) from `source`, a folder or a name on the hub.
-
-    Raises
-    ------
-    CheckpointError: It is not there.
-    """
+    """The tokenizer :data:`BERT` or :data:`BART` (`published`) from `source`, a folder or a name on the hub."""
     from transformers import AutoTokenizer
 
     try:

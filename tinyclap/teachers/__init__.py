@@ -36,10 +36,6 @@ def make_teacher(kind, more=None, **options):
     """Make a teacher by its name, one of :data:`TEACHERS`; its weights are loaded later, by ``load()``.
 
     `options`, and before them `more`, are arguments of its class; those that are None are left to their defaults.
-
-    Raises
-    ------
-    ConfigError: Unknown kind, unknown option, or no weights where the kind needs them.
     """
     if kind not in TEACHERS:
         raise ConfigError(f"teacher {kind!r} is unknown; choose one of {', '.join(TEACHERS)}")

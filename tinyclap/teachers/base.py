@@ -21,10 +21,6 @@ def score(audio, text, kind="cosine"):
 
     ``"cosine"`` is in [−1, 1], ``"dot"`` the plain product, ``"sqrt_dot"`` that with the square roots of the audio
     side, for audio embeddings that are probabilities.
-
-    Raises
-    ------
-    ConfigError: `kind` is unknown, or the two sides differ in width.
     """
     if kind not in SCORE_KINDS:
         raise ConfigError(f"score kind {kind!r} is unknown; choose one of {', '.join(SCORE_KINDS)}")
@@ -58,10 +54,6 @@ def fitting_options(teacher_class, what, more, options, **given):
     more : dict or None. Options that take precedence over `options`.
     options : dict. Those that are None are left to the class' defaults.
     given : Options that are passed on in any case.
-
-    Raises
-    ------
-    ConfigError: An option is unknown, or one is missing.
     """
     options = {name: value for name, value in {**options, **(more or {})}.items() if value is not None}
     options |= given
@@ -111,11 +103,6 @@ class FrozenTeacher(nn.Module):
 
         "bf16" folds the norms and computes the encoder in channels-last bfloat16: about 2.5 times as fast on CPUs with
         such instructions, at a cosine to fp32 above 0.999. Text stays in float32.
-
-        Raises
-        ------
-        ConfigError: The precision is unknown, this teacher has no such form, or it is in bf16 already.
-        CheckpointError: The weights are not loaded yet.
         """
         if precision not in PRECISIONS:
             raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")

@@ -77,12 +77,7 @@ class TagCalibration:
 
 
 def read_calibration(path):
-    """Read the file of :class:`TagCalibration`: a dict of :data:`_KEYS`.
-
-    Raises
-    ------
-    CheckpointError: It is not such a file.
-    """
+    """Read the file of :class:`TagCalibration`: a dict of :data:`_KEYS`."""
     note = read_json(path, advice=_ADVICE)
     missing = [key for key in _KEYS if key not in note]
     if missing:

@@ -57,12 +57,7 @@ class CaptioningTeacher(FrozenTeacher):
 
     @torch.no_grad()
     def teach_words(self, wavs, sample_rate_hz):
-        """:meth:`teach_captions`, and the ``n_word_choices`` most probable words of each place: a WordChoices.
-
-        Raises
-        ------
-        ConfigError: This kind of teacher has no such distributions, or ``n_word_choices`` is 0.
-        """
+        """:meth:`teach_captions`, and the ``n_word_choices`` most probable words of each place: a WordChoices."""
         self._require_loaded()
         if not self.n_word_choices:
             raise ConfigError(
@@ -140,10 +135,6 @@ class CaptionerTeacher(CaptioningTeacher):
     n_word_choices : int
         That many of the most probable words of each place are stored beside a caption, for token-level distillation; 0
         stores none.
-
-    Raises
-    ------
-    ConfigError: `n_word_choices` is negative.
     """
 
     def __init__(self, weights, beam=3, max_words=20, n_word_choices=0):
@@ -241,10 +232,6 @@ def make_captioning_teacher(kind, weights=None, more=None, **options):
     weights : str or os.PathLike, optional. None where its outputs are cached already.
     more : dict, optional. Further arguments of its class.
     options : Arguments of its class; those that are None are left to their defaults.
-
-    Raises
-    ------
-    ConfigError: Unknown kind or unknown option.
     """
     if kind not in _KINDS:
         raise ConfigError(f"captioning teacher {kind!r} is unknown; choose one of {', '.join(_KINDS)}")

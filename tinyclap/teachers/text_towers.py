@@ -50,12 +50,7 @@ class TextTower:
 
 
 def text_side_of(text):
-    """What embeds the texts of a teacher, and which of its columns are left (None: all).
-
-    Arguments
-    ---------
-    text : tinyclap.teachers.FrozenTeacher
-    """
+    """What embeds the texts of a teacher, and which of its columns are left (None: all)."""
     kind = getattr(text, "kind", None)
     if kind == "checkpoint":
         inner = text if text._text is None else text_side_of(text._text)[0]
@@ -75,10 +70,6 @@ def text_tower(side):
     Returns
     -------
     TextTower
-
-    Raises
-    ------
-    ConfigError: It is none of our runs', Microsoft CLAP 2022's, or a tagger's.
     """
     if isinstance(side, TagSpaceText):
         return _of_sentences(SentenceEncoder(side.sentence_encoder))

@@ -64,10 +64,6 @@ def parse_command_line(arguments):
     """Split ``recipe.yaml --key value --key=value …`` into the recipe, SpeechBrain's run options and the overrides.
 
     Values are read as YAML. Names count in full: SpeechBrain's parser takes any prefix of a run option for the option.
-
-    Raises
-    ------
-    ConfigError: No recipe comes first, a value stands without a key or a key without one value, or a value is not YAML.
     """
     if not arguments or arguments[0].startswith("-"):
         raise ConfigError("the recipe comes first: python train.py hparams/distill_phinet.yaml [--key value …]")
@@ -108,12 +104,7 @@ def _value(key, words):
 
 
 def load_hparams(hparams_file, overrides):
-    """Build a recipe's objects: (objects by key, overrides in force), given the `overrides` of the command line.
-
-    Raises
-    ------
-    ConfigError: The file is missing, an override names no key of it, or a key that must be given was not.
-    """
+    """Build a recipe's objects: (objects by key, overrides in force), given the `overrides` of the command line."""
     if not Path(hparams_file).is_file():
         near = sorted(str(path) for path in Path(hparams_file).parent.glob("*.yaml"))
         raise ConfigError(f"no recipe {hparams_file}" + (f"; there are: {', '.join(near)}" if near else ""))
@@ -174,10 +165,6 @@ def start_run(hparams, hparams_file, overrides, run_opts):
     hparams_file : str or os.PathLike
     overrides : dict
     run_opts : speechbrain.utils.run_opts.RunOptions
-
-    Raises
-    ------
-    ConfigError: The folder holds a run with other options: resuming it would mix two experiments.
     """
     folder = Path(hparams["output_folder"])
     note = {"recipe": Path(hparams_file).name, "overrides": {key: _plain(value) for key, value in overrides.items()}}
@@ -244,12 +231,7 @@ def write_metrics(hparams, meta, brain):
 
 
 def ensure_run(recipe, folder, wanted):
-    """Train the run that another one starts from, if it is `wanted` and not in `folder` yet; returns `folder`.
-
-    Raises
-    ------
-    ConfigError: Its training failed.
-    """
+    """Train the run that another one starts from, if it is `wanted` and not in `folder` yet; returns `folder`."""
     if wanted and not (Path(folder) / "student" / "config.json").exists() and if_main_process():
         logger.warning("%s has no trained model yet: running %s first", folder, recipe)
         command = [sys.executable, "train.py", str(recipe), "--output_folder", str(folder)]

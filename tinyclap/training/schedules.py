@@ -137,10 +137,6 @@ def make_schedule(kind, lr, patience, warmup_fraction=0.0, reference_dead_lr_sch
     ---------
     kind : {"plateau", "cosine"}. :class:`PlateauSchedule`, the paper's, or :class:`CosineSchedule`, down to zero.
     lr, patience, warmup_fraction, reference_dead_lr_schedule : See the two classes.
-
-    Raises
-    ------
-    ConfigError: The kind is unknown.
     """
     if kind == "plateau":
         return PlateauSchedule(lr, patience=patience, reference_dead_lr_schedule=reference_dead_lr_schedule)
