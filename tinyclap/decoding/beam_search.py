@@ -13,20 +13,12 @@ from tinyclap.errors import ConfigError
 
 
 class WordChoices(NamedTuple):
-    """The most probable words at each position of B captions of at most L words, for token-level distillation.
+    """The k most probable words at each position of B captions of at most L words, for token-level distillation."""
 
-    Attributes
-    ----------
-    words : torch.Tensor, shape (B, L), int64. The captions, filled with the end id.
-    ids : torch.Tensor, shape (B, L, k), int64. The k most probable words given the words before, best first.
-    log_probs : torch.Tensor, shape (B, L, k), float32. Natural, at temperature 1, among all words.
-    n_words : torch.Tensor, shape (B,), int64. With the end, where there is one.
-    """
-
-    words: torch.Tensor
-    ids: torch.Tensor
-    log_probs: torch.Tensor
-    n_words: torch.Tensor
+    words: torch.Tensor  # (B, L): the captions, filled with the end id
+    ids: torch.Tensor  # (B, L, k): best first, given the words before
+    log_probs: torch.Tensor  # (B, L, k): natural, among all words
+    n_words: torch.Tensor  # (B,): with the end, where there is one
 
 
 def beam_search(decoder, state, start_id, end_id, beam=3, max_words=20, min_words=0, n_best=1, forbidden_ids=()):
@@ -34,17 +26,10 @@ def beam_search(decoder, state, start_id, end_id, beam=3, max_words=20, min_word
 
     Arguments
     ---------
-    decoder
-        Has ``step(last_ids (N,), state) -> (logits (N, V), state)`` and ``select(state, rows) -> state``, where `rows`
-        (clips, beams), int64, are rows of the state in the order wanted.
+    decoder : With ``step(last_ids (N,), state)`` → (logits (N, V), state) and ``select(state, rows (clips, beams))``.
     state : tuple. One row a clip, before the first word; its first tensor has that many rows. It is overwritten.
     start_id, end_id : int
-    beam, max_words, min_words, n_best, forbidden_ids
-        See :class:`tinyclap.decoding.rule.BeamRule`; 1 beam is greedy search.
-
-    Returns
-    -------
-    Hypotheses. On the device of the state's first tensor.
+    beam, max_words, min_words, n_best, forbidden_ids : See :class:`tinyclap.decoding.rule.BeamRule`.
     """
     rule = BeamRule(len(state[0]), end_id, beam, max_words, min_words, n_best, forbidden_ids)
     with torch.inference_mode():  # a tenth quicker than no_grad; what is returned is made outside of it

@@ -13,36 +13,20 @@ _ENDED_PENALTY = 1000.0  # of a beam that has ended: its continuations are then 
 
 
 class Hypotheses(NamedTuple):
-    """Captions of B clips, best first.
+    """Captions of B clips, best first, as tensors or arrays."""
 
-    Attributes
-    ----------
-    ids : torch.Tensor or numpy.ndarray, shape (B, n_best, max_words), int64. Without the start, filled with the end id.
-    scores : torch.Tensor or numpy.ndarray, shape (B, n_best), float32
-        Mean log-probability of the words, the end counted.
-    n_words : torch.Tensor or numpy.ndarray, shape (B, n_best), int64. With the end, where there is one.
-    """
-
-    ids: object
-    scores: object
-    n_words: object
+    ids: object  # (B, n_best, max_words), int64: without the start, filled with the end id
+    scores: object  # (B, n_best), float32: mean log-probability of the words, the end counted
+    n_words: object  # (B, n_best), int64: with the end, where there is one
 
 
 class NextStep(NamedTuple):
-    """Input of the decoder's next step: lists, one entry for each of the B' clips that are still in the batch.
+    """Input of the decoder's next step: lists, one entry for each of the B' clips that are still in the batch."""
 
-    Attributes
-    ----------
-    staying : list of int, length B'. Indices of these clips in the batch of the step before.
-    rows : list of list of int, B' × beam. The row of the step before that each beam continues.
-    last_ids : list of list of int, B' × beam. The word that continued it.
-    penalties : list of list of float, B' × beam. To subtract from its running score.
-    """
-
-    staying: list
-    rows: list
-    last_ids: list
-    penalties: list
+    staying: list  # B': indices of these clips in the batch of the step before
+    rows: list  # B' × beam: the row of the step before that each beam continues
+    last_ids: list  # B' × beam: the word that continued it
+    penalties: list  # B' × beam: to subtract from its running score
 
 
 class BeamRule:
@@ -95,17 +79,10 @@ class BeamRule:
         return [*self.forbidden_ids, self.end_id] if self._n_words < self.min_words else self.forbidden_ids
 
     def follow(self, scores, places, n_vocabulary):
-        """Take the k best continuations of each clip.
+        """Take the k best continuations of each clip: a :class:`NextStep`, or None when no clip is left.
 
-        Arguments
-        ---------
-        scores : list of list of float, B' × beam. Running scores with the next word's log-probability, best first.
-        places : list of list of int, B' × beam. The previous beam times `n_vocabulary`, plus the word.
-        n_vocabulary : int
-
-        Returns
-        -------
-        NextStep or None. None when no clip is left.
+        `scores` (B' × beam) are running scores with the next word's log-probability, best first; `places` the previous
+        beam times `n_vocabulary`, plus the word.
         """
         self._n_words += 1
         is_last = self._n_words == self.max_words

@@ -28,9 +28,7 @@ def resample(wavs, from_hz, to_hz, method="sinc"):
     ---------
     wavs : torch.Tensor, shape (..., T)
     from_hz, to_hz : int
-    method : {"sinc", "soxr"}
-        "sinc" is :func:`sinc_resample` (differentiable, any device; 46 dB SNR); "soxr" is SoX's HQ setting
-        (83 dB) on the CPU, without gradient.
+    method : {"sinc", "soxr"}. :func:`sinc_resample` (differentiable, any device; 46 dB SNR), or SoX's HQ (CPU; 83 dB).
 
     Example
     -------

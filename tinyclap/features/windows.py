@@ -42,12 +42,6 @@ def embed_windows(forward, waveforms, sample_rate_hz, policy, batch_size=32, nor
     policy : WindowPolicy
     batch_size : int. Windows of one length in one call of `forward`.
     normalize : bool. L2-normalise the windows' embeddings, and their mean.
-
-    Example
-    -------
-    >>> clips = [torch.ones(300), torch.ones(1700)]
-    >>> embed_windows(lambda x: x[:, :4], clips, 100, WindowPolicy(window_s=5.0)).shape
-    torch.Size([2, 4])
     """
     totals, counts = None, torch.zeros(len(waveforms))
     for owners, windows in window_batches(waveforms, sample_rate_hz, policy, batch_size):

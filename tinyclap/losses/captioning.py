@@ -25,8 +25,7 @@ def caption_cross_entropy(logits, targets, pad_id, label_smoothing=0.0):
     Arguments
     ---------
     logits : torch.Tensor, shape (B, L, V)
-    targets : torch.Tensor, shape (B, L), int64
-        The word that each position should predict, ``<end>`` included; people's, or the teacher's (sequence level).
+    targets : torch.Tensor, shape (B, L), int64. The word that each position should predict, ``<end>`` included.
     pad_id : int. Positions with it do not count.
     label_smoothing : float. In [0, 1).
 
@@ -36,10 +35,8 @@ def caption_cross_entropy(logits, targets, pad_id, label_smoothing=0.0):
     >>> round(caption_cross_entropy(logits, torch.tensor([[5, 2, 0]]), pad_id=0).exp().item(), 3)
     8.0
     """
-    losses = F.cross_entropy(
-        logits.float().flatten(0, 1), targets.flatten(), ignore_index=pad_id, label_smoothing=label_smoothing,
-        reduction="sum",
-    )  # fmt: skip
+    options = {"ignore_index": pad_id, "label_smoothing": label_smoothing, "reduction": "sum"}
+    losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), **options)
     return losses / (targets != pad_id).sum().clamp(min=1)
 
 
@@ -50,13 +47,8 @@ def sparse_token_kd(student, ids, probabilities, temperature=1.0):
     ---------
     student : torch.Tensor, shape (B, L, V). Logits, teacher-forced on the teacher's caption.
     ids : torch.Tensor, shape (B, L, k), int64
-    probabilities : torch.Tensor, shape (B, L, k)
-        Of these words at temperature 1; they need not add up to 1. Where all are 0 the position does not count.
+    probabilities : torch.Tensor, shape (B, L, k). Of these words; a position where all are 0 does not count.
     temperature : float. Of both sides: the teacher's probabilities become p^(1/temperature), renormalised.
-
-    Returns
-    -------
-    torch.Tensor, shape (). Mean over the positions that count; 0 where none does.
 
     Example
     -------
@@ -83,43 +75,27 @@ class EncoderKDLoss(nn.Module):
     student_dim, teacher_dim : int
     shared_dim : int. Width of the shared space, where `projection` is "both".
     kind : {"mse", "contrastive", "both"}
-        Mean squared error, the symmetric contrastive loss within the batch, or their sum.
     projection : {"both", "student", "none"}
-        "both": a learnt linear map on either side, as published (two zero maps solve the MSE alone).
-        "student": the student is mapped to the teacher's space. "none": both sides have one width.
+        Sides with a learnt linear map: "both" as published (two zero maps solve the MSE alone), the student's, or none.
     l2_norm : bool. The MSE compares directions; the contrastive loss always does.
     exponentiate : bool
-        Multiply the cosines by exp(logit_scale) ≤ 100, as CLIP does, starting at 1/0.07. ``False``: by logit_scale =
-        ln(1/0.07) itself, without bound, as the published code does.
-
-    Example
-    -------
-    >>> loss = EncoderKDLoss(8, 6, 4, kind="both")
-    >>> loss(torch.zeros(3, 8), torch.ones(3, 6)).shape
-    torch.Size([])
+        Multiply the cosines by exp(logit_scale) ≤ 100, as CLIP; else by logit_scale itself, as the published code.
     """
 
     max_scale = 100.0
 
     def __init__(
-        self,
-        student_dim,
-        teacher_dim,
-        shared_dim=1024,
-        kind="contrastive",
-        projection="both",
-        l2_norm=False,
-        exponentiate=False,
-    ):
+        self, student_dim, teacher_dim, shared_dim=1024, kind="contrastive", projection="both",
+        l2_norm=False, exponentiate=False,
+    ):  # fmt: skip
         super().__init__()
         if kind not in ENCODER_KINDS:
             raise ConfigError(f"EncoderKDLoss: kind={kind!r}; choose one of {', '.join(ENCODER_KINDS)}")
         if projection not in PROJECTIONS:
             raise ConfigError(f"EncoderKDLoss: projection={projection!r}; choose one of {', '.join(PROJECTIONS)}")
         if projection == "none" and student_dim != teacher_dim:
-            raise ConfigError(
-                f"EncoderKDLoss: without a projection both sides need one width, not {student_dim} and {teacher_dim}"
-            )
+            sizes = f"{student_dim} and {teacher_dim}"
+            raise ConfigError(f"EncoderKDLoss: without a projection both sides need one width, not {sizes}")
         self.kind, self.l2_norm, self.exponentiate = kind, l2_norm, exponentiate
         width = shared_dim if projection == "both" else teacher_dim
         self.stdnt_proj = nn.Identity() if projection == "none" else nn.Linear(student_dim, width)

@@ -238,10 +238,8 @@ class NestedLoss(nn.Module):
         """(B, D) and (B, D) → ()."""
         n_dims = student.shape[-1]
         if (self.order is not None and len(self.order) != n_dims) or self.dims[-1] >= n_dims:
-            raise ConfigError(
-                f"nested_dims {self.dims}, in an order of {'any' if self.order is None else len(self.order)} "
-                f"dimensions, do not fit embeddings of {n_dims}"
-            )
+            order = f"in an order of {'any' if self.order is None else len(self.order)} dimensions"
+            raise ConfigError(f"nested_dims {self.dims}, {order}, do not fit embeddings of {n_dims}")
         total = self.loss(student, teacher)
         if self.order is not None:
             student, teacher = student[:, self.order], teacher[:, self.order]
@@ -274,11 +272,6 @@ def make_distill_loss(kind, embed_dim, nested_dims=None, nested_order=None):
     embed_dim : int. D, the teacher's.
     nested_dims : sequence of int, optional. See :class:`NestedLoss`; without it the loss stands alone.
     nested_order : str or os.PathLike, optional. Folder of a ranking, or of a student with a stored order.
-
-    Example
-    -------
-    >>> type(make_distill_loss("cosine", 8, nested_dims=[2, 4])).__name__
-    'NestedLoss'
     """
     if kind not in LOSSES:
         raise ConfigError(f"loss {kind!r} is unknown; choose one of {', '.join(LOSSES)}")

@@ -18,23 +18,12 @@ _CAPACITY = 32  # words for which a new state has space; it grows
 
 
 class DecoderState(NamedTuple):
-    """Key–value cache of N rows: N / B beams for each of B clips.
+    """Key–value cache of N rows (N / B beams for each of B clips): keys (even) and values (odd), layer by layer."""
 
-    Attributes
-    ----------
-    word_mask : torch.Tensor, shape (N, 1, 1, capacity). 0 for words, −∞ for padding.
-    past : torch.Tensor, shape (2 · n_layers, N, n_heads, capacity, width / n_heads)
-        Past keys (even) and values (odd) of self-attention, layer by layer.
-    memory : torch.Tensor, shape (2 · n_layers, B, n_heads, F', width / n_heads)
-        Cross-attention keys and values; the beams of a clip share them.
-    memory_mask : torch.Tensor, shape (B, 1, 1, F'). 0 for a clip's frames, −∞ after its end.
-    n_words : int
-    """
-
-    word_mask: torch.Tensor
-    past: torch.Tensor
-    memory: torch.Tensor
-    memory_mask: torch.Tensor
+    word_mask: torch.Tensor  # (N, 1, 1, capacity): 0 for words, −∞ for padding
+    past: torch.Tensor  # (2 · n_layers, N, n_heads, capacity, width / n_heads), of self-attention
+    memory: torch.Tensor  # (2 · n_layers, B, n_heads, F', width / n_heads), of cross-attention: a clip's beams share it
+    memory_mask: torch.Tensor  # (B, 1, 1, F'): 0 for a clip's frames, −∞ after its end
     n_words: int
 
 
@@ -44,8 +33,7 @@ class CaptionDecoder(nn.Module):
 
     Arguments
     ---------
-    n_words : int. Size of the vocabulary V.
-    memory_dim : int. Channels of the encoder's frames.
+    n_words, memory_dim : int. Size V of the vocabulary, and channels of the encoder's frames.
     width, n_layers, n_heads, ffn_width : int. `n_heads` divides `width`, which is even.
     dropout : float
     max_positions : int. Maximum length of a caption, with its start.
@@ -53,31 +41,19 @@ class CaptionDecoder(nn.Module):
 
     Notes
     -----
-    Input of the first layer: √width·E[w] + pe; ``pos_encoder.pe`` is a buffer of sinusoids, replaced by the
-    checkpoint's. The classifier is the embedding matrix, without bias. Xavier-uniform initialisation, as published.
+    Input of the first layer: √width·E[w] + pe. The classifier is the embedding matrix, without bias.
 
     Example
     -------
     >>> decoder = CaptionDecoder(n_words=4981, memory_dim=1408).eval()
-    >>> sum(p.numel() for p in decoder.parameters())
-    3743232
-    >>> logits = decoder(torch.ones(2, 7, dtype=torch.long), torch.zeros(2, 31, 1408), torch.tensor([31, 20]))
-    >>> logits.shape
+    >>> decoder(torch.ones(2, 7, dtype=torch.long), torch.zeros(2, 31, 1408), torch.tensor([31, 20])).shape
     torch.Size([2, 7, 4981])
     """
 
     def __init__(
-        self,
-        n_words,
-        memory_dim,
-        width=256,
-        n_layers=2,
-        n_heads=4,
-        ffn_width=1024,
-        dropout=0.2,
-        max_positions=100,
-        pad_id=0,
-    ):
+        self, n_words, memory_dim, width=256, n_layers=2, n_heads=4, ffn_width=1024, dropout=0.2,
+        max_positions=100, pad_id=0,
+    ):  # fmt: skip
         super().__init__()
         if width % n_heads or width % 2:
             raise ConfigError(f"width={width} has to be even and a multiple of n_heads={n_heads}")
@@ -88,9 +64,8 @@ class CaptionDecoder(nn.Module):
         layer = nn.TransformerDecoderLayer(width, n_heads, ffn_width, dropout, batch_first=True)
         self.model = nn.TransformerDecoder(layer, n_layers)
         self.classifier = nn.Linear(width, n_words, bias=False)
-        self.attn_proj = nn.Sequential(
-            nn.Linear(memory_dim, width), nn.ReLU(), nn.Dropout(dropout), nn.LayerNorm(width)
-        )
+        mapped = nn.Linear(memory_dim, width)
+        self.attn_proj = nn.Sequential(mapped, nn.ReLU(), nn.Dropout(dropout), nn.LayerNorm(width))
         self.classifier.weight = self.word_embedding.weight
         for parameter in self.parameters():
             if parameter.ndim > 1:
@@ -104,14 +79,8 @@ class CaptionDecoder(nn.Module):
         embedded = F.dropout(self.word_embedding(ids), self.dropout, self.training) * math.sqrt(self.width)
         embedded = F.dropout(embedded + self.pos_encoder.pe[:n_words, 0], self.dropout, self.training)
         later = torch.ones(n_words, n_words, dtype=torch.bool, device=ids.device).triu(1)
-        decoded = self.model(
-            embedded,
-            self.attn_proj(memory),
-            tgt_mask=later,
-            tgt_key_padding_mask=ids == self.pad_id,
-            memory_key_padding_mask=_after_end(memory, n_frames),
-        )
-        return self.classifier(decoded)
+        padding = {"tgt_key_padding_mask": ids == self.pad_id, "memory_key_padding_mask": _after_end(memory, n_frames)}
+        return self.classifier(self.model(embedded, self.attn_proj(memory), tgt_mask=later, **padding))
 
     @torch.no_grad()
     def begin(self, memory, n_frames):
@@ -161,13 +130,8 @@ class CaptionDecoder(nn.Module):
         rows = rows if rows.ndim == 2 else rows[:, None]
         n_clips = state.memory.shape[1]
         clips, rows = rows[:, 0] // (len(state.word_mask) // n_clips), rows.reshape(-1)
-        return DecoderState(
-            state.word_mask[rows],
-            state.past.index_select(1, rows),
-            state.memory.index_select(1, clips),
-            state.memory_mask[clips],
-            state.n_words,
-        )
+        past, memory = state.past.index_select(1, rows), state.memory.index_select(1, clips)
+        return DecoderState(state.word_mask[rows], past, memory, state.memory_mask[clips], state.n_words)
 
     @property
     def _head_width(self):

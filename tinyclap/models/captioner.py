@@ -37,9 +37,7 @@ class Captioner(nn.Module):
         Log-mel (B, F, M) to :class:`tinyclap.models.encoding.AudioEncoding`, with attribute ``frame_dim``.
     decoder : tinyclap.models.caption_decoder.CaptionDecoder
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
-    max_s : float
-        Maximum input of the encoder, in seconds. The frames of a longer clip's windows are concatenated for the
-        decoder, whose cross-attention has no positions, so a clip of any length has one caption.
+    max_s : float. Maximum input of the encoder, in seconds; the frames of a longer clip's windows are concatenated.
     min_s : float. A shorter clip is repeated up to this length.
     resampler : {"sinc", "soxr"}
     freeze_encoder : bool. Train the decoder alone; the encoder stays in eval mode.
@@ -52,9 +50,8 @@ class Captioner(nn.Module):
         if encoder.n_mels != features.n_mels:
             raise ConfigError(f"the front end gives {features.n_mels} mel bands, the encoder wants {encoder.n_mels}")
         if encoder.frame_dim != decoder.memory_dim:
-            raise ConfigError(
-                f"the encoder's frames have {encoder.frame_dim} channels, the decoder wants {decoder.memory_dim}"
-            )
+            sizes = f"{encoder.frame_dim} channels, the decoder wants {decoder.memory_dim}"
+            raise ConfigError(f"the encoder's frames have {sizes}")
         if tokenizer.n_words != decoder.n_words:
             raise ConfigError(f"the vocabulary has {tokenizer.n_words} words, the decoder {decoder.n_words}")
         self.features, self.encoder, self.decoder, self.tokenizer = features, encoder, decoder, tokenizer
@@ -81,8 +78,7 @@ class Captioner(nn.Module):
         wavs : torch.Tensor, shape (B, T). At ``sample_rate_hz``, in [−1, 1].
         n_samples : torch.Tensor, shape (B,), optional. Samples of each clip; T by default.
         log_mel : torch.Tensor, shape (B, F, M), optional. Precomputed, instead of `wavs`.
-        batch_dynamic_range : bool
-            ``top_db`` counts from the maximum of the batch, as published, not from each clip's own.
+        batch_dynamic_range : bool. ``top_db`` counts from the batch's maximum, as published, not from each clip's.
         """
         if log_mel is None:
             log_mel = self.features(wavs, batch_dynamic_range=batch_dynamic_range)
@@ -98,7 +94,9 @@ class Captioner(nn.Module):
         return CaptionerOutput(clip, frames, n_frames)
 
     def forward(self, captions, wavs=None, n_samples=None, log_mel=None, sampling_probability=0.0):
-        """Encode a batch once, and predict the words of any number of captions of its clips.
+        """Encode a batch, and predict words of its captions: :class:`CaptionerOutput`, and logits (B', L, V) of each.
+
+        Position l of the logits predicts word l + 1.
 
         Arguments
         ---------
@@ -108,11 +106,6 @@ class Captioner(nn.Module):
         sampling_probability : float
             Probability that an input word is replaced by the model's own prediction from a first pass (Mihaylova &
             Martins, "Scheduled Sampling for Transformers", ACL 2019).
-
-        Returns
-        -------
-        (CaptionerOutput, list of torch.Tensor)
-            Logits (B', L, V) for each of `captions`: position l predicts word l + 1.
         """
         encoded = self.encode(wavs, n_samples, log_mel)
         logits = []
@@ -134,29 +127,18 @@ class Captioner(nn.Module):
 
     @torch.no_grad()
     def describe(
-        self,
-        wavs,
-        sample_rate_hz,
-        lengths=None,
-        beam=3,
-        max_words=20,
-        min_words=0,
-        n_best=1,
-        batch_dynamic_range=False,
-        batch_size=16,
-    ):
+        self, wavs, sample_rate_hz, lengths=None, beam=3, max_words=20, min_words=0, n_best=1,
+        batch_dynamic_range=False, batch_size=16,
+    ):  # fmt: skip
         """Mean frames (B, C), not normalised, and :class:`tinyclap.decoding.rule.Hypotheses` of clips of any length.
 
         Arguments
         ---------
-        wavs : torch.Tensor, numpy.ndarray or sequence of them
-            (T,), (B, T), or a list of (T_i,) and (channels, T_i); in [−1, 1].
+        wavs : See :func:`tinyclap.features.windows.as_waveforms`.
         sample_rate_hz : int
         lengths : sequence of int, length B, optional. Samples of each clip at `sample_rate_hz`; the rest is ignored.
         beam, max_words, min_words, n_best : int. See :class:`tinyclap.decoding.rule.BeamRule`.
-        batch_dynamic_range : bool
-            As published: clips zero-padded to one batch, whose maximum sets ``top_db``. A clip's caption then depends
-            on the rest of the batch.
+        batch_dynamic_range : bool. As published: zero-padded to one batch, on which a clip's caption then depends.
         batch_size : int. Clips of one length in one pass.
         """
         clips = self._clips(wavs, lengths)
@@ -220,9 +202,8 @@ class Captioner(nn.Module):
                 raise ConfigError(f"{len(lengths)} lengths for {len(clips)} clips")
             for index, (clip, n_samples) in enumerate(zip(clips, lengths, strict=True)):
                 if not 0 < int(n_samples) <= len(clip):
-                    raise AudioError(
-                        f"clip {index} of the batch", f"has length {int(n_samples)}; it is in [1, {len(clip)}]"
-                    )
+                    problem = f"has length {int(n_samples)}; it is in [1, {len(clip)}]"
+                    raise AudioError(f"clip {index} of the batch", problem)
         return clips
 
     def _resampled(self, clips, sample_rate_hz):

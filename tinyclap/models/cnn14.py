@@ -28,8 +28,7 @@ class Cnn14(nn.Module):
 
     Notes
     -----
-    79,673,792 parameters without the tagging head. Inputs of fewer frames than the poolings need (32 as published)
-    repeat their last frame.
+    79,673,792 parameters without the tagging head. Inputs of fewer frames than the poolings need repeat their last.
 
     Example
     -------
@@ -43,14 +42,12 @@ class Cnn14(nn.Module):
         self._n_min_frames = 2 ** (len(channels) - 1)
         if n_mels < self._n_min_frames:
             raise ConfigError(f"{len(channels)} blocks need at least {self._n_min_frames} mel bands, not {n_mels}")
-        self.n_mels, self.embed_dim, self.dropout = n_mels, channels[-1], dropout
-        self.frame_dim = channels[-1]
+        self.n_mels, self.dropout = n_mels, dropout
+        self.embed_dim = self.frame_dim = channels[-1]
         self.bn0 = nn.BatchNorm2d(n_mels)
-        self._blocks = []
-        for index, (n_in, n_out) in enumerate(zip((1, *channels[:-1]), channels, strict=True), start=1):
-            name = f"conv_block{index}"
+        self._blocks = [f"conv_block{index + 1}" for index in range(len(channels))]
+        for name, n_in, n_out in zip(self._blocks, (1, *channels), channels, strict=False):
             self.add_module(name, _ConvBlock(n_in, n_out))
-            self._blocks.append(name)
         self.fc1 = nn.Linear(channels[-1], channels[-1])
         if n_tags:
             self.fc_audioset = nn.Linear(channels[-1], n_tags)

@@ -16,17 +16,14 @@ class TagConditioner(nn.Module):
 
     Arguments
     ---------
-    n_tags : int. K.
-    label_dim : int. Width of the labels' sentence embeddings.
-    width : int. C, of the vectors.
+    n_tags, label_dim, width : int. K, width of the labels' sentence embeddings, and C of the vectors.
     n_likeliest : int. Tags to attend to.
     prior_floor : float. Added to the tags' priors.
 
     Notes
     -----
-    Salience is p / √(prior + floor): of two tags with probability p the rarer says more. A tag's vector is the sum of
-    maps of its label's sentence embedding, of its logit and its salience, and of a learnt vector; the last one is the
-    mean of the labels' embeddings, weighted by salience. :meth:`calibrate` fills the buffers.
+    Salience is p / √(prior + floor). A tag's vector is the sum of maps of its label's sentence embedding, of its logit
+    and its salience, and of a learnt vector; the last one is the mean of the labels' embeddings, weighted by salience.
 
     Example
     -------
@@ -81,9 +78,7 @@ class EmbeddingConditioner(nn.Module):
 
     Arguments
     ---------
-    embed_dim : int. D.
-    width : int. C, of the vectors.
-    n_vectors : int
+    embed_dim, width, n_vectors : int. D, C of the vectors, and their number.
     bank_size : int. Text embeddings that are kept, in float16.
     pull : float. Temperature of the softmax over the bank.
 

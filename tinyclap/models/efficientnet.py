@@ -38,39 +38,28 @@ class EfficientNetB2(nn.Module):
     ---------
     n_mels : int. Mel bands M.
     width, depth : float. Multipliers of channels and of blocks; B2's by default.
-    image_size : int. Convolutions are padded as for a square image of this size, whatever the input: see Notes.
+    image_size : int. Convolutions are padded as for a square image of this size: see Notes.
     batchnorm_momentum, batchnorm_eps : float
-    drop_connect : float
-        Probability of dropping a residual block in training; grows from 0 at the first block to this after the last.
+    drop_connect : float. Probability of dropping a residual block in training: rises from 0 at the first to this.
 
     Notes
     -----
     Padding of a convolution with kernel k and stride S, on a map that would be s wide if the input were `image_size`
-    wide: max((⌈s/S⌉ − 1)·S + k − s, 0), the smaller half first. Inputs too short for the strides repeat their last
-    frame.
+    wide: max((⌈s/S⌉ − 1)·S + k − s, 0), the smaller half first. Too short inputs repeat their last frame.
 
     Example
     -------
-    >>> encoder = EfficientNetB2().eval()
-    >>> sum(p.numel() for p in encoder.parameters())
-    7700418
-    >>> encoder(torch.zeros(1, 101, 64)).frames.shape
-    torch.Size([1, 4, 1408])
+    >>> EfficientNetB2()(torch.zeros(2, 101, 64)).frames.shape
+    torch.Size([2, 4, 1408])
     """
 
     mel_frames_each = 32  # per valid frame
     conv_norms = (("_conv_stem", "_bn0"), ("_conv_head", "_bn1"))  # what folding.py may join
 
     def __init__(
-        self,
-        n_mels=64,
-        width=_B2_WIDTH,
-        depth=_B2_DEPTH,
-        image_size=260,
-        batchnorm_momentum=0.01,
-        batchnorm_eps=1e-3,
-        drop_connect=0.2,
-    ):
+        self, n_mels=64, width=_B2_WIDTH, depth=_B2_DEPTH, image_size=260, batchnorm_momentum=0.01,
+        batchnorm_eps=1e-3, drop_connect=0.2,
+    ):  # fmt: skip
         super().__init__()
         norm = {"momentum": batchnorm_momentum, "eps": batchnorm_eps}
         self._conv_stem = _SameConv(1, make_divisible(_STEM * width), 3, 2, 1, image_size)
@@ -87,8 +76,8 @@ class EfficientNetB2(nn.Module):
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = _SameConv(n_in, make_divisible(_HEAD * width), 1, 1, 1, size)
         self._bn1 = _Norm(self._conv_head.out_channels, **norm)
-        self.n_mels, self.embed_dim = n_mels, self._conv_head.out_channels
-        self.frame_dim = self.embed_dim
+        self.n_mels = n_mels
+        self.embed_dim = self.frame_dim = self._conv_head.out_channels
         self._n_min_frames = 1
         for conv in [block._depthwise_conv for block in reversed(blocks)] + [self._conv_stem]:
             self._n_min_frames = max(1, conv.smallest_input(self._n_min_frames))
@@ -161,18 +150,16 @@ class _SameConv(nn.Conv2d):
     def __init__(self, n_in, n_out, kernel, stride, groups, size):
         self.out_size = math.ceil(size / stride)
         n_padded = max((self.out_size - 1) * stride + kernel - size, 0)
-        before, after = n_padded // 2, n_padded - n_padded // 2
-        super().__init__(n_in, n_out, kernel, stride, before, groups=groups, bias=False)
-        self.n_padded, self.n_more = n_padded, after - before
+        super().__init__(n_in, n_out, kernel, stride, n_padded // 2, groups=groups, bias=False)
+        self.n_padded, self.n_more = n_padded, n_padded % 2
 
     def forward(self, feature_map, scale=None, shift=None):
         """Convolve, then multiply by `scale` and add `shift` (C,)."""
         if self.n_more:
             feature_map = F.pad(feature_map, (0, self.n_more, 0, self.n_more))
         weight = self.weight if scale is None else self.weight * scale[:, None, None, None]
-        return F.conv2d(
-            feature_map, weight, self.bias if shift is None else shift, self.stride, self.padding, groups=self.groups
-        )
+        bias = self.bias if shift is None else shift
+        return F.conv2d(feature_map, weight, bias, self.stride, self.padding, groups=self.groups)
 
     def smallest_input(self, n_out):
         """Minimum input for `n_out` outputs."""

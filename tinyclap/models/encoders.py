@@ -41,11 +41,5 @@ def make_encoder(kind, n_mels, more=None, sizes=None):
 
 
 def front_end_of(kind):
-    """The front end of a kind of encoder, a preset of :func:`tinyclap.features.front_ends.log_mel`.
-
-    Example
-    -------
-    >>> front_end_of("phinet"), front_end_of("mn")
-    ('clap2022', 'efficientat')
-    """
+    """The front end of a kind of encoder, a preset of :func:`tinyclap.features.log_mel`."""
     return _FRONT_ENDS.get(kind, "clap2022")

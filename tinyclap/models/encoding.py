@@ -8,22 +8,12 @@ from torch import nn
 
 
 class AudioEncoding(NamedTuple):
-    """Output of an audio encoder.
+    """Output of an audio encoder."""
 
-    Attributes
-    ----------
-    clip : torch.Tensor, shape (B, C). Not normalised.
-    frames : torch.Tensor, shape (B, F', C')
-        The feature map that `clip` was pooled from, averaged over mel; F' ≈ F / 32 for the networks here.
-    n_frames : torch.Tensor, shape (B,), int64. Valid frames of each clip.
-    middle : torch.Tensor or None, shape (B, C", F", M")
-        The feature map before the last halving of time and frequency, for hints.
-    """
-
-    clip: torch.Tensor
-    frames: torch.Tensor
-    n_frames: torch.Tensor
-    middle: torch.Tensor | None = None
+    clip: torch.Tensor  # (B, C), not normalised
+    frames: torch.Tensor  # (B, F', C'): the map that `clip` was pooled from, averaged over mel; F' ≈ F / 32 here
+    n_frames: torch.Tensor  # (B,), int64: valid frames of each clip
+    middle: torch.Tensor | None = None  # (B, C", F", M"): the map before the last halving, for hints
 
 
 def as_encoding(clip, frames, middle=None):
@@ -37,8 +27,7 @@ def valid_frames(encoder, n_mel_frames, n_total, n_encoded):
 
     Arguments
     ---------
-    encoder : nn.Module
-        With a rule ``n_valid_frames(n_mel_frames)``, or without: the valid fraction of the mel frames, rounded up.
+    encoder : nn.Module. With ``n_valid_frames(n_mel_frames)``; else it is the valid fraction, rounded up.
     n_mel_frames : torch.Tensor, shape (B,), int64. Mel frames of each clip.
     n_total, n_encoded : int. Mel frames of the padded batch, and encoder frames.
 

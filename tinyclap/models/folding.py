@@ -48,18 +48,7 @@ class _Applied(nn.Module):
 
 
 def folded(module):
-    """A copy of a module in eval mode, with batch norms folded into convolutions.
-
-    Example
-    -------
-    >>> both = nn.Sequential(nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4)).eval()
-    >>> log_mel = torch.ones(1, 1, 5, 5)
-    >>> folded(both), torch.allclose(folded(both)(log_mel), both(log_mel))
-    (Sequential(
-      (0): Conv2d(1, 4, kernel_size=(3, 3), stride=(1, 1))
-      (1): Identity()
-    ), True)
-    """
+    """A copy of a module in eval mode, with batch norms folded into convolutions."""
     return fold_norms(copy.deepcopy(module).eval())
 
 
@@ -67,11 +56,8 @@ def folded(module):
 def fold_norms(module):
     """Fold every batch norm of a module into the convolution before it, in place and in float64; returns the module.
 
-    Notes
-    -----
-    In containers that is the convolution right before the norm; other modules name pairs of (convolution, norm) in
-    ``conv_norms``. A norm without a convolution becomes a :class:`ScaleShift`: padding with zeros follows it, so its
-    shift cannot move on.
+    In containers that is the convolution right before it; other modules name pairs in ``conv_norms``. A norm without a
+    convolution becomes a :class:`ScaleShift`: padding with zeros follows it, so its shift cannot move on.
     """
     for part in list(module.modules()):
         for conv_name, norm_name in _pairs(part):
@@ -127,8 +113,6 @@ def _absorb(conv, scale, shift):
 def compose_head(encoder, head):
     """Compose a PhiNet's last 1×1 convolution and the first linear map of a head, in place; whether that was possible.
 
-    Notes
-    -----
     ``W1 · mean(Wp m + bp) = (W1 Wp) · mean(m) + W1 bp``, where the mean is over the places that the convolution reads.
     The encoder's frames are then those of its last block.
     """

@@ -5,6 +5,8 @@ ICASSP 2022; Liu et al., "Swin Transformer: Hierarchical Vision Transformer usin
 Mei et al., "WavCaps", IEEE/ACM TASLP 2024.
 """
 
+from collections import OrderedDict
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -20,8 +22,7 @@ class Htsat(nn.Module):
 
     Arguments
     ---------
-    n_mels : int. Mel bands M; it divides `image_size`.
-    image_size : int. Side of the image, of ``image_size² / n_mels`` frames (1024 for the defaults).
+    n_mels, image_size : int. Mel bands M, and side of the image, a multiple, of ``image_size² / n_mels`` frames.
     patch : int. Side of a patch.
     width : int. Channels of the first stage; each further stage doubles them.
     depths, n_heads : sequence of int. Blocks and attention heads of each stage.
@@ -31,8 +32,8 @@ class Htsat(nn.Module):
     Notes
     -----
     Segments of `image_size` frames lie one above the other in the image. The last map is averaged over the bands of
-    each segment and put back in the order of time. Fewer than ``n_image_frames`` mel frames are stretched, more are
-    refused. The published stochastic depth and SpecAugment of training are left out: it is a teacher here.
+    each segment. Fewer than ``n_image_frames`` mel frames are stretched, more are refused. The published stochastic
+    depth and SpecAugment are left out: it is a teacher here.
 
     Example
     -------
@@ -43,16 +44,9 @@ class Htsat(nn.Module):
     """
 
     def __init__(
-        self,
-        n_mels=64,
-        image_size=256,
-        patch=4,
-        width=96,
-        depths=(2, 2, 6, 2),
-        n_heads=(4, 8, 16, 32),
-        window=8,
+        self, n_mels=64, image_size=256, patch=4, width=96, depths=(2, 2, 6, 2), n_heads=(4, 8, 16, 32), window=8,
         n_tags=527,
-    ):
+    ):  # fmt: skip
         super().__init__()
         side, self.stride = image_size // patch, patch * 2 ** (len(depths) - 1)
         self.n_mels, self.image_size = n_mels, image_size
@@ -64,7 +58,7 @@ class Htsat(nn.Module):
             )
         self.embed_dim = self.frame_dim = width * 2 ** (len(depths) - 1)
         self.bn0 = nn.BatchNorm2d(n_mels)
-        self.patch_embed = _PatchEmbedding(patch, width)
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(1, width, patch, patch), "norm": nn.LayerNorm(width)})
         self.layers = nn.ModuleList(
             _Stage(width * 2**i, side // 2**i, depth, heads, window, is_last=i == len(depths) - 1)
             for i, (depth, heads) in enumerate(zip(depths, n_heads, strict=True))
@@ -76,7 +70,8 @@ class Htsat(nn.Module):
 
     def forward(self, log_mel):
         """Log-mel (B, F, M), 1 ≤ F ≤ ``n_image_frames`` → clip (B, C), frames (B, F', C)."""
-        feature_map = self.patch_embed(self._image(log_mel))
+        patches = self.patch_embed["proj"](self._image(log_mel)).permute(0, 2, 3, 1)
+        feature_map = self.patch_embed["norm"](patches)
         for stage in self.layers:
             feature_map = stage(feature_map)
         feature_map = self.norm(feature_map)
@@ -88,27 +83,13 @@ class Htsat(nn.Module):
     def _image(self, log_mel):
         """Normalise each band, stretch to the image's number of frames, and fold: (B, F, M) to (B, 1, S, S)."""
         if not 1 <= log_mel.shape[1] <= self.n_image_frames:
-            raise ConfigError(
-                f"the spectrogram has {log_mel.shape[1]} frames, HTS-AT takes 1 to {self.n_image_frames}; "
-                "cut the clip into windows first"
-            )
+            takes = f"HTS-AT takes 1 to {self.n_image_frames}; cut the clip into windows first"
+            raise ConfigError(f"the spectrogram has {log_mel.shape[1]} frames, {takes}")
         image = norm_mel_bins(self.bn0, log_mel)
         if image.shape[2] < self.n_image_frames:
             image = F.interpolate(image, (self.n_image_frames, self.n_mels), mode="bicubic", align_corners=True)
         segments = image[:, 0].unflatten(1, (-1, self.image_size))
         return segments.transpose(2, 3).flatten(1, 2)[:, None]
-
-
-class _PatchEmbedding(nn.Module):
-    """Patches (B, 1, S, S) as vectors (B, S', S', C)."""
-
-    def __init__(self, patch, width):
-        super().__init__()
-        self.proj = nn.Conv2d(1, width, patch, patch)
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, image):
-        return self.norm(self.proj(image).permute(0, 2, 3, 1))
 
 
 class _Stage(nn.Module):
@@ -149,7 +130,8 @@ class _Block(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.attn = _WindowAttention(width, n_heads, window)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = _Mlp(width)
+        layers = {"fc1": nn.Linear(width, 4 * width), "gelu": nn.GELU(), "fc2": nn.Linear(4 * width, width)}
+        self.mlp = nn.Sequential(OrderedDict(layers))
         # It follows from the sizes, so it stays out of the state dict.
         self.register_buffer("mask", _shift_mask(side, window, shift) if shift else None, persistent=False)
 
@@ -162,18 +144,6 @@ class _Block(nn.Module):
             inside = inside.roll((self.shift, self.shift), (1, 2))
         feature_map = feature_map + inside
         return feature_map + self.mlp(self.norm2(feature_map))
-
-
-class _Mlp(nn.Module):
-    """Two linear layers with GELU, four times as wide between them."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
-
-    def forward(self, feature_map):
-        return self.fc2(F.gelu(self.fc1(feature_map)))
 
 
 class _WindowAttention(nn.Module):

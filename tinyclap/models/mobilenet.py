@@ -58,22 +58,14 @@ class MobileNet(nn.Module):
     Example
     -------
     >>> mn04 = MobileNet(width=0.4).eval()
-    >>> mn04.embed_dim, sum(p.numel() for p in mn04.parameters())
-    (384, 983599)
     >>> mn04.tag_logits(mn04(torch.zeros(2, 100, 128)).clip).shape
     torch.Size([2, 527])
     """
 
     def __init__(
-        self,
-        width=1.0,
-        n_tags=527,
-        hidden_channels=None,
-        n_blocks=None,
-        n_mels=128,
-        dropout=0.2,
+        self, width=1.0, n_tags=527, hidden_channels=None, n_blocks=None, n_mels=128, dropout=0.2,
         batchnorm_momentum=0.01,
-    ):
+    ):  # fmt: skip
         super().__init__()
         n_blocks = len(_BLOCKS) if n_blocks is None else n_blocks
         if not 1 <= n_blocks <= len(_BLOCKS):
@@ -82,18 +74,16 @@ class MobileNet(nn.Module):
         published = [make_divisible(row[1] * width) for row in rows]
         hidden_channels = published if hidden_channels is None else list(hidden_channels)
         if len(hidden_channels) != n_blocks or hidden_channels[0] != published[0] or min(hidden_channels) < 1:
-            raise ConfigError(
-                f"hidden_channels needs {n_blocks} widths >= 1, the first {published[0]}: {hidden_channels}"
-            )
+            wanted = f"{n_blocks} widths >= 1, the first {published[0]}"
+            raise ConfigError(f"hidden_channels needs {wanted}: {hidden_channels}")
         self.n_mels = n_mels
         self.embed_dim = self.frame_dim = _LAST_EXPANSION * make_divisible(_BLOCKS[-1][2] * width)
         norm = {"eps": 1e-3, "momentum": batchnorm_momentum}
 
         n_channels = make_divisible(_STEM_WIDTH * width)
         layers = [_conv_norm(1, n_channels, 3, norm, nn.Hardswish, stride=2)]
-        for index, ((kernel, expanded, n_out, squeeze, swish, stride), hidden) in enumerate(
-            zip(rows, hidden_channels, strict=True)
-        ):
+        for index, (row, hidden) in enumerate(zip(rows, hidden_channels, strict=True)):
+            kernel, expanded, n_out, squeeze, swish, stride = row
             n_out = make_divisible(n_out * width)
             # The gate's inner width stays that of the published block when the expansion is narrower.
             n_squeeze = make_divisible(make_divisible(expanded * width) // 4) if squeeze else 0
@@ -195,15 +185,7 @@ def _initialise(module):
 
 
 def shortened(mobilenet, n_blocks):
-    """A MobileNet with the weights of a trained one's stem, first `n_blocks` blocks and tagging head.
-
-    The last convolution is initialised anew.
-
-    Example
-    -------
-    >>> len(shortened(MobileNet(width=0.4), 9).blocks)
-    9
-    """
+    """A MobileNet with a trained one's stem, first `n_blocks` blocks and tagging head; its last convolution is new."""
     arguments = mobilenet.config
     if arguments["hidden_channels"] is not None:
         arguments["hidden_channels"] = arguments["hidden_channels"][:n_blocks]
@@ -218,12 +200,8 @@ def shortened(mobilenet, n_blocks):
 def narrowed(mobilenet, fraction, log_mel=None):
     """A copy of a trained MobileNet with the most important expanded channels of every block but the first.
 
-    Arguments
-    ---------
-    mobilenet : MobileNet
-    fraction : float. Of the expanded channels to keep, in (0, 1]; rounded to a multiple of 8.
-    log_mel : torch.Tensor, shape (B, F, M), optional
-        Spectrograms on which the channels are measured; without them they are estimated from the weights.
+    `fraction` of them is kept, in (0, 1], rounded to a multiple of 8. They are measured on `log_mel` (B, F, M), or
+    without it estimated from the weights.
 
     Notes
     -----
@@ -286,8 +264,7 @@ def _measured(mobilenet, log_mel):
         for hook in hooks:
             hook.remove()
         mobilenet.train(training)
-    pairs = zip(seen[::2], seen[1::2], strict=True)
-    return [(before[0], after[0], after[1]) for before, after in pairs]
+    return [(before[0], *after) for before, after in zip(seen[::2], seen[1::2], strict=True)]
 
 
 @torch.no_grad()

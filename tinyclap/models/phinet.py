@@ -35,9 +35,7 @@ class PhiNet(nn.Module):
     conv2d_input : bool. Plain 3×3 convolution instead of the separable stem and the first block.
     pool : bool. Max pooling instead of strides.
     divisor : int. Widths are rounded to its multiples.
-    batchnorm_momentum, batchnorm_eps : float
-        Of stem and blocks, as PyTorch counts. The official code sets momentum 0.999, a Keras habit by which PyTorch
-        keeps the statistics of the last training batch alone.
+    batchnorm_momentum, batchnorm_eps : float. Of stem and blocks, as PyTorch counts; the official 0.999 is Keras'.
     dropout : float. Probability of dropping whole channels in a block.
     embed_width : int or None. Width of the final 1×1 convolution; None leaves it out.
     embed_stride : int. Its stride; 2 as published.
@@ -46,50 +44,27 @@ class PhiNet(nn.Module):
 
     Notes
     -----
-    Names in the state dict are the published ones. The stem pads one row and column at the end, as theirs does for
-    even sizes. Inputs too short for the strides repeat their last frame.
+    The stem pads one row and column at the end, as theirs does for even sizes. Short inputs repeat their last frame.
 
     Example
     -------
     >>> headline = PhiNet(alpha=1.5, beta=0.75, t_zero=6, n_layers=7)
-    >>> headline.embed_dim, sum(p.numel() for p in headline.parameters())
-    (2048, 1286771)
     >>> headline(torch.zeros(2, 100, 64)).frames.shape
     torch.Size([2, 2, 2048])
     """
 
     def __init__(
-        self,
-        n_mels=64,
-        alpha=1.5,
-        beta=0.75,
-        t_zero=6.0,
-        n_layers=7,
-        compatibility=True,
-        squeeze_excite=None,
-        h_swish=None,
-        downsampling_layers=(5, 7),
-        conv5_percent=0.0,
-        first_conv_stride=2,
-        residuals=True,
-        conv2d_input=False,
-        pool=False,
-        divisor=1,
-        batchnorm_momentum=0.1,
-        batchnorm_eps=1e-3,
-        dropout=0.05,
-        embed_width=2048,
-        embed_stride=2,
-        embed_norm=False,
-        pooling="mean",
-    ):
+        self, n_mels=64, alpha=1.5, beta=0.75, t_zero=6.0, n_layers=7, compatibility=True, squeeze_excite=None,
+        h_swish=None, downsampling_layers=(5, 7), conv5_percent=0.0, first_conv_stride=2, residuals=True,
+        conv2d_input=False, pool=False, divisor=1, batchnorm_momentum=0.1, batchnorm_eps=1e-3, dropout=0.05,
+        embed_width=2048, embed_stride=2, embed_norm=False, pooling="mean",
+    ):  # fmt: skip
         super().__init__()
         if pooling not in ("mean", "mean_max"):
             raise ConfigError(f"pooling {pooling!r} is neither 'mean' nor 'mean_max'")
         if n_layers < 1 or int(_FIRST_WIDTH * alpha) < 1 or int(t_zero * min(1, beta) * int(_FIRST_WIDTH * alpha)) < 1:
-            raise ConfigError(
-                f"no channels are left with alpha={alpha}, beta={beta}, t_zero={t_zero}, n_layers={n_layers}"
-            )
+            sizes = f"alpha={alpha}, beta={beta}, t_zero={t_zero}, n_layers={n_layers}"
+            raise ConfigError(f"no channels are left with {sizes}")
         self.n_mels, self.pooling = n_mels, pooling
         self._options = {
             "squeeze_excite": not compatibility if squeeze_excite is None else squeeze_excite,
@@ -134,9 +109,8 @@ class PhiNet(nn.Module):
         self.embed_dim = self.frame_dim = n_in if embed_width is None else embed_width
         self._n_min_frames = _smallest_input(self._layers)
         if n_mels < self._n_min_frames:
-            raise ConfigError(
-                f"this PhiNet halves its map too often for {n_mels} mel bands; {self._n_min_frames} are needed"
-            )
+            needed = f"{self._n_min_frames} are needed"
+            raise ConfigError(f"this PhiNet halves its map too often for {n_mels} mel bands; {needed}")
 
     def _stem(self, conv2d_input, stride, width, alpha):
         """The layers before block 1, and their number of output channels."""

@@ -28,12 +28,6 @@ class ClapProjection(nn.Module):
     Notes
     -----
     d_in·d_out + d_out² + 2·d_out parameters. The GELU is the exact one (erf); eps of the norm is 1e-5.
-
-    Example
-    -------
-    >>> head = ClapProjection(2048, 1024)
-    >>> sum(p.numel() for p in head.parameters()), head(torch.zeros(2, 2048)).shape
-    (3147776, torch.Size([2, 1024]))
     """
 
     def __init__(self, d_in, d_out, dropout=0.5):
@@ -156,11 +150,8 @@ def make_head(encoder, kind, embed_dim, hidden_dim=512, dropout=0.5):
     Arguments
     ---------
     encoder : torch.nn.Module. With ``embed_dim``, the width of its clip vector.
-    kind : {"clap", "linear", "mlp", "tag"}
-        "clap" has 3.1 M parameters for 2048 → 1024; "mlp" has a hidden layer of `hidden_dim`; "tag" gives a tagger's
-        logits.
-    embed_dim : int. D, the teacher's.
-    hidden_dim : int
+    kind : {"clap", "linear", "mlp", "tag"}. "clap" has 3.1 M parameters for 2048 → 1024; "tag" gives a tagger's logits.
+    embed_dim, hidden_dim : int. D, the teacher's, and the width of the hidden layer of "mlp".
     dropout : float. In "clap" and "mlp".
     """
     if kind == "clap":

@@ -33,9 +33,7 @@ class PrunedClapProjection(nn.Module):
 
     Arguments
     ---------
-    d_in : int
-    n_dims : int. D, the width before pruning.
-    d_out : int. Entries that are kept.
+    d_in, n_dims, d_out : int. Features, D (the width before pruning), and entries that are kept.
     n_hidden : int. Units of the GELU that are computed: D, or fewer, with the means of the others in a bias.
     n_exact : int. Entries whose values enter σ, the kept ones first; 0 leaves σ out, for the bias zero.
     n_directions : int. r; see the module's docstring.
@@ -44,12 +42,6 @@ class PrunedClapProjection(nn.Module):
     -----
     Rows of ``linear1``: hidden units (the kept entries first), the mean of e1 where hidden units were dropped, the
     directions. Rows of ``linear2``: entries of σ or output, the directions.
-
-    Example
-    -------
-    >>> head = PrunedClapProjection(2048, 1024, 256, 1024, 0, 0)
-    >>> sum(p.numel() for p in head.parameters()), head(torch.zeros(2, 2048)).shape
-    (2359808, torch.Size([2, 256]))
     """
 
     def __init__(self, d_in, n_dims, d_out, n_hidden, n_exact=0, n_directions=0):
@@ -122,11 +114,9 @@ def pruned_clap_head(head, indices, moments=None, n_statistic_rows=None, hidden_
         A ranking's ``moments.npz``: ``pre_norm_second_moment`` (D, D) of the LayerNorm's input; for `hidden_fraction`
         also ``hidden_mean`` and ``hidden_std`` (D,) of GELU(e1).
     n_statistic_rows : int, optional
-        r, for σ where the kept bias is not zero; a direction takes d_in + D weights, a row D. None computes all rows,
-        which is exact and saves nothing but outputs.
+        r, for σ where the kept bias is not zero; a direction takes d_in + D weights, a row D. None: all rows; exact.
     hidden_fraction : float, optional
-        Fraction of the GELU's units to compute, in (0, 1], chosen by ``‖their column of W2‖ · std``, those of the kept
-        entries always among them; the means of the others go into a bias. Approximate.
+        Fraction of the GELU's units to compute, in (0, 1], chosen by ``‖their column of W2‖ · std``; approximate.
     """
     n_dims = head.d_out
     kept = chosen_dims(indices, n_dims)
@@ -162,25 +152,10 @@ def pruned_clap_head(head, indices, moments=None, n_statistic_rows=None, hidden_
 
 
 def principal_directions(second_moment, dropped, n_directions):
-    """Directions in which the dropped, centred part of a LayerNorm's input z has most of its energy.
+    """Directions (r, D) in which the dropped, centred part of a LayerNorm's input z has most energy, and that outside.
 
-    Arguments
-    ---------
-    second_moment : torch.Tensor, shape (D, D). E[z zᵀ], float64.
-    dropped : list of int. Entries that are not kept.
-    n_directions : int. r < len(dropped).
-
-    Returns
-    -------
-    torch.Tensor, shape (r, D)
-        Orthonormal combinations u of centred entries: the entries of u add up to zero, so u · (z − μ) = u · z.
-    float. Mean energy of the dropped, centred part outside them.
-
-    Example
-    -------
-    >>> directions, rest = principal_directions(torch.eye(4).double(), [2, 3], 1)  # energies 1 and ½
-    >>> directions.shape, round(rest, 6)
-    (torch.Size([1, 4]), 0.5)
+    They are orthonormal combinations u of centred entries: the entries of u add up to zero, so u · (z − μ) = u · z.
+    `second_moment` (D, D) is E[z zᵀ], float64; `dropped` are the entries not kept; r = `n_directions` < len(dropped).
     """
     n_dims = len(second_moment)
     centring = torch.eye(n_dims).to(second_moment) - 1 / n_dims
@@ -193,13 +168,7 @@ def principal_directions(second_moment, dropped, n_directions):
 
 
 def chosen_dims(indices, n_dims):
-    """Check dimensions to keep, each once and in [0, n_dims): a list of int.
-
-    Example
-    -------
-    >>> chosen_dims([3, 0], 4)
-    [3, 0]
-    """
+    """Check dimensions to keep, each once and in [0, n_dims): a list of int."""
     kept = [int(index) for index in indices]
     wrong = sorted({index for index in kept if not 0 <= index < n_dims})
     if not kept or wrong or len(set(kept)) != len(kept):

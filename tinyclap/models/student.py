@@ -31,15 +31,12 @@ class AudioStudent(nn.Module):
     ---------
     features : tinyclap.features.front_ends.LogMel. It fixes ``sample_rate_hz``.
     encoder : nn.Module. Log-mel (B, F, M) to :class:`AudioEncoding`, with attribute ``embed_dim``.
-    projection : nn.Module or None
-        (B, C) to (B, D), with attributes ``d_in`` and ``d_out``; None: the embedding is the encoder's clip vector.
+    projection : nn.Module or None. (B, C) to (B, D), with ``d_in`` and ``d_out``; None: the encoder's clip vector.
     window : dict. Arguments of :class:`WindowPolicy`, for `embed_audio`.
     resampler : {"sinc", "soxr"}. In `embed_audio`.
     output : {"none", "sigmoid"}. "sigmoid" where the student gives probabilities (a tag space).
     freeze_encoder : bool. The encoder gets no gradient and stays in eval mode.
-    reference_frozen_drift : bool
-        With `freeze_encoder`: the encoder follows train() all the same, as in the official code, whose "frozen" encoder
-        has dropout and moving BatchNorm statistics.
+    reference_frozen_drift : bool. A frozen encoder follows train(), so its dropout and norms move, as officially.
     folded : bool. Build the form that :meth:`fold` makes, for a loader to fill.
 
     Example
@@ -54,17 +51,9 @@ class AudioStudent(nn.Module):
     """
 
     def __init__(
-        self,
-        features,
-        encoder,
-        projection=None,
-        window=FIVE_SECONDS_TILED,
-        resampler="sinc",
-        output="none",
-        freeze_encoder=False,
-        reference_frozen_drift=False,
-        folded=False,
-    ):
+        self, features, encoder, projection=None, window=FIVE_SECONDS_TILED, resampler="sinc", output="none",
+        freeze_encoder=False, reference_frozen_drift=False, folded=False,
+    ):  # fmt: skip
         super().__init__()
         if output not in ("none", "sigmoid"):
             raise ConfigError(f"output {output!r} is neither 'none' nor 'sigmoid'")
@@ -92,15 +81,6 @@ class AudioStudent(nn.Module):
 
         The headline student has 2,035,187 instead of 4,434,547. Where its last convolution was composed with the head,
         ``frames`` are the last block's. The config says ``folded``, so a saved folder is loaded in this form.
-
-        Example
-        -------
-        >>> from tinyclap.features.front_ends import log_mel
-        >>> from tinyclap.models.phinet import PhiNet
-        >>> from tinyclap.models.projection import ClapProjection
-        >>> student = AudioStudent(log_mel("clap2022"), PhiNet(), ClapProjection(2048, 1024)).eval()
-        >>> sum(p.numel() for p in student.fold().parameters())
-        2035187
         """
         if self.folded:
             return self
@@ -124,14 +104,6 @@ class AudioStudent(nn.Module):
         indices : sequence of int. Dimensions to keep, in the order wanted.
         moments, n_statistic_rows, hidden_fraction
             Of CLAP's head, see :func:`tinyclap.models.pruned_head.pruned_clap_head`; other heads are pruned exactly.
-
-        Example
-        -------
-        >>> from tinyclap.features.front_ends import log_mel
-        >>> from tinyclap.models.phinet import PhiNet
-        >>> student = AudioStudent(log_mel("clap2022"), PhiNet(alpha=0.5), ClapProjection(2048, 1024)).eval()
-        >>> student.keep_dims(range(256)).embed_dim
-        256
         """
         if self.projection is None:
             raise ConfigError(
@@ -159,12 +131,8 @@ class AudioStudent(nn.Module):
     def forward(self, wavs=None, log_mel=None):
         """Clips of one length → :class:`AudioEncoding`, with ``clip`` (B, D) in the shared space.
 
-        Not normalised; probabilities where ``output`` is "sigmoid". The rest is the encoder's output.
-
-        Arguments
-        ---------
-        wavs : torch.Tensor, shape (B, T). At ``sample_rate_hz``, in [−1, 1].
-        log_mel : torch.Tensor, shape (B, F, M). Precomputed, instead of `wavs`.
+        Not normalised; probabilities where ``output`` is "sigmoid". `wavs` (B, T) are at ``sample_rate_hz``, in
+        [−1, 1]; `log_mel` (B, F, M) is given instead where it is computed already.
         """
         log_mel = self.features(wavs) if log_mel is None else log_mel
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
@@ -175,12 +143,7 @@ class AudioStudent(nn.Module):
     def embed_audio(self, wavs, sample_rate_hz, batch_size=32):
         """Clips of any length → (B, D), L2-normalised, or mean probabilities where ``output`` is "sigmoid".
 
-        Arguments
-        ---------
-        wavs : torch.Tensor, numpy.ndarray or sequence of them
-            (T,), (B, T), or a list of (T_i,) and (channels, T_i); in [−1, 1].
-        sample_rate_hz : int
-        batch_size : int. Windows in one pass.
+        `wavs` as for :func:`tinyclap.features.windows.as_waveforms`; `batch_size` windows go through in one pass.
         """
         return self.embed_windows(
             lambda windows: self(windows).clip, wavs, sample_rate_hz, batch_size, normalize=self.output == "none"

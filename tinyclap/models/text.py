@@ -21,38 +21,18 @@ class BertTextTower(nn.Module):
     embed_dim : int. D.
     vocab_size, width, n_layers, n_heads, d_feedforward, max_positions : int. Those of bert-base by default.
     dropout : float. Of the head.
-
-    Example
-    -------
-    >>> tower = BertTextTower(16, vocab_size=50, width=32, n_layers=1, n_heads=2, d_feedforward=64).eval()
-    >>> tower(torch.tensor([[2, 7, 3]]), torch.ones(1, 3, dtype=torch.int64)).shape
-    torch.Size([1, 16])
     """
 
     def __init__(
-        self,
-        embed_dim=1024,
-        vocab_size=30522,
-        width=768,
-        n_layers=12,
-        n_heads=12,
-        d_feedforward=3072,
-        max_positions=512,
-        dropout=0.5,
-    ):
+        self, embed_dim=1024, vocab_size=30522, width=768, n_layers=12, n_heads=12, d_feedforward=3072,
+        max_positions=512, dropout=0.5,
+    ):  # fmt: skip
         super().__init__()
         from transformers import BertConfig, BertModel
 
-        self.base = BertModel(
-            BertConfig(
-                vocab_size=vocab_size,
-                hidden_size=width,
-                num_hidden_layers=n_layers,
-                num_attention_heads=n_heads,
-                intermediate_size=d_feedforward,
-                max_position_embeddings=max_positions,
-            )
-        )
+        layers = {"num_hidden_layers": n_layers, "num_attention_heads": n_heads, "intermediate_size": d_feedforward}
+        sizes = {"vocab_size": vocab_size, "hidden_size": width, "max_position_embeddings": max_positions}
+        self.base = BertModel(BertConfig(**sizes, **layers))
         self.projection = ClapProjection(width, embed_dim, dropout)
         self.embed_dim = embed_dim
 
@@ -68,15 +48,12 @@ class WordTextTower(nn.Module):
 
     Arguments
     ---------
-    vocabulary : list of str or None
-        Known words; None: words are hashed into `n_buckets`, so that a tower can be built before its corpus is read.
-    embed_dim : int. D.
-    width : int. Of the word vectors.
-    n_layers : int. 0 averages the word vectors alone.
-    n_heads : int. They divide `width`.
+    vocabulary : list of str or None. Known words; None: words are hashed into `n_buckets` (CRC-32).
+    embed_dim, width : int. D, and width of the word vectors.
+    n_layers, n_heads : int. 0 layers average the word vectors alone; heads divide `width`.
     max_words : int. Longer texts are cut off.
     dropout : float
-    n_buckets : int. Of 500 words 6 % share one of 4096 with another (CRC-32).
+    n_buckets : int. Of 500 words 6 % share one of 4096 with another.
 
     Example
     -------

@@ -36,9 +36,9 @@ class TextCaptioner(nn.Module):
     def __init__(self, conditioner, decoder, tokenizer, styles, may_repeat=FUNCTION_WORDS):
         super().__init__()
         if conditioner.frame_dim != decoder.memory_dim or tokenizer.n_words != decoder.n_words:
+            sizes = f"{tokenizer.n_words} words; the decoder wants {decoder.memory_dim} and {decoder.n_words}"
             raise ConfigError(
-                f"the conditioner's vectors have {conditioner.frame_dim} channels and the vocabulary "
-                f"{tokenizer.n_words} words; the decoder wants {decoder.memory_dim} and {decoder.n_words}"
+                f"the conditioner's vectors have {conditioner.frame_dim} channels and the vocabulary {sizes}"
             )
         if not styles:
             raise ConfigError("styles is empty; name one corpus at least")
@@ -78,10 +78,8 @@ class TextCaptioner(nn.Module):
             decoder = WithoutRepeats(decoder, self._may_repeat)
             state = decoder.begin(state, tokenizer.n_words, memory.device)
         min_words = min(min_words, max_words - 1)
-        never = (tokenizer.pad_id, tokenizer.start_id, tokenizer.unk_id)
-        return beam_search(
-            decoder, state, tokenizer.start_id, tokenizer.end_id, beam, max_words, min_words, n_best, never
-        )
+        options = beam, max_words, min_words, n_best, (tokenizer.pad_id, tokenizer.start_id, tokenizer.unk_id)
+        return beam_search(decoder, state, tokenizer.start_id, tokenizer.end_id, *options)
 
     def caption(self, evidence, n_best=1, **options):
         """Captions of evidence (B, D): B lists of `n_best` strings, best first; options as for :meth:`generate`."""

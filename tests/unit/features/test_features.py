@@ -7,8 +7,7 @@ import torch
 import torchaudio
 
 from tinyclap.errors import ConfigError
-from tinyclap.features.front_ends import PRESETS, LogMel, log_mel, mel_bands
-from tinyclap.features.mel_power import bands_of_parts
+from tinyclap.features.front_ends import PRESETS, LogMel, bands_of_parts, log_mel, mel_bands
 
 
 def reference_db(wavs):
