@@ -1,4 +1,4 @@
-"""The Brains: one a kind of training, named in the YAML by ``brain_class``."""
+"""The Brains, one for each kind of training or evaluation; a recipe names one by ``brain_class``."""
 
 from tinyclap.brains.base import RecipeBrain
 from tinyclap.brains.caption_scores import CaptionScoreBrain

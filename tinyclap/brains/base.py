@@ -1,11 +1,9 @@
-"""What every Brain of ours does: check its YAML, train what is trainable, log exact numbers, resume, refuse the empty.
+"""Base of the training Brains: checked YAML keys, exact logs, resuming, release.
 
-SpeechBrain's ``Brain`` gives the loop, precision, DDP and checkpoints. Traps of it that are closed here: an evaluation
-without a checkpoint only logs a line (we raise); the file logger keeps two decimals (we write full precision); random
-state is no part of a checkpoint (every step is seeded by its place, so a resumed run repeats an unbroken one); the host
-waits for every step's loss (we fetch many at once); gradients accumulated when an epoch or a checkpoint comes are lost
-(we step at an epoch's end, and save between steps of the optimiser); a run killed while it saves cannot go on (ours
-throws the half checkpoint away).
+On top of SpeechBrain's ``Brain``: an evaluation without a checkpoint raises; numbers are logged in full precision;
+every step is seeded by its place, so a resumed run repeats an unbroken one; losses are fetched many steps at a time;
+accumulated gradients make a step at an epoch's end, and checkpoints come between steps of the optimiser; checkpoints
+that a killed run left incomplete are removed.
 """
 
 import csv
@@ -34,11 +32,11 @@ _STEP_FIELDS = ("epoch", "step", "lr", "loss")  # of train_steps.csv; what follo
 
 
 class RecipeBrain(sb.Brain):
-    """Base of the recipes' Brains.
+    """Base of the recipes' training Brains.
 
-    ``modules`` holds the network to train under ``student`` and, where there is one, a frozen ``teacher``. A subclass
-    has ``compute_forward`` and ``loss_terms(predictions, batch, stage)``, which returns a dict of named terms of shape
-    (); the total is their sum weighted by ``loss_weights`` of the YAML, where a term without a weight counts once.
+    ``modules`` holds the network to train as ``student`` and, where there is one, a frozen ``teacher``. A subclass has
+    ``compute_forward`` and ``loss_terms(predictions, batch, stage)``, a dict of named terms of shape (); the total is
+    their sum weighted by ``loss_weights`` of the YAML (1 by default).
     """
 
     required_hparams = ("output_folder", "epoch_counter", "lr_schedule", "seed", "ema_decay", "loss_weights")
@@ -61,20 +59,17 @@ class RecipeBrain(sb.Brain):
         self.terms_sum, self.n_terms, self.step_log = {}, 0, StepLog()
 
     def make_average(self):
-        """The average of the student's weights that is validated and released, or None."""
+        """The average of the student's weights, validated and released in its place, or None."""
         if self.hparams.ema_decay is None:
             return None
         return WeightAverage(self.modules.student, self.hparams.ema_decay)
 
     def is_averaging(self):
-        """Whether the present step's weights count in the average."""
+        """Whether the average takes the present step's weights."""
         return True
 
     def init_optimizers(self):
-        """Give the optimiser trainable parameters only: a frozen teacher or encoder has no state there.
-
-        One that has a fused form, which updates all weights in one pass, uses it.
-        """
+        """Give the optimiser trainable parameters only, in its fused form where there is one."""
         trainable = [parameter for parameter in self.modules.parameters() if parameter.requires_grad]
         may_fuse = "fused" in inspect.signature(self.opt_class).parameters and self.device_type in ("cpu", "cuda")
         self.optimizer = self.opt_class(trainable, **({"fused": True} if may_fuse else {}))
@@ -83,14 +78,14 @@ class RecipeBrain(sb.Brain):
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
 
     def on_fit_start(self):
-        """Recover the newest whole checkpoint, and drop logged steps that it does not know."""
+        """Recover the newest complete checkpoint, and drop steps logged after it."""
         for name in drop_half_saved(self.checkpointer):
             logger.warning("%s was being saved when the run was stopped: it is thrown away", name)
         super().on_fit_start()
         self._truncate_logs()
 
     def _wrap_distributed(self):
-        """Wrap what is trained. SpeechBrain synchronises BatchNorm too, which PyTorch does on GPUs only."""
+        """Wrap what is trained. On CPUs without SyncBatchNorm, which PyTorch has for GPUs only."""
         if not (self.distributed_launch and self.device_type == "cpu"):
             super()._wrap_distributed()
             return
@@ -107,7 +102,7 @@ class RecipeBrain(sb.Brain):
         super()._fit_train(train_set, epoch, enable)
 
     def on_fit_batch_start(self, batch, should_step):
-        """Seed the step by its place, and set the learning rate that the schedule wants there."""
+        """Seed the step by its place, and set its learning rate."""
         epoch = self.hparams.epoch_counter.current
         rank = int(os.environ.get("RANK", 0))
         torch.manual_seed((self.hparams.seed * 1_000_003 + epoch * 1_000_000 + self.step) * 64 + rank)
@@ -120,10 +115,9 @@ class RecipeBrain(sb.Brain):
         return self.hparams.lr_schedule.lr_at(min(progress, 1.0))
 
     def fit_batch(self, batch):
-        """One step, as SpeechBrain's, but the host does not wait for its loss.
+        """SpeechBrain's step, but the host does not wait for the loss.
 
-        Gradients are accumulated over ``grad_accumulation_factor`` batches; what is left of them at the end of an epoch
-        makes a step of its own, so far smaller.
+        Gradients of fewer than ``grad_accumulation_factor`` batches at an epoch's end make a step of their own.
         """
         should_step = self._is_whole_step()
         self.on_fit_batch_start(batch, should_step)
@@ -141,7 +135,7 @@ class RecipeBrain(sb.Brain):
         return self.step % self.grad_accumulation_factor == 0 or self.step == self.steps_per_epoch
 
     def on_fit_batch_end(self, batch, outputs, loss, should_step):
-        """Move the weight average, and note the step."""
+        """Update the weight average, and note the step."""
         if should_step and self.average is not None and self.is_averaging():
             self.average.update_parameters(_unwrapped(self.modules.student))
         known = {"epoch": self.hparams.epoch_counter.current, "step": self.step, "lr": self.lr}
@@ -149,11 +143,11 @@ class RecipeBrain(sb.Brain):
             self._write_steps()
 
     def update_average(self, loss, avg_loss):
-        """Running mean of the losses; while it trains, :meth:`_write_steps` works it out."""
+        """Running mean of the losses; in training, :meth:`_write_steps` computes it."""
         return self.avg_train_loss if self.is_training_stage else super().update_average(loss, avg_loss)
 
     def _write_steps(self):
-        """Fetch the steps that were noted: write them down, and bring the means up to them.
+        """Fetch the noted steps, log them, and update the means.
 
         Raises
         ------
@@ -190,7 +184,7 @@ class RecipeBrain(sb.Brain):
         save_whole(self.checkpointer, mark, False, ckpt_predicate=lambda kept: INTRA_EPOCH_CKPT_FLAG in kept.meta)
 
     def compute_objectives(self, predictions, batch, stage):
-        """The weighted sum of the terms; their values are kept for the log."""
+        """The weighted sum of the terms, whose values are kept for the log."""
         terms = self.loss_terms(predictions, batch, stage)
         weights = self.hparams.loss_weights
         unknown = {name for name, weight in weights.items() if weight} - set(terms)
@@ -202,7 +196,7 @@ class RecipeBrain(sb.Brain):
         return sum(weights.get(name, 1.0) * term for name, term in terms.items())
 
     def on_stage_start(self, stage, epoch=None):
-        """Forget the terms of the stage before."""
+        """Reset the means of the terms."""
         self.is_training_stage = stage == sb.Stage.TRAIN
         if stage != sb.Stage.TRAIN or self.step == 0:
             self.terms_sum, self.n_terms = {}, 0
@@ -233,16 +227,11 @@ class RecipeBrain(sb.Brain):
         return {name: total / max(self.n_terms, 1) for name, total in self.terms_sum.items()}
 
     def criterion(self, stats):
-        """What the best checkpoint has least of: the validation loss, unless a subclass says otherwise.
-
-        Arguments
-        ---------
-        stats : dict. Name → float: ``loss``, its terms and ``validation_stats``.
-        """
+        """What the best checkpoint minimises: the validation loss by default. `stats` maps names to floats."""
         return stats["loss"]
 
     def validation_stats(self):
-        """More numbers of the validation, name → float; none by default."""
+        """More numbers of the validation, name → float."""
         return {}
 
     def evaluated_student(self):
@@ -252,11 +241,7 @@ class RecipeBrain(sb.Brain):
         return _unwrapped(self.modules.student)
 
     def recover_best(self):
-        """Load the checkpoint with the least :meth:`criterion`.
-
-        Returns
-        -------
-        dict. Its file, epoch, validation loss and criterion.
+        """Load the checkpoint with the minimum :meth:`criterion`; returns its name, epoch, loss and criterion.
 
         Raises
         ------
@@ -275,18 +260,12 @@ class RecipeBrain(sb.Brain):
         return {"checkpoint": best.path.name, "epoch": epoch, **shown}
 
     def release(self, folder, extra):
-        """Write the best checkpoint as a folder of JSON and safetensors, which executes nothing when it is loaded.
-
-        Arguments
-        ---------
-        folder : str or os.PathLike
-        extra : dict. More to keep in its ``config.json``.
-        """
+        """Write the best checkpoint as JSON and safetensors into `folder`; `extra` joins its ``config.json``."""
         best = self.recover_best()
         run_on_main(save_folder, args=[self.evaluated_student(), folder, {**extra, "selected": best}])
 
     def on_evaluate_start(self, max_key=None, min_key=None):
-        """Refuse to score a network whose weights were not loaded."""
+        """Load the best checkpoint, or raise."""
         if not self.recovered:
             self.recover_best()
 
@@ -303,7 +282,7 @@ class RecipeBrain(sb.Brain):
             writer.writerows(rows)
 
     def _truncate_logs(self):
-        """Drop what was logged after the checkpoint that is resumed from, so that no step is counted twice."""
+        """Drop what was logged after the checkpoint that is resumed from."""
         if not if_main_process():
             return
         # In the middle of epoch e the counter stands at e - 1 and the step is not zero; after its end at e and zero.
@@ -323,7 +302,7 @@ class RecipeBrain(sb.Brain):
             history.write_text("".join(kept), encoding="utf-8")
 
     def _remember_terms(self, lines, epoch):
-        """Take up the sums of the terms where the interrupted epoch left them, for its means in the history."""
+        """Restore the sums of the terms of the interrupted epoch."""
         for row in csv.DictReader(lines):
             if int(row["epoch"]) == epoch:
                 self._add_terms({name: float(value) for name, value in row.items() if name not in _STEP_FIELDS})
@@ -334,6 +313,6 @@ class RecipeBrain(sb.Brain):
 
 
 def _unwrapped(student):
-    """The network itself, out of what DistributedDataParallel or torch.compile put around it."""
+    """The network inside DistributedDataParallel or torch.compile."""
     student = getattr(student, "module", student)
     return getattr(student, "_orig_mod", student)

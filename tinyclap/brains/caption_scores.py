@@ -1,4 +1,4 @@
-"""Captioning, scored: what a captioner says of each clip, and how near that is to what people said."""
+"""Evaluation of captioning: metrics of a captioner's output against references."""
 
 import logging
 
@@ -19,22 +19,20 @@ COST_CLIP_S = 10.0
 
 
 class CaptionScoreBrain(EvaluationBrain):
-    """Scores a captioner on clips with references; trains nothing.
+    """Scores a captioner (``modules``: ``model``, a :class:`tinyclap.teachers.captioning.CaptioningTeacher`).
 
-    ``modules``: ``model``, a :class:`tinyclap.teachers.captioning.CaptioningTeacher`. A clip has one caption, however
-    long it is. One without references is captioned and listed, and not scored.
+    Clips without references are captioned and not scored. After ``evaluate``, ``results`` holds the content of
+    ``metrics.json``; ``predictions.csv`` (a row a clip: caption, value in each metric, references) and
+    ``submission.csv`` (DCASE's columns) are written.
 
-    After ``evaluate``, ``results`` holds what ``metrics.json`` gets; ``predictions.csv`` (one row a clip: its caption,
-    its value in each metric, its references) and ``submission.csv`` (DCASE's columns) are written.
-
-    Keys of the YAML: ``metrics`` (names among :data:`METRICS`; null: all that can be had, the
+    Keys of the YAML: ``metrics`` (names among :data:`METRICS`; null: all that are installed, the
     others being named), ``bootstrap_seed``, ``output_folder``.
     """
 
     required_hparams = ("output_folder", "metrics", "bootstrap_seed")
 
     def start(self, meta):
-        """Choose the metrics, and say which are missing now, not after an hour of captioning."""
+        """Choose the metrics, and warn of missing ones before captioning begins."""
         super().start(meta)
         state = available(METRICS if self.hparams.metrics is None else self.hparams.metrics)
         self.metrics = tuple(dict.fromkeys([MAIN_METRIC, *(self.hparams.metrics or METRICS)]))
@@ -44,7 +42,7 @@ class CaptionScoreBrain(EvaluationBrain):
         self.items, self.captions = [], []
 
     def on_evaluate_start(self, max_key=None, min_key=None):
-        """Refuse a model without weights; note what decides its words."""
+        """Refuse a model without weights; note its identity."""
         super().on_evaluate_start(max_key, min_key)
         self.identity = self.modules.model.identity()
 
@@ -64,7 +62,7 @@ class CaptionScoreBrain(EvaluationBrain):
         return torch.zeros(())
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Work out the results and write the captions."""
+        """Compute the results and write the captions."""
         references = [[text for text in item.get("captions", []) if caption_words(text)] for item in self.items]
         scored = [index for index, of_clip in enumerate(references) if of_clip]
         sides = [self.captions[index] for index in scored], [references[index] for index in scored]
@@ -78,7 +76,7 @@ class CaptionScoreBrain(EvaluationBrain):
         self._write(scored, outcome[1])
 
     def _main(self, record, per_clip, scored):
-        """The metric that the run is known by, with its intervals over clips and over recordings."""
+        """The main metric, with its intervals over clips and over recordings."""
         items = [self.items[index] for index in scored]
         groups = [item.get("group") or item.get("freesound_id") or item["id"] for item in items]
         by_recording = None
@@ -94,7 +92,7 @@ class CaptionScoreBrain(EvaluationBrain):
         }
 
     def _facts(self, references):
-        """What was captioned, against what, and by what; `references` are those of the scored clips."""
+        """Counts of clips, references and words, and the model; `references` are those of the scored clips."""
         n_words = [len(caption_words(caption)) for caption in self.captions]
         n_references = [len(of_clip) for of_clip in references]
         return {
@@ -130,7 +128,7 @@ class CaptionScoreBrain(EvaluationBrain):
         self.write_table("submission.csv", submission)
 
     def complexity(self):
-        """Parameters of the whole captioner, and the MACs of one caption of ten silent seconds."""
+        """Parameters of the captioner, and MACs of one caption of ten silent seconds."""
         model, words = self.modules.model, []
 
         def run(wavs, sample_rate_hz):
@@ -145,7 +143,7 @@ class CaptionScoreBrain(EvaluationBrain):
         }
 
     def summary(self):
-        """The scores in words, and which are missing."""
+        """The scores in words, and the missing metrics."""
         said, missing = [], []
         for name, record in self.results["metrics"].items():
             if record["value"] is None:

@@ -1,4 +1,4 @@
-"""Training and distilling captioners: people's words, the teacher's words, and the teacher's clip embedding.
+"""Training of captioners: reference captions, the teacher's captions and its clip embeddings.
 
 Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024.
 """
@@ -16,22 +16,19 @@ SELECTIONS = ("cider_d", "loss")
 
 
 class CaptionDistillBrain(RecipeBrain):
-    """Trains a captioner on labelled clips and on what a teacher said of labelled and unlabelled ones.
+    """Trains a captioner on labelled clips and on cached teacher targets of labelled and unlabelled ones.
 
-    ``modules``: ``student`` (a Captioner) and, where ``loss_weights`` has a term ``encoder``, ``encoder_kd`` (an
-    EncoderKDLoss). Terms: ``supervised`` (words of people), ``sequence`` (the teacher's caption), ``token`` (the words
-    that it held possible in each place of it), ``encoder`` (its clip embedding); one whose weight is 0 is neither
-    computed nor logged. The teacher never runs: what it said is in the batch. ``sequence`` and ``token`` are two losses
-    of the same logits: the decoder reads the teacher's caption once. The student's encoder runs once a batch, over
-    labelled and unlabelled clips together (the public code runs it once for each kind of caption and updates BatchNorm
-    as often: its defect E4).
+    ``modules``: ``student`` (a Captioner) and, for the term ``encoder``, ``encoder_kd`` (an EncoderKDLoss). Terms:
+    ``supervised`` (references), ``sequence`` (the teacher's caption), ``token`` (its word choices), ``encoder`` (its
+    clip embedding); those of weight 0 are not computed. The decoder reads the teacher's caption once for ``sequence``
+    and ``token``. The encoder runs once a batch over all clips (the public code runs it once for each kind of caption,
+    and updates BatchNorm as often: its defect E4).
 
-    Keys of the YAML beside RecipeBrain's: ``label_smoothing``; ``token_temperature`` (of the term ``token``, above 0;
-    1 takes the teacher's probabilities as they are); ``scheduled_sampling`` (share of input words that are the model's
-    own by the end of training, rising evenly from 0); ``spec_augment`` (a module on log-mel spectrograms (B, F, M), or
-    null); ``swa_from_epoch`` (the weights of all steps from this epoch on are averaged evenly, or null; not beside
-    ``ema_decay``); ``select_by`` ("cider_d" of greedy captions of the validation clips, or "loss"); ``valid_beam``,
-    ``max_words``.
+    Keys of the YAML beside RecipeBrain's: ``label_smoothing``; ``token_temperature`` (above 0; 1 takes the teacher's
+    probabilities as they are); ``scheduled_sampling`` (fraction of input words that are the model's own by the end of
+    training, rising linearly from 0); ``spec_augment`` (a module on log-mels (B, F, M), or null); ``swa_from_epoch``
+    (weights are averaged from this epoch on, or null; not beside ``ema_decay``); ``select_by`` ("cider_d" of greedy
+    captions of the validation clips, or "loss"); ``valid_beam``, ``max_words``.
     """
 
     required_hparams = (
@@ -81,12 +78,7 @@ class CaptionDistillBrain(RecipeBrain):
         return first is None or self.hparams.epoch_counter.current >= first
 
     def compute_forward(self, batch, stage):
-        """Encode a :class:`tinyclap.data.caption_batches.CaptionBatch` once and predict the words of its captions.
-
-        Returns
-        -------
-        (CaptionerOutput, dict). The clips, and logits by whose caption was read: ``supervised``, ``sequence``.
-        """
+        """(CaptionerOutput, logits by term: ``supervised``, ``sequence``) of a CaptionBatch."""
         batch = batch.to(self.device)
         is_training = stage == sb.Stage.TRAIN
         student = self.modules.student if is_training else self.evaluated_student()
@@ -112,7 +104,7 @@ class CaptionDistillBrain(RecipeBrain):
         return min((epochs.current - 1 + self.step / self.steps_per_epoch) / epochs.limit, 1.0)
 
     def _caption(self, student, encoded, batch):
-        """Caption the clips of a validation batch, for the metric."""
+        """Caption the clips of a validation batch."""
         state = student.decoder.begin(encoded.frames, encoded.n_frames)
         found = beam_search(
             student.decoder, state, self.start_id, self.end_id, self.hparams.valid_beam, self.hparams.max_words
@@ -121,7 +113,7 @@ class CaptionDistillBrain(RecipeBrain):
         self.references += batch.references
 
     def loss_terms(self, predictions, batch, stage):
-        """The terms whose weight is above zero: ``supervised``, ``sequence``, ``token``, ``encoder``."""
+        """The terms whose weight is above zero."""
         encoded, logits = predictions
         batch = batch.to(self.device)
         terms = {}
@@ -157,7 +149,7 @@ class CaptionDistillBrain(RecipeBrain):
         return terms
 
     def validation_stats(self):
-        """CIDEr-D of the captions of the validation clips, where it is what the best epoch is chosen by."""
+        """CIDEr-D on the validation clips, where it selects the best epoch."""
         if self.hparams.select_by != "cider_d":
             return {}
         value = cider_d(self.candidates, self.references)

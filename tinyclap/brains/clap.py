@@ -1,16 +1,13 @@
-"""Training a CLAP from scratch by its contrastive objective."""
+"""Training of a CLAP from scratch by its contrastive loss."""
 
 from tinyclap.brains.base import RecipeBrain
 
 
 class ClapBrain(RecipeBrain):
-    """Trains both towers and the temperature on pairs of audio and caption.
-
-    ``modules``: ``student`` (a Clap) and ``clap_loss``.
-    """
+    """Trains both towers and the temperature on pairs of audio and caption. ``modules``: ``student``, ``clap_loss``."""
 
     def compute_forward(self, batch, stage):
-        """Embeddings of a batch of pairs and the factor of their cosines: ((B, D), (B, D), ())."""
+        """Audio embeddings (B, D), text embeddings (B, D) and the logit scale ()."""
         batch = batch.to(self.device)
         clap = self.modules.student
         if stage.name != "TRAIN" and self.average is not None:

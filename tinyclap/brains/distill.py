@@ -1,4 +1,4 @@
-"""Encoder-level distillation: a student's embedding is drawn to its teacher's, from audio alone."""
+"""Encoder-level distillation: the student matches its teacher's embeddings, from audio alone."""
 
 import torch
 import torch.nn.functional as F
@@ -8,13 +8,11 @@ from tinyclap.errors import ConfigError
 
 
 class EmbeddingDistillBrain(RecipeBrain):
-    """Distils an audio encoder. The teacher's text tower does not run: the loss needs no text.
+    """Distils an audio encoder of ours from a teacher of ``tinyclap.teachers``; its text tower does not run.
 
-    ``modules``: ``student``, ``teacher``, ``distill_loss`` and, where ``loss_weights`` has a term ``text`` above 0,
-    ``text_loss``, which contrasts the student with the teacher's embeddings of the clips' captions. Works for any
-    student of ours and any teacher of ``tinyclap.teachers``; which space and which loss is the YAML's business. Batches
-    are those of ``tinyclap.data.stored_sets.collate_examples``: with the teacher's embeddings, or with audio to ask it
-    about.
+    ``modules``: ``student``, ``teacher``, ``distill_loss`` and, for the term ``text``, ``text_loss``, which contrasts
+    the student with the teacher's embeddings of the clips' captions. Batches are those of
+    ``tinyclap.data.stored_sets.collate_examples``: with teacher targets, or with audio for the teacher.
     """
 
     required_hparams = (*RecipeBrain.required_hparams, "sample_rate_hz")
@@ -45,7 +43,7 @@ class EmbeddingDistillBrain(RecipeBrain):
         self.cosines = []
 
     def compute_forward(self, batch, stage):
-        """Both embeddings of a batch: ((B, D), (B, D)); the teacher gets no gradient, and is not asked twice."""
+        """Student and teacher embeddings of a batch: ((B, D), (B, D))."""
         batch = batch.to(self.device)
         student = self.modules.student
         if stage.name != "TRAIN" and self.average is not None:
@@ -56,7 +54,7 @@ class EmbeddingDistillBrain(RecipeBrain):
         return student(batch.wav, log_mel=batch.log_mel).clip, teacher_clip
 
     def loss_terms(self, predictions, batch, stage):
-        """The terms ``distill`` and, where it has a weight, ``text``; validation keeps the mean cosine too."""
+        """The terms ``distill`` and, where it has a weight, ``text``; validation keeps cosines too."""
         student_clip, teacher_clip = predictions
         if stage.name == "VALID":
             self.cosines.append(F.cosine_similarity(student_clip.float(), teacher_clip.float(), dim=-1))

@@ -1,4 +1,4 @@
-"""What every evaluation-only Brain does: check its YAML, refuse a model without weights, write whole tables."""
+"""Base of the evaluation Brains: checked YAML keys, loaded weights, atomic tables."""
 
 import csv
 from pathlib import Path
@@ -14,8 +14,8 @@ from tinyclap.metrics.cost import complexity
 class EvaluationBrain(sb.Brain):
     """Base of the Brains that score a model and train nothing.
 
-    ``modules``: ``model``, whose weights are loaded. A subclass gathers what the model says in ``compute_forward`` and
-    ``compute_objectives``, sets ``results``, which ``metrics.json`` gets, in ``on_stage_end``, and has ``summary``.
+    ``modules``: ``model``, whose weights are loaded. A subclass collects outputs in ``compute_forward`` and
+    ``compute_objectives``, sets ``results`` (for ``metrics.json``) in ``on_stage_end``, and has ``summary``.
     """
 
     required_hparams = ("output_folder", "bootstrap_seed")
@@ -27,12 +27,7 @@ class EvaluationBrain(sb.Brain):
         super().__init__(modules, None, hparams, run_opts)
 
     def start(self, meta):
-        """Take up what the data say of themselves, before ``evaluate``.
-
-        Arguments
-        ---------
-        meta : dict. As :func:`tinyclap.data.pipeline.make_test_set` gives it.
-        """
+        """Keep the data's `meta`, of :func:`tinyclap.data.pipeline.make_test_set`, before ``evaluate``."""
         self.meta = meta
 
     def on_evaluate_start(self, max_key=None, min_key=None):
@@ -41,23 +36,18 @@ class EvaluationBrain(sb.Brain):
             raise CheckpointError("nothing to score: the model's weights were not loaded")
 
     def clips_by_rate(self, batch):
-        """The clips of a batch that share a sample rate, rate by rate.
-
-        Arguments
-        ---------
-        batch : dict. As :func:`tinyclap.data.pipeline.collate_clips` gives it.
+        """Group a batch of :func:`tinyclap.data.pipeline.collate_clips` by sample rate.
 
         Yields
         ------
-        (list of int, list of torch.Tensor, int)
-            Places in the batch, mono clips (T_i,) on the device, their rate in Hz.
+        (list of int, list of torch.Tensor, int): places in the batch, mono clips (T_i,) on the device, rate in Hz.
         """
         for rate in sorted(set(batch["rate"])):
             members = [index for index, own in enumerate(batch["rate"]) if own == rate]
             yield members, [wav.to(self.device) for wav in as_waveforms([batch["wav"][i] for i in members])], rate
 
     def complexity(self):
-        """What the model costs, a dict for ``metrics.json``; see :func:`tinyclap.metrics.cost.complexity`."""
+        """Cost of the model for ``metrics.json``; see :func:`tinyclap.metrics.cost.complexity`."""
         return complexity(self.modules.model)
 
     def summary(self):
@@ -66,13 +56,7 @@ class EvaluationBrain(sb.Brain):
         return f"{self.results['metric']} {self.results['value']:.4f} (95 % interval {low:.4f} to {high:.4f})"
 
     def write_table(self, name, rows):
-        """Write a CSV into the output folder, whole or not at all.
-
-        Arguments
-        ---------
-        name : str. The file's name.
-        rows : iterable of list. The head first.
-        """
+        """Write rows, the head first, as a CSV of the output folder, atomically."""
         path = Path(self.hparams.output_folder) / name
         with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)

@@ -1,4 +1,4 @@
-"""How much each dimension of a model's clip embedding contributes over its training clips."""
+"""Ranking of a model's embedding dimensions by their activation on its training clips."""
 
 import contextlib
 from pathlib import Path
@@ -16,21 +16,17 @@ from tinyclap.training.experiment import write_json
 class LatentRankingBrain(EvaluationBrain):
     """Embeds whole training clips and ranks the dimensions; trains nothing.
 
-    ``modules``: ``model``, anything with the interface of ``tinyclap.teachers``. After ``evaluate`` the output folder
-    holds ``ranking.json`` (the order, the most important dimension first) and ``moments.npz``.
-
-    Notes
-    -----
-    Moments are of clip embeddings in the form in which they are scored (:func:`tinyclap.text.scores.audio_side`).
-    Where the audio tower ends in ``projection_class``, moments inside that head are kept beside them, over the windows
-    of the clips: ``pre_norm_mean`` (D,) and ``pre_norm_second_moment`` (D, D) of the LayerNorm's input, ``hidden_mean``
-    and ``hidden_std`` of its GELU units. Rows of the head can be removed with their help; see ``tinyclap.models``.
+    ``modules``: ``model``, with the interface of ``tinyclap.teachers``. After ``evaluate`` the output folder holds
+    ``ranking.json`` (the order, the most important dimension first) and ``moments.npz``: moments of clip embeddings as
+    scored (:func:`tinyclap.text.scores.audio_side`) and, where the audio tower ends in ``projection_class``, of the
+    inside of that head over the windows of the clips: ``pre_norm_mean`` (D,) and ``pre_norm_second_moment`` (D, D) of
+    the LayerNorm's input, ``hidden_mean`` and ``hidden_std`` of its GELU units. Pruning of the head uses them.
     """
 
     required_hparams = ("output_folder", "statistic", "projection_class", "bootstrap_seed")
 
     def on_evaluate_start(self, max_key=None, min_key=None):
-        """Refuse a model without weights, or without the order that is asked for; begin to watch the head."""
+        """Refuse a model without weights, or without the stored order; begin to watch the head."""
         super().on_evaluate_start(max_key, min_key)
         if self.hparams.statistic not in latent.STATISTICS:
             raise ConfigError(
@@ -44,7 +40,7 @@ class LatentRankingBrain(EvaluationBrain):
                 self._watch(module)
 
     def _watch(self, head):
-        """Gather what goes through a head; a text tower's is never run, so it gathers nothing."""
+        """Collect moments inside a head; a text tower's never runs."""
         found = {"hidden": latent.Moments(), "pre_norm": latent.Moments()}
         self.inside[id(head)] = found
 
@@ -66,7 +62,7 @@ class LatentRankingBrain(EvaluationBrain):
         return torch.from_numpy(audio_side(rows.numpy(), model.score_kind))
 
     def compute_objectives(self, predictions, batch, stage):
-        """Take the rows up; there is nothing to lose."""
+        """Add the rows to the moments; there is no loss."""
         self.moments.add(predictions.numpy())
         return torch.zeros(())
 
@@ -101,7 +97,7 @@ class LatentRankingBrain(EvaluationBrain):
         }
 
     def _inside_moments(self):
-        """Moments of the head that ran, by the names of ``moments.npz``; empty where there is none."""
+        """Moments of the head that ran; empty where there is none."""
         ran = [found for found in self.inside.values() if found["pre_norm"].n]
         if len(ran) != 1:  # no such head, or an ensemble of them, of which none alone is the model's
             return {}
@@ -114,7 +110,7 @@ class LatentRankingBrain(EvaluationBrain):
         }
 
     def _weights_sha256(self):
-        """Digest of the model's weights, or None for a model that cannot tell."""
+        """SHA-256 of the model's weights, or None if unknown."""
         try:
             return self.modules.model.identity().get("weights_sha256")
         except ConfigError:
@@ -131,7 +127,7 @@ class LatentRankingBrain(EvaluationBrain):
 
 @contextlib.contextmanager
 def _removed(hook):
-    """A hook that is taken away at the end."""
+    """Remove a hook at the end."""
     try:
         yield hook
     finally:

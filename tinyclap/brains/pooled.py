@@ -1,4 +1,4 @@
-"""Distillation from a pool of examples whose teacher outputs are already there."""
+"""Distillation from a pool of examples with cached teacher targets."""
 
 import torch
 import torch.nn.functional as F
@@ -7,11 +7,11 @@ from tinyclap.brains.base import RecipeBrain
 
 
 class PooledDistillBrain(RecipeBrain):
-    """Distils a student on :mod:`tinyclap.data.pool`: neither waveforms nor the teacher are touched in training.
+    """Distils a student on :mod:`tinyclap.data.pool`, without waveforms or a running teacher.
 
-    ``modules``: ``student``, ``teacher`` (not run; it turns the tags that were kept into the targets of its space),
-    ``distill_loss`` on embeddings, and the hints' losses: ``frame_hint`` on frames, ``pooled_hint`` on their mean over
-    time, ``middle_hint`` on inner feature maps. A hint with weight 0 in ``loss_weights`` is not computed.
+    ``modules``: ``student``, ``teacher`` (which only turns cached tags into targets of its space), ``distill_loss`` on
+    embeddings, and the hints ``frame_hint`` on frames, ``pooled_hint`` on their mean over time, ``middle_hint`` on
+    inner feature maps. A hint with weight 0 in ``loss_weights`` is not computed.
     """
 
     def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):
@@ -19,7 +19,7 @@ class PooledDistillBrain(RecipeBrain):
         self.cosines = []
 
     def compute_forward(self, batch, stage):
-        """Student's encoding of the log-mel, and the teacher's target and frames, on the device."""
+        """Student's encoding of the log-mel, and the batch, on the device."""
         batch = batch.to(self.device)
         student = self.modules.student
         if stage.name != "TRAIN" and self.average is not None:

@@ -1,8 +1,4 @@
-"""Where the time of a training step goes: waiting for data, log-mel, teacher, forward, backward, optimiser.
-
-Asked for by ``python train.py … --profile True``. On a GPU each boundary waits for the device, which a normal run does
-not, so its steps are then somewhat slower than they are otherwise.
-"""
+"""Profile of a training step by stage, for ``train.py --profile True``; on a GPU it synchronises at each boundary."""
 
 import logging
 import time
@@ -20,18 +16,13 @@ STAGES = ("wait for data", "log-mel", "teacher", "forward", "loss", "backward", 
 
 
 class StageTimes:
-    """Times the stages of a Brain's training steps, and reports them when an epoch ends.
+    """Times the stages of a Brain's training steps, but an epoch's first, which starts the workers.
 
     Arguments
     ---------
     brain : tinyclap.brains.RecipeBrain
     output_folder : str or os.PathLike. ``profile.json`` is written there: a list with one dict an epoch.
-    reader : tinyclap.data.pipeline.ClipReader, optional
-        Tells how much of the waiting is decoding, where no workers do it.
-
-    Notes
-    -----
-    The first step of an epoch is left out: it starts the workers.
+    reader : tinyclap.data.pipeline.ClipReader, optional. Tells decoding from other waiting, where no workers do it.
     """
 
     def __init__(self, brain, output_folder, reader=None):
@@ -40,7 +31,7 @@ class StageTimes:
         self._begin_epoch()
 
     def attach(self):
-        """Put clocks around the Brain's methods; returns itself."""
+        """Wrap the Brain's methods; returns itself."""
         brain = self.brain
         self._around(brain, "on_fit_batch_start", before="wait for data")
         self._around(brain, "compute_forward", after="forward")
@@ -116,15 +107,7 @@ class StageTimes:
 
 
 def table(record):
-    """One epoch's times as a table.
-
-    Arguments
-    ---------
-    record : dict. ``epoch``, ``n_steps``, ``step_ms``, ``ms`` by stage, ``share_waiting_for_data``.
-
-    Returns
-    -------
-    str
+    """One epoch's record of ``profile.json`` as a table.
 
     Example
     -------

@@ -1,14 +1,10 @@
-"""What training steps gave, kept on the device and fetched many steps at a time: the host never waits for one step."""
+"""Losses of training steps, kept on the device and fetched many steps at a time."""
 
 import torch
 
 
 class StepLog:
-    """Values of steps that the host has not asked for yet.
-
-    Arguments
-    ---------
-    every : int. How many steps are kept at most.
+    """Values of steps not yet fetched; `every` is the maximum number kept.
 
     Example
     -------
@@ -23,22 +19,12 @@ class StepLog:
         self.every, self._kept = every, []
 
     def add(self, known, values):
-        """Keep a step.
-
-        Arguments
-        ---------
-        known : dict. What the host knows: name → number.
-        values : dict. What the device knows: name → tensor of shape ().
-
-        Returns
-        -------
-        bool. Whether it is time to :meth:`fetch`.
-        """
+        """Keep a step: numbers `known` to the host, tensors () on the device. Returns whether to :meth:`fetch` now."""
         self._kept.append((known, list(values), [value.detach().double() for value in values.values()]))
         return len(self._kept) >= self.every
 
     def fetch(self):
-        """All steps kept, in order, as dicts of numbers, in one transfer; none of them is kept any more."""
+        """All kept steps as dicts of numbers, in order and in one transfer; none is kept any more."""
         kept, self._kept = self._kept, []
         if not kept:
             return []

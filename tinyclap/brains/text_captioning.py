@@ -1,4 +1,4 @@
-"""Training a captioner on text alone: every caption is to be found again from evidence that its own text stands for."""
+"""Training of a captioner on text alone: each caption is decoded from evidence derived from its own text."""
 
 import torch
 
@@ -9,22 +9,15 @@ from tinyclap.losses.captioning import caption_cross_entropy
 class TextCaptioningBrain(RecipeBrain):
     """Trains a TextCaptioner.
 
-    ``modules``: ``student`` (a TextCaptioner), ``teacher`` (only described, not run) and ``evidence`` (one of
-    :mod:`tinyclap.teachers.text_evidence`), which draws the evidence anew each time a caption is used. The one term is
-    ``words``. Words outside the vocabulary are read but never to be said.
-
-    Keys of the YAML beside RecipeBrain's: ``label_smoothing``.
+    ``modules``: ``student`` (a TextCaptioner), ``teacher`` (not run) and ``evidence`` (of
+    :mod:`tinyclap.teachers.text_evidence`), drawn anew each time a caption is used. The one term is ``words``. Words
+    outside the vocabulary are input, never targets. Key of the YAML beside RecipeBrain's: ``label_smoothing``.
     """
 
     required_hparams = (*RecipeBrain.required_hparams, "label_smoothing")
 
     def compute_forward(self, batch, stage):
-        """Draw the evidence of a :class:`tinyclap.data.caption_texts.CaptionTextBatch` and predict its words.
-
-        Returns
-        -------
-        torch.Tensor, shape (B, L - 1, V)
-        """
+        """Logits (B, L - 1, V) of a :class:`tinyclap.data.caption_texts.CaptionTextBatch`, from random evidence."""
         batch = batch.to(self.device)
         if stage.name == "TRAIN":
             return self.modules.student(batch.ids[:, :-1], self.modules.evidence(*batch.facts), batch.style)
@@ -42,5 +35,5 @@ class TextCaptioningBrain(RecipeBrain):
         return {"words": caption_cross_entropy(predictions, targets, tokenizer.pad_id, smoothing)}
 
     def release(self, folder, extra):
-        """Write the best checkpoint, and what it may be given evidence of."""
+        """Write the best checkpoint, and the identity of the evidence."""
         super().release(folder, {**extra, "listener": self.modules.evidence.identity()})

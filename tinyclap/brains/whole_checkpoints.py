@@ -1,8 +1,7 @@
-"""Checkpoints that are whole or not there at all, whenever a run is killed.
+"""Checkpoints saved atomically.
 
-SpeechBrain makes a checkpoint's folder, with the file by which it is known as one, before it writes what belongs into
-it: a run killed meanwhile leaves half a checkpoint, from which the next one tries to go on. Here a note says what was
-there before; what came after it, and was not finished, is thrown away.
+SpeechBrain makes a checkpoint's folder before its content, so a killed run leaves an incomplete one that the next run
+would load. Here a note lists what was there before; newer folders that were not finished are removed.
 """
 
 import json
@@ -17,12 +16,12 @@ _NOTE = ".saving.json"
 
 
 def save_whole(checkpointer, meta, end_of_epoch=True, **keep):
-    """Save a checkpoint, then delete those that need not be kept; the newest is kept.
+    """Save a checkpoint, then delete old ones but the newest.
 
     Arguments
     ---------
     checkpointer : speechbrain.utils.checkpoints.Checkpointer
-    meta : dict. What the checkpoint says of itself.
+    meta : dict. Of the checkpoint.
     end_of_epoch : bool
     keep : As for ``Checkpointer.delete_checkpoints``.
     """
@@ -36,16 +35,7 @@ def save_whole(checkpointer, meta, end_of_epoch=True, **keep):
 
 
 def drop_half_saved(checkpointer):
-    """Throw away what a killed run was saving.
-
-    Arguments
-    ---------
-    checkpointer : speechbrain.utils.checkpoints.Checkpointer
-
-    Returns
-    -------
-    list of str. Names of the folders that are gone.
-    """
+    """Remove checkpoints that a killed run left incomplete; returns the names of the folders."""
     note = checkpointer.checkpoints_dir / _NOTE
     if not if_main_process() or not note.exists():
         return []

@@ -1,4 +1,4 @@
-"""Zero-shot classification: which class name's embedding is nearest to a clip's."""
+"""Zero-shot classification: scores between clip embeddings and label embeddings."""
 
 from pathlib import Path
 
@@ -16,10 +16,9 @@ from tinyclap.text.prompts import make_prompts
 class ZeroShotBrain(EvaluationBrain):
     """Scores a model on labelled clips; trains nothing.
 
-    ``modules``: ``model``, anything with the interface of ``tinyclap.teachers``. Class embeddings are computed once.
-    After ``evaluate``, ``results`` holds what ``metrics.json`` gets, and ``predictions.csv`` is written. With
-    ``ranking`` and ``kept_dims`` both sides lose all but that many dimensions before they are scored; cosines are then
-    normalised again. With ``save_embeddings`` both sides are written too, as the model's ``score`` takes them.
+    ``modules``: ``model``, with the interface of ``tinyclap.teachers``. After ``evaluate``, ``results`` holds the
+    content of ``metrics.json``, and ``predictions.csv`` is written. With ``ranking`` and ``kept_dims`` both sides keep
+    only that many dimensions; cosines are then normalised again. With ``save_embeddings`` both sides are written too.
     """
 
     required_hparams = (
@@ -55,7 +54,7 @@ class ZeroShotBrain(EvaluationBrain):
         self.items, self.scores, self.clip_rows = [], [], []
 
     def _kept_dims(self, n_dims):
-        """What is scored of D dimensions: their indices, or all of them as a slice."""
+        """The indices of the dimensions that are scored, or all of them as a slice."""
         ranking, n_kept = self.hparams.ranking, self.hparams.kept_dims
         if (ranking is None) != (n_kept is None):
             raise ConfigError("ranking and kept_dims go together: whose order, and how many of its first dimensions")
@@ -73,14 +72,14 @@ class ZeroShotBrain(EvaluationBrain):
         return model.score(rows, self.class_rows)
 
     def compute_objectives(self, predictions, batch, stage):
-        """Keep the scores; the "loss" is the share of wrong answers."""
+        """Keep the scores; the "loss" is the error rate."""
         self.items += batch["item"]
         self.scores.append(predictions.float().cpu())
         labels = [self.classes.index(item["label"]) for item in batch["item"]]
         return (predictions.argmax(dim=-1).cpu() != torch.tensor(labels)).float().mean()
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Work out the results and write the predictions."""
+        """Compute the results and write the predictions."""
         scores = torch.cat(self.scores).numpy()
         labels = np.array([self.classes.index(item["label"]) for item in self.items])
         predictions = scores.argmax(axis=-1)
@@ -110,7 +109,7 @@ class ZeroShotBrain(EvaluationBrain):
             self._save_embeddings(labels, groups)
 
     def _save_embeddings(self, labels, groups):
-        """Write ``embeddings.npz``: what was scored, so that fewer dimensions or other prompts need no audio again."""
+        """Write ``embeddings.npz``, so that other dimensions or prompts need no audio again."""
         latent.write_arrays(
             Path(self.hparams.output_folder) / latent.EMBEDDINGS,
             audio=torch.cat(self.clip_rows).numpy(),

@@ -1,7 +1,6 @@
-"""Making unlabelled audio out of unlabelled audio: whatever comes out, the teacher can say what it is.
+"""Augmentation of unlabelled audio: teacher and student get the same altered waveform, so no label has to hold for it.
 
-Distillation matches a function (Beyer et al., "Knowledge distillation: a good teacher is patient and consistent",
-CVPR 2022): teacher and student hear the same altered waveform, so an alteration needs to keep no label.
+Source: Beyer et al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022.
 """
 
 import numpy as np
@@ -10,21 +9,17 @@ from tinyclap.errors import ConfigError
 
 
 class FunctionMatchingAugment:
-    """Random speed, equaliser, mixture, splice, noise and level, each a function of the generator it is given.
+    """Random speed, equaliser, mixture, splice, noise and level.
 
     Arguments
     ---------
     speed_probability, eq_probability, mix_probability, splice_probability, noise_probability : float
-        In [0, 1]. A clip is mixed with others (two thirds of the time one, else two), or else spliced with one.
+        In [0, 1]. A clip is mixed with one other (or, a third of the time, two), or else spliced with one.
     speed_range : (float, float). Factor of playing speed, log-uniform; pitch follows.
     eq_db : float. Standard deviation of the gain at the equaliser's knots, in dB.
-    mix_db : (float, float). Level of each further clip in a mixture, relative to the first, in dB.
+    mix_db : (float, float). Level of each further clip relative to the first, in dB.
     noise_db : (float, float). Level of coloured noise (power falling as f⁰ … f⁻²) relative to the signal, in dB.
-    level_db : (float, float). RMS level of what comes out, in dB of full scale.
-
-    Raises
-    ------
-    ConfigError: A probability is outside [0, 1].
+    level_db : (float, float). RMS level of the output, in dB of full scale.
     """
 
     def __init__(
@@ -47,20 +42,14 @@ class FunctionMatchingAugment:
         self.__dict__.update(self.options)
 
     def __call__(self, crop, another, n_samples, random, note=None):
-        """One altered clip.
+        """One altered clip: float32 in [−1, 1], shape (n_samples,).
 
         Arguments
         ---------
-        crop, another : callable
-            ``crop(n)`` gives n samples of this clip, ``another(n)`` of a random one; float32, shape (n,).
+        crop, another : callable. ``crop(n)`` gives n samples of this clip, ``another(n)`` of a random one, float32.
         n_samples : int
         random : numpy.random.Generator
-        note : dict, optional
-            Gets ``mix_db``, the level of each clip mixed in, or ``cut``, the sample at which another begins.
-
-        Returns
-        -------
-        numpy.ndarray, shape (n_samples,), float32 in [−1, 1]
+        note : dict, optional. Gets ``mix_db``, levels of the clips mixed in, or ``cut``, first sample of the splice.
         """
         note = {} if note is None else note
         waveform = self._altered(crop, n_samples, random)

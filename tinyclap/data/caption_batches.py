@@ -1,4 +1,4 @@
-"""What a captioner is given at once: rows of clips, labelled ones first, with what a teacher said of them."""
+"""Batches for captioners: clips, labelled ones first, with captions and teacher targets."""
 
 import zlib
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class CaptionRow(NamedTuple):
     ----------
     name : str
     wav : torch.Tensor, shape (T,)
-    ids : list of int or None. The chosen caption of a labelled clip; None makes the clip unlabelled.
+    ids : list of int or None. The chosen caption; None for an unlabelled clip.
     references : list of str. All captions of the clip; the teacher's where there are no others.
     teacher_ids : list of int or None
     teacher_embedding : torch.Tensor or None, shape (D,)
@@ -34,7 +34,7 @@ class CaptionRow(NamedTuple):
 
 
 class RowMaker:
-    """Rows of views and of whole clips, as a student hears and reads them.
+    """Makes a :class:`CaptionRow` of a view or of a whole clip.
 
     Arguments
     ---------
@@ -42,7 +42,7 @@ class RowMaker:
     taught : tinyclap.data.caption_shards.TaughtCaptions or None
     sample_rate_hz : int. The student's.
     max_words : int. Longer captions are cut.
-    valid_max_s : float. So much of a whole clip is heard, in seconds.
+    valid_max_s : float. Longer whole clips are cut, in seconds.
     """
 
     def __init__(self, tokenizer, taught, sample_rate_hz, max_words, valid_max_s):
@@ -52,18 +52,14 @@ class RowMaker:
         self.choices = StudentChoices(taught.choices, tokenizer) if with_choices else None
 
     def row(self, views, name, view, captions=None, chosen=0):
-        """One view, with the caption `chosen` where it has some.
+        """The :class:`CaptionRow` of one view.
 
         Arguments
         ---------
         views : tinyclap.data.views.Views
         name, view : str
         captions : list of str, optional
-        chosen : int
-
-        Returns
-        -------
-        CaptionRow
+        chosen : int. Index of the caption to learn.
         """
         wav = torch.from_numpy(views.read(name, view, self.sample_rate_hz))
         ids = self.tokenizer.encode(captions[chosen], self.max_words) if captions else None
@@ -76,21 +72,21 @@ class RowMaker:
         return CaptionRow(name, wav, ids, captions or [said], said_ids, embedding, *choices)
 
     def whole(self, name, item, reader):
-        """A whole clip, with one of its captions, always the same; no teacher has heard it."""
+        """A whole clip with one of its captions, always the same, and no teacher targets."""
         wav = torch.from_numpy(reader(item["wav"], 0.0, self.valid_max_s))
         caption = item["captions"][zlib.crc32(name.encode()) % len(item["captions"])]
         return CaptionRow(name, wav, self.tokenizer.encode(caption, self.max_words), item["captions"])
 
 
 class CaptionExample(NamedTuple):
-    """What a dataset gives for one index: ``rows`` (a list of CaptionRow) and the id that pads captions."""
+    """One example of a dataset: a list of CaptionRow, and the id that pads captions."""
 
     rows: list
     pad_id: int
 
 
 class CaptionBatch(NamedTuple):
-    """A batch: its first ``n_labelled`` rows have captions, all B + U have what the teacher said, if one did.
+    """A batch: its first ``n_labelled`` rows have captions; all B + U have teacher targets, if there is a teacher.
 
     Attributes
     ----------
@@ -102,11 +98,8 @@ class CaptionBatch(NamedTuple):
     n_labelled : int. B.
     references : list of list of str, length B + U
     names : list of str, length B + U
-    choice_ids : torch.Tensor or None, shape (B + U, L' - 1, k), int64
-        Words that the teacher could have said in each place of its caption after ``<start>``; None where its store has
-        none.
-    choice_probs : torch.Tensor or None, shape (B + U, L' - 1, k), float32
-        Theirs, adding up to 1, or all 0 where there is no target, as after the caption's end.
+    choice_ids : torch.Tensor or None, shape (B + U, L' - 1, k), int64. The teacher's k best words a place.
+    choice_probs : torch.Tensor or None, shape (B + U, L' - 1, k), float32. Sum to 1, or all 0 where there is no target.
     """
 
     wavs: torch.Tensor

@@ -1,8 +1,8 @@
-"""Which words a captioning teacher could have said in each place: how they are stored, and what a student reads there.
+"""A teacher's k most probable words at each place of its caption: how they are stored, and as targets of a student.
 
-A shard's ``.npz`` holds, view after view, ``said`` (the caption's own words), ``ids`` and ``log_probs`` (the k most
-probable words of each place, best first, float16, natural, at temperature 1), and ``n_words``, how many places each
-view has. Ids are of the teacher's vocabulary, which the store keeps once.
+A shard's ``.npz`` holds, view after view, ``said`` (the caption's words), ``ids`` and ``log_probs`` (the k most
+probable words of each place, best first, float16, natural, temperature 1), and ``n_words`` (places of each view).
+Ids are of the teacher's vocabulary, which the target cache keeps once.
 
 Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015; Kim & Rush, "Sequence-Level Knowledge
 Distillation", EMNLP 2016 (word level).
@@ -18,21 +18,7 @@ _NOWHERE = -1  # of a word that the student lacks
 
 
 def packed_choices(choices, keys):
-    """What a teacher said in each place, without the places after a caption's end.
-
-    Arguments
-    ---------
-    choices : tinyclap.decoding.beam_search.WordChoices
-    keys : list of (str, str). The views that the teacher was given.
-
-    Returns
-    -------
-    dict of str to numpy.ndarray
-
-    Raises
-    ------
-    CheckpointError: They are not of as many views, or not finite.
-    """
+    """Arrays of a :class:`tinyclap.decoding.beam_search.WordChoices` for the views `keys`, up to each end."""
     n_words, said, ids, log_probs = (
         part.cpu() for part in (choices.n_words, choices.words, choices.ids, choices.log_probs)
     )
@@ -58,21 +44,17 @@ def packed_choices(choices, keys):
 
 
 def joined_choices(parts):
-    """One dict of arrays for several, in their order."""
+    """Concatenate the arrays of several dicts."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class TaughtChoices:
-    """The word choices of a store.
+    """The word choices of a target cache.
 
     Arguments
     ---------
     shards : list of dict. Arrays of each, as :func:`packed_choices` makes them.
     words : list of str. The teacher's vocabulary.
-
-    Raises
-    ------
-    CheckpointError: The shards have several k, or words that the vocabulary has not.
     """
 
     def __init__(self, shards, words):
@@ -90,29 +72,23 @@ class TaughtChoices:
             )
 
     def row(self, row):
-        """(said (n,), ids (n, k), log-probabilities (n, k)) of the view at a place of the store; numpy arrays."""
+        """(said (n,), ids (n, k), log-probabilities (n, k)) of one row of the cache; numpy arrays."""
         places = slice(self._ends[row - 1] if row else 0, self._ends[row])
         return self.said[places], self.ids[places], self.log_probs[places]
 
 
 class StudentChoices:
-    """A teacher's word choices in the words of a student.
+    """A teacher's word choices in a student's vocabulary.
 
-    A word that the student lacks loses its share, and the rest is made to add up to 1; where nothing is left, the
-    place has no target. ``<unk>`` and ``<end>`` are words like others, padding and ``<start>`` are none.
+    Words that the student lacks are left out and the other probabilities normalised; where none is left, the place has
+    no target. ``<unk>`` and ``<end>`` are words, padding and ``<start>`` are not. A word of the teacher that is several
+    of the student's ("rain-soaked") gives these no target; one that is none ("--") has no place. A caption that was cut
+    has no target for its end.
 
     Arguments
     ---------
     taught : TaughtChoices
     tokenizer : tinyclap.text.tokenizer.WordTokenizer. The student's.
-
-    Notes
-    -----
-    The student reads the teacher's caption in words of its own (:func:`caption_words`). Where one
-    word of the teacher is several of the student's ("rain-soaked"), these have no target; one that is none ("--") has
-    no place.
-
-    A caption that was cut, by the teacher or here, has no target for its end.
     """
 
     def __init__(self, taught, tokenizer):
@@ -121,17 +97,9 @@ class StudentChoices:
         self._lengths = np.array([_n_words(word) for word in taught.words])
 
     def targets(self, row, n_places):
-        """What a student should learn from one view.
+        """Ids (n_places, k), int64, and probabilities (n_places, k), float32, for one row of the cache.
 
-        Arguments
-        ---------
-        row : int. Of the store.
-        n_places : int. Words of the caption as the student reads it, its end among them.
-
-        Returns
-        -------
-        torch.Tensor, shape (n_places, k), int64. Ids of the student; the padding's where it lacks the word.
-        torch.Tensor, shape (n_places, k), float32. Probabilities that add up to 1 in each place, or are all 0.
+        `n_places` counts the student's words of the caption and its end. Probabilities of a place sum to 1 or are 0.
         """
         said, ids, log_probs = self.taught.row(row)
         student_ids, shares = self._shares(ids, log_probs)
@@ -155,7 +123,7 @@ class StudentChoices:
         return student_ids, np.where(student_ids < 0, 0, np.exp(log_probs.astype(np.float32)))
 
     def report(self):
-        """In words: how much of the teacher's vocabulary, and of its probability, the student cannot take up."""
+        """In words: how much of the teacher's vocabulary and probability the student lacks."""
         n_lacking = int((self._student_ids < 0).sum())
         given = np.exp(self.taught.log_probs.astype(np.float32)).sum(axis=1)
         kept = self._shares(self.taught.ids, self.taught.log_probs)[1].sum(axis=1)
@@ -176,5 +144,5 @@ def _student_id(word, tokenizer):
 
 
 def _n_words(word):
-    """How many words of the student's a word of the teacher's is in a caption; special ones but <unk> are none."""
+    """Words of the student in one of the teacher's; special ones but <unk> are none."""
     return 0 if word in (PAD, START, END) else len(caption_words(word))

@@ -1,8 +1,7 @@
-"""The files of a caption store: shards that are there whole or not at all, with their checksums, and how they are read.
+"""The shards of a caption cache, and how they are read.
 
 A shard is ``<part>_<first>.npy`` (embeddings, float16), ``.json`` (clips, views, captions), ``.npz`` where the teacher
-gave word choices (see :mod:`tinyclap.data.caption_choices`), and ``.sha256``, which comes last and which
-``sha256sum -c`` reads.
+gave word choices (:mod:`tinyclap.data.caption_choices`), and ``.sha256``; see :mod:`tinyclap.data.shards`.
 """
 
 import numpy as np
@@ -17,18 +16,17 @@ SHARD_SIZE = 64  # views
 
 
 class TaughtCaptions:
-    """The store as it is read: no teacher, no audio, small enough to go to the workers of a loader.
+    """A caption cache as it is read: no teacher, no audio, small enough to pickle to loader workers.
 
     Arguments
     ---------
     folder : pathlib.Path
     keys_by_part : dict of str to list of (str, str)
-    words : list of str, optional
-        The teacher's vocabulary; given, the store has word choices, and ``choices`` is a :class:`TaughtChoices`.
+    words : list of str, optional. The teacher's vocabulary; given, ``choices`` is a :class:`TaughtChoices`.
 
     Raises
     ------
-    CheckpointError: A shard is not as it was written; it is named.
+    CheckpointError: A shard is damaged; it is named.
     """
 
     def __init__(self, folder, keys_by_part, words=None):
@@ -56,17 +54,17 @@ class TaughtCaptions:
         return len(self._rows)
 
     def get(self, name, view):
-        """What the teacher said of a view: (embedding, float32 tensor of shape (D,); caption, str)."""
+        """Teacher targets of a view: (embedding, float32 tensor (D,); caption, str)."""
         row = self.row(name, view)
         return torch.from_numpy(self._embeddings[row].astype(np.float32)), self.captions[row]
 
     def row(self, name, view):
-        """The place of a view in the store, for :meth:`TaughtChoices.row`."""
+        """The row of a view, for :meth:`TaughtChoices.row`."""
         self.require([(name, view)])
         return self._rows[name, view]
 
     def require(self, keys):
-        """Raise a ManifestError if the store has nothing of some of these (clip, view)."""
+        """Raise a ManifestError if some of these (clip, view) are missing."""
         missing = [key for key in keys if key not in self._rows]
         if missing:
             name, view = missing[0]
@@ -77,7 +75,7 @@ class TaughtCaptions:
 
 
 def _read_shard(shard, with_choices):
-    """(embeddings, note, choices or None) of a shard that is as it was written."""
+    """(embeddings, note, choices or None) of a checked shard."""
     paths = checked_files(shard, ("npy", "json", "npz") if with_choices else ("npy", "json"))
     choices = None
     if with_choices:

@@ -1,9 +1,4 @@
-"""What a captioning teacher says of each view, worked out once: its clip embedding and its caption.
-
-The teacher costs seconds a clip, the student milliseconds: asked in the training loop, the teacher would be the
-training. The store is made in shards that are there whole or not at all, goes on where it was stopped, and knows who
-made it and of what.
-"""
+"""Cache of a captioning teacher's targets for each view: clip embedding, caption and, optionally, word choices."""
 
 import numpy as np
 import torch
@@ -21,10 +16,10 @@ _WORDS = "words.json"  # the teacher's vocabulary, where there are word choices;
 
 
 class CaptionStore(ShardStore):
-    """The captions and embeddings of a run; see :class:`tinyclap.data.shard_store.ShardStore` for its arguments.
+    """Captions and embeddings of a run; arguments as for :class:`tinyclap.data.shard_store.ShardStore`.
 
     The teacher has ``teach_captions(wavs, sample_rate_hz)`` → ((B, D), B captions). One whose ``n_word_choices`` is not
-    0 has ``words`` and ``teach_words(wavs, sample_rate_hz)``, which gives :class:`WordChoices` too.
+    0 has ``words`` and ``teach_words(wavs, sample_rate_hz)``, which adds :class:`WordChoices`.
     Loaded, ``taught`` is a :class:`tinyclap.data.caption_shards.TaughtCaptions`.
     """
 
@@ -32,7 +27,7 @@ class CaptionStore(ShardStore):
 
     @property
     def format(self):
-        """Of the files, and of what is computed."""
+        """Version of the files and of what is computed."""
         return caption_shards.FORMAT
 
     @property
@@ -41,30 +36,30 @@ class CaptionStore(ShardStore):
         return caption_shards.SHARD_SIZE
 
     def facts(self):
-        """Nothing more than the teacher and the views decides what is in the store."""
+        """Nothing beside teacher and views."""
         return {}
 
     def remarks(self):
-        """Write the teacher's vocabulary down where there are word choices, and its checksum."""
+        """Write the teacher's vocabulary where there are word choices; its checksum."""
         if not _n_choices(self.teacher):
             return {}
         write_json(self.folder / _WORDS, {"words": self.teacher.load().words})
         return {"words_sha256": sha256_of(self.folder / _WORDS)}
 
     def maker(self, parts):
-        """What makes the shards."""
+        """The maker of shards."""
         return _CaptionMaker(self.folder, self.teacher, parts, self.batch_size, self.device)
 
     def open(self, keys_by_part):
-        """What is in the shards."""
+        """The targets in the shards."""
         return TaughtCaptions(self.folder, keys_by_part, self._words())
 
     def get(self, name, view):
-        """What the teacher said of a view: (embedding, float32 tensor of shape (D,); caption, str)."""
+        """Teacher targets of a view: (embedding, float32 tensor (D,); caption, str)."""
         return self.load().taught.get(name, view)
 
     def _words(self):
-        """The vocabulary of the store's word choices, or None where it has none."""
+        """The vocabulary of the word choices, or None where there are none."""
         promised, path = self.note().get("words_sha256"), self.folder / _WORDS
         if promised is None:
             return None
@@ -105,5 +100,5 @@ class _CaptionMaker(ShardMaker):
 
 
 def _n_choices(teacher):
-    """How many words a teacher gives in each place; few teachers can."""
+    """Word choices of a teacher at each place; 0 for most teachers."""
     return getattr(teacher, "n_word_choices", 0)

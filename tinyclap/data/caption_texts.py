@@ -1,7 +1,6 @@
-"""Captions without their audio: tables of captions, the events they tell of, and batches of captions of one length.
+"""Captions without audio: tables of captions, the events they mention, and batches of captions of similar length.
 
-What a batch holds is a function of (seed, epoch, index): a run that was killed and resumed sees the same batches as one
-that was not.
+A batch is a function of (seed, epoch, index), so a resumed run sees the same batches as an unbroken one.
 """
 
 import csv
@@ -31,16 +30,7 @@ _N_SHOWN = 5
 
 
 def split_events(caption, most=4):
-    """The events that a caption tells of, as phrases.
-
-    Arguments
-    ---------
-    caption : str
-    most : int. The first so many are returned.
-
-    Returns
-    -------
-    list of str. In lower case; the whole caption where it cannot be split.
+    """The first `most` events of a caption, as phrases in lower case; the whole caption where it cannot be split.
 
     Example
     -------
@@ -52,15 +42,15 @@ def split_events(caption, most=4):
 
 
 class CaptionTable(NamedTuple):
-    """A table of captions of one corpus.
+    """A CSV table of one corpus' captions.
 
     Attributes
     ----------
-    name : str. Of the corpus; the captioner keeps its style apart under this name.
+    name : str. Of the corpus; the captioner keeps a style for each name.
     folder : str or None. Where the table is, or the folder around that; None leaves it out.
-    file : str. CSV with a header.
+    file : str
     columns : list of str. Those that hold captions.
-    group : str. The column that names the recording: captions of one recording stay together on one side of validation.
+    group : str. The column that names the recording, whose captions stay on one side of validation.
     """
 
     name: str
@@ -70,7 +60,7 @@ class CaptionTable(NamedTuple):
     group: str
 
     def read(self):
-        """List of (recording, caption), or a ManifestError that names everything that is wrong."""
+        """List of (recording, caption), or one ManifestError with all problems."""
         path = Path(self.folder) / self.file
         inside = list(Path(self.folder).glob(f"*/{self.file}"))  # the folder that has the corpus will do
         if not path.is_file() and len(inside) == 1:
@@ -98,15 +88,11 @@ class CaptionTable(NamedTuple):
 
 
 class CaptionTexts:
-    """The captions that a run learns from.
+    """The training captions of a run.
 
     Arguments
     ---------
     tables : list of dict. Arguments of :class:`CaptionTable`; those without a folder are left out.
-
-    Raises
-    ------
-    ConfigError: None has a folder, or two have one name.
     """
 
     def __init__(self, tables):
@@ -131,15 +117,15 @@ class CaptionTexts:
 
     @property
     def captions(self):
-        """All captions, in the order of the tables: list of str."""
+        """All captions in the order of the tables."""
         return self.prepare()[0]
 
     def events(self):
-        """The events of every caption: list of lists of str, see :func:`split_events`."""
+        """The events of every caption; see :func:`split_events`."""
         return [split_events(caption) for caption in self.captions]
 
     def describe(self):
-        """Names and sizes, JSON-able, for the run's record; where the tables lie is left out."""
+        """Names and sizes, JSON-able, for the run's record."""
         counts = np.bincount(self.prepare()[2], minlength=len(self.tables)).tolist()
         return [
             {"name": table.name, "file": table.file, "n_captions": count}
@@ -148,18 +134,18 @@ class CaptionTexts:
 
 
 def text_vocabulary(texts, min_count=1, max_size=None):
-    """The words of the captions: see :meth:`tinyclap.text.tokenizer.WordTokenizer.from_captions`."""
+    """The tokenizer of the captions: see :meth:`tinyclap.text.tokenizer.WordTokenizer.from_captions`."""
     return WordTokenizer.from_captions(texts.captions, min_count, max_size)
 
 
 class CaptionTextBatch(NamedTuple):
-    """Captions of about one length.
+    """Captions of similar length.
 
     Attributes
     ----------
     ids : torch.Tensor, shape (B, L), int64. ``<start>`` … ``<end>``, then pads.
     style : torch.Tensor, shape (B,), int64. The corpus.
-    facts : tuple of torch.Tensor, B rows each. What evidence is made of; see :mod:`tinyclap.teachers.text_evidence`.
+    facts : tuple of torch.Tensor, B rows each. Input of :mod:`tinyclap.teachers.text_evidence`.
     """
 
     ids: torch.Tensor
@@ -176,33 +162,20 @@ class CaptionTextBatch(NamedTuple):
 
 
 def make_text_sets(texts, evidence, tokenizer, seed, epoch_counter, batch_size, max_words=20, valid_fraction=0.02):
-    """Training and validation sets of batches.
+    """``train`` and ``valid``: datasets of whole batches of captions of similar length, drawn anew in every epoch.
+
+    Load with ``batch_size: 1``, ``shuffle: False`` and :func:`only_batch`, without workers.
 
     Arguments
     ---------
     texts : CaptionTexts
-    evidence : With ``take(indices (B,)) -> tuple of torch.Tensor``: what it needs of these captions.
+    evidence : object. With ``take(indices (B,)) -> tuple of torch.Tensor``.
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
     seed : int
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
-    batch_size : int. Captions in a batch.
+    batch_size : int
     max_words : int. Longer captions are cut.
-    valid_fraction : float. Share of the recordings whose captions are held out, in (0, 1).
-
-    Returns
-    -------
-    dict
-        ``train`` and ``valid``: Datasets of whole batches. Give the loader ``batch_size: 1``, ``shuffle: False`` and
-        :func:`only_batch`.
-
-    Raises
-    ------
-    ManifestError: One side has no caption.
-
-    Notes
-    -----
-    A batch has captions of about one length, because half of it would be padding otherwise; which captions of a length
-    meet, and the order of the batches, is drawn anew in every epoch. There is no need for workers.
+    valid_fraction : float. Fraction of the recordings whose captions are held out, in (0, 1).
     """
     captions, groups, styles = texts.prepare()
     held = np.array([zlib.crc32(group.encode()) / 2**32 < valid_fraction for group in groups])
@@ -228,12 +201,12 @@ def make_text_sets(texts, evidence, tokenizer, seed, epoch_counter, batch_size, 
 
 
 def only_batch(batches):
-    """The one batch that a loader of batch size 1 has collected."""
+    """The one batch of a loader of batch size 1."""
     return batches[0]
 
 
 class _TextBatches(torch.utils.data.Dataset):
-    """Batches of captions; see :func:`make_text_sets`. Without an epoch counter, always the same."""
+    """Batches of captions; without an epoch counter, always the same."""
 
     def __init__(self, indices, batch_size, seed, epoch_counter, encoded, styles, evidence, pad_id):
         self.indices, self.batch_size, self.seed, self.epoch_counter = indices, batch_size, seed, epoch_counter

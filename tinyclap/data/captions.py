@@ -1,7 +1,7 @@
-"""Batches to train captioners on: labelled clips with their captions, unlabelled ones with what a teacher said of them.
+"""Datasets for captioners: labelled clips with their captions, unlabelled ones with teacher targets.
 
-What an example holds is a function of (seed, epoch, index): a run that was killed and resumed sees the same examples
-as one that was not, whatever the number of workers.
+An example is a function of (seed, epoch, index), so a resumed run sees the same examples as an unbroken one, with any
+number of workers.
 """
 
 import hashlib
@@ -28,21 +28,9 @@ _N_ORDERS = 4  # an epoch may touch two passes of each stream
 
 
 def choose_labelled(items, fraction, seed):
-    """The clips that keep their captions: an exact share, whose smaller shares are parts of its larger ones.
+    """The round(fraction · n) clips that keep their captions, at least one for a fraction above 0; the sets are nested.
 
-    Arguments
-    ---------
-    items : dict. id → item with ``group``; clips of one recording are chosen one after the other.
-    fraction : float. In [0, 1].
-    seed : int. Another one chooses other recordings.
-
-    Returns
-    -------
-    list of str. round(fraction · n) ids, in the order of `items`; at least one if the fraction is not zero.
-
-    Raises
-    ------
-    ConfigError: The fraction is outside [0, 1].
+    `items` maps id → item with ``group``; the order of `items` is kept, and `seed` decides which groups come first.
 
     Example
     -------
@@ -78,47 +66,28 @@ def make_caption_sets(
     valid_max_s=30.0,
     valid_max_clips=None,
 ):
-    """Training and validation sets of a captioner's run.
+    """``train`` and ``valid``: datasets of a captioner's run for :func:`collate_captions`.
+
+    Validation is on labelled clips: the corpora's validation parts and those held out by ``labelled.valid_fraction``;
+    where there are none, on held-out unlabelled views with the teacher's captions as references.
+    Load with ``shuffle: False`` and without ``persistent_workers``: workers learn the epoch when they start.
 
     Arguments
     ---------
     labelled, unlabelled : tinyclap.data.views.Views or None
-        Windows of clips with captions, and views of audio alone. A caption belongs to the whole clip, whichever of
-        its windows is heard; the teacher's caption belongs to the window. None, or views without clips, leave a kind
-        out; an example of unlabelled clips alone has `unlabelled_per_labelled` of them.
+        Windows of clips with captions (which belong to the whole clip), and views of audio alone.
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
     sample_rate_hz : int. The student's.
     seed : int
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
-    store : tinyclap.data.caption_store.CaptionStore, optional
-        Loaded here if it is not yet; without it no row has a teacher's words, and there are no unlabelled rows.
-    labelled_fraction : float
-        Share of the labelled training clips that keep their captions; see :func:`choose_labelled`.
+    store : tinyclap.data.caption_store.CaptionStore, optional. Without it: no teacher targets, no unlabelled rows.
+    labelled_fraction : float. Of the labelled training clips that keep their captions; see :func:`choose_labelled`.
     rest_as_unlabelled : bool. The other clips join the unlabelled ones.
-    unlabelled_per_labelled : int. Unlabelled rows for each labelled one.
-    examples_per_epoch : int, optional
-        By default each labelled clip comes once an epoch (without labelled clips: each unlabelled view).
+    unlabelled_per_labelled : int. Unlabelled rows for each labelled one; without labelled clips, rows of an example.
+    examples_per_epoch : int, optional. By default each labelled clip (or else unlabelled view) comes once an epoch.
     max_words : int. Longer captions are cut.
-    valid_max_s : float. Validation hears whole clips up to this length, in seconds.
+    valid_max_s : float. Longer validation clips are cut, in seconds.
     valid_max_clips : int, optional. At most so many validation clips, the same in every run.
-
-    Returns
-    -------
-    dict
-        ``train`` and ``valid``: Datasets for :func:`collate_captions`. Validation is on labelled clips, those of the
-        corpora's validation parts and those held out by ``labelled.valid_fraction``; where there are none, on the
-        unlabelled views held out, with the teacher's caption as the reference.
-
-    Raises
-    ------
-    ManifestError
-        A labelled clip has no caption, or an empty one; there is nothing to train on, or nothing to validate on.
-    ConfigError: The options contradict each other.
-
-    Notes
-    -----
-    The order of an epoch is the dataset's: give the loader ``shuffle: False``. With ``num_workers``, leave
-    ``persistent_workers`` off: workers learn the epoch when they start.
     """
     if labelled is not None and labelled.augment is not None:
         raise ConfigError(
@@ -157,7 +126,7 @@ def make_caption_sets(
 
 
 class _TrainSet(torch.utils.data.Dataset):
-    """Training examples, in an order of their own; see :func:`make_caption_sets`."""
+    """Training examples in a shuffled order that depends on seed and epoch alone."""
 
     def __init__(self, labelled, names, pool, maker, seed, epoch_counter, examples_per_epoch, unlabelled_per_labelled):
         self.labelled, self.names, self.pool, self.maker = labelled, names, pool, maker
@@ -186,7 +155,7 @@ class _TrainSet(torch.utils.data.Dataset):
         return CaptionExample(rows, self.maker.tokenizer.pad_id)
 
     def _place(self, number, n_places, stream):
-        """Which pass over the places, and which place, a running number comes to; each pass in an order of its own."""
+        """The pass over the places, each shuffled anew, and the place of a running number."""
         turn, step = divmod(number, n_places)
         if (stream, turn) not in self._orders:
             if len(self._orders) == _N_ORDERS:
@@ -196,7 +165,7 @@ class _TrainSet(torch.utils.data.Dataset):
 
 
 class _WholeClips(torch.utils.data.Dataset):
-    """Labelled validation clips, short ones first: a batch then has few zeros in it."""
+    """Labelled validation clips, short ones first, to need little padding."""
 
     def __init__(self, items, maker, in_memory):
         self.items, self.maker = items, maker
@@ -225,13 +194,13 @@ class _HeldViews(torch.utils.data.Dataset):
 
 
 def _some(keys, n_keys):
-    """At most `n_keys` of some keys, in their order; which ones is a matter of their names alone."""
+    """At most `n_keys` of some keys, in their order, chosen by their names alone."""
     chosen = set(sorted(keys, key=lambda key: hashlib.sha256(str(key).encode()).digest())[:n_keys])
     return [key for key in keys if key in chosen]
 
 
 def _require_captions(items):
-    """Raise a ManifestError that names clips without a caption, or with one that has no word."""
+    """Raise a ManifestError that names clips with no caption or an empty one."""
     without = [name for name, item in items.items() if not item["captions"]]
     empty = [
         f"{name}: {caption!r}"
@@ -249,7 +218,7 @@ def _require_captions(items):
 
 
 def _report(captions, maker, what):
-    """Log how many words are unknown and how many captions are cut or empty."""
+    """Log how many words are unknown, and how many captions are cut or empty."""
     unknown, n_words, n_long, n_empty = Counter(), 0, 0, 0
     for caption in captions:
         words = caption_words(caption)

@@ -1,4 +1,4 @@
-"""Parts of recordings as mono waveforms, from disk, from memory or from a folder of decoded clips."""
+"""Parts of recordings as mono waveforms, from disk, memory or a folder of decoded clips."""
 
 import time
 
@@ -10,25 +10,14 @@ from tinyclap.errors import ConfigError
 
 
 class ClipReader:
-    """Reads parts of clips as mono waveforms, from disk or from memory.
+    """Reads parts of clips as mono waveforms; ``seconds`` is the time that it took in this process.
 
     Arguments
     ---------
-    sample_rate_hz : int. Rate of what comes out.
-    in_memory : bool
-        Keep every decoded clip as 16-bit samples at that rate (5 s at 32 kHz take 0.3 MB): training on a small corpus
-        then decodes and resamples each clip once, not once an epoch.
+    sample_rate_hz : int. Of the output.
+    in_memory : bool. Keep every decoded clip as 16-bit samples at that rate (5 s at 32 kHz take 0.3 MB).
     decoded_cache : str or os.PathLike, optional
-        Keep them in this folder instead, for corpora that do not fit into memory; see
-        :class:`tinyclap.data.decoded_cache.DecodedCache`.
-
-    Attributes
-    ----------
-    seconds : float. How long reading has taken in this process.
-
-    Raises
-    ------
-    ConfigError: Both kinds of keeping are asked for.
+        Keep them in this folder instead; see :class:`tinyclap.data.decoded_cache.DecodedCache`.
     """
 
     def __init__(self, sample_rate_hz, in_memory=False, decoded_cache=None):
@@ -40,18 +29,7 @@ class ClipReader:
         self._cache = None if decoded_cache is None else DecodedCache(decoded_cache, sample_rate_hz)
 
     def __call__(self, path, start_s=0.0, duration_s=None):
-        """Read a part of a clip.
-
-        Arguments
-        ---------
-        path : os.PathLike
-        start_s : float
-        duration_s : float, optional. To the end by default.
-
-        Returns
-        -------
-        numpy.ndarray, shape (T,), float32
-        """
+        """A part of a clip, to its end by default: numpy.ndarray, shape (T,), float32."""
         started = time.perf_counter()
         waveform = self._read(path, start_s, duration_s)
         self.seconds += time.perf_counter() - started

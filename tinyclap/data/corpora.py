@@ -1,7 +1,7 @@
-"""Which corpora a run uses: those whose folders were named.
+"""The corpora of a run: those whose folder is given.
 
-A recipe lists every corpus that it can train on, with its preparation and its folder's key; a corpus whose folder is
-null is left out. The preparation itself lives in ``data_prep/`` and arrives here as a callable of the YAML.
+A recipe lists every corpus with its preparation (a callable of ``data_prep/``) and the key of its folder; a corpus
+whose folder is null is left out.
 """
 
 from pathlib import Path
@@ -10,12 +10,12 @@ from tinyclap.errors import ConfigError
 
 
 class Corpus:
-    """One corpus and what a run takes from it.
+    """One corpus and its parts in a run.
 
     Arguments
     ---------
-    name : str. As its manifests are called: ``<name>_<split>.json``.
-    folder : str or os.PathLike, optional. Where it is; None leaves it out.
+    name : str. Of its manifests: ``<name>_<split>.json``.
+    folder : str or os.PathLike, optional. None leaves it out.
     prepare : callable. ``prepare(data_folder, manifest_folder, **options)``, from ``data_prep``.
     train, valid, test : dict, optional. Options of each part, ``split`` among them: one name, or a list of names.
     """
@@ -30,13 +30,13 @@ class Corpus:
                 raise ConfigError(f"corpus {name}: its {part} part has no split, so its manifest would have no name")
 
     def prepare(self, manifest_folder):
-        """Write the manifests of all parts (unchanged ones are left alone)."""
+        """Write the manifests of all parts; unchanged ones are left alone."""
         for part, options in self.parts.items():
             for split in self.splits(part):
                 self._prepare(data_folder=self.folder, manifest_folder=manifest_folder, **{**options, "split": split})
 
     def splits(self, part):
-        """Names of the splits of one part: a list, empty where this corpus has no such part."""
+        """The splits of one part: a list, empty where there is no such part."""
         split = self.parts.get(part, {"split": []})["split"]
         return [split] if isinstance(split, str) else list(split)
 
@@ -56,7 +56,7 @@ class Corpora:
 
     Raises
     ------
-    ConfigError: None of them has a folder, and they may not be empty.
+    ConfigError: None has a folder, and they may not be empty.
     """
 
     def __init__(self, corpora, manifest_folder, may_be_empty=False):
@@ -72,16 +72,7 @@ class Corpora:
             corpus.prepare(self.manifest_folder)
 
     def manifests(self, part):
-        """The manifests of one part of the run.
-
-        Arguments
-        ---------
-        part : str. ``"train"``, ``"valid"`` or ``"test"``.
-
-        Returns
-        -------
-        list of (pathlib.Path, str). Manifest and the folder that its paths start from.
-        """
+        """(manifest, corpus folder) of each manifest of a part: ``"train"``, ``"valid"`` or ``"test"``."""
         return [
             (path, str(corpus.folder))
             for corpus in self.corpora
@@ -89,10 +80,10 @@ class Corpora:
         ]
 
     def describe(self):
-        """Names and parts, JSON-able, for the run's record; where they lie on this machine is left out."""
+        """Names and parts, JSON-able, for the run's record."""
         return [{"name": corpus.name, "parts": corpus.parts} for corpus in self.corpora]
 
 
 def folder_if(folder, wanted):
-    """`folder` where `wanted` is true (a number above zero, say), else None: a corpus without a folder is left out."""
+    """`folder` where `wanted` is true, else None."""
     return folder if wanted else None

@@ -1,8 +1,4 @@
-"""Crops of one length that teacher and student both hear, on a fixed grid: K of each clip, so that a store has variety.
-
-Training on the fly hears a new random crop every epoch. A store cannot; it holds K crops of each clip (or K mixtures),
-and an epoch takes one of them.
-"""
+"""K crops (or mixtures) of each clip on a fixed grid, for a target cache: an epoch takes one of them."""
 
 import zlib
 from collections import ChainMap
@@ -18,13 +14,13 @@ from tinyclap.errors import ConfigError, ManifestError
 class CropViews(Views):
     """The crops of a distillation's clips.
 
-    A training clip has ``c0`` … ``c<K-1>``, at the middles of K equal shares of the places where a crop can begin (a
-    clip no longer than a crop has ``c0`` alone), or the mixtures ``m0`` … ``m<K-1>``. A validation clip has ``v``: the
-    crop that training on the fly validates on.
+    A training clip has ``c0`` … ``c<K-1>``, at the middles of K equal intervals of the possible starts (a clip no
+    longer than a crop has ``c0`` alone), or the mixtures ``m0`` … ``m<K-1>``. A validation clip has ``v``, the crop
+    that training without a cache validates on.
 
     Arguments
     ---------
-    corpora : tinyclap.data.corpora.Corpora. Read when it is first asked for.
+    corpora : tinyclap.data.corpora.Corpora. Read when first needed.
     sample_rate_hz : int. The student's.
     clip_duration_s : float
     n_views : int. K.
@@ -32,11 +28,7 @@ class CropViews(Views):
     augment : tinyclap.data.augment.FunctionMatchingAugment, optional. Makes mixtures in place of crops.
     seed : int. Of the mixtures, and of the validation crops.
     valid_fraction : float. See :func:`tinyclap.data.pipeline.split_items`.
-    reader : tinyclap.data.pipeline.ClipReader, optional. One that keeps what it has decoded, say.
-
-    Raises
-    ------
-    ConfigError: `n_views` is below one, or `valid_fraction` outside [0, 1).
+    reader : tinyclap.data.pipeline.ClipReader, optional
     """
 
     def __init__(
@@ -63,11 +55,11 @@ class CropViews(Views):
 
     @cached_property
     def items(self):
-        """All clips, id → item: those to train on, then those to validate on."""
+        """All clips, id → item: training, then validation."""
         return ChainMap(self.sides[1], self.sides[0])  # which goes through its last map first
 
     def views_of(self, name):
-        """The views of one clip, a list of str."""
+        """The names of a clip's views."""
         if name in self.sides[1]:
             return ["v"]
         if self.augment is not None:
@@ -77,7 +69,7 @@ class CropViews(Views):
         return [f"c{index}" for index in range(max(1, min(self.n_views, free)))]
 
     def hear(self, name, view):
-        """What is heard in a view, float32 of shape (T,), and for mixtures the other clips and their weights."""
+        """The audio of a view, float32 of shape (T,), and for mixtures the other clips and their levels."""
         if name not in self.items or view not in (views := self.views_of(name)):
             raise ManifestError(f"there is no view {view!r} of {name!r}; was the corpus prepared again since?")
         note = {}
@@ -90,13 +82,13 @@ class CropViews(Views):
         return fit_length(waveform, self._crops[0].n_samples, self.short), note
 
     def read(self, name, view, sample_rate_hz=None):
-        """What is heard in a view, at the views' own rate: numpy.ndarray, shape (T,), float32."""
+        """The audio of a view at the views' own rate: numpy.ndarray, shape (T,), float32."""
         if sample_rate_hz not in (None, self.sample_rate_hz):
             raise ConfigError(f"these views are at {self.sample_rate_hz} Hz, not at {sample_rate_hz}")
         return self.hear(name, view)[0]
 
     def describe(self):
-        """What decides a view, beside the clips; JSON-able."""
+        """What decides a view beside the clips; JSON-able."""
         kind = "crops" if self.augment is None else "mixtures"
         mixing = {} if self.augment is None else {"augment": self.augment.options}
         return {
@@ -112,7 +104,7 @@ class CropViews(Views):
         }
 
     def parts(self):
-        """The views by manifest: dict of str to ViewsPart, named ``<manifest>_crops`` or ``<manifest>_mixtures``."""
+        """ViewsPart by name: ``<manifest>_crops`` or ``<manifest>_mixtures``."""
         manifests = self._manifests("train") + self._manifests("valid")
         digests, options, parts = {path.stem: clips_digest(path) for path, _ in manifests}, self.describe(), {}
         for stem, digest in digests.items():
@@ -126,7 +118,7 @@ class CropViews(Views):
 
     @cached_property
     def _crops(self):
-        """Readers of the crops of both sides."""
+        """Crop readers of both sides."""
         train, valid = self.sides
         options = (self.reader, self.window_s, self.short, self.seed)
         return CropReader(train, *options, augment=self.augment), CropReader(valid, *options)

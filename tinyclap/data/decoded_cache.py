@@ -1,4 +1,4 @@
-"""Clips decoded and resampled once, kept as 16-bit samples on disk and read by memory map: any part at no cost."""
+"""Decoded and resampled clips as 16-bit samples on disk, read by memory map."""
 
 import hashlib
 import os
@@ -11,12 +11,11 @@ from tinyclap.files import atomic_path
 
 
 class DecodedCache:
-    """A folder of decoded clips, one file each, for corpora that do not fit into memory.
+    """A folder of decoded clips, one file each, shared by runs and workers; 5 s at 32 kHz take 0.3 MB.
 
     Arguments
     ---------
     folder : str or os.PathLike
-        Shared by runs and workers; 5 s at 32 kHz take 0.3 MB. A clip that changes gets another file.
     sample_rate_hz : int
     """
 
@@ -24,7 +23,7 @@ class DecodedCache:
         self.folder, self.sample_rate_hz = Path(folder), sample_rate_hz
 
     def samples(self, path):
-        """All samples of a clip: int16 of shape (T,), mapped from disk."""
+        """All samples of a clip: int16 of shape (T,), memory-mapped."""
         file = self.path_of(path)
         if not file.exists():
             samples = to_int16(read_audio(path, self.sample_rate_hz)[0])
@@ -34,7 +33,7 @@ class DecodedCache:
         return np.load(file, mmap_mode="r")
 
     def path_of(self, path):
-        """Where a clip's samples are kept: its place, size and time of change decide."""
+        """The file of a clip, by its path, size and modification time."""
         facts = os.stat(path)
         key = f"{os.path.abspath(path)} {facts.st_size} {facts.st_mtime_ns} {self.sample_rate_hz} soxr"
         name = hashlib.sha256(key.encode()).hexdigest()[:32]

@@ -1,8 +1,4 @@
-"""A manifest in a few arrays: the workers of a loader share them, where a dict of dicts would be copied into each.
-
-A forked worker shares its parent's memory until one of the two writes to it, and looking at a Python object writes to
-it: its references are counted. So every worker comes to have the whole manifest. Bytes in an array are not counted.
-"""
+"""A corpus' items packed into arrays, which forked loader workers share (reference counts copy a dict of dicts)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +7,7 @@ import numpy as np
 
 
 class ItemTable(Mapping):
-    """The items of a corpus, name → dict, made anew each time one is asked for.
+    """The items of a corpus, name → dict, decoded at each access.
 
     Arguments
     ---------

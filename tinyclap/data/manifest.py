@@ -1,11 +1,10 @@
-"""The one manifest format: which recordings a split of a corpus has, and what is known of each.
+"""The manifest format: the recordings of a corpus' split.
 
-A manifest is a JSON file of two parts. ``_meta`` says what it is: ``dataset``, ``version``, ``split``, ``classes`` (in
-evaluation order; empty if the corpus has none), ``options`` (those of its preparation) with ``options_hash``,
-``code_version``, ``n_items``, and facts of the corpus (``n_expected``, ``n_present``, …). ``items`` maps a unique id to
-``wav`` (``{data_root}/…``, so that a corpus may move), ``duration_s``, ``sample_rate_hz``, ``n_channels``, and, where
-they exist, ``label``, ``fold``, ``captions``, ``freesound_id`` (a string of digits), ``group`` (what the recordings of
-one place or source share).
+A JSON file of two parts. ``_meta``: ``dataset``, ``version``, ``split``, ``classes`` (in evaluation order; empty if
+there are none), ``options`` (of the preparation) with ``options_hash``, ``code_version``, ``n_items``, and facts of the
+corpus (``n_expected``, ``n_present``, …). ``items`` maps a unique id to ``wav`` (``{data_root}/…``), ``duration_s``,
+``sample_rate_hz``, ``n_channels``, and, where known, ``label``, ``fold``, ``captions``, ``freesound_id`` (a string of
+digits), ``group`` (shared by recordings of one place or source).
 """
 
 import hashlib
@@ -30,18 +29,13 @@ class Manifest(NamedTuple):
 
 
 def write_manifest(path, items, meta):
-    """Validate a manifest and write it in one step: a killed run leaves the old file or the new one.
+    """Validate a manifest and write it atomically to `path` (``<dataset>_<split>.json``).
 
-    Arguments
-    ---------
-    path : str or os.PathLike. ``<dataset>_<split>.json``; its folder is made.
-    items : dict of str to dict. As the head of this module says; the order is kept.
-    meta : dict
-        At least dataset, version, split, classes, options, code_version. ``n_items`` and ``options_hash`` are added.
+    `items` and `meta` are as described above; ``n_items`` and ``options_hash`` are added to `meta`.
 
     Raises
     ------
-    ManifestError: Something is missing or of another kind; the first five such items are named.
+    ManifestError: Something is missing or wrong; the first five such items are named.
 
     Example
     -------
@@ -65,20 +59,11 @@ def write_manifest(path, items, meta):
 
 
 def read_manifest(path, data_root):
-    """Read a manifest and join its paths to the folder in which the corpus lies on this machine.
-
-    Arguments
-    ---------
-    path : str or os.PathLike
-    data_root : str or os.PathLike. The folder that was given to the preparation as ``data_folder``, wherever it is now.
-
-    Returns
-    -------
-    Manifest. Whether the recordings exist is not looked up here: reading one that does not says so.
+    """Read a manifest; paths are joined to `data_root`, the corpus' folder on this machine. Recordings are not opened.
 
     Raises
     ------
-    ManifestError: Missing, not JSON, or not a whole manifest.
+    ManifestError: Missing, not JSON, or incomplete.
     """
     path = Path(path)
     meta, items = _load(path)
@@ -92,18 +77,14 @@ def read_manifest(path, data_root):
 
 
 def is_current(path, dataset, options, code_version=None):
-    """Whether a whole manifest of this dataset, made with these options, is already there.
+    """Whether a complete manifest of this dataset, made with these options, exists.
 
     Arguments
     ---------
     path : str or os.PathLike
     dataset : str
     options : dict. JSON values.
-    code_version : str or None. Version of the preparation's code; None accepts the one in the file.
-
-    Returns
-    -------
-    bool
+    code_version : str or None. Of the preparation; None accepts the one in the file.
     """
     try:
         meta, items = _load(Path(path))
@@ -139,7 +120,7 @@ def _relative(wav):
 
 
 def _problems(meta, items):
-    """Everything that is wrong with a manifest, in words."""
+    """Everything that is wrong with a manifest."""
     problems = [
         f"_meta.{key} is {meta.get(key)!r}, not a {kind.__name__}"
         for key, kind in _META_KEYS.items()

@@ -1,7 +1,6 @@
 """From manifests to SpeechBrain datasets: crops to train on, whole clips to score.
 
-What is random in a crop is a function of (seed, epoch, clip): a run that was killed and resumed hears the same crops
-as one that was not, whatever the number of workers.
+A crop is a function of (seed, epoch, clip), so a resumed run gets the same crops, with any number of workers.
 """
 
 import zlib
@@ -18,19 +17,11 @@ from tinyclap.errors import ManifestError
 
 
 def read_items(manifests):
-    """All items of several manifests.
-
-    Arguments
-    ---------
-    manifests : list of (path, data_root)
-
-    Returns
-    -------
-    dict. id → item; ids are made unique by their manifest's name.
+    """All items of several (manifest, data_root): id → item, ids prefixed by the manifest's name.
 
     Raises
     ------
-    ManifestError: No manifest was given, or they hold no clip.
+    ManifestError: There are no clips.
     """
     items = {}
     for path, data_root in manifests:
@@ -45,32 +36,15 @@ def read_items(manifests):
 
 
 def hold_out(items, fraction):
-    """Set unlabelled clips aside for validation; all clips of one recording go to the same side.
-
-    Arguments
-    ---------
-    items : dict. id → item with ``group``.
-    fraction : float. In [0, 1).
-
-    Returns
-    -------
-    (dict, dict). Training and validation items; a function of the groups' names alone.
-    """
+    """(training, validation) items: a fraction in [0, 1) of the groups, chosen by their names alone."""
     held = {name: item for name, item in items.items() if zlib.crc32(item["group"].encode()) / 2**32 < fraction}
     return {name: item for name, item in items.items() if name not in held}, held
 
 
 def split_items(corpora, valid_fraction):
-    """The clips of a run: to train on, and to validate on.
+    """(training, validation) clips of a run as two ItemTables.
 
-    Arguments
-    ---------
-    corpora : tinyclap.data.corpora.Corpora
-    valid_fraction : float. Share of the training recordings held out, beside the corpora's own validation parts.
-
-    Returns
-    -------
-    (ItemTable, ItemTable). Of what :func:`read_items` gives; workers of a loader share them.
+    `valid_fraction` of the training recordings is held out, beside the corpora's own validation parts.
 
     Raises
     ------
@@ -87,17 +61,7 @@ def split_items(corpora, valid_fraction):
 
 
 def fit_length(waveform, n_samples, short="tile"):
-    """Exactly `n_samples` of a waveform: cut at the end, or tiled or zero-padded as the student's windows are.
-
-    Arguments
-    ---------
-    waveform : numpy.ndarray, shape (T,)
-    n_samples : int
-    short : str. ``"pad"`` appends zeros; anything else repeats the clip.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_samples,)
+    """Exactly `n_samples` of a waveform (T,): cut at the end, zero-padded if `short` is ``"pad"``, else tiled.
 
     Example
     -------
@@ -110,19 +74,9 @@ def fit_length(waveform, n_samples, short="tile"):
 
 
 def by_caption(items):
-    """Training items in which a clip stands once for each of its captions, as the official code counts them.
+    """Training items in which a clip stands once for each of its captions, as in the official code: an ItemTable.
 
-    Arguments
-    ---------
-    items : mapping of str to dict. With ``captions``, a list or None; a clip without any stays as it is.
-
-    Returns
-    -------
-    ItemTable
-        ``name``, ``name#1``, ``name#2`` …, each with one caption: their crops differ, being a function of the name.
-
-    Notes
-    -----
+    ``name``, ``name#1``, ``name#2`` … have one caption each and different crops; a clip without any stays as it is.
     One of Clotho's clips then weighs five times as much as one of AudioCaps', although the loss reads no caption.
 
     Example
@@ -149,10 +103,8 @@ class CropReader:
     clip_duration_s : float
     short : str. See :func:`fit_length`.
     seed : int
-    epoch_counter : speechbrain.utils.epoch_loop.EpochCounter, optional
-        Without it (validation) every epoch hears the same crops.
-    augment : callable, optional
-        ``augment(crop, another, n_samples, random, note) → waveform``; see :mod:`tinyclap.data.augment`.
+    epoch_counter : speechbrain.utils.epoch_loop.EpochCounter, optional. Without it (validation) crops never change.
+    augment : callable, optional. ``augment(crop, another, n_samples, random, note) → waveform``.
     """
 
     def __init__(self, items, reader, clip_duration_s, short, seed, epoch_counter=None, augment=None):
@@ -170,14 +122,9 @@ class CropReader:
         return torch.from_numpy(self.at(name, np.random.default_rng([self.seed, epoch, zlib.crc32(name.encode())])))
 
     def at(self, name, random, note=None):
-        """The crop of clip `name` that the generator `random` leads to: float32, shape (T,).
+        """The crop of clip `name` by the generator `random`: float32, shape (T,).
 
-        Arguments
-        ---------
-        name : str
-        random : numpy.random.Generator
-        note : dict, optional
-            Gets ``with`` (the other clips' names) and what the augmentation writes there, such as their weights.
+        `note` gets ``with`` (names of the other clips) and the notes of the augmentation.
         """
         if self.augment is None:
             return self._crop(name, self.n_samples, random)
@@ -194,14 +141,14 @@ class CropReader:
         )
 
     def on_grid(self, name, index, n_places):
-        """The crop of clip `name` at the middle of the `index`-th of `n_places` equal shares of its free time."""
+        """The crop of clip `name` at the middle of the `index`-th of `n_places` equal intervals of possible starts."""
         free_s = self.items[name]["duration_s"] - self.n_samples / self.reader.sample_rate_hz
         if free_s <= 0:
             return self._crop(name, self.n_samples, None)
         return self._cut(name, free_s * (index + 0.5) / n_places, self.n_samples)
 
     def any_name(self, random):
-        """The name of a random clip, as likely as it is long."""
+        """A random clip's name, with a probability in proportion to its duration."""
         return self.ids[int(random.choice(len(self.ids), p=self._share))]
 
     def _crop(self, name, n_samples, random):
@@ -220,17 +167,7 @@ class CropReader:
 
 
 def crop_dataset(items, crops):
-    """A dataset of ``id``, ``wav`` (T,) and, where the corpus has captions, ``caption``.
-
-    Arguments
-    ---------
-    items : dict
-    crops : CropReader
-
-    Returns
-    -------
-    speechbrain.dataio.dataset.DynamicItemDataset
-    """
+    """A DynamicItemDataset of ``id``, ``wav`` (T,) and, where all clips have captions, ``caption``."""
     dataset = DynamicItemDataset(items)
     dataset.data_ids = crops.ids  # in place of a list of str
     dataset.add_dynamic_item(crops, takes="id", provides="crop")
@@ -259,7 +196,7 @@ def make_training_sets(
     reader=None,
     repeat_by_captions=False,
 ):
-    """Training and validation sets of a run.
+    """``train`` and ``valid``: the DynamicItemDatasets of a run.
 
     Arguments
     ---------
@@ -270,14 +207,9 @@ def make_training_sets(
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
     short : str. See :func:`fit_length`.
     augment : callable, optional. See :class:`CropReader`; training only.
-    valid_fraction : float
-        Share of the training recordings held out for validation, beside the corpora's own validation parts.
-    reader : ClipReader, optional. One that keeps what it has decoded, say.
+    valid_fraction : float. See :func:`split_items`.
+    reader : ClipReader, optional
     repeat_by_captions : bool. See :func:`by_caption`; training only.
-
-    Returns
-    -------
-    dict. ``train`` and ``valid``: DynamicItemDataset.
     """
     train, valid = split_items(corpora, valid_fraction)
     train = by_caption(train) if repeat_by_captions else train
@@ -288,24 +220,15 @@ def make_training_sets(
 
 
 def make_test_set(corpora, loader=None):
-    """Whole clips to score, as they are on disk: the test parts of a run's corpora.
+    """(DynamicItemDataset, meta): the whole clips of the corpora's test parts.
 
-    Arguments
-    ---------
-    corpora : tinyclap.data.corpora.Corpora
-    loader : tinyclap.data.reference_loader.ReferenceLoader, optional
-        Reads them in another way; its options then stand among those of the dict.
-
-    Returns
-    -------
-    (DynamicItemDataset, dict)
-        The dataset has ``id``, ``wav`` (float32 tensor (T,), mono), ``rate`` (Hz) and ``item`` (the manifest's own).
-        The dict is the manifest's ``_meta``; of several it says ``dataset`` and ``split`` joined by "+", the
-        ``options`` by split, and the ``classes``.
+    The dataset has ``id``, ``wav`` (float32 tensor (T,), mono), ``rate`` (Hz) and ``item`` (the manifest's own). `meta`
+    is the manifest's ``_meta``; of several, ``dataset`` and ``split`` are joined by "+", and ``options`` are by split.
+    `loader` is a :class:`tinyclap.data.reference_loader.ReferenceLoader`, whose options join those of `meta`.
 
     Raises
     ------
-    ManifestError: There is no test part, two manifests have a clip of the same id, or they have different classes.
+    ManifestError: There is no test part, or ids repeat, or classes differ.
     """
     manifests = [read_manifest(path, data_root) for path, data_root in corpora.manifests("test")]
     items = {item["id"]: {"item": item} for manifest in manifests for item in manifest.items}

@@ -1,8 +1,7 @@
-"""A pool of training examples made once: the student's log-mel and what the teacher said of the same waveform.
+"""A pool of training examples: the student's log-mel and the teacher targets of the same altered waveforms, cached.
 
-Altering a waveform, both front ends and the teacher cost several times what a step of a tiny student costs. The pool
-pays for them once; every student of one front end and every epoch then read it by memory map. It is made in shards
-(:mod:`tinyclap.data.shards`) by as many processes as there are cores, and goes on where it was stopped.
+Every student of one front end and every epoch read it by memory map. It is made in shards
+(:mod:`tinyclap.data.shards`) by all cores, and resumes.
 """
 
 import copy
@@ -38,7 +37,7 @@ _NOTE = "pool.json"
 
 
 class PoolBatch(NamedTuple):
-    """A batch of examples: the student's input and the teacher's outputs.
+    """A batch of examples: the student's input and the teacher targets.
 
     Attributes
     ----------
@@ -69,13 +68,13 @@ class TrainingPool:
     corpora : tinyclap.data.corpora.Corpora
     teacher : tinyclap.teachers.FrozenTeacher
         With ``teach(wavs (B, T), sample_rate_hz)`` → target (B, D), frames (B, F', C), middle (B, C", F", M").
-    features : tinyclap.features.front_ends.LogMel. The student's front end.
-    folder : str or os.PathLike. Where pools are kept; each has a subfolder named by the hash of all that it depends on.
+    features : tinyclap.features.log_mel.LogMel. The student's front end.
+    folder : str or os.PathLike. Of all pools; each has a subfolder named by the hash of all that it depends on.
     clip_duration_s : float
     n_train, n_valid : int. Examples. Validation examples come from other recordings.
     augment : tinyclap.data.augment.FunctionMatchingAugment
     seed : int
-    valid_fraction : float. Share of the recordings that validation examples are made of.
+    valid_fraction : float. Fraction of the recordings that validation examples are made of.
     n_processes : int, optional. All cores by default.
     """
 
@@ -104,7 +103,7 @@ class TrainingPool:
         self.scale(n_processes or 0)
 
     def scale(self, n_processes=0, ray_address=None):
-        """Say who makes the shards; see :meth:`tinyclap.data.shard_store.ShardStore.scale`. 0: all cores."""
+        """Set who makes the shards; see :meth:`tinyclap.data.shard_store.ShardStore.scale`. 0: all cores."""
         self.n_processes, self.ray_address = n_processes, ray_address
 
     def describe(self):
@@ -154,23 +153,18 @@ class TrainingPool:
 
 
 class PoolDatasets:
-    """The examples of a pool, opened when they are asked for: a YAML's ``make_datasets``.
-
-    Arguments
-    ---------
-    pool : TrainingPool
-    """
+    """The ``make_datasets`` of a recipe: opens the examples of a `pool` when called."""
 
     def __init__(self, pool):
         self.pool = pool
 
     def __call__(self):
-        """``train`` and ``valid``: Datasets of rows for :func:`collate_pool`."""
+        """``train`` and ``valid``: datasets for :func:`collate_pool`."""
         return {part: _PoolDataset(self.pool.folder, part, n_examples) for part, n_examples in self.pool.counts.items()}
 
 
 class _ShardMaker:
-    """What a worker needs to make any shard; sent to it once."""
+    """Makes any shard; pickled to each worker once."""
 
     def __init__(self, items, teacher, features, pool, folder):
         self.items, self.teacher, self.features, self.folder = items, teacher, features, folder
@@ -186,7 +180,7 @@ class _ShardMaker:
         return self.readers[part]
 
     def hear(self, part, first, n_examples):
-        """The altered clips of a shard: list of (numpy.ndarray of shape (T,), what they are made of)."""
+        """The altered clips of a shard: list of (numpy.ndarray of shape (T,), note)."""
         crops, heard = self.reader(part), []
         for index in range(first, first + n_examples):
             random, note = np.random.default_rng([self.seed, part == "valid", index]), {}
@@ -194,7 +188,7 @@ class _ShardMaker:
         return heard
 
     def to(self, device):
-        """Move what works to a device; returns the maker."""
+        """Move teacher and front end to a device; returns the maker."""
         self.teacher.to(device)
         self.features = copy.deepcopy(self.features).to(device)
         self.device = device
@@ -216,7 +210,7 @@ class _ShardMaker:
 
 
 class _PoolDataset(torch.utils.data.Dataset):
-    """The examples of one part, read by memory map; a shard that is not as it was written is named."""
+    """The examples of one part, memory-mapped; damaged shards are named."""
 
     def __init__(self, folder, part, n_examples):
         self.n_examples = n_examples

@@ -1,8 +1,7 @@
-"""Making shards on a Ray cluster: CPUs decode what teachers, on GPUs where there are any, are asked about.
+"""Making shards on a Ray cluster (extra ``scale``): CPUs decode audio, teachers run on GPUs where there are any.
 
-The library is optional (extra ``scale``). Every machine has tinyclap installed and sees the corpora and the store's
-folder under the same paths; what is written is what one process writes, byte for byte. A worker that dies is replaced,
-and its shard begun again.
+Every machine has tinyclap and sees corpora and cache under the same paths. Shards are byte for byte those of one
+process. The shard of a worker that dies is begun again.
 """
 
 import copy
@@ -29,8 +28,8 @@ def make_on_ray(maker, shards, address, n_teachers, bar):
         and ``to(device)``; pickled.
     shards : list of (str, int, int). Part, first view, number of views.
     address : str. Of a cluster (``auto``, ``ray://host:10001``), or ``"local"`` to start one here.
-    n_teachers : int. Teachers at work at once; 0 for one a GPU, or one without GPUs. Each has a CPU, or a GPU.
-    bar : tqdm.tqdm. Moves on by what is made.
+    n_teachers : int. Running at once; 0 for one a GPU, or one without GPUs. Each has a CPU, or a GPU.
+    bar : tqdm.tqdm
 
     Raises
     ------
@@ -80,7 +79,7 @@ def _connected(address):
 
 
 def _hear(row, reader):
-    """Decode what is heard in a shard's views."""
+    """Load the audio of a shard's views."""
     import ray
 
     if reader not in _readers:
@@ -97,7 +96,7 @@ def _hear(row, reader):
 
 
 class _Teacher:
-    """A teacher of the cluster."""
+    """A teacher in a Ray actor."""
 
     def __init__(self, maker, device):
         import ray

@@ -13,11 +13,7 @@ from tinyclap.errors import ConfigError
 
 
 class Recordings(NamedTuple):
-    """Recordings of one place.
-
-    Fields: ``name``, ``paths`` (list of Path), ``labels`` (list of str, one each; empty if nothing is known), and
-    ``classes`` (list of str, in the corpus' order).
-    """
+    """``name``, ``paths`` (list of Path), ``labels`` (one each, or empty), ``classes`` (in the corpus' order)."""
 
     name: str
     paths: list
@@ -31,7 +27,6 @@ def find_recordings(given):
     Raises
     ------
     ConfigError: There are none.
-    ManifestError: The manifest is not whole.
     """
     manifest, _, root = str(given).partition("@")
     if manifest.endswith(".json"):

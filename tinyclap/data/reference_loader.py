@@ -1,13 +1,11 @@
-"""How the public codes read a clip to be scored, to measure what their choices do to a teacher's accuracy.
+"""Clip loading of the public codes, to measure what their choices do to a teacher's accuracy.
 
-Our own way is to average the channels and to average over fixed windows of the whole clip
-(:mod:`tinyclap.audio.windows`). The two here keep five seconds, at a random place of longer clips (defect D10: the
-official result depends on the random state and the number of workers; here on the seed and the clip's id alone):
+Ours averages the channels, and averages over fixed windows of the whole clip (:mod:`tinyclap.audio.windows`). These
+keep five seconds, at a random place of longer clips (defect D10: the official result depends on the random state and
+the number of workers; here on the seed and the clip's id alone):
 
-* ``official`` (tinyCLAP's own code): channels are summed, which adds 6 dB to what they share, and short clips end in
-  zeros (defect D11);
-* ``msclap`` (the wrapper of Microsoft's CLAP): channels stand one after the other, so that a stereo clip of 4 s is one
-  of 8 s, and short clips are repeated.
+* ``official`` (tinyCLAP): channels are summed, which adds 6 dB to what they share; short clips end in zeros (D11);
+* ``msclap`` (Microsoft's CLAP): channels are concatenated, so that 4 s of stereo are 8 s; short clips are repeated.
 
 Source: github.com/fpaissan/tinyCLAP (clap_datasets.py); github.com/microsoft/CLAP (CLAPWrapper.py).
 """
@@ -26,19 +24,13 @@ CLIP_S = 5.0  # of both codes
 class ReferenceLoader:
     """Reads a recording as a public code does.
 
+    Clips are cut at their own rate and resampled by the model afterwards; the official code resamples first, which
+    moves the random place by less than a sample.
+
     Arguments
     ---------
     kind : {"official", "msclap"}
     seed : int. Of the places at which longer clips are cut.
-
-    Raises
-    ------
-    ConfigError: There is no such loader.
-
-    Notes
-    -----
-    The clip is cut at the recording's own rate and resampled by the model afterwards; the official code resamples
-    first, which moves the random place by less than a sample.
 
     Example
     -------
@@ -59,23 +51,12 @@ class ReferenceLoader:
         return {"loader": self.kind, "loader_seed": self.seed}
 
     def __call__(self, path, name):
-        """Read a recording: (samples (T,), float32, of five seconds; rate in Hz)."""
+        """Five seconds of a recording, whose id is `name`: (samples (T,), float32; rate in Hz)."""
         channels, rate = read_channels(path)
         return self.fit(channels, rate, name), rate
 
     def fit(self, channels, sample_rate_hz, name):
-        """Five seconds of a clip.
-
-        Arguments
-        ---------
-        channels : numpy.ndarray, shape (channels, T)
-        sample_rate_hz : int
-        name : str. The clip's id.
-
-        Returns
-        -------
-        numpy.ndarray, shape (5·sample_rate_hz,). Summed channels may leave [−1, 1].
-        """
+        """Five seconds (5·sample_rate_hz,) of `channels` (channels, T). Summed channels may leave [−1, 1]."""
         waveform = channels.sum(axis=0) if self.kind == "official" else channels.reshape(-1)
         n_samples = round(CLIP_S * sample_rate_hz)
         if len(waveform) > n_samples:
@@ -88,16 +69,7 @@ class ReferenceLoader:
 
 
 def make_loader(kind, seed):
-    """The loader of a recipe by its name: None for ``ours``, else a :class:`ReferenceLoader`.
-
-    Arguments
-    ---------
-    kind : {"ours", "official", "msclap"}
-    seed : int
-
-    Raises
-    ------
-    ConfigError: There is no such loader.
+    """The loader of a recipe: None for ``ours``, else a :class:`ReferenceLoader` (``official``, ``msclap``).
 
     Example
     -------

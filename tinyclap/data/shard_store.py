@@ -1,7 +1,6 @@
-"""What a teacher says of each view of some corpora, worked out once: who made a store, of what, and what is missing.
+"""Target caches: teacher targets of each view of some corpora, computed once, in shards (:mod:`tinyclap.data.shards`).
 
-A teacher costs many times its student: asked in the training loop, it would be the training. A store is made in shards
-(:mod:`tinyclap.data.shards`), goes on where it was stopped, and refuses another teacher and other views.
+A cache resumes where it was stopped, and refuses another teacher and other views.
 """
 
 import json
@@ -12,15 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tinyclap.data.ray_shards import make_on_ray
-from tinyclap.data.shards import (
-    differences,
-    fingerprint,
-    is_whole,
-    list_shards,
-    read_json,
-    remove_stale,
-    shard_path,
-)
+from tinyclap.data.shards import differences, fingerprint, is_whole, list_shards, read_json, remove_stale, shard_path
 from tinyclap.data.workers import make_shards
 from tinyclap.errors import CheckpointError, ConfigError, ManifestError
 from tinyclap.files import write_json
@@ -31,23 +22,22 @@ _NOTE = "store.json"
 
 
 class ShardStore:
-    """Base of the stores. A subclass says what a shard holds and how the whole is opened.
+    """Base of the target caches.
 
-    It has ``kind`` (its name in messages), ``format``, ``shard_size``, ``facts()``, ``maker(parts)`` and
+    A subclass has ``kind`` (its name in messages), ``format``, ``shard_size``, ``facts()``, ``maker(parts)`` and
     ``open(parts)``.
 
     Arguments
     ---------
     folder : str or os.PathLike
-        The store's own. ``store.json`` says which teacher made it; ``<part>.json``, one for each manifest, of what;
-        then come the shards, see :mod:`tinyclap.data.shards`.
+        ``store.json`` there describes the teacher, ``<part>.json`` the views of each manifest; then come the shards.
     teacher : teacher or None
-        With ``load()`` and ``identity()``. None, or one whose ``weights`` are None, takes the store as it is.
+        With ``load()`` and ``identity()``. None, or one whose ``weights`` are None, takes the cache as it is.
     views : tinyclap.data.views.Views or list of them
-        What the teacher hears; entries that are None are left out. Another manifest is added to a store that is there.
-    batch_size : int. Views that the teacher is given at once.
-    n_processes : int. Worker processes, each with a teacher of its own; 0 and 1 work in this process.
-    device : str, optional. Where the teacher works while the store is made; the CPU by default.
+        Entries that are None are left out. Another manifest can be added later.
+    batch_size : int. Views in a batch of the teacher.
+    n_processes : int. Worker processes, each with its own teacher; 0 and 1 work in this process.
+    device : str, optional. Of the teacher while the cache is made; the CPU by default.
 
     Raises
     ------
@@ -62,29 +52,21 @@ class ShardStore:
         self.scale(n_processes)
 
     def scale(self, n_processes=0, ray_address=None):
-        """Say who makes the shards: processes of this machine, or a Ray cluster.
+        """Set who makes the shards: `n_processes` of this machine, or a Ray cluster (`ray_address`, or ``"local"``).
 
-        Arguments
-        ---------
-        n_processes : int. With Ray: how many teachers work at once; 0 for one a GPU.
-        ray_address : str, optional. Of a cluster, or ``"local"``; see :mod:`tinyclap.data.ray_shards`.
+        With Ray, `n_processes` is the number of teachers at once; 0 for one a GPU. See :mod:`tinyclap.data.ray_shards`.
         """
         if n_processes > 1 and ray_address is None and self.device is not None:
             raise ConfigError(f"n_processes={n_processes} are for the CPU; leave them out with device={self.device!r}")
         self.n_processes, self.ray_address = n_processes, ray_address
 
     def load(self):
-        """Make what is missing, check what is there, and open it.
-
-        Returns
-        -------
-        ShardStore. Itself; ``taught`` is then what can be asked, and ``identity`` the teacher's.
+        """Make missing shards, check the rest, and open the cache; returns itself, with ``taught`` and ``identity``.
 
         Raises
         ------
         CheckpointError
-            The store was made by another teacher or another format, is damaged, or is not there while the teacher
-            has no weights.
+            Another teacher or format made the cache, it is damaged, or incomplete while the teacher has no weights.
         ManifestError: It was made of other clips or other views.
         """
         if self.taught is None:
@@ -103,27 +85,27 @@ class ShardStore:
         return self
 
     def may_make(self):
-        """Whether this run has a teacher that could make what is missing."""
+        """Whether this run has a teacher that could make missing shards."""
         return getattr(self.teacher, "weights", self.teacher) is not None
 
     def own_identity(self):
-        """The identity of this run's teacher, or None where nobody can tell: the store is then taken as it is."""
+        """The identity of this run's teacher, or None if unknown: the cache is then taken as it is."""
         return self.teacher.identity() if self.may_make() else None
 
     def is_begun(self):
-        """Whether somebody has begun to make the store."""
+        """Whether the cache was begun."""
         return (self.folder / _NOTE).exists()
 
     def note(self):
-        """What ``store.json`` holds."""
+        """The content of ``store.json``."""
         return read_json(self.folder / _NOTE)
 
     def remarks(self):
-        """What ``store.json`` says beside what must be the same; asked when a store is begun."""
+        """More entries of ``store.json``, written when a cache is begun and never compared."""
         return {}
 
     def load_teacher(self):
-        """Read the teacher's weights, where a shard has to be made."""
+        """Load the teacher's weights before a shard is made."""
         self.teacher.load()
 
     def _parts(self):
@@ -138,7 +120,7 @@ class ShardStore:
         return parts
 
     def _same_teacher(self, identity):
-        """The identity of the teacher that made the store, which is this run's if it has one."""
+        """The identity of the teacher that made the cache; this run's must be the same."""
         wanted = {"format": self.format, "shard_size": self.shard_size, **_as_json(self.facts())}
         if not self.is_begun():
             if identity is None:
@@ -159,7 +141,7 @@ class ShardStore:
         return there["teacher"]
 
     def require_teacher(self, there, here):
-        """Raise a CheckpointError with both fingerprints and what differs, if these are not the same teacher."""
+        """Raise a CheckpointError with fingerprints and differences if these are not the same teacher."""
         if there != here:
             raise CheckpointError(
                 f"{self.folder} was made by another teacher: {fingerprint(there)} made it, this run has "
@@ -190,7 +172,7 @@ class ShardStore:
         )
 
     def _make(self, missing, parts):
-        """Make the shards `missing`: in this process, in others, or on a cluster."""
+        """Make shards: in this process, in others, or on a cluster."""
         remove_stale(self.folder)
         logger.info("asking the teacher about %d shards of views for %s", len(missing), self.folder)
         # With several GPUs each rank begins elsewhere, and none makes what another has made.
@@ -215,5 +197,5 @@ class ShardStore:
 
 
 def _as_json(content):
-    """What a JSON file gives back: tuples are lists."""
+    """As read back from JSON: tuples are lists."""
     return json.loads(json.dumps(content))

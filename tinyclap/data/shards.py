@@ -1,8 +1,7 @@
-"""Files that are made once and read often: shards that are there whole or not at all, each with its checksums.
+"""Shards: files written atomically, with checksums.
 
 A shard is some files ``<part>_<first>.<ending>`` and ``<part>_<first>.sha256``, which comes last and which
-``sha256sum -c`` reads. Who makes a shard twice makes the same bytes, so a run that was killed goes on where it was, and
-several runs may share a folder.
+``sha256sum -c`` reads. Its bytes do not depend on who makes it, so killed runs resume and runs may share a folder.
 """
 
 import contextlib
@@ -20,16 +19,7 @@ _STALE_S = 600  # a shard is written in far less, so a part older than this belo
 
 
 def list_shards(counts, size):
-    """The shards of some parts.
-
-    Arguments
-    ---------
-    counts : dict of str to int. Rows of each part.
-    size : int. Rows of a shard; the last of a part may have fewer.
-
-    Returns
-    -------
-    list of (str, int, int). Part, first row, number of rows.
+    """Shards of at most `size` rows, (part, first row, number of rows), of parts with `counts` rows.
 
     Example
     -------
@@ -42,7 +32,7 @@ def list_shards(counts, size):
 
 
 def shard_path(folder, part, first):
-    """Path of a shard whose first row is the `first` of its part; each of its files adds an ending."""
+    """Path of a shard without ending; `first` is its first row in the part."""
     return folder / f"{part}_{first:07d}"
 
 
@@ -52,19 +42,15 @@ def shard_file(shard, ending):
 
 
 def is_whole(shard):
-    """Whether a shard's last file is there, and so all of them."""
+    """Whether a shard is complete: its last file exists."""
     return shard_file(shard, "sha256").exists()
 
 
 def write_shard(shard, contents):
-    """Write the files of a shard; it is there once the last of them, its checksums, is.
+    """Write the files of a shard, the checksums last.
 
-    Arguments
-    ---------
-    shard : pathlib.Path. Of :func:`shard_path`.
-    contents : dict of str to object
-        Ending → what is in that file: an array for ``npy`` (or ``….npy``), a dict of arrays for ``npz``, anything
-        JSON-able for ``json``.
+    `contents` maps an ending to its content: an array for ``npy`` (or ``….npy``), a dict of arrays for ``npz``,
+    anything JSON-able for ``json``.
     """
     paths = {ending: shard_file(shard, ending) for ending in ("sha256", *contents)}
     with contextlib.ExitStack() as stack:  # renames in reverse order: sha256 last
@@ -82,20 +68,11 @@ def write_shard(shard, contents):
 
 
 def checked_files(shard, endings):
-    """The files of a shard that is as it was written.
-
-    Arguments
-    ---------
-    shard : pathlib.Path
-    endings : sequence of str
-
-    Returns
-    -------
-    dict of str to pathlib.Path
+    """Paths by ending of a shard's files, whose checksums are verified.
 
     Raises
     ------
-    CheckpointError: A file is missing, or its checksum is not the one that was written; it is named.
+    CheckpointError: A file is missing or damaged; it is named.
     """
     lines = shard_file(shard, "sha256").read_text(encoding="utf-8").splitlines()
     promised = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
@@ -114,7 +91,7 @@ def damaged(shard, why):
 
 
 def remove_stale(folder):
-    """Delete half-written files of runs that were killed, not those that another run is writing."""
+    """Delete old temporary files of killed runs; another run may be writing newer ones."""
     for part in folder.glob(".*.part"):
         try:
             if time.time() - part.stat().st_mtime > _STALE_S:

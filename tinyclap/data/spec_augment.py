@@ -1,4 +1,4 @@
-"""SpecAugment on log-mel spectrograms: stripes of time and of frequency are hidden while training.
+"""SpecAugment on log-mel spectrograms: random stripes of time and frequency are masked in training.
 
 Source: Park et al., "SpecAugment", Interspeech 2019; two stripes of up to 64 frames and two of up to 8 bands, as in the
 captioning paper's code.
@@ -10,16 +10,12 @@ from torchaudio.functional import mask_along_axis_iid
 
 
 class SpecAugment(nn.Module):
-    """Hide random stripes, other ones in each clip.
+    """Mask random stripes, different ones in each clip, by the batch's mean (the public code's zero is loud in dB).
 
     Arguments
     ---------
-    n_time, time_width : int. Stripes of time, and the most frames in each.
-    n_mel, mel_width : int. Stripes of frequency, and the most bands in each.
-
-    Notes
-    -----
-    What is hidden takes the batch's mean: zero, which the public code writes there, is a loud sound in dB.
+    n_time, time_width : int. Stripes of time, and the maximum frames in each.
+    n_mel, mel_width : int. Stripes of frequency, and the maximum bands in each.
 
     Example
     -------
@@ -32,7 +28,7 @@ class SpecAugment(nn.Module):
         self.stripes = [(n_time, time_width, 2), (n_mel, mel_width, 3)]
 
     def forward(self, log_mel):
-        """Log-mel spectrograms (B, F, M) with stripes hidden, (B, F, M)."""
+        """Log-mel spectrograms (B, F, M), masked."""
         hidden, mean = log_mel[:, None], log_mel.mean().item()
         for n_stripes, width, axis in self.stripes:
             for _ in range(n_stripes):

@@ -1,4 +1,4 @@
-"""Training examples whose teacher has spoken already, or that a teacher is asked about in each step: one interface."""
+"""Distillation examples with cached teacher targets, or with audio for a teacher in the loop: one interface."""
 
 import zlib
 from collections import Counter
@@ -12,14 +12,14 @@ from tinyclap.data.teacher_store import StoredTeacher
 
 
 class ExampleBatch(NamedTuple):
-    """A batch of crops; what is not there is None.
+    """A batch of crops; parts that are absent are None.
 
     Attributes
     ----------
     wav : torch.Tensor or None, shape (B, T)
     log_mel : torch.Tensor or None, shape (B, F, M). The student's own, in place of ``wav``.
-    target : torch.Tensor or None, shape (B, D). The teacher's embeddings; None where the teacher is asked.
-    caption : list of str or None, length B. One of each clip's captions, where all clips have some; no store has them.
+    target : torch.Tensor or None, shape (B, D). Teacher embeddings; None for a teacher in the loop.
+    caption : list of str or None, length B. One of each clip's captions, where all clips have some; never from a cache.
     """
 
     wav: torch.Tensor | None
@@ -32,7 +32,7 @@ class ExampleBatch(NamedTuple):
         return self._mapped(lambda part: part.to(device, torch.float32, non_blocking=True))
 
     def pin_memory(self):
-        """The batch in memory that goes to a GPU faster."""
+        """The batch in pinned memory."""
         return self._mapped(torch.Tensor.pin_memory)
 
     def _mapped(self, change):
@@ -54,23 +54,18 @@ def collate_examples(examples):
 
 
 class StoredExamples(torch.utils.data.Dataset):
-    """One crop of each clip an epoch, with what the teacher said of it.
+    """One crop of each clip an epoch, with its teacher targets.
+
+    K visits in a row of a clip take each of its K views once, in an order that is a function of (seed, clip, which K
+    visits).
 
     Arguments
     ---------
-    names : list of str
-        A clip may stand there several times: it is then taken as often in an epoch, each time in another view while
-        there are enough of them.
+    names : list of str. A clip is visited once an epoch for each time that it stands there.
     taught : tinyclap.data.teacher_store.TaughtEmbeddings
     seed : int
-    epoch_counter : speechbrain.utils.epoch_loop.EpochCounter, optional
-        Without it (validation) every epoch takes the first view.
-    views : tinyclap.data.crop_views.CropViews, optional. Reads the audio, where the store has no log-mels.
-
-    Notes
-    -----
-    Of K views, K visits in a row take each once, in an order that is a function of (seed, clip, which K visits); a clip
-    is visited once an epoch, or as often as its name stands there.
+    epoch_counter : speechbrain.utils.epoch_loop.EpochCounter, optional. Without it (validation), always the first view.
+    views : tinyclap.data.crop_views.CropViews, optional. Reads the audio, where the cache has no log-mels.
     """
 
     def __init__(self, names, taught, seed, epoch_counter=None, views=None):
@@ -86,7 +81,7 @@ class StoredExamples(torch.utils.data.Dataset):
         return len(self.first_rows)
 
     def view(self, index, epoch):
-        """Which view of the `index`-th clip an epoch (1, 2, …) takes."""
+        """The index of the view of the `index`-th clip in an epoch (1, 2, …)."""
         n_views = int(self.n_views[index])
         if self.epoch_counter is None or n_views == 1:
             return 0
@@ -107,23 +102,11 @@ class StoredExamples(torch.utils.data.Dataset):
 
 
 def make_distillation_sets(teacher, **options):
-    """Training and validation sets of a distillation, for :func:`collate_examples`.
+    """``train`` and ``valid``: datasets of a distillation, for :func:`collate_examples`.
 
-    Arguments
-    ---------
-    teacher : tinyclap.data.teacher_store.StoredTeacher or tinyclap.teachers.FrozenTeacher
-        The first has what it said of each crop.
-    options
-        See :func:`tinyclap.data.pipeline.make_training_sets`; a store decides all but ``seed``, ``epoch_counter`` and
-        ``repeat_by_captions``.
-
-    Returns
-    -------
-    dict. ``train`` and ``valid``: Datasets.
-
-    Notes
-    -----
-    With ``num_workers``, leave ``persistent_workers`` off: workers learn the epoch when they start.
+    `teacher` is a StoredTeacher, which has targets, or a FrozenTeacher. Options are those of
+    :func:`tinyclap.data.pipeline.make_training_sets`; a cache decides all but ``seed``, ``epoch_counter`` and
+    ``repeat_by_captions``. Leave ``persistent_workers`` off: workers learn the epoch when they start.
     """
     if not isinstance(teacher, StoredTeacher):
         return make_training_sets(**options)
@@ -145,7 +128,7 @@ def _is_ascii(names):
 
 
 def _visits(names):
-    """For each place in `names`: which visit of its clip it is, from 0 on, and how many there are."""
+    """For each of `names`: the running number of the visit to its clip, and the clip's number of visits."""
     counts, visits = Counter(), []
     for name in names:
         visits.append(counts[name])

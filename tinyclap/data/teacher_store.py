@@ -1,6 +1,6 @@
-"""What an audio teacher says of each crop, worked out once: its embedding, and what the student hears of the crop.
+"""Cache of an audio teacher's embeddings of each crop, with the student's log-mels where wanted.
 
-Training from such a store runs neither the teacher nor, with stored log-mels, the front end, and reads no audio.
+Training from it runs no teacher and, with stored log-mels, neither the front end nor the audio reader.
 """
 
 import copy
@@ -28,16 +28,15 @@ class EmbeddingStore(ShardStore):
     """The embeddings of a distillation's crops.
 
     A shard has ``npy`` (embeddings (n, D), float16), ``json`` (clips and views; of mixtures also the other clips and
-    their weights) and, where they are wanted, ``log_mel.npy`` (n, F, M) and ``tags.npy`` (n, K), both float16.
+    levels) and, where wanted, ``log_mel.npy`` (n, F, M) and ``tags.npy`` (n, K), both float16.
 
     Arguments
     ---------
-    folder, teacher, batch_size, n_processes, device : See :class:`tinyclap.data.shard_store.ShardStore`.
+    folder, teacher : See :class:`tinyclap.data.shard_store.ShardStore`.
     views : tinyclap.data.crop_views.CropViews
-    features : tinyclap.features.front_ends.LogMel, optional. The student's front end, whose output is then stored too.
-    with_tags : bool
-        Store the teacher's tag probabilities too; for teachers with ``probabilities(wavs, sample_rate_hz)``.
-    precision : {"fp32", "bf16"}. In which numbers the teacher works; see ``FrozenTeacher.use_precision``.
+    features : tinyclap.features.log_mel.LogMel, optional. The student's front end, whose output is then stored too.
+    with_tags : bool. Store tag probabilities too, of teachers with ``probabilities(wavs, sample_rate_hz)``.
+    precision : {"fp32", "bf16"}. Of the teacher; see ``FrozenTeacher.use_precision``.
     options : ``batch_size``, ``n_processes`` and ``device``.
     """
 
@@ -51,7 +50,7 @@ class EmbeddingStore(ShardStore):
 
     @property
     def format(self):
-        """Of the files, and of what is computed."""
+        """Version of the files and of what is computed."""
         return FORMAT
 
     @property
@@ -65,7 +64,7 @@ class EmbeddingStore(ShardStore):
         return ("npy", "json", *([_LOG_MEL] if self.features else []), *([_TAGS] if self.with_tags else []))
 
     def facts(self):
-        """What decides the rows beside the teacher's weights and the views."""
+        """What decides the rows beside teacher and views."""
         return {
             "precision": self.precision,
             "log_mel": self.features.config if self.features else None,
@@ -73,7 +72,7 @@ class EmbeddingStore(ShardStore):
         }
 
     def remarks(self):
-        """What a student of this teacher needs to know of it, and which code begins the store."""
+        """What a student needs to know of this teacher, and the version that begins the cache."""
         teacher = self.teacher.load()
         return {
             "kind": teacher.kind,
@@ -84,11 +83,11 @@ class EmbeddingStore(ShardStore):
         }
 
     def may_make(self):
-        """A teacher without weights says so itself when it is loaded."""
+        """True: a teacher without weights raises when it is loaded."""
         return True
 
     def own_identity(self):
-        """The identity of this run's teacher; None for a store that is begun, where the weights are not here."""
+        """The identity of this run's teacher; None for a cache that is begun, where the weights are not here."""
         # What would have to be fetched first is not needed for a store that is whole.
         if self.is_begun() and str(getattr(self.teacher, "weights", "")) == "download":
             return None
@@ -105,20 +104,20 @@ class EmbeddingStore(ShardStore):
             return None
 
     def load_teacher(self):
-        """Read the weights, make sure that they are those that began the store, and set the precision."""
+        """Load the weights, check that they began the cache, and set the precision."""
         self.teacher.load()
         self.require_teacher(self.note()["teacher"], self.teacher.identity())
         if self.precision != "fp32":
             self.teacher.use_precision(self.precision)
 
     def maker(self, parts):
-        """What makes the shards."""
+        """The maker of shards."""
         return _EmbeddingMaker(
             self.folder, self.teacher, parts, self.batch_size, self.device, self.features, self.with_tags
         )
 
     def open(self, keys_by_part):
-        """What is in the shards."""
+        """The targets in the shards."""
         return TaughtEmbeddings(self.folder, keys_by_part, self.endings)
 
 
@@ -130,7 +129,7 @@ class _EmbeddingMaker(ShardMaker):
         self.features, self.with_tags = features, with_tags
 
     def to(self, device):
-        """Move the teacher, and a copy of the front end, which the student goes on using where it is."""
+        """Move the teacher, and a copy of the front end: the student's stays where it is."""
         if self.features is not None:
             self.features = copy.deepcopy(self.features).to(device)
         return super().to(device)
@@ -151,7 +150,7 @@ class _EmbeddingMaker(ShardMaker):
 
 
 class TaughtEmbeddings:
-    """The store as it is read, by memory map: no teacher, no audio, and nothing of its size in memory.
+    """The cache as it is read, by memory map: no teacher, no audio.
 
     Arguments
     ---------
@@ -161,7 +160,7 @@ class TaughtEmbeddings:
 
     Raises
     ------
-    CheckpointError: A shard is not as it was written; it is named.
+    CheckpointError: A shard is damaged; it is named.
     """
 
     def __init__(self, folder, keys_by_part, endings):
@@ -196,7 +195,7 @@ class TaughtEmbeddings:
         return self._places[name]
 
     def get(self, row, kind="npy"):
-        """One row of a kind of file: numpy.ndarray, float16; a copy."""
+        """A copy of one row of a kind of file: numpy.ndarray, float16."""
         shard = int(np.searchsorted(self._firsts, row, side="right")) - 1
         return np.array(self._map(shard, kind)[row - self._firsts[shard]])
 
@@ -209,12 +208,7 @@ class TaughtEmbeddings:
 
 
 class StoredTeacher(nn.Module):
-    """A teacher that has said all it will say: what a run asks of a teacher, from its store.
-
-    Arguments
-    ---------
-    store : EmbeddingStore
-    """
+    """A teacher whose targets come from its cache, a `store`."""
 
     def __init__(self, store):
         super().__init__()
@@ -231,7 +225,7 @@ class StoredTeacher(nn.Module):
         return self.store.folder
 
     def load(self):
-        """Make what is missing of the store, and open it; the teacher's own weights are then let go."""
+        """Complete the cache and open it; the teacher's weights are then dropped."""
         note = self.store.load().note()
         self.kind, self.embed_dim, self.score_kind = note["kind"], note["embed_dim"], note["score_kind"]
         self._text_side = note["text_side"]
@@ -239,21 +233,20 @@ class StoredTeacher(nn.Module):
         return self
 
     def text_side(self):
-        """What a student of this teacher writes into its own config, as it was when the store was begun."""
+        """The text side in a student's config, as it was when the cache was begun."""
         return self._text_side
 
 
 def stored_teacher(folder, teacher, views, features, cache_log_mel=True, **options):
-    """A recipe's teacher: itself where `folder` is None, asked in every step; else one that is asked once.
+    """A recipe's teacher: `teacher` in the loop where `folder` is None, else one with cached targets.
 
     Arguments
     ---------
     folder : str or os.PathLike or None
     teacher : tinyclap.teachers.FrozenTeacher
     views : tinyclap.data.crop_views.CropViews
-    features : tinyclap.features.front_ends.LogMel. The student's.
-    cache_log_mel : bool
-        Store its output too: a run then reads no audio, and the store is larger (88 kB a crop of 5 s at hop 320).
+    features : tinyclap.features.log_mel.LogMel. The student's.
+    cache_log_mel : bool. Store log-mels too: no audio is read, and a crop of 5 s at hop 320 takes 88 kB more.
     options : See :class:`EmbeddingStore`.
     """
     if folder is None:

@@ -1,7 +1,6 @@
-"""Which pieces of audio a captioning teacher and its student both hear: named, and the same each time.
+"""Views: reproducible pieces of audio, so that a captioning teacher's targets can be cached by ``(clip, view)``.
 
-A view is a window of a clip on a fixed grid, or a random mixture that its own name decides. What a teacher said of it
-can then be stored under ``(clip, view)`` and taught at any time, in any order, on any machine.
+A view is a window of a clip on a fixed grid, or a random mixture seeded by its name.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ class ViewsPart(NamedTuple):
     Attributes
     ----------
     keys : list of (str, str). Clip and view.
-    description : dict. All that decides what is heard; JSON-able.
+    description : dict. All that decides the audio; JSON-able.
     """
 
     keys: list
@@ -39,36 +38,21 @@ class Views:
 
     Arguments
     ---------
-    corpora : tinyclap.data.corpora.Corpora or None
-        Read when it is first asked for, so that a recipe can prepare it before; None has no clips.
-    sample_rate_hz : int. What the teacher hears, and at which mixtures are made.
+    corpora : tinyclap.data.corpora.Corpora or None. Read when first needed; None has no clips.
+    sample_rate_hz : int. The teacher's input, and the rate at which mixtures are made.
     window_s : float
         Length of a view in seconds. Windows w0, w1, … follow each other, the last one ending with the clip; a shorter
         clip is one window as long as itself.
-    n_views : int, optional
-        At most so many windows of a clip, spread over it; or so many mixtures m0, m1, … of each clip.
+    n_views : int, optional. At most so many windows of a clip, spread over it; or so many mixtures m0, m1, … of each.
     augment : tinyclap.data.augment.FunctionMatchingAugment, optional
         Makes mixtures in place of windows. The clip's own captions do not hold for them.
     seed : int. Of the mixtures.
-    valid_fraction : float
-        Share of the recordings held out for validation; nothing of one side is mixed into the other.
+    valid_fraction : float. Of the recordings held out for validation; mixtures do not cross sides.
     in_memory : bool. See :class:`tinyclap.data.pipeline.ClipReader`.
-
-    Raises
-    ------
-    ConfigError: An option is out of its range, or mixtures are not counted.
     """
 
     def __init__(
-        self,
-        corpora,
-        sample_rate_hz,
-        window_s,
-        n_views=None,
-        augment=None,
-        seed=0,
-        valid_fraction=0.0,
-        in_memory=False,
+        self, corpora, sample_rate_hz, window_s, n_views=None, augment=None, seed=0, valid_fraction=0.0, in_memory=False
     ):
         if (augment is not None and n_views is None) or (n_views is not None and n_views < 1):
             raise ConfigError(f"n_views={n_views}: say how many views of a clip there are, at least one")
@@ -81,17 +65,17 @@ class Views:
 
     @cached_property
     def items(self):
-        """All clips, id → item; see :func:`tinyclap.data.pipeline.read_items`."""
+        """All clips, id → item."""
         manifests = self._manifests("train")
         return read_items(manifests) if manifests else {}
 
     @cached_property
     def sides(self):
-        """(items to train on, items held out); see :func:`tinyclap.data.pipeline.hold_out`."""
+        """(items to train on, items held out)."""
         return hold_out(self.items, self.valid_fraction)
 
     def valid_items(self):
-        """Clips of the corpora's own validation parts, id → item; they have no views."""
+        """Clips of the corpora's validation parts, id → item; they have no views."""
         manifests = self._manifests("valid")
         return read_items(manifests) if manifests else {}
 
@@ -99,7 +83,7 @@ class Views:
         return [] if self.corpora is None else self.corpora.manifests(part)
 
     def views_of(self, name):
-        """The views of one clip, a list of str.
+        """The names of a clip's views.
 
         Example
         -------
@@ -113,25 +97,11 @@ class Views:
         return [f"w{index}" for index in range(len(self._starts(name)))]
 
     def keys(self, names=None):
-        """(clip, view) of all views of the clips `names` (all by default), a list of (str, str)."""
+        """(clip, view) of all views of the clips `names` (all by default)."""
         return [(name, view) for name in (self.items if names is None else names) for view in self.views_of(name)]
 
     def read(self, name, view, sample_rate_hz=None):
-        """What is heard in a view.
-
-        Arguments
-        ---------
-        name, view : str
-        sample_rate_hz : int, optional. The views' own by default; the same piece of sound at any rate.
-
-        Returns
-        -------
-        numpy.ndarray, shape (T,), float32
-
-        Raises
-        ------
-        ManifestError: There is no such clip, or it has no such view.
-        """
+        """The audio of a view, at the views' own rate by default: numpy.ndarray, shape (T,), float32."""
         rate = sample_rate_hz or self.sample_rate_hz
         if name not in self.items or view not in self.views_of(name):
             raise ManifestError(f"there is no view {view!r} of {name!r}; was the corpus prepared again since?")
@@ -144,13 +114,7 @@ class Views:
         return resample(mixture, self.sample_rate_hz, rate, method="soxr").numpy()
 
     def hear(self, name, view):
-        """What is heard in a view at the views' own rate, and what it was made of.
-
-        Returns
-        -------
-        numpy.ndarray, shape (T,), float32
-        dict. JSON-able; empty where the view's name says it all.
-        """
+        """The audio of a view at the views' own rate, and a note (empty here; JSON-able)."""
         return self.read(name, view), {}
 
     def forget(self):
@@ -159,7 +123,7 @@ class Views:
         self.__dict__.pop("_crops", None)
 
     def describe(self):
-        """What decides a view, beside the clips; JSON-able."""
+        """What decides a view beside the clips; JSON-able."""
         options = {"sample_rate_hz": self.sample_rate_hz, "window_s": self.window_s, "n_views": self.n_views}
         if self.augment is None:
             return {"kind": "windows", **options}
@@ -167,12 +131,7 @@ class Views:
         return {"kind": "mixtures", **options, **mixing}
 
     def parts(self):
-        """The views by manifest.
-
-        Returns
-        -------
-        dict of str to ViewsPart. Named ``<manifest>_windows`` or ``<manifest>_mixtures``.
-        """
+        """ViewsPart by name: ``<manifest>_windows`` or ``<manifest>_mixtures``."""
         digests = {Path(path).stem: clips_digest(path) for path, _ in self._manifests("train")}
         options, parts = self.describe(), {}
         for stem, digest in digests.items():
@@ -195,7 +154,7 @@ class Views:
 
     @cached_property
     def _crops(self):
-        """Readers of mixtures: of the training side, and of the side held out."""
+        """Crop readers of mixtures: training, held out."""
         reader = self._reader(self.sample_rate_hz)
         return [
             CropReader(side, reader, self.window_s, "tile", self.seed, None, self.augment) if side else None
@@ -204,16 +163,7 @@ class Views:
 
 
 def clips_digest(path):
-    """Fingerprint of a manifest's clips: their ids, places in the corpus and durations; its captions do not count.
-
-    Arguments
-    ---------
-    path : str or os.PathLike
-
-    Returns
-    -------
-    str. 16 hexadecimal digits.
-    """
+    """16 hexadecimal digits of a manifest's clips: ids, places and durations, but not captions."""
     items = read_json(path, "prepare it again", ManifestError)["items"]
     facts = {key: [item["wav"], item["duration_s"]] for key, item in items.items()}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

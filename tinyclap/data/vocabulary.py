@@ -1,4 +1,4 @@
-"""The words of a run: from its training captions, or from a file."""
+"""The vocabulary of a run: from its training captions, or from a file."""
 
 from pathlib import Path
 
@@ -10,26 +10,19 @@ from tinyclap.text.tokenizer import WordTokenizer
 
 
 def ensure_vocabulary(corpora, path, given=None, min_count=1, max_size=None):
-    """The tokenizer of a run, before its model is built: the model's size depends on it.
+    """The tokenizer of a run, needed before its model is built.
 
     Arguments
     ---------
-    corpora : tinyclap.data.corpora.Corpora
-        Prepared here, where it is not yet; the captions of its training parts give the words.
+    corpora : tinyclap.data.corpora.Corpora. Prepared here; the captions of its training parts give the words.
     path : str or os.PathLike. Where the vocabulary is kept, as JSON.
     given : str or os.PathLike, optional
-        A vocabulary to use instead, in any format of :meth:`tinyclap.text.tokenizer.WordTokenizer.load`: that of the
-        published captioner, of a teacher, of an earlier run.
+        A vocabulary to use instead, in any format of :meth:`tinyclap.text.tokenizer.WordTokenizer.load`.
     min_count, max_size : int. See :meth:`tinyclap.text.tokenizer.WordTokenizer.from_captions`.
-
-    Returns
-    -------
-    tinyclap.text.tokenizer.WordTokenizer
 
     Raises
     ------
     ManifestError: No training clip has a caption.
-    ConfigError: `given` cannot be read.
     """
     if given is not None:
         return WordTokenizer.load(given)

@@ -1,4 +1,4 @@
-"""Whole clips of a run's training corpora, as they are on disk: for what is measured over a training set."""
+"""Whole clips of a run's training corpora, to measure something over a training set."""
 
 import zlib
 
@@ -9,12 +9,7 @@ from tinyclap.errors import ConfigError
 
 
 class WholeClips:
-    """A dataset of whole clips, mono, at their own sample rates.
-
-    Arguments
-    ---------
-    items : tinyclap.data.item_table.ItemTable. Of what :func:`tinyclap.data.pipeline.read_items` gives.
-    """
+    """A dataset of whole clips, mono, at their own sample rates; `items` is an ItemTable."""
 
     def __init__(self, items):
         self.items = items
@@ -29,20 +24,9 @@ class WholeClips:
 
 
 def make_training_clips(corpora, n_clips=None):
-    """The training parts of a run's corpora as whole clips, and what they are called.
+    """(WholeClips, meta) of the corpora's training parts; `meta` has ``dataset``, ``split``, ``options``, ``corpora``.
 
-    Arguments
-    ---------
-    corpora : tinyclap.data.corpora.Corpora
-    n_clips : int, optional. A part of this size; which clips these are is a function of their names alone.
-
-    Returns
-    -------
-    (WholeClips, dict). The dict has ``dataset``, ``split``, ``options`` and ``corpora``.
-
-    Raises
-    ------
-    ConfigError: `n_clips` is below 1.
+    `n_clips` takes so many of them, chosen by their names alone.
     """
     if n_clips is not None and n_clips < 1:
         raise ConfigError(f"n_clips is {n_clips}; give a number from 1 on, or null for all")

@@ -1,4 +1,4 @@
-"""Making shards: reading ahead while a device works, or in threads between its batches; processes with a maker each."""
+"""Making shards: reading ahead of a device, in threads between batches, or in processes with a maker each."""
 
 import itertools
 import multiprocessing
@@ -17,16 +17,7 @@ _maker = None
 
 
 def read_ahead(iterable, n_ahead=_AHEAD):
-    """The items of an iterable in their order, worked out in a thread before they are asked for.
-
-    Arguments
-    ---------
-    iterable : iterable
-    n_ahead : int. Items that wait at most.
-
-    Raises
-    ------
-    Exception: What the iterable raises, in its place.
+    """The items of an iterable in order, computed in a thread; at most `n_ahead` wait. Exceptions come in their place.
 
     Example
     -------
@@ -66,20 +57,11 @@ def read_ahead(iterable, n_ahead=_AHEAD):
 
 
 def as_stored(rows, keys):
-    """What a teacher said of some views as float16 on the CPU, where it is one finite row a view.
-
-    Arguments
-    ---------
-    rows : torch.Tensor, shape (B, …)
-    keys : list of (str, str), B of them
-
-    Returns
-    -------
-    numpy.ndarray, shape (B, …), float16
+    """Teacher targets (B, …) as float16 numpy.ndarray; B is the number of `keys`, views as (clip, view).
 
     Raises
     ------
-    CheckpointError: Another number of rows, no rows at all, or a number that float16 cannot hold.
+    CheckpointError: Another number of rows, no rows at all, or values that float16 cannot hold.
     """
     stored = rows.detach().to("cpu", torch.float16)
     if stored.ndim < 2 or len(stored) != len(keys):
@@ -93,14 +75,14 @@ def as_stored(rows, keys):
 
 
 class ShardMaker:
-    """What makes any shard of a store; sent to each worker once. A subclass has ``contents``.
+    """Makes any shard of a cache; pickled to each worker once. A subclass has ``contents``.
 
     Arguments
     ---------
     folder : pathlib.Path
     teacher : teacher. Loaded, and on `device`.
     parts : dict of str to (tinyclap.data.views.Views, tinyclap.data.views.ViewsPart)
-    batch_size : int. Views that the teacher is given at once.
+    batch_size : int. Views in a batch of the teacher.
     device : str, optional
     """
 
@@ -109,19 +91,14 @@ class ShardMaker:
         self.batch_size, self.device = batch_size, device
 
     def contents(self, part, keys, batches):
-        """What is in the files of a shard, for :func:`tinyclap.data.shards.write_shard`.
+        """The files of a shard, for :func:`tinyclap.data.shards.write_shard`.
 
-        Arguments
-        ---------
-        part : str
-        keys : list of (str, str). Clips and views of the shard.
-        batches : iterable of (list of (str, str), list of (numpy.ndarray, note))
-            Its keys in batches, and what is heard in each view.
+        `keys` are its (clip, view); `batches` yields the same in parts, with audio: (keys, list of (array, note)).
         """
         raise NotImplementedError
 
     def read(self, part, keys):
-        """What is heard in some views: list of (numpy.ndarray of shape (T,), note)."""
+        """The audio of some views: list of (numpy.ndarray of shape (T,), note)."""
         views, _ = self.parts[part]
         n_readers = min(torch.get_num_threads(), len(keys))
         if self._reads_ahead() or n_readers < 2:
@@ -130,15 +107,15 @@ class ShardMaker:
             return list(pool.map(lambda key: views.hear(*key), keys))
 
     def _reads_ahead(self):
-        """Whether a thread reads while the teacher works: on the CPU it would only take a core from the teacher."""
+        """Whether a thread reads ahead: on the CPU it would take a core from the teacher."""
         return self.device is not None
 
     def hear(self, part, first, n_views):
-        """What is heard in the views of a shard; see :meth:`read`."""
+        """The audio of a shard's views; see :meth:`read`."""
         return self.read(part, self.keys(part, first, n_views))
 
     def to(self, device):
-        """Move what works to a device; returns the maker."""
+        """Move the teacher to a device; returns the maker."""
         self.device = device
         self.teacher.to(device)
         return self
@@ -148,24 +125,24 @@ class ShardMaker:
         return self.parts[part][1].keys[first : first + n_views]
 
     def make(self, part, first, n_views, heard=None):
-        """Make and write one shard, if nobody else has done so; returns its number of views.
+        """Make and write one shard, unless it exists; returns its number of views.
 
         Arguments
         ---------
         part : str
         first, n_views : int
-        heard : list, optional. What :meth:`hear` gave for the shard, where it was read elsewhere.
+        heard : list, optional. Of :meth:`hear` for the shard, where its audio was loaded elsewhere.
         """
         shards = [(part, first, n_views)]
         stream = self._stream(shards) if heard is None else self._batches(shards[0], heard)
         return sum(self._made(stream))
 
     def make_all(self, shards):
-        """Make shards one after the other; yields the number of views of each. Nothing waits between two of them."""
+        """Make shards one after the other without a pause; yields the number of views of each."""
         return self._made(self._stream(shards))
 
     def _stream(self, shards):
-        """(shard, keys, what is heard) of each batch; of a shard that is there, once and without keys."""
+        """(shard, keys, audio) of each batch; of a shard that exists, once and without keys."""
         for shard in shards:
             if is_whole(shard_path(self.folder, *shard[:2])):
                 yield shard, None, None
@@ -208,10 +185,10 @@ def make_shards(maker, shards, n_processes, bar):
 
     Arguments
     ---------
-    maker : object. With ``make(*shard)`` → number of examples made; pickled, and sent to each process once.
+    maker : object. With ``make(*shard)`` → number of examples made; pickled to each process once.
     shards : list of tuple
     n_processes : int
-    bar : tqdm.tqdm. Moves on by what is made.
+    bar : tqdm.tqdm
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(n_processes, len(shards)), context, _set_maker, (maker,)) as pool:
