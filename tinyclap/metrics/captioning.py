@@ -29,6 +29,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -156,8 +157,7 @@ def tokenised(candidates, references):
 
     Raises
     ------
-    ConfigError
-        There are none, the two differ in length, something is no text, or a clip has no reference with a word in it.
+    ConfigError: None are given, their numbers differ, something is no text, or a clip has no reference with a word.
 
     Example
     -------
@@ -206,11 +206,9 @@ def cider_d(candidates, references):
 
 
 def score_captions(
-    candidates: Sequence[str],
-    references: Sequence[str | Sequence[str]],
-    metrics: Sequence[str] = METRICS,
+    candidates: Sequence[str], references: Sequence[str | Sequence[str]], metrics: Sequence[str] = METRICS,
     device: str = "cpu",
-) -> Any:
+) -> Any:  # fmt: skip
     """Score captions by every metric that can be computed here.
 
     Arguments
@@ -225,8 +223,7 @@ def score_captions(
     -------
     corpus : dict of str to (float or None)
         Each metric over all clips; None if missing. CIDEr-D is in [0, 10], SPIDEr and SPIDEr-FL in [0, 5.5], the others
-        in [0, 1] but for ``vocab``, the number of distinct words in the captions. ``fer`` is the fraction of captions
-        that are not fluent.
+        in [0, 1] but for ``vocab``, the number of distinct words. ``fer`` is the fraction that is not fluent.
     per_clip : dict of str to list of float. N values of each metric but ``vocab``. A clip's BLEU is its sentence's own.
     missing : dict of str to str. Why a metric is None.
 
@@ -288,7 +285,8 @@ def _score(name, candidates, references, device="cpu"):
     elif name in ("sbert_sim", "fer"):
         options = {"device": device}
     sides = (candidates,) if name == "fer" else (candidates, references)
-    with _changed(module, **changes), _offline():
+    patched = mock.patch.multiple(module, **changes) if changes else contextlib.nullcontext()
+    with patched, _offline():
         corpus, rows = getattr(module, name)(*sides, **options)
     values = [float(value) for value in rows[name]]
     if not all(map(math.isfinite, [float(corpus[name]), *values])):
@@ -296,41 +294,23 @@ def _score(name, candidates, references, device="cpu"):
     return float(corpus[name]), values
 
 
-@contextlib.contextmanager
-def _changed(module, **values):
-    """Set attributes of a module for a while."""
-    before = {name: getattr(module, name) for name in values}
-    try:
-        for name, value in values.items():
-            setattr(module, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(module, name, value)
-
-
 def _offline():
     """Keep the Hugging Face libraries from requests about files that are in their cache."""
     from huggingface_hub import constants
 
-    return _changed(constants, HF_HUB_OFFLINE=True)
+    return mock.patch.object(constants, "HF_HUB_OFFLINE", True)
 
 
 def with_intervals(candidates, references, outcome, seed=0):
-    """Give each metric its 95 % bootstrap interval over clips.
+    """Give each metric its 95 % bootstrap interval over clips: metric → ``value`` and ``interval_95``, or ``missing``.
+
+    METEOR, whose value is no mean over clips, has ``mean_of_clips`` beside it, and the interval is that mean's. Clips'
+    scores are resampled, not computed anew; BLEU's intervals sum the resampled clips' n-gram counts.
 
     Arguments
     ---------
-    candidates, references : See :func:`score_captions`.
-    outcome : tuple. :func:`score_captions` of these.
+    candidates, references, outcome : See :func:`score_captions`, and what it returns of these.
     seed : int
-
-    Returns
-    -------
-    dict of str to dict
-        Each metric → ``value`` and ``interval_95`` (None for ``vocab``), or ``value`` None and ``missing``, the reason.
-        METEOR, whose value is no mean over clips, has ``mean_of_clips`` beside it, and the interval is that mean's.
-        Clips' scores are resampled, not computed anew; BLEU's intervals sum the resampled clips' n-gram counts.
     """
     corpus, per_clip, missing = outcome
     has_bleu = any(name.startswith("bleu") for name in corpus)

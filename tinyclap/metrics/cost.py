@@ -127,14 +127,11 @@ class _LiveStorages(TorchDispatchMode):
 
 
 def measure_latency(module, *inputs, n_repeats=20, n_warmup=3, n_threads=None):
-    """Time ``module(*inputs)`` without gradient, on the device of the inputs.
+    """Time ``module(*inputs)`` without gradient, on the device of the inputs, with `n_threads` (None: as they are).
 
     Arguments
     ---------
-    module : nn.Module or callable
-    *inputs : torch.Tensor
-    n_repeats, n_warmup : int
-    n_threads : int or None. Threads of the CPU during the measurement; None leaves them as they are.
+    module, *inputs, n_repeats, n_warmup, n_threads
 
     Returns
     -------

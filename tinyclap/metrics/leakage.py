@@ -276,16 +276,13 @@ def accuracy_without(correct, recordings, statuses, labels, seed=0):
     -------
     dict
         ``all``, ``without_shared``, ``without_shared_or_unknown``, ``shared`` and ``unknown``: see :func:`scored`;
-        ``moves_by`` (accuracy without the shared clips minus accuracy with them; None if nothing is left);
-        ``per_class``: class → accuracies and counts with and without.
+        ``moves_by`` (accuracy without the shared clips minus accuracy with them, or None); ``per_class``.
     """
     correct, statuses = np.asarray(correct, dtype=bool), np.asarray(statuses)
     recordings, labels = np.asarray(recordings), np.asarray(labels)
     lengths = [len(part) for part in (correct, recordings, statuses, labels)]
     if len(set(lengths)) > 1 or not lengths[0]:
-        raise ConfigError(
-            f"scores, recordings, statuses and labels have the lengths {lengths}; they must be equal, > 0"
-        )
+        raise ConfigError(f"lengths {lengths} of scores, recordings, statuses and labels: they must be equal, > 0")
     parts = {
         "all": np.ones(len(correct), dtype=bool),
         "without_shared": statuses != SHARED,

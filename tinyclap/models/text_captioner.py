@@ -36,10 +36,9 @@ class TextCaptioner(nn.Module):
     def __init__(self, conditioner, decoder, tokenizer, styles, may_repeat=FUNCTION_WORDS):
         super().__init__()
         if conditioner.frame_dim != decoder.memory_dim or tokenizer.n_words != decoder.n_words:
-            sizes = f"{tokenizer.n_words} words; the decoder wants {decoder.memory_dim} and {decoder.n_words}"
-            raise ConfigError(
-                f"the conditioner's vectors have {conditioner.frame_dim} channels and the vocabulary {sizes}"
-            )
+            found = f"vectors have {conditioner.frame_dim} channels and the vocabulary {tokenizer.n_words} words"
+            wanted = f"the decoder wants {decoder.memory_dim} and {decoder.n_words}"
+            raise ConfigError(f"the conditioner's {found}; {wanted}")
         if not styles:
             raise ConfigError("styles is empty; name one corpus at least")
         self.conditioner, self.decoder, self.tokenizer, self.styles = conditioner, decoder, tokenizer, list(styles)

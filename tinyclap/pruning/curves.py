@@ -40,16 +40,9 @@ def hits_by_kept(audio, text, labels, cosine=True):
 
     Arguments
     ---------
-    audio : array, shape (B, D). Its columns in the order in which they are kept.
-    text : array, shape (N, D). The same columns.
+    audio, text : array, shapes (B, D) and (N, D). Their columns in the order in which they are kept.
     labels : array of int, shape (B,)
     cosine : bool. Divide by the length of what is kept of each text; that of the audio changes no decision.
-
-    Example
-    -------
-    >>> audio, text = [[0.6, 0.8], [0.9, -0.1]], [[1.0, 0.0], [0.1, 1.0]]
-    >>> hits_by_kept(audio, text, [1, 0]).tolist(), hits_by_kept(audio, text, [1, 0], cosine=False).tolist()
-    ([[False, True], [True, True]], [[False, True], [True, True]])
     """
     audio, text = np.asarray(audio, dtype=np.float64), np.asarray(text, dtype=np.float64)
     labels, hits = np.asarray(labels), np.empty(audio.shape, dtype=bool)
@@ -70,19 +63,17 @@ def method_hits(scored, moments, method, order=None, ridge=RIDGE, n_random=N_RAN
     ---------
     scored : Scored
     moments : dict. ``moments.npz`` of the model's ranking.
-    method : str
-        ``"plain"``: by mean absolute activation, the paper's; ``"variance"``: by standard deviation; ``"random"``: the
-        mean over several random orders; ``"pca"``, ``"whitening"``: see :func:`principal_basis`; ``"nested"``: in
-        their order, for a model trained for it.
+    method : {"plain", "variance", "random", "pca", "whitening", "nested"}
+        By mean absolute activation (the paper's), by standard deviation, the mean over random orders, see
+        :func:`principal_basis`, or in their own order, for a model trained for it.
     order : sequence of int, optional. Of ``"nested"``, where it is not 0, 1, 2 …
     ridge : float. Of ``"whitening"``.
     n_random : int. Random orders, with the seeds 0, 1, …
     """
     n_dims = scored.audio.shape[1]
     if len(moments["mean_abs"]) != n_dims:
-        raise ConfigError(
-            f"moments of {len(moments['mean_abs'])} dimensions for embeddings of {n_dims}: another model's"
-        )
+        found = len(moments["mean_abs"])
+        raise ConfigError(f"moments of {found} dimensions for embeddings of {n_dims}: another model's")
     if method in ("plain", "variance"):
         orders = [order_of(moments[STATISTICS["mean_abs" if method == "plain" else method]])]
     elif method == "random":
@@ -130,8 +121,8 @@ def curve_points(hits, fractions, groups=None, seed=0):
     for kept in sorted({max(1, round(fraction * n_dims)) for fraction in fractions}, reverse=True):
         right = hits[:, kept - 1]
         low, high = bootstrap_interval(right, groups, seed=seed)
-        points.append({"kept": kept, "kept_fraction": kept / n_dims, "accuracy": float(right.mean()),
-                       "low": low, "high": high})  # fmt: skip
+        point = {"kept": kept, "kept_fraction": kept / n_dims, "accuracy": float(right.mean())}
+        points.append({**point, "low": low, "high": high})
     return points
 
 

@@ -55,18 +55,14 @@ def clips_to_compare_on(model, check_audio=None, n_clips=64, seed=0):
 def difference(whole, made, kept, clips, name):
     """Difference of the pruned model's embeddings from the whole one's, masked.
 
+    Returns ``max_abs``, ``cosine_min`` and ``cosine_mean`` over all windows, of L2-normalised embeddings (of
+    probabilities as they are), ``n_windows`` and ``clips``.
+
     Arguments
     ---------
     whole, made : AudioStudent or Clap
     kept : list of int. Dimensions of `whole` that `made` has, in its order.
-    clips : list of (array (T,) or (channels, T), int). With their rates in Hz.
-    name : str. Their name in reports.
-
-    Returns
-    -------
-    dict
-        ``max_abs``, ``cosine_min`` and ``cosine_mean`` over all windows, of L2-normalised embeddings (of probabilities
-        as they are); ``n_windows`` and ``clips``.
+    clips, name : list of (array, rate in Hz), and str. See :func:`clips_to_compare_on`.
     """
     whole, made = (getattr(model, "audio", model) for model in (whole, made))
     masked, ours = _windows(whole, clips)[:, list(kept)], _windows(made, clips)

@@ -93,8 +93,7 @@ def prune(model, note, ranking, target, options):
     ---------
     model, note : Of :func:`open_model`.
     ranking : str or os.PathLike. The ranking's folder.
-    target : str or os.PathLike
-        Gets ``config.json``, ``model.safetensors`` and ``pruning.json``; those of an earlier pruning are replaced.
+    target : str or os.PathLike. Gets the model and ``pruning.json``; those of an earlier pruning are replaced.
     options : PruneOptions
     """
     _spare_the_model(target, note)

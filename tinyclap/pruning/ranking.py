@@ -26,16 +26,7 @@ RIDGE = 1.0
 
 
 class Moments:
-    """First and second moments of `n` rows that come batch by batch, in float64.
-
-    Example
-    -------
-    >>> moments = Moments()
-    >>> moments.add([[1.0, -1.0]]); moments.add([[3.0, -1.0]])
-    >>> found = moments.result()
-    >>> found["mean"].tolist(), found["mean_abs"].tolist(), found["std"].tolist()
-    ([2.0, -1.0], [2.0, 1.0], [1.0, 0.0])
-    """
+    """First and second moments of `n` rows that come batch by batch, in float64."""
 
     def __init__(self):
         self.n = 0
@@ -59,13 +50,7 @@ class Moments:
 
 
 def order_of(importance):
-    """Dimensions by falling importance; equals keep their places.
-
-    Example
-    -------
-    >>> order_of([0.1, 0.7, 0.1, 0.3])
-    [1, 3, 0, 2]
-    """
+    """Dimensions by falling importance; equals keep their places."""
     return [int(index) for index in np.argsort(-np.asarray(importance, dtype=np.float64), kind="stable")]
 
 

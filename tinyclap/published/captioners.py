@@ -24,16 +24,13 @@ class Effb2Trm(nn.Module):
     Arguments
     ---------
     n_words : int, optional. Size of the vocabulary: 4981 (AudioCaps, the default) or 4368 (Clotho).
-    start_id, end_id, pad_id : int, optional
-        Ids of the words that begin, end and fill captions; 1, 2 and 0 as published.
+    start_id, end_id, pad_id : int, optional. Ids that begin, end and fill captions; 1, 2 and 0 as published.
     tokenizer : WordTokenizer, str or os.PathLike, optional
-        The vocabulary, or its file (see :meth:`WordTokenizer.load`), which settles the four numbers above. Without
-        one, :meth:`generate` gives ids, and :meth:`caption` is refused.
+        The vocabulary, or its file, which settles the four numbers above. Without one :meth:`caption` is refused.
 
     Notes
     -----
-    ``generate(..., batch_dynamic_range=True)`` on a zero-padded batch with `lengths` is the published computation. By
-    default clips are encoded each for itself.
+    ``generate(..., batch_dynamic_range=True)`` on a zero-padded batch with `lengths` is the published computation.
     """
 
     allowed_extra = (r"^model\.model\.encoder\.melspec_extractor\.(spectrogram\.window|mel_scale\.fb)$",)
@@ -95,9 +92,8 @@ def _nameless(n_words, start_id, end_id, pad_id):
     """A vocabulary of which only the size and three ids are known, which is enough for decoding by ids."""
     special = {pad_id: PAD, start_id: START, end_id: END}
     if len(special) < 3 or not all(0 <= index < n_words for index in special) or n_words < 4:
-        raise ConfigError(
-            f"start_id={start_id}, end_id={end_id} and pad_id={pad_id} have to be three of the {n_words} words"
-        )
+        ids = f"start_id={start_id}, end_id={end_id} and pad_id={pad_id}"
+        raise ConfigError(f"{ids} have to be three of the {n_words} words")
     unknown_id = next(index for index in range(n_words) if index not in special)
     special[unknown_id] = UNKNOWN
     return WordTokenizer([special.get(index, f"word{index}") for index in range(n_words)])

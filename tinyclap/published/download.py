@@ -56,14 +56,8 @@ def download(url, target, size_bytes=None, md5=None):
 
     Arguments
     ---------
-    url : str
-    target : str or os.PathLike
-    size_bytes : int, optional
-    md5 : str, optional
-
-    Returns
-    -------
-    pathlib.Path. `target`.
+    url, target : str, and str or os.PathLike. `target` is returned as a Path.
+    size_bytes, md5 : int and str, optional
 
     Raises
     ------

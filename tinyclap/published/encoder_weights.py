@@ -16,11 +16,6 @@ class EncoderWeights:
     weights : str or os.PathLike, optional
         A run's or saved model's folder whose encoder is of the same kind and size, or a published file:
         EfficientAT's "mn" for a MobileNet, EfficientLatent for an EfficientNet-B2, WavCaps' HTSAT-BART for an Htsat.
-        None leaves the encoder as it is.
-
-    Example
-    -------
-    >>> EncoderWeights(None, None).load()
     """
 
     def __init__(self, encoder, weights=None):

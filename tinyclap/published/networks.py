@@ -35,17 +35,15 @@ def load_published(name: str, state_dict: Any = None, path: str | os.PathLike[st
     state_dict : dict of str to torch.Tensor, optional. The weights under their published names.
     path : str or os.PathLike, optional. The published file; exactly one of the two is given.
     **config
-        ``msclap2022``: ``tokenizer`` (folder, or name on the hub). ``tinyclap-student``: ``alpha``, ``beta``,
-        ``t_zero``, ``n_layers`` (the headline's by default). ``efficientat-mn``: ``width`` (0.4 by default).
-        ``effb2-trm``: ``tokenizer`` (the vocabulary's file), or ``start_id``, ``end_id``, ``pad_id`` without one.
-        ``wavcaps-htsat-bart``: ``tokenizer`` (folder, or name on the hub), and sizes ``htsat`` and ``bart`` where they
-        are not the published ones.
+        ``msclap2022``, ``wavcaps-htsat-bart``: ``tokenizer`` (folder, or name on the hub), and of the latter sizes
+        ``htsat`` and ``bart``. ``tinyclap-student``: ``alpha``, ``beta``, ``t_zero``, ``n_layers``.
+        ``efficientat-mn``: ``width``. ``effb2-trm``: ``tokenizer`` (the vocabulary's file), or ``start_id``,
+        ``end_id``, ``pad_id`` without one.
 
     Raises
     ------
     ConfigError: The name or a keyword is unknown, or not exactly one of `state_dict` and `path` is given.
-    CheckpointError
-        The file cannot be read, or a name is missing, surplus or of another shape: all are named, as in the file.
+    CheckpointError: The file cannot be read, or a tensor is missing, surplus or of another shape; all are named.
 
     Example
     -------
@@ -62,10 +60,10 @@ def load_published(name: str, state_dict: Any = None, path: str | os.PathLike[st
         raise ConfigError(f"{name} takes {', '.join(published.arguments)}; not {', '.join(unknown)}")
     if (state_dict is None) == (path is None):
         raise ConfigError(f"{name}: give the weights either as state_dict or as path, and only one of them")
-    if path is not None:
-        state_dict = read_state_dict(published.at(path))
-    else:
+    if path is None:
         state_dict = unwrapped(dict(state_dict), "the state dict")
+    else:
+        state_dict = read_state_dict(published.at(path))
     cls = published.network_class()
     if hasattr(cls, "config_from"):
         config = cls.config_from(state_dict, config)
@@ -106,9 +104,7 @@ class _Published(nn.Module):
 class MsClap2022(_Published):
     """Microsoft CLAP 2022: CNN14 and BERT, 1024 dimensions, windows of 5 s: shorter clips tiled, longer ones averaged.
 
-    Arguments
-    ---------
-    tokenizer : str. Folder or hub name of BERT's tokenizer, which is loaded by the first `embed_text`.
+    `tokenizer` is a folder or the hub name of BERT's tokenizer, which is loaded by the first `embed_text`.
     """
 
     max_tokens = 100
@@ -142,19 +138,13 @@ class MsClap2022(_Published):
         """Embed N strings, each cut at 100 tokens as published: L2-normalised (N, 1024)."""
         if self._tokenizer is None:
             self._tokenizer = hub_tokenizer(self._tokenizer_source, BERT)
-        tokens = self._tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
-        )
+        options = {"padding": True, "truncation": True, "max_length": self.max_tokens, "return_tensors": "pt"}
+        tokens = self._tokenizer(list(texts), **options)
         return self.embed_tokens(tokens["input_ids"], tokens["attention_mask"])
 
 
 class TinyClapStudent(_Published):
-    """A published tinyCLAP student: PhiNet and CLAP's head, 1024 dimensions, windows of 5 s as Microsoft CLAP's.
-
-    Arguments
-    ---------
-    alpha, beta, t_zero, n_layers : Width, shape, expansion and depth N of the PhiNet.
-    """
+    """A published tinyCLAP student: PhiNet (`alpha`, `beta`, `t_zero`, `n_layers`), CLAP's head and its windows."""
 
     defaults = "alpha=1.5, beta=0.75, t_zero=6, n_layers=7"
 
@@ -172,11 +162,7 @@ class EfficientAtMn(_Published):
     """A published EfficientAT "mn" tagger: 527 AudioSet tags, and features that are not normalised.
 
     Clips up to 30 s go through whole (the published code has no limit), longer ones in windows of 30 s, averaged; those
-    under 1 s are tiled to it.
-
-    Arguments
-    ---------
-    width : float. 0.4 for mn04, 1.0 for mn10, and so on.
+    under 1 s are tiled to it. `width` is 0.4 for mn04, 1.0 for mn10, and so on.
     """
 
     defaults = "width=0.4"

@@ -91,13 +91,7 @@ PUBLISHED = {
 
 
 def recognise(names):
-    """The published network whose tensors have these names: ``name``, ``what``, ``licence``; or None.
-
-    Example
-    -------
-    >>> recognise(["features.0.0.weight", "classifier.2.weight"])["name"]
-    'efficientat-mn'
-    """
+    """The published network whose tensors have these names: ``name``, ``what``, ``licence``; or None."""
     names = [name.removeprefix("module.") for name in names]  # of torch's parallel wrapper
     for known, network in PUBLISHED.items():
         if network.tensors and all(any(name.startswith(prefix) for name in names) for prefix in network.tensors):

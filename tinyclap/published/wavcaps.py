@@ -33,9 +33,7 @@ class WavcapsHtsatBart(nn.Module):
     Arguments
     ---------
     tokenizer : str. Folder or hub name of BART's tokenizer, which is loaded when strings are first needed.
-    htsat, bart : dict, optional
-        Sizes that differ from the published ones: arguments of :class:`tinyclap.models.htsat.Htsat`, and of
-        ``transformers.BartConfig``.
+    htsat, bart : dict, optional. Sizes other than published: arguments of :class:`Htsat` and of ``BartConfig``.
     """
 
     # Buffers of the published file that follow from sizes: its front end's, and those of the windows.
@@ -84,10 +82,11 @@ class WavcapsHtsatBart(nn.Module):
     def embed_audio(self, wavs, sample_rate_hz, batch_size=8):
         """Embed clips of any length: (B, 768), the mean of the frames over windows of 10 s, not normalised."""
         with _evaluating(self):
-            clips = self._resampled(wavs, sample_rate_hz)
-            return embed_windows(
-                lambda windows: self(windows).clip, clips, self.sample_rate_hz, self.policy, batch_size, False
+            clips, options = (
+                self._resampled(wavs, sample_rate_hz),
+                (self.sample_rate_hz, self.policy, batch_size, False),
             )
+            return embed_windows(lambda windows: self(windows).clip, clips, *options)
 
     def generate(self, wavs, sample_rate_hz, **options):
         """Token ids (B, L) of the captions of clips: the second result of :meth:`describe`."""
@@ -103,8 +102,7 @@ class WavcapsHtsatBart(nn.Module):
 
         Arguments
         ---------
-        wavs : see :func:`tinyclap.features.windows.as_waveforms`
-        sample_rate_hz : int
+        wavs, sample_rate_hz : See :func:`tinyclap.features.windows.as_waveforms`.
         beam : int. 1 is greedy.
         max_length, min_length : int. Tokens of a caption, the start counted.
         batch_size : int. Clips in one pass.
@@ -112,8 +110,7 @@ class WavcapsHtsatBart(nn.Module):
         Returns
         -------
         torch.Tensor, shape (B, 768). Mean of the frames, not normalised.
-        torch.Tensor, shape (B, L), int64
-            L <= `max_length`; begins with the start token (2), and what follows the end token (2) is padding (1).
+        torch.Tensor, shape (B, L), int64. From the start token (2); what follows the end token (2) is padding (1).
         """
         clips = [self._ten_seconds(clip) for clip in self._resampled(wavs, sample_rate_hz)]
         rows, ids = [], []
@@ -129,14 +126,8 @@ class WavcapsHtsatBart(nn.Module):
         from transformers.modeling_outputs import BaseModelOutput
 
         starts = torch.full((len(hidden), 1), self.bart.config.decoder_start_token_id, device=hidden.device)
-        return self.bart.generate(
-            encoder_outputs=BaseModelOutput(hidden),
-            decoder_input_ids=starts,
-            num_beams=beam,
-            max_length=max_length,
-            min_length=min_length,
-            do_sample=False,
-        )
+        options = {"num_beams": beam, "max_length": max_length, "min_length": min_length, "do_sample": False}
+        return self.bart.generate(encoder_outputs=BaseModelOutput(hidden), decoder_input_ids=starts, **options)
 
     def strings(self, ids):
         """Turn token ids (B, L) into B strings, without special tokens and spaces around them."""

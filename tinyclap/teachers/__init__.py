@@ -1,7 +1,10 @@
 """Teachers by name: CLAPs and taggers, with the text sides that score their students."""
 
 from tinyclap.errors import ConfigError
-from tinyclap.teachers.base import FrozenTeacher, class_embeddings, fitting_options, score
+from tinyclap.teachers.base import FrozenTeacher as FrozenTeacher
+from tinyclap.teachers.base import class_embeddings as class_embeddings
+from tinyclap.teachers.base import fitting_options
+from tinyclap.teachers.base import score as score
 from tinyclap.teachers.checkpoint import CheckpointTeacher
 from tinyclap.teachers.hf_clap import HfClapTeacher
 from tinyclap.teachers.msclap import MsClapTeacher, PublishedStudent
@@ -15,21 +18,6 @@ TEACHERS = {
     "checkpoint": CheckpointTeacher,
     "tinyclap-student": PublishedStudent,
 }
-
-__all__ = [
-    "TEACHERS",
-    "CheckpointTeacher",
-    "FrozenTeacher",
-    "HfClapTeacher",
-    "MsClapTeacher",
-    "PublishedStudent",
-    "TagSpaceText",
-    "TaggerTeacher",
-    "class_embeddings",
-    "make_teacher",
-    "make_text_side",
-    "score",
-]
 
 
 def make_teacher(kind, more=None, **options):

@@ -51,8 +51,7 @@ def fitting_options(teacher_class, what, more, options, **given):
     ---------
     teacher_class : type
     what : str. The teacher, for the message.
-    more : dict or None. Options that take precedence over `options`.
-    options : dict. Those that are None are left to the class' defaults.
+    more, options : dict or None, dict. `more` takes precedence; those that are None are left to the class' defaults.
     given : Options that are passed on in any case.
     """
     options = {name: value for name, value in {**options, **(more or {})}.items() if value is not None}
@@ -67,13 +66,9 @@ def fitting_options(teacher_class, what, more, options, **given):
 class FrozenTeacher(nn.Module):
     """Base of the teachers: always in eval mode, never with gradients, weights loaded by one call.
 
-    A subclass sets ``sample_rate_hz``, ``embed_dim``, ``score_kind`` and ``model`` at the latest in ``_load``, and
-    implements ``_load``, ``_decides`` (its part of :meth:`identity`), ``text_side`` (the config of its text side for a
-    student's ``config.json``) and, where `model` has no such methods, ``embed_audio`` and ``embed_text``.
-
-    Arguments
-    ---------
-    kind : str. Its name in recipes.
+    A subclass, of name `kind` in recipes, sets ``sample_rate_hz``, ``embed_dim``, ``score_kind`` and ``model`` at the
+    latest in ``_load``, and implements ``_load``, ``_decides`` (its part of :meth:`identity`), ``text_side`` (the
+    config for a student's ``config.json``) and, where `model` has no such methods, ``embed_audio`` and ``embed_text``.
     """
 
     score_kind = "cosine"

@@ -18,11 +18,9 @@ _ADVICE = "delete it to make it again"
 class TagCalibration:
     """Mean probability, and mean and standard deviation of the logit, of every tag over unlabelled training clips.
 
-    In a teacher's sentence space nothing is done.
-
     Arguments
     ---------
-    teacher : tinyclap.teachers.TaggerTeacher
+    teacher : tinyclap.teachers.TaggerTeacher. In its sentence space nothing is done.
     corpora : tinyclap.data.corpora.Corpora. Their training parts alone are used, without labels.
     path : str or os.PathLike. JSON file of the result; used again while teacher and manifests are the same.
     loss : torch.nn.Module, optional. Gets the prior by ``set_prior``.
@@ -40,10 +38,8 @@ class TagCalibration:
         for manifest_path, folder in self.corpora.manifests("train"):
             manifest = read_manifest(manifest_path, folder)
             clips += [item["wav"] for item in manifest.items]
-            made_of[Path(manifest_path).stem] = {
-                "options": manifest.meta["options_hash"],
-                "n_clips": len(manifest.items),
-            }
+            facts = {"options": manifest.meta["options_hash"], "n_clips": len(manifest.items)}
+            made_of[Path(manifest_path).stem] = facts
         facts = {"made_of": made_of, "weights_sha256": sha256_of(self.teacher.weights)}
         note = read_calibration(self.path) if self.path.exists() else {}
         if any(note.get(key) != value for key, value in facts.items()):

@@ -26,15 +26,10 @@ from tinyclap.teachers.base import FrozenTeacher, fitting_options
 class CaptioningTeacher(FrozenTeacher):
     """Base of the captioning teachers.
 
-    A subclass sets ``caption_dim`` (width D of its clip embedding) and ``sample_rate_hz`` at the latest in ``_load``,
-    and implements ``_load``, ``_decides``, and ``_teach(clips, sample_rate_hz)`` → (embeddings (B, D), B strings). One
-    for token-level distillation has ``n_word_choices`` above 0, ``words`` (its vocabulary, a list) and
-    ``_teach_words(clips, sample_rate_hz)`` → (embeddings, strings, WordChoices).
-
-    Arguments
-    ---------
-    kind : str. Its name in recipes.
-    weights : str or os.PathLike or None. None where its outputs are cached already; then it cannot be loaded.
+    A subclass, of name `kind`, sets ``caption_dim`` (width D of its clip embedding) and ``sample_rate_hz`` at the
+    latest in ``_load``, and implements ``_load``, ``_decides``, and ``_teach(clips, sample_rate_hz)`` → (embeddings
+    (B, D), B strings). One for token-level distillation has ``n_word_choices`` above 0, ``words`` (its vocabulary) and
+    ``_teach_words`` → (embeddings, strings, WordChoices). `weights` are None where its outputs are cached already.
     """
 
     n_word_choices = 0
@@ -60,9 +55,8 @@ class CaptioningTeacher(FrozenTeacher):
         """:meth:`teach_captions`, and the ``n_word_choices`` most probable words of each place: a WordChoices."""
         self._require_loaded()
         if not self.n_word_choices:
-            raise ConfigError(
-                f"the {self.kind} teacher gives no word choices; a captioner does, with the option n_word_choices: 8"
-            )
+            advice = "a captioner does, with the option n_word_choices: 8"
+            raise ConfigError(f"the {self.kind} teacher gives no word choices; {advice}")
         embeddings, captions, choices = self._teach_words(as_waveforms(wavs), sample_rate_hz)
         return embeddings.float(), captions, choices
 
@@ -89,8 +83,7 @@ class WavcapsTeacher(CaptioningTeacher):
     beam : int. 1 is greedy.
     max_length : int. Tokens of a caption, start and end counted.
     batch_size : int. Clips in one pass.
-    htsat, bart : dict, optional
-        Sizes that differ from the published ones; see :class:`tinyclap.published.wavcaps.WavcapsHtsatBart`.
+    htsat, bart : dict, optional. Sizes, as for :class:`tinyclap.published.wavcaps.WavcapsHtsatBart`.
     """
 
     def __init__(self, weights, tokenizer=BART, beam=3, max_length=30, batch_size=4, htsat=None, bart=None):
@@ -104,9 +97,8 @@ class WavcapsTeacher(CaptioningTeacher):
         self.model.load_tokenizer()  # a missing one is better known now
 
     def _teach(self, clips, sample_rate_hz):
-        embeddings, ids = self.model.describe(
-            clips, sample_rate_hz, self.beam, self.max_length, batch_size=self.batch_size
-        )
+        options = {"beam": self.beam, "max_length": self.max_length, "batch_size": self.batch_size}
+        embeddings, ids = self.model.describe(clips, sample_rate_hz, **options)
         return embeddings, self.model.strings(ids)
 
     def _decides(self):
@@ -132,9 +124,7 @@ class CaptionerTeacher(CaptioningTeacher):
     weights : str or os.PathLike or None. A run's folder, or the folder of a saved captioner.
     beam : int. 1 is greedy.
     max_words : int. Maximum of a caption.
-    n_word_choices : int
-        That many of the most probable words of each place are stored beside a caption, for token-level distillation; 0
-        stores none.
+    n_word_choices : int. Most probable words of each place, stored for token-level distillation; 0 stores none.
     """
 
     def __init__(self, weights, beam=3, max_words=20, n_word_choices=0):
@@ -146,10 +136,8 @@ class CaptionerTeacher(CaptioningTeacher):
     def _load(self):
         self.model, self._folder_config = load_student(self.weights)
         if not isinstance(self.model, Captioner):
-            raise CheckpointError(
-                f"{self.weights} holds a {type(self.model).__name__}, which writes no captions; give the run of a "
-                "captioner"
-            )
+            what = f"a {type(self.model).__name__}, which writes no captions"
+            raise CheckpointError(f"{self.weights} holds {what}; give the run of a captioner")
         self.sample_rate_hz, self.caption_dim = self.model.sample_rate_hz, self.model.caption_dim
 
     def _teach(self, clips, sample_rate_hz):
@@ -184,8 +172,7 @@ class Effb2TrmTeacher(CaptionerTeacher):
     Arguments
     ---------
     weights : str or os.PathLike or None. ``pytorch_model.bin`` or ``swa.pth``.
-    tokenizer : str or os.PathLike, optional
-        File of its words, see :meth:`WordTokenizer.load`; by default ``vocabulary.json`` beside the weights.
+    tokenizer : str or os.PathLike, optional. File of its words; by default ``vocabulary.json`` beside the weights.
     beam : int. 1 is greedy; the authors' is 3.
     max_words : int. Maximum of a caption.
     """
@@ -198,10 +185,8 @@ class Effb2TrmTeacher(CaptionerTeacher):
         weights = PUBLISHED["effb2-trm"].at(self.weights)
         words = weights.with_name("vocabulary.json") if self.tokenizer is None else Path(self.tokenizer)
         if not words.is_file():
-            raise CheckpointError(
-                f"no file {words}; a released captioner is its weights and its words: give the second by the option "
-                "tokenizer"
-            )
+            advice = "a released captioner is its weights and its words: give the second by the option tokenizer"
+            raise CheckpointError(f"no file {words}; {advice}")
         return weights, words
 
     def _load(self):
@@ -224,14 +209,10 @@ _KINDS = {
 
 
 def make_captioning_teacher(kind, weights=None, more=None, **options):
-    """Make a captioning teacher by its name; its weights are loaded later, by ``load()``.
+    """Make a captioning teacher by its name, one of :data:`_KINDS`; its weights are loaded later, by ``load()``.
 
-    Arguments
-    ---------
-    kind : {"wavcaps_htsat_bart", "captioner", "text_captioner", "effb2_trm"}
-    weights : str or os.PathLike, optional. None where its outputs are cached already.
-    more : dict, optional. Further arguments of its class.
-    options : Arguments of its class; those that are None are left to their defaults.
+    `weights` are None where its outputs are cached already; `more` and `options` as for
+    :func:`tinyclap.teachers.make_teacher`.
     """
     if kind not in _KINDS:
         raise ConfigError(f"captioning teacher {kind!r} is unknown; choose one of {', '.join(_KINDS)}")

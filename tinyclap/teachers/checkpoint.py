@@ -17,10 +17,8 @@ class CheckpointTeacher(FrozenTeacher):
 
     Arguments
     ---------
-    weights : str or os.PathLike
-        A run's folder (``results/…/1234``), or a folder with ``config.json`` and ``model.safetensors``.
-    text_weights : str or os.PathLike, optional
-        Weights of its teacher's text tower (in a tag space: its sentence encoder), if they have moved since the run.
+    weights : str or os.PathLike. A run's folder, or a folder with ``config.json`` and ``model.safetensors``.
+    text_weights : str or os.PathLike, optional. Its teacher's text tower or sentence encoder, if it has moved.
     dim : int, optional. Its `dim` most important dimensions alone, on both sides, of a folder that ``prune.py`` wrote.
     """
 

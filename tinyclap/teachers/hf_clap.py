@@ -41,10 +41,9 @@ class HfClapTeacher(FrozenTeacher):
             self.extractor = ClapFeatureExtractor.from_pretrained(self.weights, **options)
             self.tokenizer = AutoTokenizer.from_pretrained(self.weights, **options)
         except (OSError, ValueError) as error:
-            raise CheckpointError(
-                f"no CLAP model at {self.weights!r} ({str(error).splitlines()[0]}); give a local folder written by "
-                "save_pretrained, or a hub name and a network"
-            ) from error
+            advice = "give a local folder written by save_pretrained, or a hub name and a network"
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"no CLAP model at {self.weights!r} ({reason}); {advice}") from error
         self.sample_rate_hz = self.extractor.sampling_rate
         self.embed_dim = self.model.config.projection_dim
         self.policy = WindowPolicy(window_s=self.extractor.max_length_s, short="native", min_s=0.01)
@@ -58,12 +57,8 @@ class HfClapTeacher(FrozenTeacher):
 
     def _embed(self, windows):
         device = next(self.model.parameters()).device
-        inputs = self.extractor(
-            [window.cpu().numpy() for window in windows],
-            sampling_rate=self.sample_rate_hz,
-            padding="repeatpad",
-            return_tensors="pt",
-        )
+        options = {"sampling_rate": self.sample_rate_hz, "padding": "repeatpad", "return_tensors": "pt"}
+        inputs = self.extractor([window.cpu().numpy() for window in windows], **options)
         # the extractor sets one flag at random where none is needed, which would add a random crop
         inputs["is_longer"] = torch.zeros(len(windows), 1, dtype=torch.bool)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):

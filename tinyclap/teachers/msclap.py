@@ -16,8 +16,7 @@ class MsClapTeacher(FrozenTeacher):
     ---------
     weights : str or os.PathLike. ``CLAP_weights_2022.pth`` (2 GB, MS-PL), or ``"download"`` to fetch it into `cache`.
     tokenizer : str or os.PathLike. Local folder or hub name of BERT's tokenizer; loaded with the first text.
-    cache : str or os.PathLike, optional
-        Folder of the downloaded file; by default ``$TINYCLAP_CACHE`` or ``~/.cache/tinyclap``.
+    cache : str or os.PathLike, optional. Folder of the download; by default that of :func:`cache_folder`.
     """
 
     def __init__(self, weights, tokenizer=BERT, cache=None):
@@ -46,8 +45,7 @@ class PublishedStudent(FrozenTeacher):
     ---------
     weights : str or os.PathLike. ``student_model.ckpt`` of huggingface.co/fpaissan/tinyCLAP.
     text_weights : str or os.PathLike. ``CLAP_weights_2022.pth``.
-    alpha, beta, t_zero, n_layers
-        The PhiNet, as in the name of the published folder (``phinet_alpha_1.50_beta_0.75_t0_6_N_7``).
+    alpha, beta, t_zero, n_layers : The PhiNet, as in the published folder's name (``alpha_1.50_beta_0.75_t0_6_N_7``).
     tokenizer : str. See :class:`MsClapTeacher`.
     """
 

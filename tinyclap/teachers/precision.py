@@ -11,12 +11,7 @@ _KEPT = ("bn0", "classifier", "fc_audioset")
 
 
 class Bf16Encoder(nn.Module):
-    """A folded encoder whose weights and maps are bfloat16.
-
-    Arguments
-    ---------
-    encoder : nn.Module. Of a folded student; it is changed.
-    """
+    """The `encoder` of a folded student, changed so that its weights and maps are bfloat16."""
 
     def __init__(self, encoder):
         super().__init__()

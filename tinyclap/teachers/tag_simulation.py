@@ -24,18 +24,14 @@ class TagSimulator(nn.Module):
 
     Arguments
     ---------
-    low, high : float
-        Logits of a present tag are uniform between them: of 5 s of ESC-50, mn04 gives its likeliest tag 0.5 on
-        average, the second 0.34, the tenth 0.03.
+    low, high : float. Logits of a present tag are uniform between them.
     spread : float. Standard deviation of a tag's logit over recordings.
     noise : float. Fraction of it that is left where the present tags determine nothing.
     ridge : float. λ, in units of squared logits.
     miss : float. Probability that an event of a caption is dropped (one of them always stays).
     second : float. Probability that an event raises a second one of its candidate tags.
-    loudest : float
-        Upper bound of the mean logits: of the many sounds of speech and music in AudioSet, few are in captions.
-    pooling : float
-        Standard deviation of a clip's mean features, as a fraction of that of a single place in the feature map.
+    loudest : float. Upper bound of the mean logits: much of AudioSet is speech and music, few captions are.
+    pooling : float. Standard deviation of a clip's mean features, as a fraction of that of a place in the map.
     """
 
     def __init__(
@@ -60,13 +56,9 @@ class TagSimulator(nn.Module):
 
     @torch.no_grad()
     def forward(self, tags, probabilities):
-        """Draw logits (B, K).
+        """Draw logits (B, K), given candidate tags (B, E, J), int64, of at most E events, and their `probabilities`.
 
-        Arguments
-        ---------
-        tags : torch.Tensor, shape (B, E, J), int64. Candidate tags of each of at most E events.
-        probabilities : torch.Tensor, shape (B, E, J)
-            Their probabilities; 0 for all candidates of an event that is absent. Every row has one event at least.
+        These are 0 for all candidates of an event that is absent; every row has one event at least.
         """
         present, given = self._choose(tags, probabilities)
         wanted = torch.empty(present.shape, device=present.device).uniform_(self.low, self.high)
@@ -85,9 +77,8 @@ class TagSimulator(nn.Module):
         kept = there & (torch.rand(there.shape, device=tags.device) >= self.miss)
         kept = torch.where(kept.any(dim=1, keepdim=True), kept, there)
         n_drawn = min(2, n_candidates)
-        drawn = torch.multinomial(probabilities.reshape(-1, n_candidates) + 1e-6, n_drawn).view(
-            n_rows, n_events, n_drawn
-        )
+        drawn = torch.multinomial(probabilities.reshape(-1, n_candidates) + 1e-6, n_drawn)
+        drawn = drawn.view(n_rows, n_events, n_drawn)
         counts = kept[..., None].repeat(1, 1, n_drawn)
         counts[..., 1:] &= torch.rand(n_rows, n_events, n_drawn - 1, device=tags.device) < self.second
         return tags.gather(2, drawn).flatten(1), counts.flatten(1)

@@ -36,10 +36,8 @@ def read_labels(path):
             rows = sorted(csv.DictReader(file), key=lambda row: int(row["index"]))
         return [row["display_name"] for row in rows]
     except (OSError, KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: cannot read the tagger's labels ({error}); the file {LABELS_FILE} of AudioSet has the columns "
-            "index, mid, display_name"
-        ) from error
+        columns = f"the file {LABELS_FILE} of AudioSet has the columns index, mid, display_name"
+        raise CheckpointError(f"{path}: cannot read the tagger's labels ({error}); {columns}") from error
 
 
 class TaggerTeacher(FrozenTeacher):
@@ -49,30 +47,18 @@ class TaggerTeacher(FrozenTeacher):
     ---------
     weights : str or os.PathLike. State dict of an EfficientAT "mn" network.
     width : float. Its width: 0.4 for mn04, 1.0 for mn10.
-    labels : str or os.PathLike, optional
-        Table of its labels; by default ``class_labels_indices.csv`` beside the weights.
+    labels : str or os.PathLike, optional. Table of labels; by default ``class_labels_indices.csv`` beside the weights.
     space : str. ``"tag"`` or ``"sentence"``.
     sentence_encoder, temperature, prior_floor, templates : See :class:`tinyclap.teachers.tag_text.TagSpaceText`.
-    prior : str or os.PathLike, optional
-        JSON file of :class:`tinyclap.teachers.calibration.TagCalibration`; tag space only.
+    prior : str or os.PathLike, optional. JSON file of :class:`.calibration.TagCalibration`; tag space only.
     n_likeliest : int. Sentence space: the number of labels that make up a clip.
     min_s : float. Shorter clips are tiled to this length, in seconds: taggers are trained on 10 s.
     """
 
     def __init__(
-        self,
-        weights,
-        width=0.4,
-        labels=None,
-        space="tag",
-        sentence_encoder=DEFAULT_ENCODER,
-        temperature=0.06,
-        prior=None,
-        prior_floor=1e-3,
-        templates=DEFAULT_TEMPLATES,
-        n_likeliest=10,
-        min_s=2.0,
-    ):
+        self, weights, width=0.4, labels=None, space="tag", sentence_encoder=DEFAULT_ENCODER, temperature=0.06,
+        prior=None, prior_floor=1e-3, templates=DEFAULT_TEMPLATES, n_likeliest=10, min_s=2.0,
+    ):  # fmt: skip
         super().__init__("tagger")
         if space not in ("tag", "sentence"):
             raise ConfigError(f"tagger teacher: space={space!r}; choose 'tag' or 'sentence'")
@@ -90,17 +76,10 @@ class TaggerTeacher(FrozenTeacher):
         self.embed_dim = len(self.label_names)
         n_tags = self.model.audio.encoder.classifier[-1].out_features
         if self.embed_dim != n_tags:
-            raise CheckpointError(
-                f"{self.embed_dim} labels for a tagger of {n_tags} tags; give its own {LABELS_FILE} by labels"
-            )
-        self._text = TagSpaceText(
-            self.label_names,
-            self._read_prior(),
-            self.sentence_encoder,
-            self.temperature,
-            self.prior_floor,
-            self.default_templates,
-        )
+            advice = f"give its own {LABELS_FILE} by labels"
+            raise CheckpointError(f"{self.embed_dim} labels for a tagger of {n_tags} tags; {advice}")
+        options = self.sentence_encoder, self.temperature, self.prior_floor, self.default_templates
+        self._text = TagSpaceText(self.label_names, self._read_prior(), *options)
         if self.space == "sentence":
             self._encode = SentenceEncoder(self.sentence_encoder)
             rows = self._encode([name.lower() for name in self.label_names])
@@ -129,10 +108,8 @@ class TaggerTeacher(FrozenTeacher):
         """Tag probabilities (B, K) of clips of any length, averaged over windows."""
         self._require_loaded()
         clips = [resample(clip, sample_rate_hz, self.sample_rate_hz) for clip in as_waveforms(wavs)]
-        forward = self.model.window_logits
-        return embed_windows(
-            lambda windows: forward(windows).sigmoid(), clips, self.sample_rate_hz, self.policy, batch_size, False
-        )
+        options = self.sample_rate_hz, self.policy, batch_size, False
+        return embed_windows(lambda windows: self.model.window_logits(windows).sigmoid(), clips, *options)
 
     @torch.no_grad()
     def embed_audio(self, wavs, sample_rate_hz):

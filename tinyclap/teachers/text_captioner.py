@@ -35,9 +35,8 @@ class TextCaptionerTeacher(CaptioningTeacher):
     def _load(self):
         self.model, self._folder_config = load_student(self.weights)
         if not isinstance(self.model, TextCaptioner):
-            raise CheckpointError(
-                f"{self.weights} holds a {type(self.model).__name__}; give a run of hparams/train_text_captioner.yaml"
-            )
+            wanted = "a run of hparams/train_text_captioner.yaml"
+            raise CheckpointError(f"{self.weights} holds a {type(self.model).__name__}; give {wanted}")
         absent = [key for key in ("text_side", "listener") if key not in self._folder_config]
         if absent:
             raise CheckpointError(f"{self.weights}: its config.json lacks {', '.join(absent)}: not the folder of a run")
@@ -54,10 +53,8 @@ class TextCaptionerTeacher(CaptioningTeacher):
         if not Path(path).exists():
             raise CheckpointError(f"no file {path}: the listener's weights have moved; give listener_weights")
         if expected is not None and sha256_of(path) != expected:
-            raise CheckpointError(
-                f"{path} is not the listener that {self.weights} was trained for (sha256 {expected[:12]}…); give that "
-                "file as listener_weights"
-            )
+            what = f"the listener that {self.weights} was trained for (sha256 {expected[:12]}…)"
+            raise CheckpointError(f"{path} is not {what}; give that file as listener_weights")
 
     def evidence(self, wavs, sample_rate_hz):
         """The decoder's input for clips of any length, (B, D)."""
@@ -83,10 +80,5 @@ class TextCaptionerTeacher(CaptioningTeacher):
 
     def _decides(self):
         self.load()
-        return {
-            "weights_sha256": self._folder_config["weights_sha256"],
-            "listener": self._folder_config["listener"],
-            "beam": self.beam,
-            "max_words": self.max_words,
-            "style": self.style,
-        }
+        found = {key: self._folder_config[key] for key in ("weights_sha256", "listener")}
+        return {**found, "beam": self.beam, "max_words": self.max_words, "style": self.style}

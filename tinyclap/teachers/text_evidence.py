@@ -83,16 +83,14 @@ class _TextEvidence(nn.Module):
 class TagEvidence(_TextEvidence):
     """Tags that a tagger might have found, given a caption.
 
-    A caption is split into its events; an event's candidates are the tags whose labels are closest to it
-    (:class:`tinyclap.teachers.tag_text.TagSpaceText`, without priors). Each time a caption is used, some of them are
-    drawn, and the tagger's logits given those.
+    A caption is split into its events; an event's candidates are the tags whose labels are closest to it. Each time a
+    caption is used, some of them are drawn, and the tagger's logits given those.
 
     Arguments
     ---------
     teacher : tinyclap.teachers.TaggerTeacher. Its space is "sentence".
     texts : tinyclap.data.caption_texts.CaptionTexts
-    conditioner : tinyclap.models.conditioners.TagConditioner
-        Gets the labels' embeddings, and the tags' mean probabilities and logits over the drawn evidence.
+    conditioner : tinyclap.models.conditioners.TagConditioner. Gets labels' embeddings, mean probabilities and logits.
     path : str or os.PathLike. Cache of the captions' candidates (``.npz``).
     simulator : tinyclap.teachers.tag_simulation.TagSimulator
     temperature : float. Of the softmax over labels, in units of cosine similarity.
@@ -177,12 +175,10 @@ class EmbeddingEvidence(_TextEvidence):
         self.noise = noise
 
     def _check(self):
-        teacher, conditioner, n_texts = *(self._parts[name] for name in ("teacher", "conditioner")), len(self._texts())
+        teacher, conditioner, n_texts = self._parts["teacher"], self._parts["conditioner"], len(self._texts())
         if teacher.embed_dim != conditioner.evidence_dim:
-            raise ConfigError(
-                f"the teacher's embeddings have {teacher.embed_dim} dimensions, the conditioner wants "
-                f"{conditioner.evidence_dim}; give --embed_dim {teacher.embed_dim}"
-            )
+            wanted = f"the conditioner wants {conditioner.evidence_dim}; give --embed_dim {teacher.embed_dim}"
+            raise ConfigError(f"the teacher's embeddings have {teacher.embed_dim} dimensions, {wanted}")
         if conditioner.bank_size > n_texts:
             raise ConfigError(f"a bank of {conditioner.bank_size} texts, and {n_texts} captions; give a --bank_size")
 
@@ -218,9 +214,7 @@ def make_text_evidence(condition, teacher, texts, conditioner, path, simulator, 
     Arguments
     ---------
     condition : {"tags", "embedding"}
-    teacher, texts, conditioner, path : See the two classes.
-    simulator : tinyclap.teachers.tag_simulation.TagSimulator. For tags.
-    noise : float. For embeddings.
+    teacher, texts, conditioner, path, simulator, noise : See the two classes.
     """
     if condition == "tags":
         return TagEvidence(teacher, texts, conditioner, path, simulator)

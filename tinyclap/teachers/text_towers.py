@@ -18,22 +18,13 @@ from tinyclap.teachers.tag_text import TagSpaceText
 
 @dataclass
 class TextTower:
-    """A text tower with what surrounds it.
+    """A text tower with what surrounds it."""
 
-    Arguments
-    ---------
-    module : nn.Module. ``input_ids`` and ``attention_mask`` (N, L) → (N, E), L2-normalised.
-    embed : callable. list of str → torch.Tensor (N, E).
-    tokenizer : WordIds or a tokenizer of `transformers`
-    max_tokens : int
-    identity : dict. ``name`` and ``sha256`` of the weights.
-    """
-
-    module: nn.Module
-    embed: object
-    tokenizer: object
+    module: nn.Module  # ``input_ids`` and ``attention_mask`` (N, L) → (N, E), L2-normalised
+    embed: object  # list of str → torch.Tensor (N, E)
+    tokenizer: object  # WordIds or a tokenizer of `transformers`
     max_tokens: int
-    identity: dict
+    identity: dict  # ``name`` and ``sha256`` of the weights
 
     @property
     def words(self):

@@ -11,12 +11,8 @@ from torch.optim.swa_utils import AveragedModel
 class WeightAverage(AveragedModel):
     """Running average of a module, in eval mode; ``update_parameters(module)`` adds its present weights.
 
-    Arguments
-    ---------
-    module : torch.nn.Module. The network that is trained.
-    decay : float or None
-        Of an exponential average, in [0, 1): (1 + n) / (10 + n) after n updates where that is smaller. None: all
-        updates count alike.
+    `decay` is that of an exponential average, in [0, 1): (1 + n) / (10 + n) after n updates where that is smaller;
+    None: all updates count alike.
     """
 
     def __init__(self, module, decay):

@@ -98,9 +98,8 @@ def _value(key, words):
         return YAML(typ="safe").load(words[0])
     except YAMLError as error:
         quoted = json.dumps(words[0], ensure_ascii=False)
-        raise ConfigError(
-            f"--{key}: {words[0]!r} is not YAML; text goes in quotation marks of its own: '{quoted}'"
-        ) from error
+        advice = f"text goes in quotation marks of its own: '{quoted}'"
+        raise ConfigError(f"--{key}: {words[0]!r} is not YAML; {advice}") from error
 
 
 def load_hparams(hparams_file, overrides):
@@ -161,10 +160,7 @@ def start_run(hparams, hparams_file, overrides, run_opts):
 
     Arguments
     ---------
-    hparams : dict
-    hparams_file : str or os.PathLike
-    overrides : dict
-    run_opts : speechbrain.utils.run_opts.RunOptions
+    hparams, hparams_file, overrides, run_opts : dict, str or os.PathLike, dict, and SpeechBrain's RunOptions
     """
     folder = Path(hparams["output_folder"])
     note = {"recipe": Path(hparams_file).name, "overrides": {key: _plain(value) for key, value in overrides.items()}}
@@ -179,9 +175,8 @@ def start_run(hparams, hparams_file, overrides, run_opts):
     # its own list of packages comes from a pip in another process, which takes longer than a small run
     create_experiment_directory(experiment_directory=str(folder), save_env_desc=False)
     if if_main_process():
-        (folder / "env.log").write_text(
-            "\n".join([f"Python {sys.version}", *installed_packages(), ""]), encoding="utf-8"
-        )
+        packages = "\n".join([f"Python {sys.version}", *installed_packages(), ""])
+        (folder / "env.log").write_text(packages, encoding="utf-8")
         resolved = resolve_references(_open_for(hparams_file, overrides), overrides).getvalue()
         (folder / "hyperparams.yaml").write_text(f"# Resolved from {hparams_file}\n{resolved}", encoding="utf-8")
         # SpeechBrain copies its caller, which is this file

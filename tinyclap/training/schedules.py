@@ -42,12 +42,7 @@ class _WarmUp:
 
 
 class CosineSchedule(_WarmUp):
-    """Linear warm-up, then half a cosine down to a final rate.
-
-    Arguments
-    ---------
-    lr, final_lr : float. Peak, and rate at the end of the last epoch.
-    warmup_fraction : float. Fraction of all steps, in [0, 1).
+    """Linear warm-up in `warmup_fraction` of all steps to `lr`, then half a cosine down to `final_lr`.
 
     Example
     -------
@@ -65,12 +60,11 @@ class CosineSchedule(_WarmUp):
 
 
 class ExponentialSchedule(_WarmUp):
-    """Linear warm-up, then a constant factor from step to step down to a final rate, as in the captioning paper's code.
+    """As :class:`CosineSchedule`, with a constant factor from step to step, as in the captioning paper's code.
 
     Arguments
     ---------
-    lr, final_lr : float. Peak, and rate at the end of the last epoch, above zero.
-    warmup_fraction : float. Fraction of all steps, in [0, 1).
+    lr, final_lr, warmup_fraction : float. Peak, last rate, above zero, and fraction of all steps, in [0, 1).
 
     Example
     -------
@@ -95,10 +89,8 @@ class PlateauSchedule:
 
     Arguments
     ---------
-    lr : float. Initial.
-    factor : float. In (0, 1).
+    lr, factor, min_lr : float. The first rate, what it is multiplied by, in (0, 1), and the minimum.
     patience : int
-    min_lr : float
     reference_dead_lr_schedule : bool. Never lower it, as the official tinyCLAP code by accident (defect D1).
     """
 
