@@ -282,7 +282,8 @@ def accuracy_without(correct, recordings, statuses, labels, seed=0):
     recordings, labels = np.asarray(recordings), np.asarray(labels)
     lengths = [len(part) for part in (correct, recordings, statuses, labels)]
     if len(set(lengths)) > 1 or not lengths[0]:
-        raise ConfigError(f"lengths {lengths} of scores, recordings, statuses and labels: they must be equal, > 0")
+        what = "scores, recordings, statuses and labels"
+        raise ConfigError(f"{what} have the lengths {lengths}; they must be equal, > 0")
     parts = {
         "all": np.ones(len(correct), dtype=bool),
         "without_shared": statuses != SHARED,

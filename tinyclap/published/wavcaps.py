@@ -82,10 +82,8 @@ class WavcapsHtsatBart(nn.Module):
     def embed_audio(self, wavs, sample_rate_hz, batch_size=8):
         """Embed clips of any length: (B, 768), the mean of the frames over windows of 10 s, not normalised."""
         with _evaluating(self):
-            clips, options = (
-                self._resampled(wavs, sample_rate_hz),
-                (self.sample_rate_hz, self.policy, batch_size, False),
-            )
+            clips = self._resampled(wavs, sample_rate_hz)
+            options = self.sample_rate_hz, self.policy, batch_size, False
             return embed_windows(lambda windows: self(windows).clip, clips, *options)
 
     def generate(self, wavs, sample_rate_hz, **options):

@@ -52,16 +52,7 @@ def text_side_of(text):
 
 
 def text_tower(side):
-    """The tower of a text side.
-
-    Arguments
-    ---------
-    side : object. First of :func:`text_side_of`.
-
-    Returns
-    -------
-    TextTower
-    """
+    """The tower of a text `side`, the first of :func:`text_side_of`: a :class:`TextTower`."""
     if isinstance(side, TagSpaceText):
         return _of_sentences(SentenceEncoder(side.sentence_encoder))
     kind = getattr(side, "kind", None)
