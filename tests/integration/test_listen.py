@@ -157,6 +157,7 @@ def test_options_that_are_no_numbers_are_refused(street, option, value):
         (["-", "--rate", "8000", "--channels", "5000"], "5000 channels"),
         (["{street}", "--out", "timeline.xml"], "ends in none of .csv, .txt, .jsonl"),
         (["{street}", "--window", "99"], "at most"),
+        (["{street}", "--rate", "8000"], "--rate"),
         (["{street}", "--hop", "3"], "at most the window"),
         (["{street}", "--labels", "names.txt"], "names.txt"),
         (["{street}", "--scores", "s.xlsx"], "s.xlsx"),

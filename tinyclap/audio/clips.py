@@ -70,8 +70,10 @@ def as_clips(
     >>> [clip.shape for clip in as_clips([np.zeros(8000), np.zeros((2, 400), np.int16)], 8000, "sinc", 16000)]
     [(4000,), (200,)]
     """
-    clips = []
-    for index, item in enumerate(as_sources(audio)):
+    clips, sources = [], as_sources(audio)
+    if not sources:
+        raise AudioError("the batch", "holds no clip; give at least one")
+    for index, item in enumerate(sources):
         wav, from_hz = _read(item, f"clip {index} of the batch", sample_rate_hz)
         clips.append(resample_array(wav, from_hz, to_hz, resampler))
     return clips

@@ -67,6 +67,11 @@ def _texts(value):
     return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
 
 
+def _templates(value):
+    """a list of prompts with one {} each"""
+    return _texts(value) and all(each.count("{}") == 1 for each in value)
+
+
 def _pair(value):
     """a pair of texts"""
     return _texts(value) and len(value) == 2
@@ -159,7 +164,7 @@ TEXT = {
     "graph": str,
     "tokenizer": {"wordpiece", "words", "hashed words"},
     "max_tokens": _number(2, 1 << 20),
-    "templates": _texts,
+    "templates": _templates,
     "identity": {"name": str, "sha256": str},
     "kept?": [_number(0, 1 << 30)],
 }

@@ -164,4 +164,6 @@ def _open_source(options):
         return microphone_source(device, options.rate)
     if options.source == "-":
         return pipe_source(standard_input(), options.rate, options.channels, options.sample_format, options.chunk)
+    if options.rate is not None:
+        raise ConfigError(f"--rate is of raw samples on standard input; {options.source} says its rate itself")
     return file_source(options.source, options.chunk)

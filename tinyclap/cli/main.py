@@ -35,7 +35,9 @@ def parser(command=None):
 
     class Parser(argparse.ArgumentParser):
         def error(self, message):
-            self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+            from tinyclap.cli.outputs import printable
+
+            self.exit(USAGE, f"{self.prog}: {printable(message)}; see {self.prog} --help\n")
 
         def _print_message(self, message, file=None):
             (file or sys.stderr).write(message)  # argparse's own passes over a full disk in silence

@@ -5,6 +5,7 @@ Encoder-Level Knowledge Distillation", Interspeech 2024). Scores come from torch
 exported graph (``runtime.caption_search``).
 """
 
+import numbers
 from typing import NamedTuple
 
 from tinyclap.errors import ConfigError
@@ -61,6 +62,12 @@ class BeamRule:
     """
 
     def __init__(self, n_clips, end_id, beam=3, max_words=20, min_words=0, n_best=1, forbidden_ids=()):
+        given = {"beam": beam, "max_words": max_words, "min_words": min_words, "n_best": n_best}
+        odd = [
+            f"{name}={n!r}" for name, n in given.items() if isinstance(n, bool) or not isinstance(n, numbers.Integral)
+        ]
+        if odd:
+            raise ConfigError(f"{', '.join(odd)}: give whole numbers")
         if beam < 1 or max_words < 1:
             raise ConfigError(f"beam={beam} and max_words={max_words} are at least 1")
         if not 1 <= n_best <= beam:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.errors import AudioError, CheckpointError, ConfigError
 from tinyclap.text.label_embeddings import label_embeddings, text_embeddings
 from tinyclap.text.scores import ranked, score, softmax_rows, unit_rows
 
@@ -127,13 +127,20 @@ class SoundModel:
         >>> model.embed(np.zeros((2, 16000), np.float32), sample_rate_hz=16000).shape
         (2, 527)
         """
-        if self.kind == "captioner":
-            raise ConfigError(f"{self.name} is a captioner: it cannot embed into a space with texts; open an encoder")
+        self._require_encoder()
         return self.columns(self.backend.embed_many(audio, sample_rate_hz, progress))
 
     def embed_windows(self, windows: Rows) -> Rows:
         """Embed windows (n, T) at ``sample_rate_hz`` without cutting or padding them: (n, D), float32. For streams."""
-        return self.columns(self.backend.embed_windows(np.ascontiguousarray(windows, np.float32)))
+        self._require_encoder()
+        windows = np.ascontiguousarray(windows, np.float32)
+        if windows.ndim != 2 or not np.isfinite(windows).all():
+            raise AudioError("the windows", f"of shape {windows.shape}: give finite samples, (n, T)")
+        return self.columns(self.backend.embed_windows(windows))
+
+    def _require_encoder(self) -> None:
+        if self.kind == "captioner":
+            raise ConfigError(f"{self.name} is a captioner: it cannot embed into a space with texts; open an encoder")
 
     def embed_text(self, texts: str | Iterable[str], template: str | list[str] | None = None) -> Rows:
         """Embed sentences, or class names in templates with ``{}``: str or N of them → (N, D), float32.

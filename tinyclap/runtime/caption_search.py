@@ -40,11 +40,11 @@ class GraphDecoder:
         ConfigError: A number is out of its range.
         """
         sizes = self.sizes
+        rule = BeamRule(len(memory[0]), sizes["end_id"], beam, max_words, min_words, n_best, forbidden_ids)
         if max_words > sizes["max_positions"]:
             raise ConfigError(
                 f"max_words={max_words}: this decoder has {sizes['max_positions']} positions; ask for fewer words"
             )
-        rule = BeamRule(len(memory[0]), sizes["end_id"], beam, max_words, min_words, n_best, forbidden_ids)
         names = [name for name in self.step.input_names if name.startswith(_STATE)]
         n_clips, ranks = len(memory[0]), np.arange(rule.beam)
         rows, running = np.arange(n_clips), np.zeros((n_clips, 1), np.float32)

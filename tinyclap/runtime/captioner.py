@@ -92,7 +92,10 @@ class CaptionModel:
         ConfigError: A number is out of its range.
         """
         usual = self.config["decoding"]
-        beam, max_words = (usual["beam"] if beam is None else beam), (max_words or usual["max_words"])
+        beam, max_words = (
+            (usual["beam"] if beam is None else beam),
+            (usual["max_words"] if max_words is None else max_words),
+        )
 
         def work(clip, memory):
             return clip, *self.decoder.search(memory, beam, max_words, **options)

@@ -69,6 +69,8 @@ class LabelBank:
     text_identity: dict = field(default_factory=dict)
 
     def __post_init__(self):
+        if np.asarray(self.vectors).dtype.kind not in "fiu":
+            raise ConfigError(f"a bank's vectors are numbers, not {np.asarray(self.vectors).dtype}")
         with np.errstate(over="ignore"):
             vectors = np.ascontiguousarray(self.vectors, np.float32)
         labels = checked_texts(self.labels, "a bank's labels")
@@ -148,7 +150,7 @@ class LabelBank:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LabelBank:
         """Read a bank from ``.npz`` (without pickles) or ``.json``; a CheckpointError for anything else."""
-        path = Path(path)
+        path = _as_path(path)
         if path.suffix.lower() not in (".npz", ".json"):
             raise CheckpointError(f"{path}: a bank is read from .npz or .json")
         if not path.is_file():
@@ -164,9 +166,15 @@ class LabelBank:
             raise CheckpointError(f"{path}: no label bank, or cut short ({error}); compile it again") from error
 
 
+def _as_path(path):
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigError(f"a bank's file is a path, not {path!r:.60}")
+    return Path(path)
+
+
 def checked_target(path: str | os.PathLike[str], int8: bool = False) -> Path:
     """The path to write a bank to; a ConfigError for another suffix, no folder, or a file that is no label bank."""
-    path = Path(path)
+    path = _as_path(path)
     if path.suffix not in SUFFIXES:
         raise ConfigError(f"{path}: a bank is written as {', '.join(SUFFIXES)}")
     if int8 and path.suffix != ".h":

@@ -22,6 +22,7 @@ _LISTS = (".txt", ".lst", ".list")
 _TABLES = {".csv": ",;\t", ".tsv": "\t", ".tab": "\t"}  # suffix → delimiters; the header's most frequent one counts
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF8: "utf-8-sig"}
 _MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after UTF-32, which begins alike
+_PATHS = ("/", "./", "../", "~/", "@")  # no label begins so
 _MAX_BYTES = 2**24
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
@@ -60,7 +61,8 @@ def read_labels(given: Any, model_name: str | None = None) -> Any:
     try:
         if is_folder and is_one_word:
             raise ConfigError(f'a folder, not a list of labels; for the label of that name write "{given},"')
-        if mode is not None and not is_folder or is_one_word and suffix in (*_BANKS, *_LISTS, *_TABLES):
+        is_file_name = suffix in (*_BANKS, *_LISTS, *_TABLES) or given.startswith(_PATHS)
+        if mode is not None and not is_folder or is_one_word and is_file_name:
             if suffix in _BANKS:
                 from tinyclap.text.bank import LabelBank
 
@@ -94,6 +96,8 @@ def checked_texts(texts: Any, what: str = "labels") -> list[str]:
     no UTF-8, or none at all.
     """
     try:
+        if isinstance(texts, bytes) or getattr(texts, "ndim", 1) != 1:  # ndim: a table is its columns' names
+            raise TypeError
         texts = [texts] if isinstance(texts, str) else list(texts)
     except TypeError:
         raise ConfigError(f"{what}: {reprlib.repr(texts)} is no list of texts") from None

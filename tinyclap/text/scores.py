@@ -24,15 +24,16 @@ def unit_rows(rows: Any) -> Any:
 
 
 def softmax_rows(logits: Any, temperature: float = 1.0) -> Any:
-    """Softmax of each row of logits or scores (B, N).
+    """Softmax of each row of logits or scores (…, N).
 
     Example
     -------
     >>> softmax_rows(np.log([[1.0, 3.0]])).round(2).tolist()
     [[0.25, 0.75]]
     """
-    powers = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
-    return powers / powers.sum(axis=1, keepdims=True)
+    logits = np.asarray(logits)
+    powers = np.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def audio_side(rows: Any, kind: str) -> Any:
@@ -63,6 +64,8 @@ def score(audio: Any, text: Any, kind: str) -> Any:
     >>> score(np.array([[4.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 1.0]]), "sqrt_dot").tolist()
     [[2.0, 2.0]]
     """
+    if audio.shape[-1:] != text.shape[-1:]:
+        raise ConfigError(f"embeddings of shape {audio.shape} and of labels {text.shape} are of different dimensions")
     return audio_side(audio, kind) @ (unit_rows(text) if kind == "cosine" else text).T
 
 

@@ -53,6 +53,10 @@ def test_words_are_taken_away_until_there_are_enough_of_them():
     ("options", "message"),
     [
         ({"beam": 0}, "beam=0"),
+        ({"beam": 1.5}, "beam=1.5: give whole numbers"),
+        ({"beam": "3"}, "beam='3'"),
+        ({"beam": True, "max_words": None}, "beam=True, max_words=None"),
+        ({"min_words": float("nan")}, "min_words=nan"),
         ({"n_best": 4}, r"n_best=4 is not in \[1, beam=3\]"),
         ({"min_words": 20}, "min_words=20"),
     ],

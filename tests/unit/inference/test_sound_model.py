@@ -17,7 +17,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="running is an extra: pi
 
 import tinyclap  # noqa: E402
 from tests.unit.small_shipped import small_shipped  # noqa: E402
-from tinyclap.errors import CheckpointError, ConfigError  # noqa: E402
+from tinyclap.errors import CheckpointError, ConfigError, TinyclapError  # noqa: E402
 from tinyclap.text.bank import compile_bank  # noqa: E402
 
 RATE = 16000
@@ -100,6 +100,34 @@ def test_without_a_temperature_there_are_scores(model, monkeypatch):
 def test_a_number_of_labels_is_a_whole_one_above_zero(model, top):
     with pytest.raises(ConfigError, match="top="):
         model.classify(CLIPS[0], model.labels[:2], top=top, sample_rate_hz=RATE)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model: model.embed_windows(CLIPS[0]),
+        lambda model: model.embed_windows(np.full((1, RATE), np.nan)),
+        lambda model: model.score_rows(np.zeros((1, 3)), np.zeros((2, 4))),
+        lambda model: model.backend.embed([]),
+    ],
+)
+def test_arrays_of_wrong_shape_or_value_are_refused(model, call):
+    with pytest.raises(TinyclapError):
+        call(model)
+
+
+def test_a_captioner_refuses_what_it_cannot_do():
+    model = tinyclap.from_pretrained("tinyclap-captioner-mn04", n_threads=1)
+    for call, words in (
+        (lambda: model.embed(CLIPS, RATE), "captioner"),
+        (lambda: model.embed_windows(CLIPS), "captioner"),
+        (lambda: model.classify(CLIPS, ["dog"], sample_rate_hz=RATE), "captioner"),
+        (lambda: model.caption([]), "no clip"),
+        (lambda: model.caption(CLIPS[:1], RATE, max_words=0), "max_words=0"),
+        (lambda: model.caption(CLIPS[:1], RATE, beam=1.5), "beam=1.5"),
+    ):
+        with pytest.raises(TinyclapError, match=words):
+            call()
 
 
 @pytest.mark.parametrize("labels", [[None], ["dog", float("nan")], 3, [b"dog"], []])

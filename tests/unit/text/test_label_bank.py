@@ -81,6 +81,9 @@ def test_names_and_vectors_have_to_fit():
         LabelBank(["a", "a"], np.eye(2), ["{}"], "cosine", "m", "0")
     with pytest.raises(ConfigError, match="finite"):
         LabelBank(["a", "b"], np.array([[1.0], [np.nan]]), ["{}"], "cosine", "m", "0")
+    for odd in (np.eye(2, dtype=complex), np.eye(2, dtype=bool), np.array([["1", "0"], ["0", "1"]])):
+        with pytest.raises(ConfigError, match="vectors are numbers, not"):
+            LabelBank(["a", "b"], odd, ["{}"], "cosine", "m", "0")
 
 
 def test_what_is_no_bank_is_refused(bank, tmp_path):
@@ -94,6 +97,9 @@ def test_what_is_no_bank_is_refused(bank, tmp_path):
             LabelBank.load(tmp_path / name)
     with pytest.raises(CheckpointError, match="tinyclap labels NAMES --out no.npz"):
         LabelBank.load(tmp_path / "no.npz")
+    for call in (LabelBank.load, bank.save):
+        with pytest.raises(ConfigError, match="is a path, not None"):
+            call(None)
     with pytest.raises(ConfigError, match="a bank is written as .npz, .json, .h"):
         bank.save(tmp_path / "bank.txt")
     with pytest.raises(ConfigError, match="int8 is for C headers"):

@@ -118,7 +118,16 @@ def test_what_is_no_list_of_labels_is_refused_by_name(name, content, message, tm
     assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("words", [",", "names.txt", " ", "", "a/b.csv", "no.npz", "\udce9glise,rain", "a\x07b"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(",", "names.txt", " ", "", "a/b.csv", "no.npz", "\udce9glise,rain", "a\x07b"),
+        "/no/names",
+        "./no",
+        "~/no",
+        "@no",
+    ],
+)
 def test_no_label_at_all_is_refused(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TinyclapError, match="--labels|no such bank"):
@@ -130,6 +139,7 @@ def test_no_label_at_all_is_refused(words, tmp_path, monkeypatch):
     [
         *(["siren", None], [float("nan"), "rain"], ["siren", 3], ["siren", ""], ["siren", " \t"], [b"siren"], [], 5),
         *(["siren", "rain", "siren"], ["caf\udce9"], ["a\0b"], [["siren"]], np.array([1.5, 2.5])),
+        *(b"siren", np.array([["siren"], ["rain"]]), np.array("siren")),
     ],
 )
 def test_python_refuses_missing_repeated_and_unreadable_labels(model, labels):
