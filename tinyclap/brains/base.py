@@ -196,7 +196,6 @@ class RecipeBrain(sb.Brain):
         return sum(weights.get(name, 1.0) * term for name, term in terms.items())
 
     def on_stage_start(self, stage, epoch=None):
-        """Reset the means of the terms."""
         self.is_training_stage = stage == sb.Stage.TRAIN
         if stage != sb.Stage.TRAIN or self.step == 0:
             self.terms_sum, self.n_terms = {}, 0
@@ -265,7 +264,6 @@ class RecipeBrain(sb.Brain):
         run_on_main(save_folder, args=[self.evaluated_student(), folder, {**extra, "selected": best}])
 
     def on_evaluate_start(self, max_key=None, min_key=None):
-        """Load the best checkpoint, or raise."""
         if not self.recovered:
             self.recover_best()
 

@@ -42,7 +42,6 @@ class CaptionScoreBrain(EvaluationBrain):
         self.items, self.captions = [], []
 
     def on_evaluate_start(self, max_key=None, min_key=None):
-        """Refuse a model without weights; note its identity."""
         super().on_evaluate_start(max_key, min_key)
         self.identity = self.modules.model.identity()
 
@@ -56,13 +55,11 @@ class CaptionScoreBrain(EvaluationBrain):
         return captions
 
     def compute_objectives(self, predictions, batch, stage):
-        """Keep the captions; there is no loss."""
         self.items += batch["item"]
         self.captions += predictions
         return torch.zeros(())
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Compute the results and write the captions."""
         references = [[text for text in item.get("captions", []) if caption_words(text)] for item in self.items]
         scored = [index for index, of_clip in enumerate(references) if of_clip]
         sides = [self.captions[index] for index in scored], [references[index] for index in scored]

@@ -48,9 +48,7 @@ class CaptionDistillBrain(RecipeBrain):
         if self.hparams.select_by not in SELECTIONS:
             raise ConfigError(f"select_by={self.hparams.select_by!r}; choose one of {', '.join(SELECTIONS)}")
         if self.hparams.select_by == "cider_d":
-            cider_d(
-                ["a dog", "rain"], [["a dog"], ["rain"]]
-            )  # says now, not after an epoch, that the metrics are not installed
+            cider_d(["a dog", "rain"], [["a dog"], ["rain"]])  # raises now, not after an epoch, if it is not installed
         if self._weight("encoder") > 0 and "encoder_kd" not in self.modules:
             raise ConfigError("loss_weights has a term 'encoder', and modules no 'encoder_kd'")
         if not self.hparams.token_temperature > 0:
@@ -59,7 +57,7 @@ class CaptionDistillBrain(RecipeBrain):
             raise ConfigError("every term of loss_weights is 0: there is nothing to learn")
         tokenizer = self.evaluated_student().tokenizer
         self.pad_id, self.start_id, self.end_id = tokenizer.pad_id, tokenizer.start_id, tokenizer.end_id
-        self.candidates, self.references, self.valid_metric = [], [], None
+        self.candidates, self.references = [], []
 
     def _weight(self, term):
         return self.hparams.loss_weights.get(term, 0.0)
@@ -104,7 +102,6 @@ class CaptionDistillBrain(RecipeBrain):
         return min((epochs.current - 1 + self.step / self.steps_per_epoch) / epochs.limit, 1.0)
 
     def _caption(self, student, encoded, batch):
-        """Caption the clips of a validation batch."""
         state = student.decoder.begin(encoded.frames, encoded.n_frames)
         found = beam_search(
             student.decoder, state, self.start_id, self.end_id, self.hparams.valid_beam, self.hparams.max_words
@@ -120,10 +117,10 @@ class CaptionDistillBrain(RecipeBrain):
         for term, ids in (("supervised", batch.ids), ("sequence", batch.teacher_ids)):
             if self._weight(term) > 0:
                 if term not in logits:
-                    # none in this batch (no teacher has heard the validation clips); every step logs every term
+                    # validation clips have no teacher targets; every step logs every term
                     terms[term] = encoded.clip.sum() * 0
                     continue
-                # the teacher's words are smooth already: Kim & Rush take them as they are
+                # the teacher's words are smooth already (Kim & Rush)
                 smoothing = self.hparams.label_smoothing if term == "supervised" else 0.0
                 terms[term] = caption_cross_entropy(logits[term], ids[:, 1:], self.pad_id, smoothing)
         if self._weight("token") > 0:
@@ -138,14 +135,14 @@ class CaptionDistillBrain(RecipeBrain):
                     "teachers cannot)"
                 )
             else:
-                terms["token"] = encoded.clip.sum() * 0  # no teacher has heard the validation clips
+                terms["token"] = encoded.clip.sum() * 0
         if self._weight("encoder") > 0:
             if batch.teacher_embedding is not None:
                 terms["encoder"] = self.modules.encoder_kd(encoded.clip.float(), batch.teacher_embedding)
             elif stage == sb.Stage.TRAIN:
                 raise ConfigError("the term 'encoder' needs a teacher's store, and the data has none")
             else:
-                terms["encoder"] = encoded.clip.sum() * 0  # no teacher has heard the validation clips
+                terms["encoder"] = encoded.clip.sum() * 0
         return terms
 
     def validation_stats(self):

@@ -9,9 +9,7 @@ class ClapBrain(RecipeBrain):
     def compute_forward(self, batch, stage):
         """Audio embeddings (B, D), text embeddings (B, D) and the logit scale ()."""
         batch = batch.to(self.device)
-        clap = self.modules.student
-        if stage.name != "TRAIN" and self.average is not None:
-            clap = self.average
+        clap = self.modules.student if stage.name == "TRAIN" or self.average is None else self.average
         return clap(batch.wav.data, batch.caption)
 
     def loss_terms(self, predictions, batch, stage):

@@ -45,9 +45,7 @@ class EmbeddingDistillBrain(RecipeBrain):
     def compute_forward(self, batch, stage):
         """Student and teacher embeddings of a batch: ((B, D), (B, D))."""
         batch = batch.to(self.device)
-        student = self.modules.student
-        if stage.name != "TRAIN" and self.average is not None:
-            student = self.average
+        student = self.modules.student if stage.name == "TRAIN" or self.average is None else self.average
         teacher_clip = batch.target
         if teacher_clip is None:
             teacher_clip = self.modules.teacher.embed_audio(batch.wav, self.hparams.sample_rate_hz)

@@ -50,8 +50,8 @@ class LatentRankingBrain(EvaluationBrain):
         def note_input(module, inputs):
             found["pre_norm"].add(inputs[0].detach().double().cpu().numpy())
 
-        self._watching.enter_context(_removed(head.linear1.register_forward_hook(note_hidden)))
-        self._watching.enter_context(_removed(head.layer_norm.register_forward_pre_hook(note_input)))
+        self._watching.callback(head.linear1.register_forward_hook(note_hidden).remove)
+        self._watching.callback(head.layer_norm.register_forward_pre_hook(note_input).remove)
 
     def compute_forward(self, batch, stage):
         """Embeddings of a batch of whole clips, as scored: (B, D)."""
@@ -62,12 +62,10 @@ class LatentRankingBrain(EvaluationBrain):
         return torch.from_numpy(audio_side(rows.numpy(), model.score_kind))
 
     def compute_objectives(self, predictions, batch, stage):
-        """Add the rows to the moments; there is no loss."""
         self.moments.add(predictions.numpy())
         return torch.zeros(())
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Rank, and write the ranking and the moments."""
         self._watching.close()
         model, statistic, moments = self.modules.model, self.hparams.statistic, self.moments.result()
         importance = moments[latent.STATISTICS[statistic]]
@@ -123,12 +121,3 @@ class LatentRankingBrain(EvaluationBrain):
             f"{results['n_dims']} dimensions ranked over {results['n_items']} clips; the first quarter holds "
             f"{100 * results['value']:.1f} % of the {results['statistic']} activation"
         )
-
-
-@contextlib.contextmanager
-def _removed(hook):
-    """Remove a hook at the end."""
-    try:
-        yield hook
-    finally:
-        hook.remove()

@@ -21,9 +21,7 @@ class PooledDistillBrain(RecipeBrain):
     def compute_forward(self, batch, stage):
         """Student's encoding of the log-mel, and the batch, on the device."""
         batch = batch.to(self.device)
-        student = self.modules.student
-        if stage.name != "TRAIN" and self.average is not None:
-            student = self.average
+        student = self.modules.student if stage.name == "TRAIN" or self.average is None else self.average
         return student(log_mel=batch.log_mel), batch
 
     def loss_terms(self, predictions, batch, stage):

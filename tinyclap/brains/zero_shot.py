@@ -38,7 +38,6 @@ class ZeroShotBrain(EvaluationBrain):
         self.classes = list(meta["classes"])
 
     def on_evaluate_start(self, max_key=None, min_key=None):
-        """Refuse a model without weights; embed the class names once."""
         super().on_evaluate_start(max_key, min_key)
         model = self.modules.model
         templates = self.hparams.prompt_templates
@@ -79,7 +78,6 @@ class ZeroShotBrain(EvaluationBrain):
         return (predictions.argmax(dim=-1).cpu() != torch.tensor(labels)).float().mean()
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Compute the results and write the predictions."""
         scores = torch.cat(self.scores).numpy()
         labels = np.array([self.classes.index(item["label"]) for item in self.items])
         predictions = scores.argmax(axis=-1)

@@ -10,26 +10,15 @@ from tinyclap.errors import ConfigError
 
 
 class CaptionRow(NamedTuple):
-    """One clip of an example.
-
-    Attributes
-    ----------
-    name : str
-    wav : torch.Tensor, shape (T,)
-    ids : list of int or None. The chosen caption; None for an unlabelled clip.
-    references : list of str. All captions of the clip; the teacher's where there are no others.
-    teacher_ids : list of int or None
-    teacher_embedding : torch.Tensor or None, shape (D,)
-    choice_ids, choice_probs : torch.Tensor or None, shape (L' - 1, k). See :class:`CaptionBatch`.
-    """
+    """One clip of an example."""
 
     name: str
-    wav: torch.Tensor
-    ids: list | None
-    references: list
+    wav: torch.Tensor  # (T,)
+    ids: list | None  # the chosen caption; None for an unlabelled clip
+    references: list  # all captions of the clip; the teacher's where there are no others
     teacher_ids: list | None = None
-    teacher_embedding: torch.Tensor | None = None
-    choice_ids: torch.Tensor | None = None
+    teacher_embedding: torch.Tensor | None = None  # (D,)
+    choice_ids: torch.Tensor | None = None  # (L' - 1, k), as in CaptionBatch
     choice_probs: torch.Tensor | None = None
 
 
@@ -52,14 +41,14 @@ class RowMaker:
         self.choices = StudentChoices(taught.choices, tokenizer) if with_choices else None
 
     def row(self, views, name, view, captions=None, chosen=0):
-        """The :class:`CaptionRow` of one view.
+        """The :class:`CaptionRow` of one view, with the `chosen` of its captions.
 
         Arguments
         ---------
         views : tinyclap.data.views.Views
         name, view : str
         captions : list of str, optional
-        chosen : int. Index of the caption to learn.
+        chosen : int
         """
         wav = torch.from_numpy(views.read(name, view, self.sample_rate_hz))
         ids = self.tokenizer.encode(captions[chosen], self.max_words) if captions else None
@@ -86,32 +75,18 @@ class CaptionExample(NamedTuple):
 
 
 class CaptionBatch(NamedTuple):
-    """A batch: its first ``n_labelled`` rows have captions; all B + U have teacher targets, if there is a teacher.
+    """A batch: its first B = ``n_labelled`` rows have captions; all B + U have teacher targets, or none has."""
 
-    Attributes
-    ----------
-    wavs : torch.Tensor, shape (B + U, T). Zeros after a clip's end.
-    n_samples : torch.Tensor, shape (B + U,), int64
-    ids : torch.Tensor, shape (B, L), int64. ``<start>`` … ``<end>``, then pads.
-    teacher_ids : torch.Tensor or None, shape (B + U, L'), int64
-    teacher_embedding : torch.Tensor or None, shape (B + U, D)
-    n_labelled : int. B.
-    references : list of list of str, length B + U
-    names : list of str, length B + U
-    choice_ids : torch.Tensor or None, shape (B + U, L' - 1, k), int64. The teacher's k best words a place.
-    choice_probs : torch.Tensor or None, shape (B + U, L' - 1, k), float32. Sum to 1, or all 0 where there is no target.
-    """
-
-    wavs: torch.Tensor
-    n_samples: torch.Tensor
-    ids: torch.Tensor
-    teacher_ids: torch.Tensor | None
-    teacher_embedding: torch.Tensor | None
+    wavs: torch.Tensor  # (B + U, T), zeros after a clip's end
+    n_samples: torch.Tensor  # (B + U,), int64
+    ids: torch.Tensor  # (B, L), int64: <start> … <end>, then pads
+    teacher_ids: torch.Tensor | None  # (B + U, L'), int64
+    teacher_embedding: torch.Tensor | None  # (B + U, D)
     n_labelled: int
-    references: list
+    references: list  # B + U lists of str
     names: list
-    choice_ids: torch.Tensor | None = None
-    choice_probs: torch.Tensor | None = None
+    choice_ids: torch.Tensor | None = None  # (B + U, L' - 1, k), int64: the teacher's k best words a place
+    choice_probs: torch.Tensor | None = None  # float32; they sum to 1, or are all 0 where there is no target
 
     def to(self, device):
         """The batch with its tensors on a device."""

@@ -49,13 +49,7 @@ def joined_choices(parts):
 
 
 class TaughtChoices:
-    """The word choices of a target cache.
-
-    Arguments
-    ---------
-    shards : list of dict. Arrays of each, as :func:`packed_choices` makes them.
-    words : list of str. The teacher's vocabulary.
-    """
+    """The word choices of a target cache: `shards` of :func:`packed_choices`, ids of the vocabulary `words`."""
 
     def __init__(self, shards, words):
         widths = {shard["ids"].shape[1] for shard in shards}
@@ -78,17 +72,12 @@ class TaughtChoices:
 
 
 class StudentChoices:
-    """A teacher's word choices in a student's vocabulary.
+    """A teacher's word choices (`taught`, a :class:`TaughtChoices`) in the vocabulary of a student's `tokenizer`.
 
     Words that the student lacks are left out and the other probabilities normalised; where none is left, the place has
     no target. ``<unk>`` and ``<end>`` are words, padding and ``<start>`` are not. A word of the teacher that is several
     of the student's ("rain-soaked") gives these no target; one that is none ("--") has no place. A caption that was cut
     has no target for its end.
-
-    Arguments
-    ---------
-    taught : TaughtChoices
-    tokenizer : tinyclap.text.tokenizer.WordTokenizer. The student's.
     """
 
     def __init__(self, taught, tokenizer):

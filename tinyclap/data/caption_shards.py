@@ -16,13 +16,10 @@ SHARD_SIZE = 64  # views
 
 
 class TaughtCaptions:
-    """A caption cache as it is read: no teacher, no audio, small enough to pickle to loader workers.
+    """The caption cache in `folder` as it is read: no teacher, no audio, small enough to pickle to loader workers.
 
-    Arguments
-    ---------
-    folder : pathlib.Path
-    keys_by_part : dict of str to list of (str, str)
-    words : list of str, optional. The teacher's vocabulary; given, ``choices`` is a :class:`TaughtChoices`.
+    `keys_by_part` maps a part to its (clip, view); given `words`, the teacher's vocabulary, ``choices`` is a
+    :class:`TaughtChoices`.
 
     Raises
     ------

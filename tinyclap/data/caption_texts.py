@@ -18,11 +18,11 @@ from tinyclap.text.tokenizer import WordTokenizer, caption_words
 
 logger = logging.getLogger(__name__)
 
-# What stands between two events of a caption.
+# Between two events of a caption.
 _BETWEEN = re.compile(
     r"[,;.]|\b(?:and then|followed by|along with|alongside|while|as|with|and|then|before|after|during|over)\b"
 )
-# What tells of no event by itself.
+# Words that are no event by themselves.
 _EMPTY = frozenset(
     "a an the is are be being it its by in on of to again then followed background nearby distance distant".split()
 )
@@ -42,22 +42,13 @@ def split_events(caption, most=4):
 
 
 class CaptionTable(NamedTuple):
-    """A CSV table of one corpus' captions.
+    """A CSV table of one corpus' captions."""
 
-    Attributes
-    ----------
-    name : str. Of the corpus; the captioner keeps a style for each name.
-    folder : str or None. Where the table is, or the folder around that; None leaves it out.
-    file : str
-    columns : list of str. Those that hold captions.
-    group : str. The column that names the recording, whose captions stay on one side of validation.
-    """
-
-    name: str
-    folder: str | None
+    name: str  # of the corpus; the captioner keeps a style for each name
+    folder: str | None  # where the table is, or the folder around that
     file: str
-    columns: list
-    group: str
+    columns: list  # those that hold captions
+    group: str  # the column that names the recording, whose captions stay on one side of validation
 
     def read(self):
         """List of (recording, caption), or one ManifestError with all problems."""
@@ -76,7 +67,7 @@ class CaptionTable(NamedTuple):
         absent = [column for column in (*self.columns, self.group) if column not in header]
         if absent:
             raise ManifestError(f"{path} has no column {', '.join(absent)}; it has {', '.join(header)}")
-        # A comma outside quotation marks makes one cell too many: then no cell of the row can be trusted.
+        # an unquoted comma shifts the cells of its row
         wide = [f"row {n} has {len(row[None])} cell(s) too many" for n, row in enumerate(rows, 2) if row.get(None)]
         pairs = [(n, row[self.group], row[column]) for n, row in enumerate(rows, 2) for column in self.columns]
         empty = [f"row {n} has an empty caption" for n, _, caption in pairs if not caption_words(caption or "")]
@@ -88,12 +79,7 @@ class CaptionTable(NamedTuple):
 
 
 class CaptionTexts:
-    """The training captions of a run.
-
-    Arguments
-    ---------
-    tables : list of dict. Arguments of :class:`CaptionTable`; those without a folder are left out.
-    """
+    """The training captions of a run, of those `tables` (arguments of :class:`CaptionTable`) that have a folder."""
 
     def __init__(self, tables):
         self.tables = [CaptionTable(**table) for table in tables if table["folder"] is not None]
@@ -139,18 +125,11 @@ def text_vocabulary(texts, min_count=1, max_size=None):
 
 
 class CaptionTextBatch(NamedTuple):
-    """Captions of similar length.
+    """Captions of similar length."""
 
-    Attributes
-    ----------
-    ids : torch.Tensor, shape (B, L), int64. ``<start>`` … ``<end>``, then pads.
-    style : torch.Tensor, shape (B,), int64. The corpus.
-    facts : tuple of torch.Tensor, B rows each. Input of :mod:`tinyclap.teachers.text_evidence`.
-    """
-
-    ids: torch.Tensor
-    style: torch.Tensor
-    facts: tuple
+    ids: torch.Tensor  # (B, L), int64: <start> … <end>, then pads
+    style: torch.Tensor  # (B,), int64: the corpus
+    facts: tuple  # tensors of B rows, input of tinyclap.teachers.text_evidence
 
     def to(self, device):
         """The batch on a device."""
@@ -171,10 +150,8 @@ def make_text_sets(texts, evidence, tokenizer, seed, epoch_counter, batch_size, 
     texts : CaptionTexts
     evidence : object. With ``take(indices (B,)) -> tuple of torch.Tensor``.
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
-    seed : int
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
-    batch_size : int
-    max_words : int. Longer captions are cut.
+    seed, batch_size, max_words : int. Longer captions are cut.
     valid_fraction : float. Fraction of the recordings whose captions are held out, in (0, 1).
     """
     captions, groups, styles = texts.prepare()

@@ -77,16 +77,14 @@ def make_caption_sets(
     labelled, unlabelled : tinyclap.data.views.Views or None
         Windows of clips with captions (which belong to the whole clip), and views of audio alone.
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
-    sample_rate_hz : int. The student's.
-    seed : int
+    sample_rate_hz, seed : int. The student's rate.
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
     store : tinyclap.data.caption_store.CaptionStore, optional. Without it: no teacher targets, no unlabelled rows.
     labelled_fraction : float. Of the labelled training clips that keep their captions; see :func:`choose_labelled`.
     rest_as_unlabelled : bool. The other clips join the unlabelled ones.
     unlabelled_per_labelled : int. Unlabelled rows for each labelled one; without labelled clips, rows of an example.
     examples_per_epoch : int, optional. By default each labelled clip (or else unlabelled view) comes once an epoch.
-    max_words : int. Longer captions are cut.
-    valid_max_s : float. Longer validation clips are cut, in seconds.
+    max_words, valid_max_s : int, float. Longer captions and validation clips are cut; in words and seconds.
     valid_max_clips : int, optional. At most so many validation clips, the same in every run.
     """
     if labelled is not None and labelled.augment is not None:
@@ -200,7 +198,6 @@ def _some(keys, n_keys):
 
 
 def _require_captions(items):
-    """Raise a ManifestError that names clips with no caption or an empty one."""
     without = [name for name, item in items.items() if not item["captions"]]
     empty = [
         f"{name}: {caption!r}"

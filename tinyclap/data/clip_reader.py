@@ -10,14 +10,10 @@ from tinyclap.errors import ConfigError
 
 
 class ClipReader:
-    """Reads parts of clips as mono waveforms; ``seconds`` is the time that it took in this process.
+    """Reads parts of clips as mono waveforms at `sample_rate_hz`; ``seconds`` is the time that it took in this process.
 
-    Arguments
-    ---------
-    sample_rate_hz : int. Of the output.
-    in_memory : bool. Keep every decoded clip as 16-bit samples at that rate (5 s at 32 kHz take 0.3 MB).
-    decoded_cache : str or os.PathLike, optional
-        Keep them in this folder instead; see :class:`tinyclap.data.decoded_cache.DecodedCache`.
+    Decoded clips are kept as 16-bit samples `in_memory` (5 s at 32 kHz take 0.3 MB), or in the folder `decoded_cache`
+    (:class:`tinyclap.data.decoded_cache.DecodedCache`).
     """
 
     def __init__(self, sample_rate_hz, in_memory=False, decoded_cache=None):

@@ -46,18 +46,7 @@ class Corpus:
 
 
 class Corpora:
-    """The corpora of a run.
-
-    Arguments
-    ---------
-    corpora : list of Corpus
-    manifest_folder : str or os.PathLike. Where the manifests go.
-    may_be_empty : bool. For corpora that a run can do without.
-
-    Raises
-    ------
-    ConfigError: None has a folder, and they may not be empty.
-    """
+    """Those `corpora` of a run that have a folder (one at least unless `may_be_empty`), and their `manifest_folder`."""
 
     def __init__(self, corpora, manifest_folder, may_be_empty=False):
         self.corpora = [corpus for corpus in corpora if corpus.folder is not None]

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from tinyclap.data.pipeline import ClipReader, CropReader, fit_length, split_items
-from tinyclap.data.views import Views, ViewsPart, clips_digest
+from tinyclap.data.views import Views
 from tinyclap.errors import ConfigError, ManifestError
 
 
@@ -30,6 +30,8 @@ class CropViews(Views):
     valid_fraction : float. See :func:`tinyclap.data.pipeline.split_items`.
     reader : tinyclap.data.pipeline.ClipReader, optional
     """
+
+    _parts = ("train", "valid")
 
     def __init__(
         self,
@@ -91,34 +93,15 @@ class CropViews(Views):
         """What decides a view beside the clips; JSON-able."""
         kind = "crops" if self.augment is None else "mixtures"
         mixing = {} if self.augment is None else {"augment": self.augment.options}
-        return {
-            "kind": kind,
-            "sample_rate_hz": self.sample_rate_hz,
-            "resampler": "soxr",
-            "clip_duration_s": self.window_s,
-            "n_views": self.n_views,
-            "short": self.short,
-            "seed": self.seed,
-            "valid_fraction": self.valid_fraction,
-            **mixing,
-        }
-
-    def parts(self):
-        """ViewsPart by name: ``<manifest>_crops`` or ``<manifest>_mixtures``."""
-        manifests = self._manifests("train") + self._manifests("valid")
-        digests, options, parts = {path.stem: clips_digest(path) for path, _ in manifests}, self.describe(), {}
-        for stem, digest in digests.items():
-            names = [name for name in self.items if name.partition("/")[0] == stem]
-            others = {} if self.augment is None else {"mixed_from": digests}
-            parts[f"{stem}_{options['kind']}"] = ViewsPart(self.keys(names), {**options, "clips": digest, **others})
-        return parts
+        audio = {"sample_rate_hz": self.sample_rate_hz, "resampler": "soxr", "clip_duration_s": self.window_s}
+        options = {"n_views": self.n_views, "short": self.short, "seed": self.seed}
+        return {"kind": kind, **audio, **options, "valid_fraction": self.valid_fraction, **mixing}
 
     def forget(self):
         """Nothing is kept here."""
 
     @cached_property
     def _crops(self):
-        """Crop readers of both sides."""
         train, valid = self.sides
         options = (self.reader, self.window_s, self.short, self.seed)
         return CropReader(train, *options, augment=self.augment), CropReader(valid, *options)

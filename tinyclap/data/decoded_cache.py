@@ -11,13 +11,7 @@ from tinyclap.files import atomic_path
 
 
 class DecodedCache:
-    """A folder of decoded clips, one file each, shared by runs and workers; 5 s at 32 kHz take 0.3 MB.
-
-    Arguments
-    ---------
-    folder : str or os.PathLike
-    sample_rate_hz : int
-    """
+    """A `folder` of clips at `sample_rate_hz`, one file each, shared by runs and workers; 5 s at 32 kHz take 0.3 MB."""
 
     def __init__(self, folder, sample_rate_hz):
         self.folder, self.sample_rate_hz = Path(folder), sample_rate_hz

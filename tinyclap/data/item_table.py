@@ -7,11 +7,7 @@ import numpy as np
 
 
 class ItemTable(Mapping):
-    """The items of a corpus, name → dict, decoded at each access.
-
-    Arguments
-    ---------
-    items : mapping of str to dict. JSON-able; paths become str.
+    """The `items` of a corpus, name → JSON-able dict, decoded at each access; paths become str.
 
     Example
     -------

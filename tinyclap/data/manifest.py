@@ -84,7 +84,7 @@ def is_current(path, dataset, options, code_version=None):
     path : str or os.PathLike
     dataset : str
     options : dict. JSON values.
-    code_version : str or None. Of the preparation; None accepts the one in the file.
+    code_version : str or None. None accepts the one in the file.
     """
     try:
         meta, items = _load(Path(path))
@@ -107,7 +107,6 @@ def options_hash(dataset, options, code_version):
 
 
 def _load(path):
-    """The two parts of a manifest file."""
     content = read_json(path, "prepare the corpus (data_prep/<corpus>_prepare.py)", ManifestError, object)
     parts = [content.get(name) if isinstance(content, dict) else None for name in ("_meta", "items")]
     if not all(isinstance(part, dict) for part in parts):
@@ -120,7 +119,6 @@ def _relative(wav):
 
 
 def _problems(meta, items):
-    """Everything that is wrong with a manifest."""
     problems = [
         f"_meta.{key} is {meta.get(key)!r}, not a {kind.__name__}"
         for key, kind in _META_KEYS.items()

@@ -37,20 +37,12 @@ _NOTE = "pool.json"
 
 
 class PoolBatch(NamedTuple):
-    """A batch of examples: the student's input and the teacher targets.
+    """A batch of examples: the student's input and the teacher targets."""
 
-    Attributes
-    ----------
-    log_mel : torch.Tensor, shape (B, F, M)
-    target : torch.Tensor, shape (B, D)
-    frames : torch.Tensor, shape (B, F', C)
-    middle : torch.Tensor, shape (B, C", F", M")
-    """
-
-    log_mel: torch.Tensor
-    target: torch.Tensor
-    frames: torch.Tensor
-    middle: torch.Tensor
+    log_mel: torch.Tensor  # (B, F, M)
+    target: torch.Tensor  # (B, D)
+    frames: torch.Tensor  # (B, F', C)
+    middle: torch.Tensor  # (B, C", F", M")
 
     def to(self, device):
         """The batch on a device, in float32."""
@@ -61,7 +53,7 @@ _ENDINGS = tuple(f"{kind}.npy" for kind in PoolBatch._fields)
 
 
 class TrainingPool:
-    """The pool of a run.
+    """A pool in a subfolder of `folder` named by the hash of all that it depends on.
 
     Arguments
     ---------
@@ -69,12 +61,10 @@ class TrainingPool:
     teacher : tinyclap.teachers.FrozenTeacher
         With ``teach(wavs (B, T), sample_rate_hz)`` → target (B, D), frames (B, F', C), middle (B, C", F", M").
     features : tinyclap.features.log_mel.LogMel. The student's front end.
-    folder : str or os.PathLike. Of all pools; each has a subfolder named by the hash of all that it depends on.
+    folder : str or os.PathLike
     clip_duration_s : float
-    n_train, n_valid : int. Examples. Validation examples come from other recordings.
+    n_train, n_valid, seed : int. Examples; those of validation come from other recordings, a `valid_fraction`.
     augment : tinyclap.data.augment.FunctionMatchingAugment
-    seed : int
-    valid_fraction : float. Fraction of the recordings that validation examples are made of.
     n_processes : int, optional. All cores by default.
     """
 
@@ -129,7 +119,7 @@ class TrainingPool:
         return self.root / fingerprint(self.describe())
 
     def load(self):
-        """Make the shards that are missing."""
+        """Make missing shards."""
         folder = self.folder
         if not (folder / _NOTE).exists():
             folder.mkdir(parents=True, exist_ok=True)

@@ -79,7 +79,6 @@ def _connected(address):
 
 
 def _hear(row, reader):
-    """Load the audio of a shard's views."""
     import ray
 
     if reader not in _readers:
@@ -101,7 +100,7 @@ class _Teacher:
     def __init__(self, maker, device):
         import ray
 
-        # What Ray shares lies in memory of another alignment, and sums in other places differ in their last bit.
+        # Ray's shared memory has another alignment, which changes the last bit of sums.
         self.maker = copy.deepcopy(ray.get(maker))
         if device is not None:
             self.maker.to(device)

@@ -1,8 +1,7 @@
-"""Clip loading of the public codes, to measure what their choices do to a teacher's accuracy.
+"""Clip loading of the public codes, to measure what it does to a teacher's accuracy: five seconds of a clip.
 
-Ours averages the channels, and averages over fixed windows of the whole clip (:mod:`tinyclap.audio.windows`). These
-keep five seconds, at a random place of longer clips (defect D10: the official result depends on the random state and
-the number of workers; here on the seed and the clip's id alone):
+Longer clips are cut at a random place (defect D10: the official one depends on the random state and the number of
+workers; here on the seed and the clip's id alone).
 
 * ``official`` (tinyCLAP): channels are summed, which adds 6 dB to what they share; short clips end in zeros (D11);
 * ``msclap`` (Microsoft's CLAP): channels are concatenated, so that 4 s of stereo are 8 s; short clips are repeated.
@@ -22,15 +21,9 @@ CLIP_S = 5.0  # of both codes
 
 
 class ReferenceLoader:
-    """Reads a recording as a public code does.
+    """Reads a recording as a public code does (`kind`: "official", "msclap"); `seed` decides where long clips are cut.
 
-    Clips are cut at their own rate and resampled by the model afterwards; the official code resamples first, which
-    moves the random place by less than a sample.
-
-    Arguments
-    ---------
-    kind : {"official", "msclap"}
-    seed : int. Of the places at which longer clips are cut.
+    Clips are cut at their own rate; the official code resamples first, which moves the place by less than a sample.
 
     Example
     -------

@@ -172,10 +172,9 @@ class ShardStore:
         )
 
     def _make(self, missing, parts):
-        """Make shards: in this process, in others, or on a cluster."""
         remove_stale(self.folder)
         logger.info("asking the teacher about %d shards of views for %s", len(missing), self.folder)
-        # With several GPUs each rank begins elsewhere, and none makes what another has made.
+        # each rank begins elsewhere, and skips shards that exist
         first = int(os.environ.get("RANK", 0)) * len(missing) // int(os.environ.get("WORLD_SIZE", 1))
         missing = missing[first:] + missing[:first]
         self.load_teacher()

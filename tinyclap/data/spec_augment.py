@@ -10,12 +10,9 @@ from torchaudio.functional import mask_along_axis_iid
 
 
 class SpecAugment(nn.Module):
-    """Mask random stripes, different ones in each clip, by the batch's mean (the public code's zero is loud in dB).
+    """Mask random stripes by the batch's mean (the public code's zero is loud in dB), different ones in each clip.
 
-    Arguments
-    ---------
-    n_time, time_width : int. Stripes of time, and the maximum frames in each.
-    n_mel, mel_width : int. Stripes of frequency, and the maximum bands in each.
+    There are `n_time` stripes of up to `time_width` frames, and `n_mel` of up to `mel_width` bands.
 
     Example
     -------

@@ -12,20 +12,12 @@ from tinyclap.data.teacher_store import StoredTeacher
 
 
 class ExampleBatch(NamedTuple):
-    """A batch of crops; parts that are absent are None.
+    """A batch of crops; parts that are absent are None."""
 
-    Attributes
-    ----------
-    wav : torch.Tensor or None, shape (B, T)
-    log_mel : torch.Tensor or None, shape (B, F, M). The student's own, in place of ``wav``.
-    target : torch.Tensor or None, shape (B, D). Teacher embeddings; None for a teacher in the loop.
-    caption : list of str or None, length B. One of each clip's captions, where all clips have some; never from a cache.
-    """
-
-    wav: torch.Tensor | None
-    log_mel: torch.Tensor | None
-    target: torch.Tensor | None
-    caption: list | None = None
+    wav: torch.Tensor | None  # (B, T)
+    log_mel: torch.Tensor | None  # (B, F, M), in place of wav
+    target: torch.Tensor | None  # (B, D), teacher embeddings; None for a teacher in the loop
+    caption: list | None = None  # one of each clip's captions, where all clips have some; never from a cache
 
     def to(self, device):
         """The batch on a device, in float32."""
@@ -70,7 +62,7 @@ class StoredExamples(torch.utils.data.Dataset):
 
     def __init__(self, names, taught, seed, epoch_counter=None, views=None):
         self.taught, self.seed, self.epoch_counter, self.views = taught, seed, epoch_counter, views
-        # Arrays, not lists: workers share their memory, whereas counting references to objects copies it.
+        # Arrays, which forked workers share, whereas reference counts copy lists.
         places = [taught.place(name) for name in names]
         self.first_rows, self.n_views = (np.array(column, dtype=np.int64) for column in zip(*places, strict=True))
         self.visits, self.n_visits = _visits(names)

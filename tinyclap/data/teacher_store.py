@@ -88,7 +88,7 @@ class EmbeddingStore(ShardStore):
 
     def own_identity(self):
         """The identity of this run's teacher; None for a cache that is begun, where the weights are not here."""
-        # What would have to be fetched first is not needed for a store that is whole.
+        # a complete cache needs no download
         if self.is_begun() and str(getattr(self.teacher, "weights", "")) == "download":
             return None
         try:
@@ -150,13 +150,9 @@ class _EmbeddingMaker(ShardMaker):
 
 
 class TaughtEmbeddings:
-    """The cache as it is read, by memory map: no teacher, no audio.
+    """The cache in `folder` as it is read, by memory map: no teacher, no audio.
 
-    Arguments
-    ---------
-    folder : pathlib.Path
-    keys_by_part : dict of str to list of (str, str). The views of one clip follow each other.
-    endings : sequence of str. Of a shard's files.
+    `keys_by_part` maps a part to its (clip, view), those of one clip together; `endings` are of a shard's files.
 
     Raises
     ------
@@ -164,7 +160,6 @@ class TaughtEmbeddings:
     """
 
     def __init__(self, folder, keys_by_part, endings):
-        self.kinds = [ending for ending in endings if ending != "json"]
         self.shards, self.n_views, firsts = [], 0, []
         self._places = {}
         for part, keys in keys_by_part.items():
@@ -184,7 +179,7 @@ class TaughtEmbeddings:
         self.embed_dim = self._map(0, "npy").shape[1]
 
     def __getstate__(self):
-        # A memory map would be sent to a worker as the numbers in it.
+        # memory maps pickle as their content
         return {**self.__dict__, "_mapped": {}}
 
     def __len__(self):

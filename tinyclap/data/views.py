@@ -21,16 +21,10 @@ from tinyclap.files import read_json
 
 
 class ViewsPart(NamedTuple):
-    """The views of one manifest's clips.
+    """The views of one manifest's clips."""
 
-    Attributes
-    ----------
-    keys : list of (str, str). Clip and view.
-    description : dict. All that decides the audio; JSON-able.
-    """
-
-    keys: list
-    description: dict
+    keys: list  # of (clip, view)
+    description: dict  # all that decides the audio; JSON-able
 
 
 class Views:
@@ -50,6 +44,8 @@ class Views:
     valid_fraction : float. Of the recordings held out for validation; mixtures do not cross sides.
     in_memory : bool. See :class:`tinyclap.data.pipeline.ClipReader`.
     """
+
+    _parts = ("train",)  # of the corpora, that have views
 
     def __init__(
         self, corpora, sample_rate_hz, window_s, n_views=None, augment=None, seed=0, valid_fraction=0.0, in_memory=False
@@ -131,8 +127,9 @@ class Views:
         return {"kind": "mixtures", **options, **mixing}
 
     def parts(self):
-        """ViewsPart by name: ``<manifest>_windows`` or ``<manifest>_mixtures``."""
-        digests = {Path(path).stem: clips_digest(path) for path, _ in self._manifests("train")}
+        """ViewsPart by name: ``<manifest>_`` and the views' kind."""
+        manifests = [manifest for part in self._parts for manifest in self._manifests(part)]
+        digests = {Path(path).stem: clips_digest(path) for path, _ in manifests}
         options, parts = self.describe(), {}
         for stem, digest in digests.items():
             names = [name for name in self.items if name.partition("/")[0] == stem]
@@ -154,7 +151,6 @@ class Views:
 
     @cached_property
     def _crops(self):
-        """Crop readers of mixtures: training, held out."""
         reader = self._reader(self.sample_rate_hz)
         return [
             CropReader(side, reader, self.window_s, "tile", self.seed, None, self.augment) if side else None

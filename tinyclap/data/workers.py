@@ -187,8 +187,7 @@ def make_shards(maker, shards, n_processes, bar):
     ---------
     maker : object. With ``make(*shard)`` → number of examples made; pickled to each process once.
     shards : list of tuple
-    n_processes : int
-    bar : tqdm.tqdm
+    n_processes, bar : int, tqdm.tqdm
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(n_processes, len(shards)), context, _set_maker, (maker,)) as pool:
