@@ -147,12 +147,7 @@ class RecipeBrain(sb.Brain):
         return self.avg_train_loss if self.is_training_stage else super().update_average(loss, avg_loss)
 
     def _write_steps(self):
-        """Fetch the noted steps, log them, and update the means.
-
-        Raises
-        ------
-        ValueError: More losses of this epoch than ``nonfinite_patience`` were not finite.
-        """
+        """Fetch the noted steps, log them, update the means, and raise where too many losses are not finite."""
         rows = self.step_log.fetch()
         for row in rows:
             if math.isfinite(row["loss"]):
@@ -240,12 +235,7 @@ class RecipeBrain(sb.Brain):
         return _unwrapped(self.modules.student)
 
     def recover_best(self):
-        """Load the checkpoint with the minimum :meth:`criterion`; returns its name, epoch, loss and criterion.
-
-        Raises
-        ------
-        CheckpointError: There is none.
-        """
+        """Load the checkpoint with the minimum :meth:`criterion`, or raise; its name, epoch, loss and criterion."""
         if self.checkpointer is None:
             raise CheckpointError("no checkpointer, so no checkpoint: nothing to score")
         best = self.checkpointer.recover_if_possible(min_key="criterion")
@@ -291,19 +281,14 @@ class RecipeBrain(sb.Brain):
                 lines = file.read().splitlines(keepends=True)
             kept = [line for line in lines[1:] if line.endswith("\n") and self._is_known(line, known)]
             steps.write_text("".join([*lines[:1], *kept]), encoding="utf-8")
-            if self.step > 0:
-                self._remember_terms([*lines[:1], *kept], epoch=known[0])
+            for row in csv.DictReader([*lines[:1], *kept]) if self.step > 0 else ():
+                if int(row["epoch"]) == known[0]:  # for the means of the interrupted epoch
+                    self._add_terms({name: float(value) for name, value in row.items() if name not in _STEP_FIELDS})
         if history.exists():
             records = [line for line in history.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
             done = self.hparams.epoch_counter.current
             kept = [line + "\n" for line in records if json.loads(line)["epoch"] <= done]
             history.write_text("".join(kept), encoding="utf-8")
-
-    def _remember_terms(self, lines, epoch):
-        """Restore the sums of the terms of the interrupted epoch."""
-        for row in csv.DictReader(lines):
-            if int(row["epoch"]) == epoch:
-                self._add_terms({name: float(value) for name, value in row.items() if name not in _STEP_FIELDS})
 
     def _is_known(self, line, known):
         epoch, step = (int(word) for word in line.split(",")[:2])

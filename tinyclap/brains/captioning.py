@@ -113,13 +113,11 @@ class CaptionDistillBrain(RecipeBrain):
         """The terms whose weight is above zero."""
         encoded, logits = predictions
         batch = batch.to(self.device)
-        terms = {}
+        terms, absent = {}, encoded.clip.sum() * 0  # every step logs every term; validation clips lack teacher targets
         for term, ids in (("supervised", batch.ids), ("sequence", batch.teacher_ids)):
-            if self._weight(term) > 0:
-                if term not in logits:
-                    # validation clips have no teacher targets; every step logs every term
-                    terms[term] = encoded.clip.sum() * 0
-                    continue
+            if self._weight(term) > 0 and term not in logits:
+                terms[term] = absent
+            elif self._weight(term) > 0:
                 # the teacher's words are smooth already (Kim & Rush)
                 smoothing = self.hparams.label_smoothing if term == "supervised" else 0.0
                 terms[term] = caption_cross_entropy(logits[term], ids[:, 1:], self.pad_id, smoothing)
@@ -135,14 +133,14 @@ class CaptionDistillBrain(RecipeBrain):
                     "teachers cannot)"
                 )
             else:
-                terms["token"] = encoded.clip.sum() * 0
+                terms["token"] = absent
         if self._weight("encoder") > 0:
             if batch.teacher_embedding is not None:
                 terms["encoder"] = self.modules.encoder_kd(encoded.clip.float(), batch.teacher_embedding)
             elif stage == sb.Stage.TRAIN:
                 raise ConfigError("the term 'encoder' needs a teacher's store, and the data has none")
             else:
-                terms["encoder"] = encoded.clip.sum() * 0
+                terms["encoder"] = absent
         return terms
 
     def validation_stats(self):

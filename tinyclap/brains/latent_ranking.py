@@ -70,6 +70,9 @@ class LatentRankingBrain(EvaluationBrain):
         model, statistic, moments = self.modules.model, self.hparams.statistic, self.moments.result()
         importance = moments[latent.STATISTICS[statistic]]
         order = latent.order_of(importance) if self.stored is None else self.stored
+        weights_sha256 = None
+        with contextlib.suppress(ConfigError):  # of a model that has no identity
+            weights_sha256 = model.identity().get("weights_sha256")
         folder = Path(self.hparams.output_folder)
         latent.write_arrays(folder / latent.MOMENTS, **moments, **self._inside_moments())
         record = {
@@ -79,7 +82,7 @@ class LatentRankingBrain(EvaluationBrain):
             "importance": importance.tolist(),
             "n_clips": self.moments.n,
             "corpora": self.meta["corpora"],
-            "model": {"kind": model.kind, "weights": str(model.weights), "weights_sha256": self._weights_sha256()},
+            "model": {"kind": model.kind, "weights": str(model.weights), "weights_sha256": weights_sha256},
             "normalised": model.score_kind == "cosine",
             "score": model.score_kind,
         }
@@ -106,13 +109,6 @@ class LatentRankingBrain(EvaluationBrain):
             "hidden_mean": hidden["mean"],
             "hidden_std": hidden["std"],
         }
-
-    def _weights_sha256(self):
-        """SHA-256 of the model's weights, or None if unknown."""
-        try:
-            return self.modules.model.identity().get("weights_sha256")
-        except ConfigError:
-            return None
 
     def summary(self):
         """How uneven the dimensions are, in words."""

@@ -83,7 +83,8 @@ class StudentChoices:
     def __init__(self, taught, tokenizer):
         self.taught, self.pad_id = taught, tokenizer.pad_id
         self._student_ids = np.array([_student_id(word, tokenizer) for word in taught.words])
-        self._lengths = np.array([_n_words(word) for word in taught.words])
+        silent = (PAD, START, END)
+        self._lengths = np.array([0 if word in silent else len(caption_words(word)) for word in taught.words])
 
     def targets(self, row, n_places):
         """Ids (n_places, k), int64, and probabilities (n_places, k), float32, for one row of the cache.
@@ -130,8 +131,3 @@ def _student_id(word, tokenizer):
         return tokenizer.end_id if word == END else tokenizer.unk_id
     ids = [] if word in (PAD, START) else tokenizer.encode(word)[1:-1]
     return ids[0] if len(ids) == 1 and ids[0] != tokenizer.unk_id else _NOWHERE
-
-
-def _n_words(word):
-    """Words of the student in one of the teacher's; special ones but <unk> are none."""
-    return 0 if word in (PAD, START, END) else len(caption_words(word))

@@ -133,11 +133,8 @@ class CaptionTextBatch(NamedTuple):
 
     def to(self, device):
         """The batch on a device."""
-        return CaptionTextBatch(
-            self.ids.to(device, non_blocking=True),
-            self.style.to(device, non_blocking=True),
-            tuple(part.to(device, non_blocking=True) for part in self.facts),
-        )
+        ids, style, *facts = (part.to(device, non_blocking=True) for part in (self.ids, self.style, *self.facts))
+        return CaptionTextBatch(ids, style, tuple(facts))
 
 
 def make_text_sets(texts, evidence, tokenizer, seed, epoch_counter, batch_size, max_words=20, valid_fraction=0.02):

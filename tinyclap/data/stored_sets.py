@@ -67,7 +67,8 @@ class StoredExamples(torch.utils.data.Dataset):
         self.first_rows, self.n_views = (np.array(column, dtype=np.int64) for column in zip(*places, strict=True))
         self.visits, self.n_visits = _visits(names)
         self.hashes = np.array([zlib.crc32(name.encode()) for name in names], dtype=np.uint32)
-        self.names = None if views is None else np.array(names, dtype=np.bytes_ if _is_ascii(names) else None)
+        kind = np.bytes_ if all(map(str.isascii, names)) else None
+        self.names = None if views is None else np.array(names, dtype=kind)
 
     def __len__(self):
         return len(self.first_rows)
@@ -113,10 +114,6 @@ def make_distillation_sets(teacher, **options):
         "train": StoredExamples(names, store.taught, seed, options["epoch_counter"], audio),
         "valid": StoredExamples(list(valid), store.taught, seed, None, audio),
     }
-
-
-def _is_ascii(names):
-    return all(name.isascii() for name in names)
 
 
 def _visits(names):
