@@ -45,6 +45,10 @@ def atomic_path(path):
         _flush(part)
         os.replace(part, path)
         _flush(path.parent)
+    except OSError as error:  # a full disk names no file, a closed folder the temporary one
+        if error.errno is None or error.filename not in (None, part, str(part)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -18,6 +18,14 @@ def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(tmp_path):
     assert path.read_text() == "earlier" and os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_a_full_disk_and_a_missing_folder_name_the_file_itself(tmp_path):
+    with pytest.raises(OSError, match=r"a\.txt") as caught, atomic_path(tmp_path / "a.txt"):
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "a.txt")
+    with pytest.raises(FileNotFoundError, match=r"none/a\.txt"):
+        write_text(tmp_path / "none/a.txt", "a")
+
+
 def test_a_write_is_flushed_before_the_rename(tmp_path, monkeypatch):
     calls, fsync, replace = [], os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle)))

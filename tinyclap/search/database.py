@@ -358,6 +358,8 @@ class Database:
 
 
 def _folder_of(path):
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigError(f"an index is the path of its folder, not {path!r:.60}")
     path = Path(path)
     return path.parent if path.name in (INDEX, DATABASE) and not path.is_dir() else path
 

@@ -5,6 +5,7 @@ index.search(model, "a dog barks")
 """
 
 import contextlib
+import numbers
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -86,7 +87,7 @@ class SearchIndex:
             With ``on_error="raise"``: the first recording that cannot be used; what was embedded before it is kept.
         ConfigError: The index is of another model, cannot be written, or there are no recordings.
         """
-        find_recordings([os.fspath(source) for source in sources])  # a slip in a name makes no index
+        find_recordings(_words(sources))  # a slip in a name makes no index
         index = cls.open_for(path, model, dtype)
         index.add(model, sources, on_error, n_workers, progress=progress)
         return index
@@ -133,7 +134,7 @@ class SearchIndex:
         ConfigError: The index is of another model, cannot be written, or there are no recordings.
         """
         self._database.require_model(model_identity(model))
-        sources, closed = [os.fspath(source) for source in sources], list[AudioError]()
+        sources, closed = _words(sources), list[AudioError]()
         paths = find_recordings(sources, note=tell, unreadable=closed.append)
         folders = [source for source in sources if os.path.isdir(source)]
         report = update(self._database, model, paths, folders, on_error, n_workers, retry, longest_s, progress, tell)
@@ -220,7 +221,7 @@ class SearchIndex:
         ConfigError: `k` is not above zero, or `rows` have another shape.
         """
         rows = np.ascontiguousarray(rows, np.float32)
-        if isinstance(k, bool) or int(k) != k or k < 1:
+        if isinstance(k, bool) or not isinstance(k, numbers.Integral) or k < 1:
             raise ConfigError(f"k={k!r}: ask for one result or more")
         if rows.ndim != 2 or rows.shape[1] != self.model["embed_dim"]:
             raise ConfigError(f"queries of shape {rows.shape}; the index needs (queries, {self.model['embed_dim']})")
@@ -260,6 +261,14 @@ def model_identity(model: Any) -> dict:
     # a folder's name should hold in any working folder
     name = os.path.abspath(model.name) if os.path.isdir(model.name) else model.name
     return {"name": name, "sha256": sha256, "score": model.score_kind, "embed_dim": model.embed_dim}
+
+
+def _words(sources):
+    sources = [sources] if isinstance(sources, (str, os.PathLike)) else sources
+    try:
+        return [os.fspath(source) for source in sources]
+    except TypeError as error:
+        raise ConfigError(f"sources={sources!r:.60}: give paths of recordings and folders ({error})") from None
 
 
 def _best(scores, k):

@@ -276,3 +276,23 @@ def test_a_query_that_reads_like_a_recording_but_is_none_is_an_error(model, reco
     index = SearchIndex.build(tmp_path / "index", model, [recordings])
     with pytest.raises(AudioError, match="no such file"):
         index.search(model, "nothing.wav")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda folder: SearchIndex.open(None),
+        lambda folder: SearchIndex.open(3),
+        lambda folder: SearchIndex.build(folder / "new", None, None),
+        lambda folder: SearchIndex.build(folder / "new", None, [None]),
+    ],
+)
+def test_paths_that_are_none_are_refused(call, tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(ConfigError, match="path"):
+        call(tmp_path)
+
+
+def test_one_source_is_a_path_and_no_list_of_letters(tmp_path):
+    with pytest.raises(ConfigError, match="nothing there: .*none.wav"):
+        SearchIndex.build(tmp_path / "new", None, str(tmp_path / "none.wav"))
