@@ -29,11 +29,6 @@ def resample(wavs, from_hz, to_hz, method="sinc"):
     wavs : torch.Tensor, shape (..., T)
     from_hz, to_hz : int
     method : {"sinc", "soxr"}. :func:`sinc_resample` (differentiable, any device; 46 dB SNR), or SoX's HQ (CPU; 83 dB).
-
-    Example
-    -------
-    >>> resample(torch.zeros(2, 441), 44100, 32000, method="soxr").shape
-    torch.Size([2, 320])
     """
     if method == "sinc":
         return sinc_resample(wavs, from_hz, to_hz)
@@ -49,8 +44,6 @@ def resample(wavs, from_hz, to_hz, method="sinc"):
 def sinc_resample(wavs, from_hz, to_hz):
     """Resample floating-point waveforms (..., T) by a Hann-windowed sinc, to (..., ceil(T · to_hz / from_hz)).
 
-    Notes
-    -----
     With o and n the two rates divided by their common divisor, output sample j is at x = j·o/n input samples and
 
         y_j = c · Σ_i x_i · sinc(c·(i − x)) · cos²(π·c·(i − x) / 12),   c = 0.99·min(o, n)/o,   |c·(i − x)| ≤ 6.

@@ -19,8 +19,6 @@ from tinyclap.losses.contrastive import CLAP_LOGIT_SCALE, clap_contrastive
 def cosine_distill(student, teacher):
     """Mean negative cosine of paired embeddings (B, D), in [−1, 1]: tinyCLAP, Eq. 7.
 
-    Notes
-    -----
     Why audio alone is enough: on the unit sphere, for *every* text t,
 
         |cos(s, t) − cos(a, t)| = |⟨ŝ − â, t̂⟩| ≤ ‖ŝ − â‖ = √(2 − 2 cos(s, a))        (Cauchy–Schwarz).
@@ -58,11 +56,6 @@ def relational_distill(student, teacher, wanted=None, logit_scale=CLAP_LOGIT_SCA
     wanted : torch.Tensor, shape (B, E), optional
         w: embeddings whose similarities are the target; by default `teacher`. A prefix is given all dimensions here.
     logit_scale : float. Inverse temperature of the softmax over the batch's clips.
-
-    Example
-    -------
-    >>> relational_distill(torch.eye(3), torch.eye(3)).item()
-    0.0
     """
     rows = F.normalize(teacher.detach(), dim=-1)
     full = rows if wanted is None else F.normalize(wanted.detach(), dim=-1)
@@ -80,12 +73,9 @@ class CosineDistillLoss(nn.Module):
 
 
 class CentredCosineDistillLoss(nn.Module):
-    """:func:`centred_cosine_distill` with an exponential average of the teacher's embeddings, saved with the run.
+    """:func:`centred_cosine_distill` with an exponential average of the teacher's embeddings (`embed_dim`).
 
-    Arguments
-    ---------
-    embed_dim : int
-    momentum : float. Weight of a new batch, after 1/momentum batches; before that, the plain average.
+    `momentum` is the weight of a new batch, after 1/momentum batches; before that, it is the plain average.
     """
 
     def __init__(self, embed_dim, momentum=0.01):
@@ -135,12 +125,7 @@ class RelationalDistillLoss(nn.Module):
 class TagProfileLoss(nn.Module):
     """KL divergence between the normalised profiles √(p / (prior + floor)) of teacher and student.
 
-    The tag space scores a clip by this profile (:mod:`tinyclap.teachers.tag_text`).
-
-    Arguments
-    ---------
-    n_tags : int
-    floor : float. Added to the prior; as in the text side.
+    The tag space scores a clip of `n_tags` by this profile, with the same `floor` (:mod:`tinyclap.teachers.tag_text`).
     """
 
     def __init__(self, n_tags=527, floor=1e-3):

@@ -31,12 +31,6 @@ def bootstrap_interval(
         Whole groups are drawn in place of clips: slices of one recording are not independent.
     level : float. Coverage, in (0, 1).
     n_resamples, seed : int
-
-    Example
-    -------
-    >>> low, high = bootstrap_interval([1, 1, 1, 0] * 25)
-    >>> bool(0.6 < low < 0.75 < high < 0.9)
-    True
     """
     correct = np.asarray(correct, dtype=float)
     if groups is None:
@@ -73,11 +67,6 @@ def paired_difference(
     ---------
     first, second : array of bool or float, shape (B,)
     groups, level, n_resamples, seed : See :func:`bootstrap_interval`.
-
-    Example
-    -------
-    >>> paired_difference([1, 0, 0, 0], [1, 1, 0, 0])[0]
-    0.25
     """
     first, second = _pair(first, second)
     difference = second.astype(float) - first.astype(float)

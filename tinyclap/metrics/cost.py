@@ -40,15 +40,6 @@ def complexity(model, clip_duration_s=5.0, run=None):
     `model` has ``embed_audio(wavs, sample_rate_hz)`` and ``sample_rate_hz``; `run`, called likewise, is measured in its
     place. Returns ``n_parameters`` of the layers that took part (so no text tower and no unused head), ``n_macs`` and
     ``n_macs_paper`` of :func:`count_macs`, and ``macs_clip_s``.
-
-    Example
-    -------
-    >>> from tinyclap.features.front_ends import log_mel
-    >>> from tinyclap.models.phinet import PhiNet
-    >>> from tinyclap.models.projection import ClapProjection
-    >>> from tinyclap.models.student import AudioStudent
-    >>> complexity(AudioStudent(log_mel("clap2022"), PhiNet(), ClapProjection(2048, 1024)))["n_parameters"]
-    4434547
     """
     wavs = torch.zeros(1, round(clip_duration_s * model.sample_rate_hz))
     with _observed() as seen, FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -82,12 +73,7 @@ def peak_activation_memory(module, *inputs):
     Exact for what PyTorch runs, and independent of the machine: every storage that an operation makes counts until it
     is released. Weights do not count, views count once. Not seen is the workspace of a kernel (on x86 CPUs, PyTorch's
     allocator peaked at 1.1 to 1.7 times this for the students here), nor the front end's quick path on CPUs, which
-    works block by block: under observation :class:`tinyclap.features.front_ends.LogMel` runs its plain operations.
-
-    Example
-    -------
-    >>> peak_activation_memory(nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2)), torch.zeros(1, 3))["peak_bytes"]
-    40
+    works block by block: under observation :class:`tinyclap.features.LogMel` runs its plain operations.
     """
     with torch.no_grad(), _LiveStorages(inputs) as live:
         module(*inputs)
@@ -127,15 +113,13 @@ class _LiveStorages(TorchDispatchMode):
 
 
 def measure_latency(module, *inputs, n_repeats=20, n_warmup=3, n_threads=None):
-    """Time ``module(*inputs)`` without gradient, on the device of the inputs, with `n_threads` (None: as they are).
+    """Time ``module(*inputs)`` without gradient, on the device of the inputs.
 
     Arguments
     ---------
-    module, *inputs, n_repeats, n_warmup, n_threads
-
-    Returns
-    -------
-    dict. ``median_ms``, ``p10_ms``, ``p90_ms``, ``n_repeats``, ``n_threads``, ``device``.
+    module, *inputs : nn.Module or callable, and torch.Tensor
+    n_repeats, n_warmup : int
+    n_threads : int or None. Threads of the CPU during the measurement; None leaves them as they are.
     """
     device = inputs[0].device if inputs else torch.device("cpu")
     n_threads_before = torch.get_num_threads()

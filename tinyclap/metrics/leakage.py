@@ -207,14 +207,6 @@ def overlap(train, test):
     Returns ``comparable`` (whether both name recordings of one archive), ``n_shared_recordings``, ``shared_recordings``
     (sorted), ``n_train_clips`` and ``n_test_clips`` (cut from these), ``train_share`` and ``test_share`` (fractions of
     the list's clips), ``n_train_unknown`` and ``n_test_unknown``.
-
-    Example
-    -------
-    >>> train = Clips("a", "toy", {"a1": "freesound:1", "a2": "freesound:2", "a3": None}, {})
-    >>> test = Clips("b", "toy", {"b1": "freesound:2", "b2": "freesound:2", "b3": "freesound:9", "b4": None}, {})
-    >>> found = overlap(train, test)
-    >>> found["n_shared_recordings"], found["n_train_clips"], found["n_test_clips"], found["test_share"]
-    (1, 1, 2, 0.5)
     """
     shared = train.known() & test.known()
     n_train, n_test = (sum(one in shared for one in side.recordings.values()) for side in (train, test))
@@ -274,8 +266,7 @@ def accuracy_without(correct, recordings, statuses, labels, seed=0):
 
     Returns
     -------
-    dict
-        ``all``, ``without_shared``, ``without_shared_or_unknown``, ``shared`` and ``unknown``: see :func:`scored`;
+    dict. ``all``, ``without_shared``, ``without_shared_or_unknown``, ``shared`` and ``unknown`` (see :func:`scored`);
         ``moves_by`` (accuracy without the shared clips minus accuracy with them, or None); ``per_class``.
     """
     correct, statuses = np.asarray(correct, dtype=bool), np.asarray(statuses)

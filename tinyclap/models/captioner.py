@@ -15,7 +15,7 @@ from tinyclap.decoding.beam_search import Hypotheses, WordChoices, beam_search, 
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.features.resample import resample
 from tinyclap.features.windows import WindowPolicy, as_waveforms
-from tinyclap.models.encoding import valid_frames
+from tinyclap.models.encoding import evaluating, valid_frames
 
 
 class CaptionerOutput(NamedTuple):
@@ -33,8 +33,7 @@ class Captioner(nn.Module):
     Arguments
     ---------
     features : tinyclap.features.front_ends.LogMel. It fixes ``sample_rate_hz``.
-    encoder : nn.Module
-        Log-mel (B, F, M) to :class:`tinyclap.models.encoding.AudioEncoding`, with attribute ``frame_dim``.
+    encoder : nn.Module. Log-mel (B, F, M) to :class:`.encoding.AudioEncoding`, with attribute ``frame_dim``.
     decoder : tinyclap.models.caption_decoder.CaptionDecoder
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
     max_s : float. Maximum input of the encoder, in seconds; the frames of a longer clip's windows are concatenated.
@@ -185,12 +184,8 @@ class Captioner(nn.Module):
 
     def _over(self, groups, work):
         """Run `work` on every group of clips in eval mode, and concatenate its tensors in the order of the clips."""
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             done = [work(encode()) for _, encode in groups]
-        finally:
-            self.train(was_training)
         order = torch.tensor([owner for owners, _ in groups for owner in owners]).argsort()
         return [torch.cat(parts)[order.to(parts[0].device)] for parts in zip(*done, strict=True)]
 

@@ -29,12 +29,6 @@ class Cnn14(nn.Module):
     Notes
     -----
     79,673,792 parameters without the tagging head. Inputs of fewer frames than the poolings need repeat their last.
-
-    Example
-    -------
-    >>> small = Cnn14(channels=[8, 16, 32], n_tags=0).eval()
-    >>> small(torch.zeros(2, 100, 64)).clip.shape, small(torch.zeros(2, 1, 64)).frames.shape
-    (torch.Size([2, 32]), torch.Size([2, 1, 32]))
     """
 
     def __init__(self, n_mels=64, n_tags=527, channels=_PUBLISHED_CHANNELS, dropout=0.2):

@@ -24,12 +24,6 @@ class TagConditioner(nn.Module):
     -----
     Salience is p / √(prior + floor). A tag's vector is the sum of maps of its label's sentence embedding, of its logit
     and its salience, and of a learnt vector; the last one is the mean of the labels' embeddings, weighted by salience.
-
-    Example
-    -------
-    >>> conditioner = TagConditioner(n_tags=20, label_dim=8, width=16, n_likeliest=5)
-    >>> conditioner(torch.zeros(2, 20)).shape
-    torch.Size([2, 6, 16])
     """
 
     def __init__(self, n_tags, label_dim, width=256, n_likeliest=10, prior_floor=1e-3):
@@ -86,11 +80,6 @@ class EmbeddingConditioner(nn.Module):
     -----
     Audio embeddings lie apart from texts (Liang et al., "Mind the Gap", NeurIPS 2022), so they are projected: the mean
     of a bank of text embeddings, weighted by the softmax of cosine / `pull` (Li et al., "DeCap", ICLR 2023).
-
-    Example
-    -------
-    >>> EmbeddingConditioner(embed_dim=8, width=16, bank_size=3)(torch.ones(2, 8)).shape
-    torch.Size([2, 4, 16])
     """
 
     def __init__(self, embed_dim, width=256, n_vectors=4, bank_size=16384, pull=0.02):

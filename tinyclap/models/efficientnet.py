@@ -46,11 +46,6 @@ class EfficientNetB2(nn.Module):
     -----
     Padding of a convolution with kernel k and stride S, on a map that would be s wide if the input were `image_size`
     wide: max((⌈s/S⌉ − 1)·S + k − s, 0), the smaller half first. Too short inputs repeat their last frame.
-
-    Example
-    -------
-    >>> EfficientNetB2()(torch.zeros(2, 101, 64)).frames.shape
-    torch.Size([2, 4, 1408])
     """
 
     mel_frames_each = 32  # per valid frame

@@ -25,11 +25,6 @@ def make_encoder(kind, n_mels, more=None, sizes=None):
     n_mels : int. M.
     more : dict, optional. Further arguments of its class: ``{"alpha": 0.5}`` of a PhiNet, ``{"width": 0.4}`` of an mn.
     sizes : dict, optional. A recipe's defaults, kind → arguments, which `more` overrides.
-
-    Example
-    -------
-    >>> make_encoder("phinet", 64, {"alpha": 0.5}).frame_dim
-    256
     """
     if kind not in ENCODERS:
         raise ConfigError(f"encoder {kind!r} is unknown; choose one of {', '.join(ENCODERS)}")

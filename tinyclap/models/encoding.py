@@ -1,5 +1,6 @@
 """Output of every audio encoder, and small functions that encoders share."""
 
+import contextlib
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,17 @@ class AudioEncoding(NamedTuple):
     frames: torch.Tensor  # (B, F', C'): the map that `clip` was pooled from, averaged over mel; F' ≈ F / 32 here
     n_frames: torch.Tensor  # (B,), int64: valid frames of each clip
     middle: torch.Tensor | None = None  # (B, C", F", M"): the map before the last halving, for hints
+
+
+@contextlib.contextmanager
+def evaluating(module):
+    """Put a module into eval mode for a while."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
 
 
 def as_encoding(clip, frames, middle=None):

@@ -34,13 +34,6 @@ class Htsat(nn.Module):
     Segments of `image_size` frames lie one above the other in the image. The last map is averaged over the bands of
     each segment. Fewer than ``n_image_frames`` mel frames are stretched, more are refused. The published stochastic
     depth and SpecAugment are left out: it is a teacher here.
-
-    Example
-    -------
-    >>> encoder = Htsat(16, image_size=64, width=8, depths=(1, 1), n_heads=(2, 2), window=4, n_tags=0)
-    >>> encoding = encoder(torch.zeros(1, 200, 16))
-    >>> encoding.clip.shape, encoding.frames.shape
-    (torch.Size([1, 16]), torch.Size([1, 32, 16]))
     """
 
     def __init__(
@@ -59,10 +52,11 @@ class Htsat(nn.Module):
         self.embed_dim = self.frame_dim = width * 2 ** (len(depths) - 1)
         self.bn0 = nn.BatchNorm2d(n_mels)
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(1, width, patch, patch), "norm": nn.LayerNorm(width)})
-        self.layers = nn.ModuleList(
+        stages = [
             _Stage(width * 2**i, side // 2**i, depth, heads, window, is_last=i == len(depths) - 1)
             for i, (depth, heads) in enumerate(zip(depths, n_heads, strict=True))
-        )
+        ]
+        self.layers = nn.Sequential(*stages)
         self.norm = nn.LayerNorm(self.embed_dim)
         if n_tags:
             self.tscam_conv = nn.Conv2d(self.embed_dim, n_tags, (n_mels // self.stride, 3), padding=(0, 1))
@@ -71,10 +65,7 @@ class Htsat(nn.Module):
     def forward(self, log_mel):
         """Log-mel (B, F, M), 1 ≤ F ≤ ``n_image_frames`` → clip (B, C), frames (B, F', C)."""
         patches = self.patch_embed["proj"](self._image(log_mel)).permute(0, 2, 3, 1)
-        feature_map = self.patch_embed["norm"](patches)
-        for stage in self.layers:
-            feature_map = stage(feature_map)
-        feature_map = self.norm(feature_map)
+        feature_map = self.norm(self.layers(self.patch_embed["norm"](patches)))
         n_clips, side, _, n_channels = feature_map.shape
         bands = feature_map.reshape(n_clips, self.image_size // self.n_mels, -1, side, n_channels)
         frames = bands.mean(2).flatten(1, 2)
@@ -99,12 +90,11 @@ class _Stage(nn.Module):
         super().__init__()
         window = min(window, side)
         shift = 0 if side == window else window // 2
-        self.blocks = nn.ModuleList(_Block(width, side, n_heads, window, shift * (i % 2)) for i in range(depth))
+        self.blocks = nn.Sequential(*(_Block(width, side, n_heads, window, shift * (i % 2)) for i in range(depth)))
         self.downsample = None if is_last else _Merging(width)
 
     def forward(self, feature_map):
-        for block in self.blocks:
-            feature_map = block(feature_map)
+        feature_map = self.blocks(feature_map)
         return feature_map if self.downsample is None else self.downsample(feature_map)
 
 

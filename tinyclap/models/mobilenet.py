@@ -12,7 +12,7 @@ from torch import nn
 
 from tinyclap.config.registry import build, configurable
 from tinyclap.errors import ConfigError
-from tinyclap.models.encoding import as_encoding, last_halving, make_divisible
+from tinyclap.models.encoding import as_encoding, evaluating, last_halving, make_divisible
 
 # kernel, expanded width, width, squeeze-excite, hard-swish (else ReLU), stride: MobileNetV3-Large at width 1.
 _BLOCKS = (
@@ -208,18 +208,10 @@ def narrowed(mobilenet, fraction, log_mel=None):
     Channel c adds ``g·W[:, c]·a_c`` to its block (projection W, gain g of its norm, gated activation a_c). Its mean can
     be folded into the norm and the gate's bias, so its importance is ``‖g·W[:, c]‖ · std(a_c)``. The estimate takes the
     depthwise norm's output as Gaussian with that norm's bias and gain.
-
-    Example
-    -------
-    >>> half = narrowed(MobileNet(width=0.4), 0.5)
-    >>> half.config["hidden_channels"]
-    [8, 16, 16, 16, 24, 24, 48, 40, 40, 40, 96, 136, 136, 192, 192]
     """
     if not 0 < fraction <= 1:
         raise ConfigError(f"fraction is in (0, 1], not {fraction}")
-    statistics = [_estimated(block) for block in mobilenet.blocks]
-    if log_mel is not None:
-        statistics = _measured(mobilenet, log_mel)
+    statistics = map(_estimated, mobilenet.blocks) if log_mel is None else _measured(mobilenet, log_mel)
     trunk = copy.deepcopy(mobilenet)
     hidden_channels = []
     for block, moments in zip(trunk.blocks, statistics, strict=True):
@@ -256,14 +248,12 @@ def _measured(mobilenet, log_mel):
 
     layers = [layer for block in mobilenet.blocks for layer in (block.gate or block.block[-1], block.block[-1])]
     hooks = [layer.register_forward_pre_hook(note) for layer in layers]
-    training = mobilenet.training
     try:
-        with torch.no_grad():
-            mobilenet.eval()(log_mel)
+        with evaluating(mobilenet), torch.no_grad():
+            mobilenet(log_mel)
     finally:
         for hook in hooks:
             hook.remove()
-        mobilenet.train(training)
     return [(before[0], *after) for before, after in zip(seen[::2], seen[1::2], strict=True)]
 
 

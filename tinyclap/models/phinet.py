@@ -168,13 +168,11 @@ class _Block(nn.Module):
         if squeeze_excite:
             layers.append(_SqueezeExcite(n_hidden, make_divisible(max(1, n_hidden // 6), divisor), h_swish))
         layers += [nn.Conv2d(n_hidden, n_out, 1, bias=False), nn.BatchNorm2d(n_out, **norm)]
-        self._layers = nn.ModuleList(layers)
+        self._layers = nn.Sequential(*layers)
         self.skip = residuals and stride == 1 and n_in == n_out
 
     def forward(self, feature_map):
-        out = feature_map
-        for layer in self._layers:
-            out = layer(out)
+        out = self._layers(feature_map)
         return out + feature_map if self.skip else out
 
 
@@ -185,12 +183,10 @@ class _SeparableConv(nn.Module):
         super().__init__()
         depthwise = nn.Conv2d(n_in, n_in, 3, stride, groups=n_in, bias=False)
         pointwise = nn.Conv2d(n_in, n_out, 1, bias=False)
-        self._layers = nn.ModuleList([depthwise, pointwise, nn.BatchNorm2d(n_out, **norm), activation])
+        self._layers = nn.Sequential(depthwise, pointwise, nn.BatchNorm2d(n_out, **norm), activation)
 
     def forward(self, feature_map):
-        for layer in self._layers:
-            feature_map = layer(feature_map)
-        return feature_map
+        return self._layers(feature_map)
 
 
 class _SqueezeExcite(nn.Module):

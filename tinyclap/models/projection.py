@@ -24,10 +24,6 @@ class ClapProjection(nn.Module):
     ---------
     d_in, d_out : int
     dropout : float. On the second branch.
-
-    Notes
-    -----
-    d_in·d_out + d_out² + 2·d_out parameters. The GELU is the exact one (erf); eps of the norm is 1e-5.
     """
 
     def __init__(self, d_in, d_out, dropout=0.5):

@@ -38,10 +38,8 @@ class PrunedClapProjection(nn.Module):
     n_exact : int. Entries whose values enter σ, the kept ones first; 0 leaves σ out, for the bias zero.
     n_directions : int. r; see the module's docstring.
 
-    Notes
-    -----
-    Rows of ``linear1``: hidden units (the kept entries first), the mean of e1 where hidden units were dropped, the
-    directions. Rows of ``linear2``: entries of σ or output, the directions.
+    Rows of ``linear1`` are hidden units (the kept entries first), the mean of e1 where hidden units were dropped, the
+    directions; those of ``linear2`` are entries of σ or output, the directions.
     """
 
     def __init__(self, d_in, n_dims, d_out, n_hidden, n_exact=0, n_directions=0):

@@ -16,6 +16,7 @@ from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.features.resample import RESAMPLERS, resample
 from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
+from tinyclap.models.encoding import evaluating
 from tinyclap.models.folding import compose_head, fold_norms
 from tinyclap.models.projection import ClapProjection
 from tinyclap.models.pruned_head import chosen_dims
@@ -161,12 +162,8 @@ class AudioStudent(nn.Module):
         """
         device, rates = next(self.parameters()).device, (sample_rate_hz, self.sample_rate_hz)
         clips = [resample(clip.to(device), *rates, self.resampler) for clip in as_waveforms(wavs)]
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return embed_windows(forward, clips, self.sample_rate_hz, self.policy, batch_size, normalize)
-        finally:
-            self.train(was_training)
 
 
 class ClapOutput(NamedTuple):
@@ -186,8 +183,7 @@ class Clap(nn.Module):
     audio : AudioStudent
     text : nn.Module. ``encode(list[str])`` → (ids, mask); forward (ids, mask) → (N, D); attribute ``embed_dim``.
     logit_scale_init : float. Logarithm of the first inverse temperature.
-    text_dims : list of int, optional
-        Dimensions of the text tower that a pruned audio tower has; see :meth:`keep_dims`.
+    text_dims : list of int, optional. Dimensions of the text tower that a pruned audio tower has.
 
     Example
     -------
@@ -244,13 +240,8 @@ class Clap(nn.Module):
 
     def embed_text(self, texts, whole=False):
         """N strings → L2-normalised (N, D), in eval mode, without gradient; `whole` as in encode_text."""
-        was_training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                return F.normalize(self.encode_text(texts, whole), dim=-1)
-        finally:
-            self.train(was_training)
+        with evaluating(self), torch.no_grad():
+            return F.normalize(self.encode_text(texts, whole), dim=-1)
 
     def embed_audio(self, wavs, sample_rate_hz, batch_size=32):
         """Clips of any length → L2-normalised (B, D); see :meth:`AudioStudent.embed_audio`."""

@@ -105,12 +105,6 @@ def curve_points(hits, fractions, groups=None, seed=0):
     fractions : iterable of float. In (0, 1]; at least one dimension is kept.
     groups : sequence, length B, optional. See :func:`tinyclap.metrics.classification.bootstrap_interval`.
     seed : int. The same clips are drawn at every fraction.
-
-    Example
-    -------
-    >>> points = curve_points([[0, 1], [1, 1], [0, 0], [0, 1]], [0.5, 1.0])
-    >>> [(point["kept"], point["accuracy"]) for point in points]
-    [(2, 0.75), (1, 0.25)]
     """
     hits = np.asarray(hits, dtype=float)
     n_dims = hits.shape[1]

@@ -87,13 +87,6 @@ def principal_basis(second_moment, whiten=False, ridge=RIDGE):
 
     `second_moment` is the mean of ``x xᵀ`` over the training clips. `whiten` also divides by the square roots of the
     eigenvalues plus `ridge` times their mean, so that directions that training clips hardly use are not blown up.
-
-    Example
-    -------
-    >>> np.abs(principal_basis([[1.0, 0.0], [0.0, 4.0]])).tolist()
-    [[0.0, 1.0], [1.0, 0.0]]
-    >>> np.abs(principal_basis([[1.0, 0.0], [0.0, 4.0]], whiten=True, ridge=0.0)).tolist()
-    [[0.0, 1.0], [0.5, 0.0]]
     """
     values, vectors = np.linalg.eigh(np.asarray(second_moment, dtype=np.float64))
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]

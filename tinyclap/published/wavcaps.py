@@ -5,14 +5,13 @@ ACL 2020, by ``transformers``; Xu et al., "Efficient Audio Captioning with Encod
 Interspeech 2024, which takes it as teacher.
 """
 
-import contextlib
-
 import torch
 from torch import nn
 
 from tinyclap.features.front_ends import log_mel
 from tinyclap.features.resample import resample
 from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
+from tinyclap.models.encoding import evaluating
 from tinyclap.models.htsat import Htsat
 from tinyclap.published.tokenizers import BART, hub_tokenizer
 
@@ -81,7 +80,7 @@ class WavcapsHtsatBart(nn.Module):
     @torch.no_grad()
     def embed_audio(self, wavs, sample_rate_hz, batch_size=8):
         """Embed clips of any length: (B, 768), the mean of the frames over windows of 10 s, not normalised."""
-        with _evaluating(self):
+        with evaluating(self):
             clips = self._resampled(wavs, sample_rate_hz)
             options = self.sample_rate_hz, self.policy, batch_size, False
             return embed_windows(lambda windows: self(windows).clip, clips, *options)
@@ -112,7 +111,7 @@ class WavcapsHtsatBart(nn.Module):
         """
         clips = [self._ten_seconds(clip) for clip in self._resampled(wavs, sample_rate_hz)]
         rows, ids = [], []
-        with _evaluating(self):
+        with evaluating(self):
             for first in range(0, len(clips), batch_size):
                 encoding = self(torch.stack(clips[first : first + batch_size]))
                 rows.append(encoding.clip)
@@ -145,17 +144,6 @@ class WavcapsHtsatBart(nn.Module):
     def _resampled(self, wavs, sample_rate_hz):
         device = self.enc_to_dec_proj.weight.device
         return [resample(clip.to(device), sample_rate_hz, self.sample_rate_hz) for clip in as_waveforms(wavs)]
-
-
-@contextlib.contextmanager
-def _evaluating(module):
-    """Put a module into eval mode for a while."""
-    was_training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(was_training)
 
 
 def _unfilled_bart(sizes):
