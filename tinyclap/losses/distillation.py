@@ -53,8 +53,7 @@ def relational_distill(student, teacher, wanted=None, logit_scale=CLAP_LOGIT_SCA
     Arguments
     ---------
     student, teacher : torch.Tensor, shape (B, D). s and a; L2-normalised here.
-    wanted : torch.Tensor, shape (B, E), optional
-        w: embeddings whose similarities are the target; by default `teacher`. A prefix is given all dimensions here.
+    wanted : torch.Tensor, shape (B, E), optional. w, whose similarities are the target; by default `teacher`.
     logit_scale : float. Inverse temperature of the softmax over the batch's clips.
     """
     rows = F.normalize(teacher.detach(), dim=-1)
@@ -192,8 +191,7 @@ class NestedLoss(nn.Module):
     ---------
     loss : torch.nn.Module. Of (B, d) and (B, d) for any d.
     dims : sequence of int. Lengths of the prefixes, each from 1 to D − 1.
-    order : sequence of int, optional
-        All D dimensions, most important first (``tinyclap.config.kept_dims.read_order``); by default 0, 1, ….
+    order : sequence of int, optional. All D dimensions, most important first; by default 0, 1, ….
     relational_weight : float
 
     Example

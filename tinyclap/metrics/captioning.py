@@ -56,9 +56,6 @@ _NOT_INSTALLED = "needs the package aac-metrics: pip install tinyclap[metrics]"
 _FETCH = "run `aac-metrics-download` once, with a network"
 
 
-# What can be computed here --------------------------------------------------------------------------------------------
-
-
 def check_metrics():
     """Each name of :data:`METRICS` → ``"ready"``, or what is missing and what to do."""
     if importlib.util.find_spec("aac_metrics") is None:
@@ -144,9 +141,6 @@ def _fluency_model():
     folder = os.environ.get("FENSE_DATA", os.path.join(torch_home, "hub", "fense_data"))
     is_there = (Path(folder).expanduser() / f"{FLUENCY_MODEL}.ckpt").is_file()
     return READY if is_there else f"needs the weights {FLUENCY_MODEL}.ckpt: {_FETCH}"
-
-
-# Scores ---------------------------------------------------------------------------------------------------------------
 
 
 def tokenised(candidates, references):

@@ -1,6 +1,5 @@
 """Cost of a network: parameters, multiply-accumulates (MACs) in two conventions, memory of activations, latency."""
 
-import contextlib
 import statistics
 import time
 
@@ -29,9 +28,7 @@ def count_macs(module, *inputs):
     >>> count_macs(nn.Linear(3, 2), torch.zeros(5, 3))
     {'n_macs': 30, 'n_macs_paper': 30}
     """
-    with _observed() as seen, FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(*inputs)
-    return {"n_macs": counter.get_total_flops() // 2, "n_macs_paper": seen["n_macs"]}
+    return _observed(module, *inputs)[1]
 
 
 def complexity(model, clip_duration_s=5.0, run=None):
@@ -42,29 +39,28 @@ def complexity(model, clip_duration_s=5.0, run=None):
     ``n_macs_paper`` of :func:`count_macs`, and ``macs_clip_s``.
     """
     wavs = torch.zeros(1, round(clip_duration_s * model.sample_rate_hz))
-    with _observed() as seen, FlopCounterMode(display=False) as counter, torch.no_grad():
-        (run or model.embed_audio)(wavs, model.sample_rate_hz)
-    n_macs = {"n_macs": counter.get_total_flops() // 2, "n_macs_paper": seen["n_macs"]}
-    return {"n_parameters": sum(seen["parameters"].values()), **n_macs, "macs_clip_s": clip_duration_s}
+    parameters, macs = _observed(run or model.embed_audio, wavs, model.sample_rate_hz)
+    return {"n_parameters": sum(parameters.values()), **macs, "macs_clip_s": clip_duration_s}
 
 
-@contextlib.contextmanager
-def _observed():
-    """Watch every module that runs: its parameters once, and the MACs of convolutions and linear layers each time."""
-    seen = {"parameters": {}, "n_macs": 0}
+def _observed(run, *inputs):
+    """Sizes of the parameters that took part in ``run(*inputs)``, by their ids, and the MACs in both conventions."""
+    parameters, macs = {}, {"n_macs": 0, "n_macs_paper": 0}
 
     def note(module, _, out):
         # Attention layers use their last linear map without calling it, so it is counted with them.
         for parameter in module.parameters(recurse=isinstance(module, nn.MultiheadAttention)):
-            seen["parameters"][id(parameter)] = parameter.numel()
+            parameters[id(parameter)] = parameter.numel()
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
-            seen["n_macs"] += out.numel() * module.weight[0].numel()
+            macs["n_macs_paper"] += out.numel() * module.weight[0].numel()
 
     hook = nn.modules.module.register_module_forward_hook(note)
     try:
-        yield seen
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            run(*inputs)
     finally:
         hook.remove()
+    return parameters, {**macs, "n_macs": counter.get_total_flops() // 2}
 
 
 def peak_activation_memory(module, *inputs):

@@ -99,8 +99,7 @@ class Captioner(nn.Module):
 
         Arguments
         ---------
-        captions : sequence of torch.Tensor, each of shape (B', L), int64
-            Ids with ``<start>`` first, padded; row i is a caption of clip i, B' ≤ B.
+        captions : sequence of torch.Tensor (B', L), int64. Ids from ``<start>`` on, padded; row i is of clip i, B' ≤ B.
         wavs, n_samples, log_mel. As for :meth:`encode`.
         sampling_probability : float
             Probability that an input word is replaced by the model's own prediction from a first pass (Mihaylova &

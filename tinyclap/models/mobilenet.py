@@ -43,8 +43,7 @@ class MobileNet(nn.Module):
     ---------
     width : float. Multiplier of all widths, rounded to multiples of 8 (0.4 for mn04, 1.0 for mn10).
     n_tags : int. Classes of the tagging head; 0 leaves it out.
-    hidden_channels : list of int or None
-        Expanded width of each block of a narrowed network; the first, which has no expansion, is the stem's width.
+    hidden_channels : list of int or None. Expanded width of each block of a narrowed network (the first: the stem's).
     n_blocks : int or None. Keep the first of the 15 blocks only.
     n_mels : int. Mel bands M that it is built for; any number works.
     dropout : float. Before the last linear map of the tagging head.

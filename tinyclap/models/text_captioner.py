@@ -63,8 +63,7 @@ class TextCaptioner(nn.Module):
         ---------
         evidence : torch.Tensor, shape (B, D)
         style : str, optional. A corpus, whose wording is imitated; by default the first.
-        beam, max_words, min_words, n_best : int
-            See :class:`tinyclap.decoding.rule.BeamRule`; `min_words` is at most `max_words` − 1 here.
+        beam, max_words, min_words, n_best : int. See :class:`tinyclap.decoding.rule.BeamRule`.
         allow_repeats : bool. Any word may come twice.
         """
         if style is not None and style not in self.styles:

@@ -67,8 +67,7 @@ def method_hits(scored, moments, method, order=None, ridge=RIDGE, n_random=N_RAN
         By mean absolute activation (the paper's), by standard deviation, the mean over random orders, see
         :func:`principal_basis`, or in their own order, for a model trained for it.
     order : sequence of int, optional. Of ``"nested"``, where it is not 0, 1, 2 …
-    ridge : float. Of ``"whitening"``.
-    n_random : int. Random orders, with the seeds 0, 1, …
+    ridge, n_random : float and int. Of ``"whitening"``; random orders, with the seeds 0, 1, …
     """
     n_dims = scored.audio.shape[1]
     if len(moments["mean_abs"]) != n_dims:

@@ -38,8 +38,7 @@ def clips_to_compare_on(model, check_audio=None, n_clips=64, seed=0):
     ---------
     model : AudioStudent or Clap. Whose rate and window the noise has.
     check_audio : str, optional. See :func:`tinyclap.data.recordings.find_recordings`.
-    n_clips : int. Maximum of recordings, chosen at random.
-    seed : int
+    n_clips, seed : int. Maximum of recordings, and seed of their choice.
     """
     if check_audio is not None:
         found, _ = sample(find_recordings(check_audio), n_clips, seed)

@@ -100,9 +100,7 @@ class WavcapsHtsatBart(nn.Module):
         Arguments
         ---------
         wavs, sample_rate_hz : See :func:`tinyclap.features.windows.as_waveforms`.
-        beam : int. 1 is greedy.
-        max_length, min_length : int. Tokens of a caption, the start counted.
-        batch_size : int. Clips in one pass.
+        beam, max_length, min_length, batch_size : int. Beams, tokens of a caption with its start, clips in one pass.
 
         Returns
         -------

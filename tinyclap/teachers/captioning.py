@@ -66,6 +66,12 @@ class CaptioningTeacher(FrozenTeacher):
         choices = {"n_word_choices": self.n_word_choices} if self.n_word_choices else {}
         return {**super().identity(), **choices}
 
+    def _load_run(self, kind_of_model, advice):
+        """Load a folder of ours that holds a model of one class, with its config."""
+        self.model, self._folder_config = load_student(self.weights)
+        if not isinstance(self.model, kind_of_model):
+            raise CheckpointError(f"{self.weights} holds a {type(self.model).__name__}{advice}")
+
     def _require_weights(self):
         if self.weights is None:
             raise CheckpointError(f"the {self.kind} teacher has no weights; give their path as teacher_weights")
@@ -80,9 +86,7 @@ class WavcapsTeacher(CaptioningTeacher):
     ---------
     weights : str or os.PathLike or None. The published file, or any of the same names, such as a fine-tuned one.
     tokenizer : str or os.PathLike. Local folder or hub name of BART's tokenizer.
-    beam : int. 1 is greedy.
-    max_length : int. Tokens of a caption, start and end counted.
-    batch_size : int. Clips in one pass.
+    beam, max_length, batch_size : int. 1 beam is greedy; maximum tokens of a caption; clips in one pass.
     htsat, bart : dict, optional. Sizes, as for :class:`tinyclap.published.wavcaps.WavcapsHtsatBart`.
     """
 
@@ -122,8 +126,7 @@ class CaptionerTeacher(CaptioningTeacher):
     Arguments
     ---------
     weights : str or os.PathLike or None. A run's folder, or the folder of a saved captioner.
-    beam : int. 1 is greedy.
-    max_words : int. Maximum of a caption.
+    beam, max_words : int. 1 beam is greedy; maximum words of a caption.
     n_word_choices : int. Most probable words of each place, stored for token-level distillation; 0 stores none.
     """
 
@@ -134,10 +137,7 @@ class CaptionerTeacher(CaptioningTeacher):
         self.beam, self.max_words, self.n_word_choices = beam, max_words, n_word_choices
 
     def _load(self):
-        self.model, self._folder_config = load_student(self.weights)
-        if not isinstance(self.model, Captioner):
-            what = f"a {type(self.model).__name__}, which writes no captions"
-            raise CheckpointError(f"{self.weights} holds {what}; give the run of a captioner")
+        self._load_run(Captioner, ", which writes no captions; give the run of a captioner")
         self.sample_rate_hz, self.caption_dim = self.model.sample_rate_hz, self.model.caption_dim
 
     def _teach(self, clips, sample_rate_hz):
@@ -173,8 +173,7 @@ class Effb2TrmTeacher(CaptionerTeacher):
     ---------
     weights : str or os.PathLike or None. ``pytorch_model.bin`` or ``swa.pth``.
     tokenizer : str or os.PathLike, optional. File of its words; by default ``vocabulary.json`` beside the weights.
-    beam : int. 1 is greedy; the authors' is 3.
-    max_words : int. Maximum of a caption.
+    beam, max_words : int. 1 beam is greedy, the authors' is 3; maximum words of a caption.
     """
 
     def __init__(self, weights, tokenizer=None, beam=3, max_words=20):
@@ -209,10 +208,10 @@ _KINDS = {
 
 
 def make_captioning_teacher(kind, weights=None, more=None, **options):
-    """Make a captioning teacher by its name, one of :data:`_KINDS`; its weights are loaded later, by ``load()``.
+    """Make a captioning teacher by its name; its weights are loaded later, by ``load()``.
 
-    `weights` are None where its outputs are cached already; `more` and `options` as for
-    :func:`tinyclap.teachers.make_teacher`.
+    `kind` is "wavcaps_htsat_bart", "captioner", "text_captioner" or "effb2_trm"; `weights` are None where its outputs
+    are cached already; `more` and `options` as for :func:`tinyclap.teachers.make_teacher`.
     """
     if kind not in _KINDS:
         raise ConfigError(f"captioning teacher {kind!r} is unknown; choose one of {', '.join(_KINDS)}")

@@ -21,8 +21,7 @@ class HfClapTeacher(FrozenTeacher):
 
     Arguments
     ---------
-    weights : str or os.PathLike. Hub name or local folder.
-    revision : str, optional. Commit, tag or branch on the hub.
+    weights, revision : str. Hub name or local folder; commit, tag or branch on the hub.
     local_files_only : bool. Make no request.
     batch_size : int. Windows per forward pass.
     """

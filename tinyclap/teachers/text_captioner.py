@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from tinyclap.checkpoints.state import load_student
 from tinyclap.errors import CheckpointError
 from tinyclap.features.windows import as_waveforms
 from tinyclap.files import sha256_of
@@ -22,8 +21,7 @@ class TextCaptionerTeacher(CaptioningTeacher):
     ---------
     weights : str or os.PathLike or None. The run's folder, or the folder of a saved captioner.
     listener_weights : str or os.PathLike, optional. The listener's weights, if they have moved since training.
-    beam : int. 1 is greedy.
-    max_words : int. Maximum of a caption.
+    beam, max_words : int. 1 beam is greedy; maximum words of a caption.
     style : str, optional. Corpus whose wording is imitated; by default the first one that it was trained on.
     """
 
@@ -33,10 +31,7 @@ class TextCaptionerTeacher(CaptioningTeacher):
         self.beam, self.max_words, self.style = beam, max_words, style
 
     def _load(self):
-        self.model, self._folder_config = load_student(self.weights)
-        if not isinstance(self.model, TextCaptioner):
-            wanted = "a run of hparams/train_text_captioner.yaml"
-            raise CheckpointError(f"{self.weights} holds a {type(self.model).__name__}; give {wanted}")
+        self._load_run(TextCaptioner, "; give a run of hparams/train_text_captioner.yaml")
         absent = [key for key in ("text_side", "listener") if key not in self._folder_config]
         if absent:
             raise CheckpointError(f"{self.weights}: its config.json lacks {', '.join(absent)}: not the folder of a run")

@@ -93,8 +93,7 @@ class TagEvidence(_TextEvidence):
     conditioner : tinyclap.models.conditioners.TagConditioner. Gets labels' embeddings, mean probabilities and logits.
     path : str or os.PathLike. Cache of the captions' candidates (``.npz``).
     simulator : tinyclap.teachers.tag_simulation.TagSimulator
-    temperature : float. Of the softmax over labels, in units of cosine similarity.
-    n_candidates : int. Tags of an event.
+    temperature, n_candidates : float and int. Of the softmax over labels (cosines), and tags of an event.
     """
 
     condition = "tags"
