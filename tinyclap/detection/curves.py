@@ -24,17 +24,7 @@ def check_names(scores, plot):
 
 
 class Curves:
-    """Scores, levels and events of a stream.
-
-    Arguments
-    ---------
-    labels : list of str, N of them
-    thresholds : tinyclap.detection.thresholds.Thresholds
-
-    Attributes
-    ----------
-    events : list of tinyclap.detection.events.Event. To be appended to.
-    """
+    """Scores, levels and events of a stream with these `labels` and `thresholds`; append to ``events``."""
 
     def __init__(self, labels, thresholds):
         self.labels, self.thresholds, self.events = list(labels), thresholds, []
@@ -47,35 +37,24 @@ class Curves:
         self._scores.append(result.scores.astype(np.float32))
 
     def write(self, scores, plot, duration_s):
-        """Write the files that are wanted, atomically.
+        """Write the files `scores` and `plot`, where they are not None, atomically; `duration_s` is the stream's.
 
-        Arguments
-        ---------
-        scores : str or None
-            A ``.csv`` file: a row a window, a column a label. Or ``.npz``: ``middles_s`` (n,), ``levels_db`` (n,),
-            ``scores`` (n, N), ``labels`` (N,), ``on`` (N,), ``off`` (N,).
-        plot : str or None. A picture.
-        duration_s : float. Of the stream.
+        ``.csv``: a row a window, a column a label. ``.npz``: ``middles_s`` (n,), ``levels_db`` (n,), ``scores`` (n, N),
+        ``labels`` (N,), ``on`` (N,), ``off`` (N,).
         """
         if scores is not None:
-            write = self._write_csv if Path(scores).suffix.lower() == ".csv" else self._write_npz
             with atomic_path(scores) as part:
-                write(part)
+                (self._write_csv if Path(scores).suffix.lower() == ".csv" else self._write_npz)(part)
         if plot is not None:
             with atomic_path(plot) as part:
                 self._draw(part, duration_s, Path(plot).suffix[1:].lower())
 
     def _write_npz(self, path):
+        levels_db = np.array(self._levels_db, np.float32)
+        windows = {"middles_s": np.array(self._middles_s), "levels_db": levels_db, "scores": np.array(self._scores)}
         with open(path, "wb") as file:
-            np.savez_compressed(
-                file,
-                middles_s=np.array(self._middles_s),
-                levels_db=np.array(self._levels_db, np.float32),
-                scores=np.array(self._scores),
-                labels=np.array(self.labels),
-                on=self.thresholds.on,
-                off=self.thresholds.off,
-            )
+            on, off = self.thresholds.on, self.thresholds.off
+            np.savez_compressed(file, **windows, labels=np.array(self.labels), on=on, off=off)
 
     def _write_csv(self, path):
         with open(path, "w", encoding="utf-8", newline="") as file:
@@ -88,9 +67,8 @@ class Curves:
         """Level above, events in the middle, scores against thresholds below."""
         shown = self._shown()
         figure = _figure()(figsize=(11, 3.4 + 0.3 * len(shown)), layout="constrained")
-        level, events, curves = figure.subplots(
-            3, 1, sharex=True, gridspec_kw={"height_ratios": [1, 0.3 + 0.25 * len(shown), 1.6]}
-        )
+        heights = [1, 0.3 + 0.25 * len(shown), 1.6]
+        level, events, curves = figure.subplots(3, 1, sharex=True, height_ratios=heights)
         level.fill_between(self._middles_s, self._levels_db, -100, color="0.6", linewidth=0)
         level.set(ylabel="dB", ylim=(-100, 0), xlim=(0, max(duration_s, 1e-3)))
         scores = np.array(self._scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -27,23 +28,14 @@ DEFAULT_WINDOW_S = 2.0
 
 @dataclass(frozen=True)
 class DetectionOptions:
-    """Windows, thresholds and post-processing of a detector.
+    """Windows, thresholds and post-processing of a detector."""
 
-    Arguments
-    ---------
-    window_s : float or None. Length of a window; None takes 2 s, or the model's window where it takes no other.
-    hop_s : float. Distance between windows.
-    min_duration_s, merge_gap_s, exclusive : See :class:`tinyclap.detection.events.EventRule`.
-    false_alarms, threshold, probability, off_threshold : float or None
-        See :func:`tinyclap.detection.thresholds.choose_thresholds`.
-    """
-
-    window_s: float | None = None
-    hop_s: float = 0.5
-    min_duration_s: float = 0.0
+    window_s: float | None = None  # None: 2 s, or the model's window where it takes no other
+    hop_s: float = 0.5  # from window to window
+    min_duration_s: float = 0.0  # these three: see tinyclap.detection.events.EventRule
     merge_gap_s: float = 0.0
     exclusive: bool = False
-    false_alarms: float | None = None
+    false_alarms: float | None = None  # these four: see tinyclap.detection.thresholds.choose_thresholds
     threshold: float | None = None
     probability: float | None = None
     off_threshold: float | None = None
@@ -51,22 +43,13 @@ class DetectionOptions:
 
 @dataclass(frozen=True)
 class WindowResult:
-    """Scores and events of one window.
-
-    Arguments
-    ---------
-    start_s, middle_s : float
-    scores : numpy.ndarray, shape (N,), float32. Of each label; probabilities where the thresholds are.
-    level_db : float. Root mean square of the samples, in dB of full scale.
-    events : list of Event. That became certain with this window.
-    compute_s : float
-    """
+    """Scores and events of one window."""
 
     start_s: float
     middle_s: float
-    scores: NDArray[np.float32]
-    level_db: float
-    events: list[Event]
+    scores: NDArray[np.float32]  # (N,), of each label; probabilities where the thresholds are
+    level_db: float  # root mean square of the samples, in dB of full scale
+    events: list[Event]  # that became certain with this window
     compute_s: float
 
 
@@ -80,12 +63,6 @@ class Detector:
     sample_rate_hz : int. Of the stream.
     template : str, list of str or None. Prompts with ``{}`` for the label.
     options : DetectionOptions or None
-
-    Attributes
-    ----------
-    labels : list of str
-    thresholds : tinyclap.detection.thresholds.Thresholds
-    window_s, hop_s : float
 
     Raises
     ------
@@ -121,7 +98,7 @@ class Detector:
 
     @property
     def active(self) -> list[str]:
-        """Labels that are active now: list of str."""
+        """Labels that are active now."""
         return self._finder.active
 
     @property
@@ -132,9 +109,7 @@ class Detector:
     def push(self, samples: NDArray[np.float32]) -> Iterator[WindowResult]:
         """Give the next samples (n,), mono float32 in [-1, 1]; yields a WindowResult for each window that is whole.
 
-        Raises
-        ------
-        AudioError: Samples that are NaN, infinite, or far beyond full scale.
+        AudioError: samples that are NaN, infinite, or far beyond full scale.
         """
         if len(samples):
             require_samples(samples[:, None], "the stream", self._rate, self.duration_s)
@@ -146,13 +121,11 @@ class Detector:
         """Yields a WindowResult for each of the last windows; AudioError where there was no sample at all."""
         if not self._n_samples:
             raise AudioError("the stream", "ended before its first sample; is the program that writes it running?")
-        for start, window in self._windows.push(self._resampler.end()):
-            yield self._window(start, window)
-        for start, window in self._windows.end():
+        for start, window in itertools.chain(self._windows.push(self._resampler.end()), self._windows.end()):
             yield self._window(start, window)
 
     def last_events(self) -> list[Event]:
-        """Events that are still open after `end`: list of Event."""
+        """Events that are still open after `end`."""
         return self._finder.end(self.duration_s)
 
     def _window(self, start, window):
@@ -164,8 +137,7 @@ class Detector:
             scores = self._model.probabilities(scores)
         middle_s = (start + len(window) / 2) / rate
         events = self._finder.push(middle_s, scores[0])
-        power = float(np.square(window, dtype=np.float64).mean())
-        level_db = 10 * np.log10(max(power, 1e-12))
+        level_db = 10 * np.log10(max(float(np.square(window, dtype=np.float64).mean()), 1e-12))
         return WindowResult(start / rate, middle_s, scores[0], float(level_db), events, time.perf_counter() - began)
 
 
@@ -176,31 +148,21 @@ def detect(
     template: str | list[str] | None = None,
     **options: Any,
 ) -> Iterator[Event]:
-    """The events of a recording or stream.
+    """Yields the events of a recording or stream, each as soon as it is certain, in the order of the ends.
 
     Arguments
     ---------
     model, labels, template : See :class:`Detector`.
     source : str, os.PathLike or tinyclap.detection.sources.Source
     **options : Of :class:`DetectionOptions`.
-
-    Yields
-    ------
-    Event. As soon as it is certain, in the order of the ends.
-
-    Raises
-    ------
-    AudioError, ConfigError: The stream or an option cannot be used.
     """
     from tinyclap.detection.sources import Source, file_source
 
     source = source if isinstance(source, Source) else file_source(source)
     detector = Detector(model, labels, source.sample_rate_hz, template, DetectionOptions(**options))
-    for samples in source.pieces:
-        for result in detector.push(samples):
+    for results in itertools.chain(map(detector.push, source.pieces), [detector.end()]):
+        for result in results:
             yield from result.events
-    for result in detector.end():
-        yield from result.events
     yield from detector.last_events()
 
 

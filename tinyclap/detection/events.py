@@ -9,56 +9,32 @@ from tinyclap.errors import ConfigError
 
 @dataclass(frozen=True)
 class Event:
-    """A sound event.
-
-    Arguments
-    ---------
-    label : str
-    onset_s, offset_s : float. In seconds from the beginning of the stream.
-    peak_score, peak_s : float. The maximum score among its windows, and the middle of that window.
-    """
+    """A sound event."""
 
     label: str
-    onset_s: float
+    onset_s: float  # from the beginning of the stream
     offset_s: float
-    peak_score: float
-    peak_s: float
+    peak_score: float  # maximum among its windows
+    peak_s: float  # middle of that window
 
 
 @dataclass(frozen=True)
 class EventRule:
-    """Post-processing of events.
+    """Post-processing of events."""
 
-    Arguments
-    ---------
-    min_duration_s : float. Shorter events are left out.
-    merge_gap_s : float. Events of one label that are no further apart become one, before short ones are left out.
-    exclusive : bool. In each window, only the label that is furthest above its threshold counts.
-    """
-
-    min_duration_s: float = 0.0
-    merge_gap_s: float = 0.0
-    exclusive: bool = False
+    min_duration_s: float = 0.0  # shorter events are left out
+    merge_gap_s: float = 0.0  # events of one label no further apart become one, before short ones are left out
+    exclusive: bool = False  # in each window, only the label that is furthest above its threshold counts
 
     def __post_init__(self):
         if not (0 <= self.min_duration_s < np.inf and 0 <= self.merge_gap_s < np.inf):
-            raise ConfigError(
-                f"min_duration {self.min_duration_s} s and merge_gap {self.merge_gap_s} s: neither may be below zero, "
-                "nor infinite"
-            )
+            given = f"min_duration {self.min_duration_s} s and merge_gap {self.merge_gap_s} s"
+            raise ConfigError(f"{given}: neither may be below zero, nor infinite")
 
 
 class EventFinder:
-    """The events of a sequence of windows.
+    """The events of a sequence of windows, by the `thresholds` of N `labels` and an EventRule, the `rule`.
 
-    Arguments
-    ---------
-    labels : list of str, N of them
-    thresholds : tinyclap.detection.thresholds.Thresholds
-    rule : EventRule
-
-    Notes
-    -----
     A label is active from the first window above ``thresholds.on`` up to the last before one that is not above
     ``thresholds.off``. A window stands for the time that is nearer to its middle than to any other's; the first also
     for what is before, the last for what is after. Events come in the order of their ends.
@@ -80,21 +56,18 @@ class EventFinder:
 
     @property
     def active(self):
-        """Labels that are active now: list of str."""
+        """Labels that are active now."""
         return [state.label for state in self._states if state.is_on]
 
     def push(self, middle_s, scores):
         """Give the scores (N,) of the next window, whose middle is at `middle_s`; returns events that are certain."""
         begins_s = 0.0 if self._last_s is None else (self._last_s + middle_s) / 2
         self._last_s = middle_s
-        may_count = np.ones(len(scores), bool)
-        if self._rule.exclusive:
-            may_count[:] = False
-            may_count[np.argmax(scores - self._thresholds.on)] = True
-        found = []
+        best, found = np.argmax(scores - self._thresholds.on), []
         for index, state in enumerate(self._states):
             limit = self._thresholds.off[index] if state.is_on else self._thresholds.on[index]
-            state.step(bool(may_count[index] and scores[index] > limit), begins_s, self._rule.merge_gap_s, found)
+            is_on = bool(scores[index] > limit and (index == best or not self._rule.exclusive))
+            state.step(is_on, begins_s, self._rule.merge_gap_s, found)
             if state.is_on:
                 if scores[index] > state.peak:
                     state.peak, state.peak_s = float(scores[index]), float(middle_s)

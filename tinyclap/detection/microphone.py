@@ -15,17 +15,18 @@ _MAX_WAITING_S = 30.0
 def microphone_source(device=None, rate_hz=None):
     """A microphone as an endless :class:`~tinyclap.detection.sources.Source`.
 
-    Arguments
-    ---------
-    device : int, str or None. Number or part of the name; None takes the system's own.
-    rate_hz : int or None. None takes the device's own.
-
-    Raises
-    ------
-    ConfigError: sounddevice or PortAudio is not installed.
-    AudioError: There is no such device, or it refuses.
+    `device` is its number or a part of its name, None the system's own; `rate_hz` None takes the device's own.
+    ConfigError: sounddevice or PortAudio is not installed. AudioError: there is no such device, or it refuses.
     """
-    sounddevice = _library()
+    try:
+        import sounddevice
+    except ImportError as error:
+        raise ConfigError(
+            "the microphone needs the library sounddevice: pip install 'tinyclap[microphone]'; or pipe: "
+            "arecord -f S16_LE -r 48000 | tinyclap listen -"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"sounddevice lacks PortAudio ({error}); on Debian: apt install libportaudio2") from error
     if rate_hz is not None:
         require_rate("microphone", rate_hz)
     try:
@@ -59,16 +60,3 @@ def _blocks(sounddevice, device, rate_hz):
         while not lost:
             yield np.ascontiguousarray(mean_of_channels(waiting.get()))
     raise AudioError("microphone", f"samples were lost ({lost[0]}), so times would be wrong; take a larger --hop")
-
-
-def _library():
-    try:
-        import sounddevice
-    except ImportError as error:
-        raise ConfigError(
-            "the microphone needs the library sounddevice: pip install 'tinyclap[microphone]'; or pipe: "
-            "arecord -f S16_LE -r 48000 | tinyclap listen -"
-        ) from error
-    except OSError as error:
-        raise ConfigError(f"sounddevice lacks PortAudio ({error}); on Debian: apt install libportaudio2") from error
-    return sounddevice

@@ -12,22 +12,10 @@ _BLOCK_S = 0.1  # latency in live audio
 
 
 def stream_resampler(from_hz, to_hz, method="sinc"):
-    """A resampler that is given samples in blocks of any length.
+    """A resampler that is given samples in blocks of any length, by `method` "sinc" or "soxr".
 
-    Arguments
-    ---------
-    from_hz, to_hz : int
-    method : {"sinc", "soxr"}. See :func:`tinyclap.features.resample.resample`.
-
-    Returns
-    -------
-    object
-        ``push(samples)`` takes (n,) float32 and returns the outputs that are certain, ``end()`` the rest; silence comes
-        after the end. Outputs do not depend on the blocks, bit for bit, and equal :func:`resample_array` to rounding.
-
-    Raises
-    ------
-    ConfigError: The method is unknown or a rate is not a positive whole number.
+    ``push(samples)`` takes (n,) float32 and returns the outputs that are certain, ``end()`` the rest; silence comes
+    after the end. Outputs do not depend on the blocks, bit for bit, and equal :func:`resample_array` to rounding.
 
     Example
     -------

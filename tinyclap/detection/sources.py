@@ -21,29 +21,18 @@ _MAX_BLOCK = 1 << 22  # samples
 
 @dataclass(frozen=True)
 class Source:
-    """A stream that can be read once.
+    """A stream that can be read once."""
 
-    Arguments
-    ---------
-    name : str. In messages.
-    sample_rate_hz : int
-    pieces : iterator of numpy.ndarray, each of shape (n,), float32. Mono, in [-1, 1].
-    duration_s : float or None. Its length, where that is known before.
-    """
-
-    name: str
+    name: str  # in messages
     sample_rate_hz: int
-    pieces: Iterator[np.ndarray]
-    duration_s: float | None = None
+    pieces: Iterator[np.ndarray]  # each (n,) float32, mono in [-1, 1]
+    duration_s: float | None = None  # where it is known before
 
 
 def file_source(path: str | os.PathLike[str], piece_s: float = 1.0) -> Source:
     """The :class:`Source` of a file, decoded `piece_s` seconds at a time; of a named pipe, which must hold WAV.
 
-    Raises
-    ------
-    AudioError: The file cannot be used (see :func:`tinyclap.audio.io.probe`). What shows later is raised by ``pieces``.
-    ConfigError: `piece_s` is not above zero.
+    AudioError: the file cannot be used (see :func:`tinyclap.audio.io.probe`); what shows later is raised by ``pieces``.
     """
     try:
         is_pipe = stat.S_ISFIFO(os.stat(path).st_mode)
@@ -77,7 +66,7 @@ def pipe_source(
     piece_s: float = 1.0,
     name: str = STANDARD_INPUT,
 ) -> Source:
-    """What another program writes: WAV, or samples without a header.
+    """What another program writes, WAV or samples without a header, as a :class:`Source`.
 
     Arguments
     ---------
@@ -87,10 +76,6 @@ def pipe_source(
     sample_format : str. Of samples without a header: "u8", "s16le", "s24le", "s32le", "f32le", "f64le", or their "…be".
     piece_s : float. Maximum that is read at a time; what has come is taken at once.
     name : str. In messages.
-
-    Returns
-    -------
-    Source
 
     Raises
     ------
@@ -137,6 +122,5 @@ def _from_pipe(tape, layout, n_bytes, name):
             yield np.ascontiguousarray(mean_of_channels(samples))
             n_read += len(samples)
     if left is not None and left >= layout.frame_bytes:
-        raise AudioError(
-            name, f"is cut short: its header promises {layout.n_bytes} bytes of samples, {layout.n_bytes - left} came"
-        )
+        came = f"its header promises {layout.n_bytes} bytes of samples, {layout.n_bytes - left} came"
+        raise AudioError(name, f"is cut short: {came}")

@@ -18,27 +18,18 @@ _MIN_SCORE = 1e-6
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where labels become active and inactive.
+    """Where labels become active and inactive."""
 
-    Arguments
-    ---------
-    on, off : numpy.ndarray, shape (N,). An event begins above ``on`` and goes on above ``off``.
-    of_probabilities : bool. They are of probabilities among the labels, and not of scores.
-    kind : str. How they were made, in a line.
-    """
-
-    on: np.ndarray
-    off: np.ndarray
-    of_probabilities: bool
-    kind: str
+    on: np.ndarray  # (N,): an event begins above it
+    off: np.ndarray  # (N,): and goes on above this
+    of_probabilities: bool  # among the labels; else of scores
+    kind: str  # how they were made, in a line
 
     def __post_init__(self):
         if not (np.isfinite(self.on).all() and np.isfinite(self.off).all()):
             raise ConfigError(f"threshold: {self.kind}: give finite numbers")
         if (self.off > self.on).any():
-            raise ConfigError(
-                "off-threshold: an event would end at a higher score than it begins with; give a lower one"
-            )
+            raise ConfigError("off-threshold: an event would end at a higher score than it begins with; lower it")
 
 
 def fixed_thresholds(n_labels, threshold, off_threshold=None, of_probabilities=False):
@@ -50,10 +41,6 @@ def fixed_thresholds(n_labels, threshold, off_threshold=None, of_probabilities=F
     threshold : float. An event begins above it.
     off_threshold : float or None. It goes on above this; None takes `threshold`, of probabilities 0.6 of it.
     of_probabilities : bool
-
-    Returns
-    -------
-    Thresholds
 
     Raises
     ------
@@ -82,10 +69,6 @@ def false_alarm_thresholds(background_scores, rate, off_rate=None, positive=Fals
     rate : float. Part of them that may be above, in (0, 0.5): 0.01 is one window in a hundred.
     off_rate : float or None. The same for going on; None takes three times `rate`.
     positive : bool. Scores are above zero with a long tail, which is followed in their logarithms.
-
-    Returns
-    -------
-    Thresholds
 
     Raises
     ------
@@ -122,12 +105,7 @@ def false_alarm_thresholds(background_scores, rate, off_rate=None, positive=Fals
 
 
 def background_embeddings(model):
-    """Embeddings of background sound that are stored with a :class:`SoundModel`: (n, D) float32, or None.
-
-    Raises
-    ------
-    CheckpointError: The file is missing, or is not the one that was exported.
-    """
+    """Embeddings of background sound that are stored with a :class:`SoundModel`: (n, D) float32, or None."""
     name = model.config.get("background")
     if name is None:
         return None
@@ -148,10 +126,6 @@ def choose_thresholds(model, vectors, false_alarms=None, threshold=None, probabi
     false_alarms, threshold, probability : float or None
         At most one: see :func:`false_alarm_thresholds` and :func:`fixed_thresholds`.
     off_threshold : float or None. In the same unit.
-
-    Returns
-    -------
-    Thresholds
 
     Raises
     ------

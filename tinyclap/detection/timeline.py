@@ -11,13 +11,7 @@ FORMATS = {".csv": "csv", ".txt": "audacity", ".jsonl": "jsonl"}
 
 
 def kind_of(path):
-    """The format that a file's suffix means; ConfigError where it means none.
-
-    Example
-    -------
-    >>> kind_of("timeline.txt")
-    'audacity'
-    """
+    """The format that a file's suffix means; ConfigError where it means none."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise ConfigError(f"{path}: ends in none of {', '.join(FORMATS)} (CSV, Audacity's labels, JSON Lines)")
@@ -25,12 +19,9 @@ def kind_of(path):
 
 
 class TimelineWriter:
-    """Writes events to an open file, each at once: times to the millisecond, scores to six places.
+    """Writes events to an open text `file`, each at once: times to the millisecond, scores to six places.
 
-    Arguments
-    ---------
-    file : text file
-    kind : {"csv", "audacity", "jsonl"}
+    `kind` is "csv", "audacity" or "jsonl".
 
     Example
     -------

@@ -6,19 +6,8 @@ from tinyclap.errors import ConfigError
 
 
 class WindowStream:
-    """Windows of samples that come in blocks of any length.
+    """Windows of samples at `sample_rate_hz` that come in blocks of any length, by a WindowPolicy, the `policy`.
 
-    Arguments
-    ---------
-    policy : tinyclap.audio.windows.WindowPolicy. Its ``window_s`` and ``hop_s``.
-    sample_rate_hz : int
-
-    Raises
-    ------
-    ConfigError: The hop is less than a sample, or longer than the window.
-
-    Notes
-    -----
     Windows begin at 0, hop, 2·hop, …; a last one ends with the stream where more than a twentieth of a window is left.
     A stream that is shorter than a window is one clip.
 
@@ -37,9 +26,8 @@ class WindowStream:
         self._window = round(policy.window_s * sample_rate_hz)
         self._hop = self._window if policy.hop_s is None else round(policy.hop_s * sample_rate_hz)
         if not 1 <= self._hop <= self._window:
-            raise ConfigError(
-                f"hop {policy.hop_s} s: choose more than 0 and at most the window, which is {policy.window_s:g} s"
-            )
+            limit = f"the window, which is {policy.window_s:g} s"
+            raise ConfigError(f"hop {policy.hop_s} s: choose more than 0 and at most {limit}")
         self._kept, self._n_pushed, self._next = np.zeros(0, np.float32), 0, 0
 
     def push(self, samples):
