@@ -39,23 +39,16 @@ def embed_many(
     Arguments
     ---------
     model : tinyclap.inference.sound_model.SoundModel, or its backend
-    sources : iterable of str, os.PathLike or numpy.ndarray
-        Paths, or clips of shape (T,) or (channels, T); may be endless.
+    sources : iterable. Paths, or clips of shape (T,) or (channels, T); may be endless.
     n_workers : int or None. Threads, each with one clip at a time; None takes as many as there are cores for.
-    on_error : {"raise", "skip"}
-        Raise the AudioError of a recording that cannot be used, or give it in place of the row.
+    on_error : {"raise", "skip"}. Raise the AudioError of the first unusable recording, or give it in place of the row.
     sample_rate_hz : int or None. Of arrays.
     longest_s : float or None. Refuse longer recordings: a clip is held in memory whole.
 
     Yields
     ------
-    str, os.PathLike or numpy.ndarray. The source, in order.
+    object. The source, in order.
     numpy.ndarray, shape (D,), float32, or AudioError
-
-    Raises
-    ------
-    AudioError: With ``on_error="raise"``: the first recording, in order, that cannot be used; all before it were given.
-    ConfigError: `n_workers` or `on_error` is none of these; or arrays without a rate.
     """
     rows_of = model.embed if hasattr(model, "backend") else model.embed_many
 
@@ -70,15 +63,11 @@ def embed_many(
 def embed_together(
     model: Any, sources: Sequence[Any], sample_rate_hz: float | None = None, progress: bool | None = None
 ) -> NDArray[np.float32]:
-    """The embeddings (B, D) of a sequence of recordings; arguments as for :func:`embed_many` and :func:`with_bar`.
+    """The embeddings (B, D) of a sequence of recordings.
 
     Arguments
     ---------
-    model, sources, sample_rate_hz, progress
-
-    Raises
-    ------
-    AudioError: There is no clip, or one cannot be used.
+    model, sources, sample_rate_hz, progress : As for :func:`embed_many` and :func:`with_bar`.
     """
     if not len(sources):
         raise AudioError("the batch", "holds no clip; give at least one")
@@ -88,13 +77,7 @@ def embed_together(
 
 
 def with_bar(results: Iterable[Any], total: int | None = None, progress: bool | None = None) -> Iterable[Any]:
-    """The same results, with a progress bar on standard error; by default at a terminal, for more than a few.
-
-    Example
-    -------
-    >>> list(with_bar([1, 2], progress=False))
-    [1, 2]
-    """
+    """The same results, with a progress bar on standard error; by default at a terminal, for more than a few."""
     if progress is None:
         progress = sys.stderr is not None and sys.stderr.isatty() and (total is None or total > _FEW)
     if not progress:
@@ -107,22 +90,12 @@ def with_bar(results: Iterable[Any], total: int | None = None, progress: bool | 
 def each_clip(
     work: Callable[[Any], Any], sources: Iterable[Any], n_workers: int | None = None, on_error: str = "raise"
 ) -> Iterator[tuple[Any, Any]]:
-    """Do some work on each recording, in threads; results come in order.
+    """Do some work on each recording, in threads; yields each source and its result or AudioError, in order.
 
     Arguments
     ---------
     work : callable. ``work(source)`` → result; an AudioError that it raises belongs to its source alone.
-    sources : iterable
-    n_workers, on_error : As for :func:`embed_many`.
-
-    Yields
-    ------
-    object. The source.
-    object. Its result, or its AudioError.
-
-    Raises
-    ------
-    AudioError, ConfigError: As for :func:`embed_many`.
+    sources, n_workers, on_error : As for :func:`embed_many`.
 
     Example
     -------
@@ -169,24 +142,12 @@ def _result_or_problem(future, source, index):
 
 
 def require_sane(source: Any, longest_s: float | None = None) -> None:
-    """Refuse a recording that is too long to be held in memory, before it is decoded.
-
-    Arguments
-    ---------
-    source : str, os.PathLike or other. Only files on disk, and bytes, are looked at.
-    longest_s : float or None. The longest that is taken, in seconds.
-
-    Raises
-    ------
-    AudioError: It is longer, or is no recording (see :func:`tinyclap.audio.io.probe`).
-    """
+    """Raise AudioError for a file or bytes with more than `longest_s` of audio, before they are decoded into memory."""
     is_file = isinstance(source, (str, os.PathLike)) and os.path.isfile(source)
     if longest_s is None or not (is_file or isinstance(source, bytes)):
         return
-    info = probe(source)
-    if info.duration_s > longest_s:
-        raise AudioError(
-            source,
-            f"is {info.duration_s / 60:.0f} minutes long, more than {longest_s / 60:g}, and a clip is held in memory "
-            "whole; use tinyclap listen, or cut it in parts",
-        )
+    duration_s = probe(source).duration_s
+    if duration_s > longest_s:
+        long = f"is {duration_s / 60:.0f} minutes long, more than {longest_s / 60:g}"
+        advice = "and a clip is held in memory whole; use tinyclap listen, or cut it in parts"
+        raise AudioError(source, f"{long}, {advice}")

@@ -46,24 +46,14 @@ if TYPE_CHECKING:
 def as_clips(
     audio: Audio, to_hz: int, resampler: str, sample_rate_hz: float | None = None
 ) -> list[NDArray[np.float32]]:
-    """Read and resample.
+    """Read and resample: a list of clips (T_i,) float32.
 
     Arguments
     ---------
-    audio : str, os.PathLike, bytes, file object, numpy.ndarray, dict, or a sequence of them
-        See :meth:`tinyclap.SoundModel.embed`.
+    audio : As for :meth:`tinyclap.SoundModel.embed`.
     to_hz : int. The rate of the clips.
     resampler : {"sinc", "soxr"}
     sample_rate_hz : int or None. Of arrays; needed where there are any.
-
-    Returns
-    -------
-    list of numpy.ndarray, each of shape (T_i,), float32
-
-    Raises
-    ------
-    AudioError: A clip cannot be used; the message says which and why.
-    ConfigError: Arrays without a rate, or a rate that is no number of Hz.
 
     Example
     -------
@@ -80,27 +70,15 @@ def as_clips(
 
 
 def as_sources(audio: Audio) -> list[Any]:
-    """One recording, or a batch, column or sequence of them, as a list of recordings.
-
-    Arguments
-    ---------
-    audio : str, os.PathLike, bytes, file object, numpy.ndarray, dict, or an iterable of them
-        See :func:`as_clips`; an array of two axes is a batch (B, T).
-
-    Returns
-    -------
-    list
-
-    Raises
-    ------
-    AudioError: It is neither a recording nor a sequence.
+    """One recording, or a batch (an array (B, T)), column or sequence of them, as a list of recordings.
 
     Example
     -------
     >>> as_sources("dog.wav"), len(as_sources(np.zeros((3, 800))))
     (['dog.wav'], 3)
     """
-    if isinstance(audio, (str, os.PathLike, bytes, bytearray, memoryview, Mapping)) or _is_stream(audio):
+    is_stream = hasattr(audio, "read") or hasattr(audio, "get_all_samples")  # the latter: of Hugging Face datasets
+    if is_stream or isinstance(audio, (str, os.PathLike, bytes, bytearray, memoryview, Mapping)):
         return [audio]
     if hasattr(audio, "__array__"):
         array = _array(audio, "the audio")
@@ -131,11 +109,6 @@ def as_sources(audio: Audio) -> list[Any]:
 
 def _no_recording(item, source):
     return AudioError(source, f"is {item!r:.60}, no recording; give a path, an array of samples, or leave it out")
-
-
-def _is_stream(item: object) -> bool:
-    """Whether it is an open file, or a decoder of Hugging Face datasets."""
-    return hasattr(item, "read") or hasattr(item, "get_all_samples")
 
 
 def _read(item: Any, source: str, rate: float | None) -> tuple[NDArray[np.float32], int]:

@@ -17,21 +17,10 @@ _SLACK = 512  # bytes of tags after the frames that a Xing header counts
 
 
 def compressed_extent(at, n_bytes, source):
-    """Compare what a FLAC, Ogg or MP3 file says of its length with what is in it.
+    """As :func:`tinyclap.audio.headers.container_extent`, of a FLAC, Ogg or MP3 file.
 
-    Arguments
-    ---------
-    at, n_bytes, source : As for :func:`tinyclap.audio.headers.container_extent`.
-
-    Returns
-    -------
-    Extent. Without anything for a file of another kind.
-
-    Raises
-    ------
-    AudioError
-        The file is cut within a page of Ogg, or within a frame of a FLAC file of unknown length. Other cuts show when
-        the file is decoded: fewer samples come than are promised.
+    AudioError: it is cut within a page of Ogg, or within a frame of a FLAC file of unknown length. Other cuts show when
+    the file is decoded: fewer samples come than are promised.
     """
     head = at(0, 10)
     first = 0

@@ -11,24 +11,18 @@ _INSTRUCTIONS = "avx2 avx512f avx512_vnni avx512_bf16 avx_vnni amx_bf16 amx_int8
 
 
 def processor():
-    """Name of the processor, as Linux has it; elsewhere what Python knows: str.
-
-    Example
-    -------
-    >>> bool(processor())
-    True
-    """
+    """Name of the processor, as Linux has it; elsewhere what Python knows."""
     return _line("model name") or platform.processor() or platform.machine()
 
 
 def instructions():
-    """Its instruction sets that inference engines use: list of str; empty where Linux does not say."""
+    """Its instruction sets that inference engines use; empty where Linux does not say."""
     has = set(_line("flags|Features").split())
     return [name for name in _INSTRUCTIONS if name in has]
 
 
 def n_cores():
-    """Cores that this process may use: int."""
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 from tinyclap.errors import AudioError, ConfigError
 
+Note, Unreadable = Callable[[str], object], Callable[[AudioError], object]
+
 # what libsndfile reads, by the names that people give it
 SUFFIXES = tuple(
     ".wav .wave .bwf .wavex .rf64 .w64 .flac .mp3 .mp2 .mp1 .mpga .ogg .oga .opus .aiff .aif .aifc .au .snd .caf .voc "
@@ -33,22 +35,18 @@ HELP = (
 def find_recordings(
     words: Sequence[str | os.PathLike[str]],
     stdin: BinaryIO | None = None,
-    note: Callable[[str], object] | None = None,
-    unreadable: Callable[[AudioError], object] | None = None,
+    note: Note | None = None,
+    unreadable: Unreadable | None = None,
 ) -> Iterator[str]:
-    """The recordings that words on a command line name, each once, in a fixed order.
+    """The recordings that words on a command line name, each once, in a fixed order; paths begin as they were given.
 
     Arguments
     ---------
     words : sequence of str
         Files; folders (see :func:`recordings_in`); patterns with ``*``, ``?`` or ``[…]``, where ``**`` is any depth;
-        ``@FILE``, a list; ``-``, a list on standard input.
+        ``@FILE``, a list; ``-``, a list on standard input. Paths in lists are not looked at.
     stdin : binary file, optional. In place of standard input.
     note, unreadable : callable, optional. See :func:`walk`.
-
-    Returns
-    -------
-    iterator of str. Paths as they were given, or below the folder that was given; those of lists are not looked at.
 
     Raises
     ------
@@ -83,25 +81,12 @@ def standard_input() -> BinaryIO:
 
 
 def recordings_in(
-    folder: str | os.PathLike[str],
-    note: Callable[[str], object] | None = None,
-    unreadable: Callable[[AudioError], object] | None = None,
+    folder: str | os.PathLike[str], note: Note | None = None, unreadable: Unreadable | None = None
 ) -> Iterator[str]:
-    """Recordings anywhere below a folder, by their names' endings.
+    """Yields recordings anywhere below a folder, by their names' endings: folder by folder, sorted.
 
-    Arguments
-    ---------
-    folder : str or os.PathLike
-    note, unreadable : callable, optional. See :func:`walk`; `note` is also told of sound that libsndfile does not read.
-
-    Yields
-    ------
-    str. Paths that begin with `folder`: folder by folder, sorted.
-
-    Raises
-    ------
-    ConfigError: There is none.
-    AudioError: A folder cannot be read, without `unreadable`.
+    `note` and `unreadable`: see :func:`walk`; `note` is also told of sound that libsndfile does not read. ConfigError:
+    there is no recording.
     """
     left_out: Counter[str] = Counter()
     n_found, closed = 0, []
@@ -129,25 +114,13 @@ def recordings_in(
 
 
 def walk(
-    folder: str | os.PathLike[str],
-    note: Callable[[str], object] | None = None,
-    unreadable: Callable[[AudioError], object] | None = None,
+    folder: str | os.PathLike[str], note: Note | None = None, unreadable: Unreadable | None = None
 ) -> Iterator[tuple[str, list[str]]]:
-    """Every folder below a folder, and itself, without hidden ones; links to folders are followed once.
+    """Yields every folder below a folder, and itself, without hidden ones, and the names of its files, sorted.
 
-    Arguments
-    ---------
-    folder : str or os.PathLike
-    note : callable, optional
-        ``note(text)`` is told of links that are not followed, because their folder is searched already.
-    unreadable : callable, optional
-        ``unreadable(error)`` is given an AudioError for each folder that cannot be read; its ``source`` is the folder.
-        Without it, the first is raised.
-
-    Yields
-    ------
-    str. A folder.
-    list of str. Names of its files, sorted; hidden ones, pipes and devices left out.
+    Links to folders are followed once; ``note(text)`` is told of those that are not, because their folder is searched
+    already. ``unreadable(error)`` is given an AudioError for each folder that cannot be read, its ``source``; without
+    it, the first is raised. Hidden files, pipes and devices are left out.
     """
     folder = os.fspath(folder)
     root, seen, waiting = os.path.realpath(folder), set(), [folder]
@@ -258,15 +231,10 @@ def _below(place, parts, note, unreadable):
 
 
 def listed(stream: BinaryIO) -> Iterator[str]:
-    """Names in a list of bytes, as they come: one a line, or divided by NUL where there is one.
+    """Yields the names in a list, as they come: one a line, or divided by NUL where there is one; no empty ones.
 
-    Arguments
-    ---------
-    stream : binary file. UTF-8 with or without its mark, or UTF-16 with one.
-
-    Yields
-    ------
-    str. Not empty; bytes that are no UTF-8 are kept as the file system's names keep them.
+    The binary `stream` is UTF-8 with or without its mark, or UTF-16 with one; other bytes are kept as the file system's
+    names keep them.
 
     Example
     -------

@@ -29,32 +29,24 @@ _HINT = (
 
 
 class Extent(NamedTuple):
-    """What libsndfile must be given in place of a file, so that it reads all of its sound and no more.
+    """What libsndfile must be given in place of a file, so that it reads all of its sound and no more."""
 
-    Fields: ``patches`` (tuple of (place, bytes) that replace those of the file), ``prefix`` (bytes in place of what is
-    before ``begin``), ``begin``, ``end`` (the part of the file, or None: to its end), ``note`` (for users, or None).
-    """
-
-    patches: tuple = ()
-    prefix: bytes = b""
+    patches: tuple = ()  # of (place, bytes), which replace those of the file
+    prefix: bytes = b""  # in place of what is before `begin`
     begin: int = 0
-    end: int | None = None
-    note: str | None = None
+    end: int | None = None  # None: of the file
+    note: str | None = None  # for users
 
 
 class _Form(NamedTuple):
-    """How chunks lie in a container.
-
-    Fields: ``name_bytes``, ``size`` (struct format), ``counted`` (bytes of its own header that a size includes),
-    ``align``, ``first`` (place of the first chunk), ``data`` (name of the chunk with the samples).
-    """
+    """How chunks lie in a container."""
 
     name_bytes: int
-    size: str
-    counted: int
+    size: str  # struct format
+    counted: int  # bytes of its own header that a size includes
     align: int
-    first: int
-    data: bytes
+    first: int  # place of the first chunk
+    data: bytes  # name of the chunk with the samples
 
     @property
     def header(self):
@@ -110,21 +102,10 @@ def _find_data(at, form, limit):
 
 
 def container_extent(at, n_bytes, source):
-    """Compare the header of a WAV, RF64, W64, AIFF, AU or CAF file with the size of the file.
+    """Compare the header of a WAV, RF64, W64, AIFF, AU or CAF file with the size of the file: Extent.
 
-    Arguments
-    ---------
-    at : callable. ``at(place, n)`` → bytes of the file.
-    n_bytes : int. Of the file.
-    source : str or os.PathLike. Its name in messages.
-
-    Returns
-    -------
-    Extent. Without anything for a file of another kind.
-
-    Raises
-    ------
-    AudioError: The file ends before its samples do, or holds two recordings.
+    ``at(place, n)`` gives bytes of the file of `n_bytes`, and `source` is its name in messages. The Extent of a file of
+    another kind is empty. AudioError: the file ends before its samples do, or holds two recordings.
     """
     head = at(0, 24)
     kind = head[:4]
@@ -232,21 +213,13 @@ def _held(at, start, stated, n_bytes, frame, form, source):
 
 
 def sound_follows(at, place, n_bytes, form, source):
-    """Whether the bytes after the promised samples are samples too (a header that was written early, or 4 GiB ago).
+    """Whether the bytes after the promised samples are samples too, and not chunks, tags, text or a little padding.
 
     Arguments
     ---------
     at, n_bytes, source : As for :func:`container_extent`.
     place : int. Where these bytes begin.
-    form : the container's form, or None. None: it has no chunks.
-
-    Returns
-    -------
-    bool. False for chunks, tags, text and a little padding.
-
-    Raises
-    ------
-    AudioError: Another recording begins there.
+    form : the container's form, or None where it has no chunks
     """
     first = place
     for _ in range(_MAX_CHUNKS if form else 0):
@@ -269,13 +242,7 @@ def sound_follows(at, place, n_bytes, form, source):
 
 
 class Tape:
-    """A stream that is read once, by places that only grow.
-
-    Arguments
-    ---------
-    stream : binary file
-    source : str. Its name in messages.
-    """
+    """A binary `stream` that is read once, by places that only grow; `source` is its name in messages."""
 
     def __init__(self, stream, source):
         self._stream, self._source, self._place, self._held = stream, source, 0, b""
@@ -300,16 +267,7 @@ class Tape:
         return got
 
     def layout(self):
-        """Read a WAV header, up to the first sample.
-
-        Returns
-        -------
-        Layout
-
-        Raises
-        ------
-        AudioError: There is none, or its coding is neither PCM nor float.
-        """
+        """Read a WAV header, up to the first sample: Layout. AudioError: it is none, or of neither PCM nor float."""
         head = self.at(0, 12)
         if not head:
             raise AudioError(self._source, f"ended before its first byte; {_HINT}")

@@ -39,27 +39,20 @@ _CHECKED = frozenset("WAV WAVEX RF64 W64 AIFF AU CAF FLAC OGG MP3 NIST SVX".spli
 
 
 class AudioInfo(NamedTuple):
-    """What the header of a recording says.
+    """What the header of a recording says."""
 
-    Fields: ``n_samples`` (per channel), ``sample_rate_hz``, ``n_channels``, ``duration_s``, ``subtype`` (coding of the
-    samples as libsndfile names it, such as ``PCM_24``).
-    """
-
-    n_samples: int
+    n_samples: int  # per channel
     sample_rate_hz: int
     n_channels: int
     duration_s: float
-    subtype: str
+    subtype: str  # coding of the samples as libsndfile names it, such as PCM_24
 
 
 def probe(path: Readable) -> AudioInfo:
     """The AudioInfo of a recording (path, bytes or binary file), its header compared with what the file holds.
 
-    Raises
-    ------
-    AudioError
-        Missing, empty, not audio, without samples, of a rate that no sound has, or it ends before its samples do. A cut
-        FLAC or MP3 file may show only when it is decoded; a cut at the end of an Ogg page cannot be told.
+    AudioError: missing, empty, not audio, without samples, of a rate that no sound has, or it ends before its samples
+    do. A cut FLAC or MP3 file may show only when it is decoded; a cut at the end of an Ogg page cannot be told.
 
     Example
     -------
@@ -80,24 +73,19 @@ def read_audio(
 
     Arguments
     ---------
-    path : str, os.PathLike, bytes or binary file
-        Anything libsndfile reads: WAV, FLAC, Ogg, Opus, MP3, AIFF; as a file, a named pipe, or its content.
+    path : str, os.PathLike, bytes or binary file. Of WAV, FLAC, Ogg, Opus, MP3, AIFF, and what else libsndfile reads.
     sample_rate_hz : int or None. Rate of the result (soxr, HQ); None keeps the rate of the file.
     start_s : float. Where the part begins; samples before it are skipped, not decoded.
-    duration_s : float or None
-        Length of the part; None reads to the end. A part that reaches beyond the end stops there.
+    duration_s : float or None. Length of the part, which is cut before it is resampled; None reads to the end.
 
     Returns
     -------
-    wav : numpy.ndarray, shape (T,), float32
-        Mean of the channels; in [-1, 1] for integer codings. The part is cut before it is resampled.
+    wav : numpy.ndarray, shape (T,), float32. Mean of the channels; in [-1, 1] for integer codings.
     sample_rate_hz : int
 
     Raises
     ------
-    AudioError
-        The file cannot be used (see :func:`probe`), ends early, has samples that are no sound (NaN, 1e30), or none in
-        the part.
+    AudioError: As :func:`probe`; or it ends early, has samples that are no sound (NaN, 1e30), or none in the part.
 
     Example
     -------
@@ -124,13 +112,7 @@ def read_channels(path: Readable) -> tuple[NDArray[np.float32], int]:
 
 
 def mean_of_channels(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean of channels (T, C) float32: (T,); the bits of ``samples.mean(axis=1)``, fifty times as quick.
-
-    Example
-    -------
-    >>> mean_of_channels(np.array([[0.5, -0.25]], np.float32)).tolist()
-    [0.125]
-    """
+    """The mean of channels (T, C) float32: (T,); the bits of ``samples.mean(axis=1)``, fifty times as quick."""
     n_channels = samples.shape[1]
     if n_channels == 1:
         return samples[:, 0]
@@ -170,29 +152,14 @@ def require_samples(samples: NDArray, source: object, sample_rate_hz: float, sta
     bad = ~(np.abs(samples) <= MAX_SAMPLE)
     n_broken = int(samples.size - np.isfinite(samples).sum())
     place = f"the first at {start_s + int(np.argmax(bad.any(axis=1))) / sample_rate_hz:.3f} s"
-    if n_broken:
-        problem = f"{n_broken} samples are NaN or infinite, {place}"
-    else:
-        problem = f"{int(bad.sum())} samples are beyond ±{MAX_SAMPLE:g} ({np.abs(samples).max():.3g}), {place}"
-    raise AudioError(source, f"{problem}; floats lie in [-1, 1]: write it again from its source, or leave it out")
+    problem = f"{int(bad.sum())} samples are beyond ±{MAX_SAMPLE:g} ({np.abs(samples).max():.3g})"
+    problem = f"{n_broken} samples are NaN or infinite" if n_broken else problem
+    advice = "floats lie in [-1, 1]: write it again from its source, or leave it out"
+    raise AudioError(source, f"{problem}, {place}; {advice}")
 
 
 class Recording:
-    """An open recording, its header checked; a context manager.
-
-    Arguments
-    ---------
-    source : str, os.PathLike, bytes or binary file
-
-    Attributes
-    ----------
-    name : str or os.PathLike. In messages.
-    info : AudioInfo
-
-    Raises
-    ------
-    AudioError: See :func:`probe`.
-    """
+    """An open recording, its header checked: `source` as for :func:`probe`; ``name``, ``info``; a context manager."""
 
     def __init__(self, source: Readable) -> None:
         self.name, raw, n_bytes = _raw(source)
@@ -241,24 +208,15 @@ class Recording:
         """The samples of a part, as for :func:`read_audio`: (T, channels), float32."""
         rate, n_samples = self.info.sample_rate_hz, self.info.n_samples
         start = round(start_s * rate)
-        wanted = n_samples - start
-        if duration_s is not None:
-            wanted = min(wanted, round(duration_s * rate))
+        wanted = n_samples - start if duration_s is None else min(n_samples - start, round(duration_s * rate))
         if start < 0 or wanted < 1:
-            part = f"start_s={start_s}, duration_s={duration_s}"
-            raise AudioError(
-                self.name, f"has no samples in the part asked for ({part}); the recording has {n_samples / rate:.3f} s"
-            )
+            problem = f"has no samples in the part asked for (start_s={start_s}, duration_s={duration_s})"
+            raise AudioError(self.name, f"{problem}; the recording has {n_samples / rate:.3f} s")
         blocks = list(self.blocks(max(1, _BLOCK // self.info.n_channels), start, wanted))
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
     def blocks(self, n_block: int, start: int = 0, wanted: int | None = None) -> Iterator[NDArray[np.float32]]:
-        """Decode `wanted` samples (None: all) from `start` on, `n_block` at a time; yields (n, channels) float32.
-
-        Raises
-        ------
-        AudioError: The file is damaged, ends before what its header promises, or has samples that are no sound.
-        """
+        """Decode `wanted` samples (None: all) from `start` on, `n_block` at a time; yields (n, channels) float32."""
         info, n_read = self.info, 0
         wanted = info.n_samples - start if wanted is None else wanted
         if self._note:

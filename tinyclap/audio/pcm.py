@@ -9,18 +9,14 @@ _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 
 
 class Layout(NamedTuple):
-    """How interleaved samples lie in a stream.
-
-    Fields: ``sample_rate_hz``, ``n_channels``, ``kind`` ("u", "i" or "f"), ``width`` (bytes of a sample), ``order``
-    ("<" or ">"), ``n_bytes`` (of all samples, or None where it is unknown).
-    """
+    """How interleaved samples lie in a stream."""
 
     sample_rate_hz: int
     n_channels: int
-    kind: str
-    width: int
-    order: str = "<"
-    n_bytes: int | None = None
+    kind: str  # "u", "i" or "f"
+    width: int  # bytes of a sample
+    order: str = "<"  # or ">"
+    n_bytes: int | None = None  # of all samples; None where it is unknown
 
     @property
     def frame_bytes(self):
@@ -38,19 +34,10 @@ SAMPLE_FORMATS = {"u8": ("u", 1, "<")} | {
 
 
 def wave_layout(body, order):
-    """The layout that the body of a WAV file's ``fmt`` chunk describes, and what it says in words.
+    """The Layout that the body (bytes) of a WAV file's ``fmt`` chunk describes, and what it says in words.
 
-    Arguments
-    ---------
-    body : bytes
-    order : {"<", ">"}
-
-    Returns
-    -------
-    Layout or None
-        None for what is neither PCM nor float, or has frames longer than its samples. Samples of 24 bits in 4 bytes
-        are those of 32; a frame that is said to be shorter than its samples has their bytes.
-    str
+    None for what is neither PCM nor float, or has frames longer than its samples. Samples of 24 bits in 4 bytes are
+    those of 32; a frame that is said to be shorter than its samples has their bytes. `order` is "<" or ">".
     """
     if len(body) < 16:
         return None, f"a 'fmt ' chunk of {len(body)} bytes"
@@ -67,16 +54,7 @@ def wave_layout(body, order):
 
 
 def decode(content, layout):
-    """Samples as floats.
-
-    Arguments
-    ---------
-    content : bytes. Whole frames.
-    layout : Layout
-
-    Returns
-    -------
-    numpy.ndarray, shape (n, channels), float32. In [-1, 1] for integers.
+    """Bytes, of whole frames, as samples (n, channels) float32; in [-1, 1] for integers.
 
     Example
     -------

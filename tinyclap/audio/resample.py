@@ -28,14 +28,6 @@ def resample_array(wav, from_hz, to_hz, method="sinc"):
     from_hz, to_hz : int. Sample rates before and after.
     method : {"sinc", "soxr"}. See :func:`tinyclap.features.resample.resample`.
 
-    Returns
-    -------
-    numpy.ndarray, shape (T',), float32
-
-    Raises
-    ------
-    ConfigError: The method is unknown or a rate is not a positive whole number.
-
     Example
     -------
     >>> resample_array(np.zeros(441, np.float32), 44100, 32000).shape
@@ -81,13 +73,7 @@ def _wide_kernel(n_from, n_to):
 
 
 def whole_hz(rate_hz):
-    """A sample rate as int; ConfigError where it is no whole number above zero.
-
-    Example
-    -------
-    >>> whole_hz(np.float64(16000))
-    16000
-    """
+    """A sample rate as int; ConfigError where it is no whole number above zero."""
     whole = 0
     try:
         whole = 0 if isinstance(rate_hz, (str, bytes, bool, np.bool_)) else int(rate_hz)
@@ -116,18 +102,10 @@ def _half_width(n_from, n_to):
 
 @functools.lru_cache(maxsize=8)
 def sinc_kernel(n_from, n_to, precision):
-    """The weights of a block of outputs.
+    """The weights of a block of outputs, (n_to, n_from + 2·half_width), a row for each phase, read-only; half_width.
 
-    Arguments
-    ---------
-    n_from, n_to : int. From :func:`lowest_terms`.
-    precision : {"float32", "float64"}
-        Of the computation; float32 matches torchaudio to the last bits, and differs from float64 by 3e-5 of full scale.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_to, n_from + 2·half_width). A row for each phase of the output; read-only.
-    int. half_width.
+    `n_from` and `n_to` are of :func:`lowest_terms`. With `precision` "float32" the computation matches torchaudio to
+    the last bits; "float64" differs from it by 3e-5 of full scale.
     """
     half_width = _half_width(n_from, n_to)
     real = np.dtype(precision).type
@@ -151,18 +129,10 @@ def direct_padding(n_from, n_to):
 
 
 def direct_parts(n_from, n_to, n_out):
-    """The weights of a resampler whose kernel would be too large: of the inputs alone that each output reads.
+    """The weights of a resampler whose kernel would be too large: of the inputs that each of `n_out` outputs reads.
 
-    Arguments
-    ---------
-    n_from, n_to : int. From :func:`lowest_terms`.
-    n_out : int. Samples of the result.
-
-    Yields
-    ------
-    numpy.ndarray, shape (n, K)
-        Which padded inputs (see :func:`direct_padding`) each of n outputs reads; to be clipped to the last one.
-    numpy.ndarray, shape (n, K), float32. Their weights.
+    Yields, for n outputs at a time, which padded inputs (see :func:`direct_padding`) they read, (n, K), to be clipped
+    to the last one; and their weights (n, K) float32. `n_from` and `n_to` are of :func:`lowest_terms`.
     """
     taps = np.arange(2 * _half_width(n_from, n_to) + 2)
     is_kept = n_out >= n_to and n_to * len(taps) <= _MAX_KEPT_WEIGHTS

@@ -14,31 +14,23 @@ TAIL_TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class WindowPolicy:
-    """How a clip becomes windows of one length.
+    """How a clip becomes windows of one length. The last window is moved back to end with the clip.
 
-    Arguments
-    ---------
-    window_s : float. Length of a window, the longest input of the network.
-    short : {"tile", "pad", "native"}
-        A clip shorter than a window is repeated (as by Microsoft's CLAP wrapper), padded with zeros (as by the official
-        tinyCLAP code), or left as it is, tiled up to `min_s` (for networks that take any length).
-    hop_s : float, optional
-        Distance between windows; by default one window. The last window is moved back to end with the clip.
-    min_s : float. Minimum input under ``"native"``.
+    By `short`, a clip shorter than a window is repeated ("tile", as by Microsoft's CLAP wrapper), padded with zeros
+    ("pad", as by the official tinyCLAP code), or left as it is, tiled up to `min_s` ("native", for networks that take
+    any length).
     """
 
-    window_s: float = 5.0
+    window_s: float = 5.0  # the longest input of the network
     short: str = "tile"
-    hop_s: float | None = None
-    min_s: float = 1.0
+    hop_s: float | None = None  # from window to window; None: one window
+    min_s: float = 1.0  # minimum input under "native"
 
     def __post_init__(self):
         if self.short not in ("tile", "pad", "native"):
             raise ConfigError(f"window policy: short={self.short!r}; choose 'tile', 'pad' or 'native'")
         if not self.window_s > 0 or (self.hop_s is not None and not self.hop_s > 0):
-            raise ConfigError(
-                f"window policy: window_s={self.window_s} and hop_s={self.hop_s} must be positive seconds"
-            )
+            raise ConfigError(f"window policy: window_s={self.window_s}, hop_s={self.hop_s} must be positive seconds")
 
     @property
     def config(self):
@@ -59,9 +51,7 @@ class WindowPolicy:
         if last <= TAIL_TOLERANCE * window:
             return [0]
         starts = list(range(0, last + 1, hop))
-        if last - starts[-1] > TAIL_TOLERANCE * window:
-            starts.append(last)
-        return starts
+        return starts + [last] * (last - starts[-1] > TAIL_TOLERANCE * window)
 
     def length(self, n_samples, sample_rate_hz):
         """Samples in each window of a clip of `n_samples` samples; more than the clip has where it is made longer."""
@@ -92,7 +82,7 @@ class WindowPolicy:
 
 
 def window_batches(clips, sample_rate_hz, policy, batch_size=32):
-    """The windows of many clips, in batches of one length each.
+    """The windows of many clips, in batches of one length: yields the clip of each window, and windows (T_window,).
 
     Arguments
     ---------
@@ -100,15 +90,6 @@ def window_batches(clips, sample_rate_hz, policy, batch_size=32):
     sample_rate_hz : int
     policy : WindowPolicy
     batch_size : int. Maximum number of windows.
-
-    Yields
-    ------
-    list of int. The clip of each window.
-    list of numpy.ndarray or torch.Tensor, each of shape (T_window,)
-
-    Raises
-    ------
-    AudioError: There is no clip.
 
     Example
     -------
@@ -118,28 +99,19 @@ def window_batches(clips, sample_rate_hz, policy, batch_size=32):
     """
     if not clips:
         raise AudioError("the batch", "holds no clip; give at least one")
-    by_length = {}
-    for index, clip in enumerate(clips):
-        for window in policy.cut(clip, sample_rate_hz):
-            by_length.setdefault(window.shape[-1], []).append((index, window))
-    for windows in by_length.values():
-        for first in range(0, len(windows), batch_size):
-            part = windows[first : first + batch_size]
-            yield [index for index, _ in part], [window for _, window in part]
+    cut = ((index, window) for index, clip in enumerate(clips) for window in policy.cut(clip, sample_rate_hz))
+    yield from _batches_of_one_shape(cut, batch_size)
 
 
 def clip_groups(clips, sample_rate_hz, policy, batch_size=16):
     """Batches of clips with windows of the same number and length, so that none is padded.
 
+    Yields which clips they are, and their windows, each (n_windows, T_window).
+
     Arguments
     ---------
     clips, sample_rate_hz, policy : As for :func:`window_batches`.
     batch_size : int. Maximum number of clips.
-
-    Yields
-    ------
-    list of int. Which clips they are.
-    list of numpy.ndarray or torch.Tensor, each of shape (n_windows, T_window)
 
     Example
     -------
@@ -147,29 +119,26 @@ def clip_groups(clips, sample_rate_hz, policy, batch_size=16):
     >>> [owners for owners, _ in clip_groups(clips, 1, WindowPolicy(window_s=5.0))]
     [[0, 2], [1]]
     """
+    cut = ((index, policy.cut(clip, sample_rate_hz)) for index, clip in enumerate(clips))
+    yield from _batches_of_one_shape(cut, batch_size)
+
+
+def _batches_of_one_shape(items, batch_size):
+    """Yields lists of indices and of arrays from pairs of them."""
     by_shape = {}
-    for index, clip in enumerate(clips):
-        pieces = policy.cut(clip, sample_rate_hz)
-        by_shape.setdefault(tuple(pieces.shape), []).append((index, pieces))
+    for item in items:
+        by_shape.setdefault(tuple(item[1].shape), []).append(item)
     for members in by_shape.values():
         for first in range(0, len(members), batch_size):
-            part = members[first : first + batch_size]
-            yield [index for index, _ in part], [pieces for _, pieces in part]
+            indices, arrays = zip(*members[first : first + batch_size], strict=True)
+            yield list(indices), list(arrays)
 
 
 def mono(clip, to_float32, source):
-    """The mean of a clip's channels: (T,) float32.
+    """The mean of a clip's channels, (T,) float32, by ``to_float32(clip)``; AudioError, naming `source`, for no sound.
 
-    Arguments
-    ---------
-    clip : numpy.ndarray or torch.Tensor, shape (T,) or (channels, T)
-        Floats in [-1, 1], or integers, which are scaled by their full range.
-    to_float32 : callable. Turns `clip` into float32 of its own kind.
-    source : str. In messages.
-
-    Raises
-    ------
-    AudioError: It is empty, is not numeric, has NaN or infinite samples, or does not have its channels first.
+    The clip, an array or tensor (T,) or (channels, T), has floats in [-1, 1], or integers, which are scaled by their
+    full range.
 
     Example
     -------
