@@ -57,12 +57,8 @@ class Embeddings(NamedTuple):
 class Database:
     """The files of an index. Made by :meth:`open` and :meth:`create`.
 
-    Arguments
-    ---------
-    folder : pathlib.Path
-    state : dict
-        Content of ``index.json``: ``format``, ``model`` (its ``name``, ``sha256``, ``score``, ``embed_dim``) and
-        ``dtype`` of the stored vectors.
+    `folder` holds ``index.json``, whose content is the `state`: ``format``, ``model`` (its ``name``, ``sha256``,
+    ``score``, ``embed_dim``) and ``dtype`` of the stored vectors.
     """
 
     def __init__(self, folder, state):
@@ -76,25 +72,18 @@ class Database:
 
     @classmethod
     def open(cls, path):
-        """Open an index by its folder, or by one of its two files.
-
-        Raises
-        ------
-        CheckpointError: There is none, it is damaged, or it is of another format.
-        """
+        """Open an index by its folder, or by one of its two files; a CheckpointError if it is none, or damaged."""
         folder = _folder_of(path)
         if not cls.is_at(folder):
-            raise CheckpointError(
-                f"{folder}: no search index there (no {INDEX}); make one: tinyclap search --index {folder} --add FOLDER"
-            )
+            advice = f"make one: tinyclap search --index {folder} --add FOLDER"
+            raise CheckpointError(f"{folder}: no search index there (no {INDEX}); {advice}")
         state = read_json(folder / INDEX, _ANEW)
         found = state.get("format")
         if found != FORMAT:
             newer = isinstance(found, int) and found > FORMAT
             advice = "install the tinyclap that wrote it" if newer else _ANEW
             raise CheckpointError(f"{folder / INDEX}: format {found!r}; this version reads format {FORMAT}; {advice}")
-        wrong = _wrong_in(state)
-        if wrong:
+        if wrong := _wrong_in(state):
             raise CheckpointError(f"{folder / INDEX}: not a search index: {wrong}; {_ANEW}")
         for name in (INDEX, DATABASE, f"{DATABASE}-journal", f"{DATABASE}-wal", f"{DATABASE}-shm"):
             if (folder / name).is_symlink():
@@ -109,15 +98,8 @@ class Database:
     def create(cls, path, model, dtype="float16"):
         """Create an index in a folder that is new or empty, or open the one that another process just created.
 
-        Arguments
-        ---------
-        path : str or os.PathLike
-        model : dict. From :func:`tinyclap.search.index.model_identity`.
-        dtype : {"float16", "float32"}
-
-        Raises
-        ------
-        ConfigError: The folder holds something else, or cannot be written.
+        `model` is from :func:`tinyclap.search.index.model_identity`, `dtype` a key of :data:`DTYPES`. ConfigError: the
+        folder holds something else, or cannot be written.
         """
         if dtype not in DTYPES:
             raise ConfigError(f"dtype={dtype!r}; choose {' or '.join(map(repr, DTYPES))}")
@@ -147,10 +129,8 @@ class Database:
         differing = [key for key in ("sha256", "score", "embed_dim") if self.model[key] != model[key]]
         if differing:
             key = differing[0]
-            raise ConfigError(
-                f"{self.folder} is an index of {self.model['name']}, not of {model['name']}: {key} is "
-                f"{self.model[key]} there, {model[key]} here; search with that model, or {_ANEW}"
-            )
+            why = f"{key} is {self.model[key]} there, {model[key]} here; search with that model, or {_ANEW}"
+            raise ConfigError(f"{self.folder} is an index of {self.model['name']}, not of {model['name']}: {why}")
 
     def known_of(self, paths):
         """What is stored of each path: list of (size, mtime_ns, problem) or None."""
@@ -161,15 +141,8 @@ class Database:
     def write(self, entries):
         """Add or replace recordings in one transaction.
 
-        Arguments
-        ---------
-        entries : list of (Recording, numpy.ndarray of shape (D,), or str)
-            The embedding, or what is wrong with a recording that has none.
-
-        Raises
-        ------
-        ConfigError
-            No space, no permission, another process writes for too long; or a value beyond the stored type's range.
+        `entries` are pairs of a Recording and its embedding (D,), or what is wrong with it (str). ConfigError: no
+        space, no permission, another process writes for too long; or a value beyond the stored type's range.
         """
         stored = []
         for recording, row in entries:
@@ -209,10 +182,8 @@ class Database:
         """All recordings, by path: list of Recording."""
         select = "SELECT CAST(path AS BLOB), CAST(folder AS BLOB), device, size, mtime_ns FROM recordings ORDER BY path"
         with self._transaction() as connection:
-            return [
-                Recording(os.fsdecode(path), os.fsdecode(folder), *others)
-                for path, folder, *others in connection.execute(select)
-            ]
+            rows = connection.execute(select).fetchall()
+        return [Recording(os.fsdecode(path), os.fsdecode(folder), *others) for path, folder, *others in rows]
 
     def n_found(self):
         """How many recordings have an embedding."""
@@ -227,18 +198,9 @@ class Database:
 
     @contextlib.contextmanager
     def snapshot(self, stamp=None, embeddings=None):
-        """The embeddings as they are now, and a function that gives the paths of ids, within one transaction.
+        """Yields the stamp of the last change (int), the Embeddings, and ``paths_of(ids)``, within one transaction.
 
-        Arguments
-        ---------
-        stamp : int or None. Of `embeddings`, which are given back where nothing was written since.
-        embeddings : Embeddings or None
-
-        Yields
-        ------
-        int. Stamp of the last change.
-        Embeddings
-        callable. ``paths_of(ids)`` → list of str.
+        `embeddings` of that `stamp` are given back where nothing was written since.
         """
         with self._transaction() as connection:
             (now,) = connection.execute("PRAGMA user_version").fetchone()
@@ -269,7 +231,9 @@ class Database:
         copy = self.folder / f"vectors-{stamp & 0xFFFFFFFF:08x}.f32"
         if (last or 0) >= _MAPPED_FROM:
             try:
-                if copy.is_symlink() or not self._n_rows(copy):
+                # a cut copy, or none, is made again
+                width = 4 * self.model["embed_dim"] + 12
+                if copy.is_symlink() or not copy.is_file() or not copy.stat().st_size or copy.stat().st_size % width:
                     with atomic_path(copy) as part, open(part, "wb") as file:
                         self._copy(connection, file)
                     self._clear(copy)
@@ -298,14 +262,6 @@ class Database:
         file.write(b"".join(part.tobytes() for part in norms))
         file.write(np.array(ids, "<i8").tobytes())
 
-    def _n_rows(self, copy):
-        """How many rows a memory-mapped copy has; 0 where there is none, or it is cut."""
-        try:
-            n_rows, rest = divmod(copy.stat().st_size, 4 * self.model["embed_dim"] + 12)
-        except OSError:
-            return 0
-        return 0 if rest else n_rows
-
     def _views(self, content):
         width = 4 * self.model["embed_dim"]
         n_rows = len(content) // (width + 12)
@@ -331,8 +287,9 @@ class Database:
                 connection.execute("PRAGMA synchronous = EXTRA")
                 connection.execute("PRAGMA page_size = 16384")  # of a new database: 15 vectors of 527 float16 a page
                 connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-                if not create:
-                    self._require_tables(connection)
+                select = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+                if not create and dict(connection.execute(select)) != _TABLES:
+                    raise CheckpointError(f"{self.path}: a database of another program; {_ANEW}")
                 yield connection
                 if write:
                     # any other number: readers and copies of the embeddings know by it that something was written
@@ -340,11 +297,6 @@ class Database:
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._explained(error) from error
-
-    def _require_tables(self, connection):
-        tables = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
-        if tables != _TABLES:
-            raise CheckpointError(f"{self.path}: a database of another program; {_ANEW}")
 
     def _explained(self, error):
         code, kept = getattr(error, "sqlite_errorcode", 0) & 0xFF, "what was committed is kept"
@@ -373,8 +325,7 @@ def _wrong_in(state):
     model = state.get("model")
     if not isinstance(model, dict):
         return f"model is {model!r}"
-    kinds = {"name": str, "sha256": str, "score": str, "embed_dim": int}
-    for key, kind in kinds.items():
+    for key, kind in {"name": str, "sha256": str, "score": str, "embed_dim": int}.items():
         if type(model.get(key)) is not kind:
             return f"model.{key} is {model.get(key)!r}"
     if not 0 < model["embed_dim"] <= 1 << 20:

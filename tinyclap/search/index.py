@@ -1,8 +1,4 @@
-"""Find recordings by a text or by another recording: an index of a folder's embeddings, kept on disk. No torch.
-
-index = SearchIndex.build("my-index", model, ["recordings/"])
-index.search(model, "a dog barks")
-"""
+"""Find recordings by a text or by another recording: an index of a folder's embeddings, kept on disk. No torch."""
 
 import contextlib
 import numbers
@@ -23,16 +19,9 @@ _MOST_SCORES = 1 << 24  # held in memory at a time
 
 
 class SearchIndex:
-    """An index of recordings; it follows what other processes write to it.
+    """An index of recordings, which follows what other processes write to its `database`; use `open` or `build`.
 
-    Arguments
-    ---------
-    database : tinyclap.search.database.Database. Use :meth:`open` or :meth:`build`.
-
-    Attributes
-    ----------
-    folder : pathlib.Path
-    model : dict. Whose embeddings they are: ``name``, ``sha256``, ``score``, ``embed_dim``.
+    ``model`` is the dict of :func:`model_identity`.
     """
 
     def __init__(self, database: Database) -> None:
@@ -48,12 +37,7 @@ class SearchIndex:
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> "SearchIndex":
-        """Open an index by its folder, or by a file in it.
-
-        Raises
-        ------
-        CheckpointError: There is none, it is damaged, or it is of another format.
-        """
+        """Open an index by its folder, or by a file in it; a CheckpointError if it is none, or damaged."""
         return cls(Database.open(path))
 
     @classmethod
@@ -77,14 +61,9 @@ class SearchIndex:
         dtype : {"float16", "float32"}. Of the vectors of a new index.
         on_error, n_workers, progress : See :func:`tinyclap.search.update.update`.
 
-        Returns
-        -------
-        SearchIndex
-
         Raises
         ------
-        AudioError
-            With ``on_error="raise"``: the first recording that cannot be used; what was embedded before it is kept.
+        AudioError: With ``on_error="raise"``, at the first unusable recording; what was embedded before it is kept.
         ConfigError: The index is of another model, cannot be written, or there are no recordings.
         """
         find_recordings(_words(sources))  # a slip in a name makes no index
@@ -113,25 +92,15 @@ class SearchIndex:
     ) -> UpdateReport:
         """Add recordings, and embed again those that have changed.
 
+        Folders that cannot be read are among ``skipped`` of the UpdateReport; with ``on_error="raise"``, the first is
+        raised at the end.
+
         Arguments
         ---------
         model : tinyclap.inference.sound_model.SoundModel
-        sources : sequence of str or os.PathLike
-            As on the command line: files, folders, patterns, ``@list.txt``, or ``-``.
+        sources : sequence of str or os.PathLike. Files, folders, patterns, ``@list.txt``, or ``-``.
         on_error, n_workers, retry, longest_s, progress : See :func:`tinyclap.search.update.update`.
-        tell : callable, optional
-            ``tell(text)`` is called with each recording or folder that is skipped, and what else is left out.
-
-        Returns
-        -------
-        tinyclap.search.update.UpdateReport. Folders that cannot be read are among ``skipped``.
-
-        Raises
-        ------
-        AudioError
-            With ``on_error="raise"``: the first recording that cannot be used, or, at the end, a folder that cannot be
-            read.
-        ConfigError: The index is of another model, cannot be written, or there are no recordings.
+        tell : callable, optional. ``tell(text)``, of each recording or folder that is skipped or left out.
         """
         self._database.require_model(model_identity(model))
         sources, closed = _words(sources), list[AudioError]()
@@ -140,9 +109,8 @@ class SearchIndex:
         report = update(self._database, model, paths, folders, on_error, n_workers, retry, longest_s, progress, tell)
         if closed and on_error == "raise":
             raise closed[0]
-        for error in closed:
-            if tell is not None:
-                tell(error)
+        for error in closed if tell is not None else ():
+            tell(error)
         return report._replace(skipped=[*closed, *report.skipped])
 
     def prune(self, folders: Sequence[str | os.PathLike] = ()) -> tuple[int, dict[str, int]]:
@@ -150,7 +118,7 @@ class SearchIndex:
         return prune(self._database, folders)
 
     def skipped(self) -> dict[str, str]:
-        """Recordings that could not be embedded: dict of path to what is wrong with each."""
+        """Recordings that could not be embedded: path → what is wrong."""
         return self._database.skipped()
 
     def verify(self) -> None:
@@ -158,13 +126,12 @@ class SearchIndex:
         self._database.verify()
 
     def search(
-        self,
-        model: Any,
-        query: str | os.PathLike | np.ndarray,
-        k: int = 10,
-        sample_rate_hz: int | None = None,
+        self, model: Any, query: str | os.PathLike | np.ndarray, k: int = 10, sample_rate_hz: int | None = None
     ) -> list[tuple[str, float]]:
-        """Find what fits a text or a sound best, among all recordings.
+        """Find what fits a text or a sound best, among all recordings: list of (path, score), best first.
+
+        A text's score is that of :meth:`SoundModel.similarity`; a sound's is the cosine with the stored embedding,
+        which for probabilities is that of their square roots.
 
         Arguments
         ---------
@@ -173,12 +140,6 @@ class SearchIndex:
             A sentence; or a recording, where the path exists; or a clip of shape (T,) or (channels, T).
         k : int. Maximum number of results.
         sample_rate_hz : int or None. Of an array.
-
-        Returns
-        -------
-        list of (str, float)
-            Path and score, best first. A text's score is that of :meth:`SoundModel.similarity`;
-            a sound's is the cosine with the stored embedding, which for probabilities is that of their square roots.
 
         Raises
         ------
@@ -202,23 +163,11 @@ class SearchIndex:
         return audio_side(model.embed([query], sample_rate_hz, progress=False), model.score_kind)[0], True
 
     def nearest(self, rows: np.ndarray, k: int = 10, is_sound: bool = True) -> tuple[list[list[str]], np.ndarray]:
-        """The best recordings for many queries, by a product with all embeddings.
+        """The best recordings for many queries, rows (Q, D) float32 of `query_row`, by a product with all embeddings.
 
-        Arguments
-        ---------
-        rows : numpy.ndarray, shape (Q, D), float32. From `query_row`.
-        k : int
-        is_sound : bool. They are sounds, compared by cosine; or texts, compared by the model's kind of score.
-
-        Returns
-        -------
-        list of list of str
-            Paths, best first; of equal scores, the recording that was indexed first. `k`, or all where there are fewer.
-        numpy.ndarray, shape (Q, K), float32. Scores.
-
-        Raises
-        ------
-        ConfigError: `k` is not above zero, or `rows` have another shape.
+        Paths, list of list of str, best first (of equal scores, the recording that was indexed first), and scores
+        (Q, K) float32: K is `k`, or all where there are fewer. Sounds are compared by cosine, texts by the model's kind
+        of score. ConfigError: `k` is not above zero, or `rows` have another shape.
         """
         rows = np.ascontiguousarray(rows, np.float32)
         if isinstance(k, bool) or not isinstance(k, numbers.Integral) or k < 1:
@@ -239,7 +188,7 @@ class SearchIndex:
         return paths, np.array([scores for _, scores in found], np.float32).reshape(len(rows), -1)
 
     def paths(self) -> list[str]:
-        """All recordings that can be found, in the order in which they were first indexed: list of str."""
+        """All recordings that can be found, in the order in which they were first indexed."""
         with self._snapshot() as (embeddings, paths_of):
             return paths_of(embeddings.ids)
 
@@ -252,10 +201,7 @@ class SearchIndex:
 
 
 def model_identity(model: Any) -> dict:
-    """What says that two models give the same embeddings: dict of ``name``, ``sha256``, ``score``, ``embed_dim``.
-
-    ``sha256`` is that of the fp32 graph of an exported folder, or of a checkpoint's weights.
-    """
+    """What says that two models give the same embeddings; ``sha256`` is of the fp32 graph, or of the weights."""
     config = model.config
     sha256 = config["files"][config["graphs"]["fp32"]] if "graphs" in config else config["saved"]["weights_sha256"]
     # a folder's name should hold in any working folder

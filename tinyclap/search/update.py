@@ -15,17 +15,13 @@ _FLUSH_S, _FLUSH_ROWS = 5.0, 1024  # a transaction; what a killed run loses at m
 
 
 class UpdateReport(NamedTuple):
-    """What an update did.
-
-    Fields: ``n_added``, ``n_changed``, ``n_unchanged``, ``n_known_skipped`` (int; the last are known to be broken and
-    were not tried again), ``skipped`` (list of AudioError).
-    """
+    """What an update did."""
 
     n_added: int
     n_changed: int
     n_unchanged: int
-    n_known_skipped: int
-    skipped: list
+    n_known_skipped: int  # known to be broken, and not tried again
+    skipped: list  # of AudioError
 
 
 def update(
@@ -40,7 +36,7 @@ def update(
     progress=None,
     tell=None,
 ):
-    """Embed the recordings that an index lacks, or has of another size or time of change.
+    """Embed the recordings that an index lacks, or has of another size or time of change: UpdateReport.
 
     Arguments
     ---------
@@ -49,36 +45,24 @@ def update(
     sources : iterable of str or os.PathLike
     folders : sequence of str or os.PathLike
         Folders that the sources were found in; :func:`prune` keeps recordings of a folder that is not there.
-    on_error : {"raise", "skip"}
-        At a recording that cannot be used. A skipped one is stored with what is wrong, and tried again once its file
-        has changed.
+    on_error : {"raise", "skip"}. A skipped recording is stored with what is wrong, and tried again when it has changed.
     n_workers : int or None. As for :func:`tinyclap.audio.batch.embed_many`.
     retry : bool. Also try again those that are known to be broken.
     longest_s : float or None. Refuse longer recordings, in seconds.
     progress : bool or None. Show a bar.
     tell : callable, optional. ``tell(error)`` is called with the AudioError of each skipped recording.
-
-    Returns
-    -------
-    UpdateReport
-
-    Raises
-    ------
-    AudioError: With ``on_error="raise"``; what was embedded before is kept.
     """
     folders = tuple(os.path.join(os.path.abspath(folder), "") for folder in folders)
     retry = retry or on_error == "raise"  # nothing is left out silently
     wanted = list(dict.fromkeys(os.path.abspath(source) for source in sources))
     todo, old, n_known = {}, set(), 0
     for path, known in zip(wanted, database.known_of(wanted), strict=True):
-        recording = _look_at(path, folders)
-        if known is not None and known[:2] == recording[3:]:
-            if known[2] is not None and retry:
-                todo[path] = recording
-            n_known += known[2] is not None and not retry
-        else:
+        recording, is_broken = _look_at(path, folders), known is not None and known[2] is not None
+        if known is None or known[:2] != recording[3:] or (is_broken and retry):
             todo[path] = recording
-        if known is not None and known[2] is None:
+        else:
+            n_known += is_broken
+        if known is not None and not is_broken:
             old.add(path)
     n_unchanged = len(wanted) - len(todo) - n_known
     batch, since_s, skipped, n_added, n_changed = [], time.monotonic(), [], 0, 0
@@ -90,7 +74,7 @@ def update(
                 n_added, n_changed = n_added + (path not in old), n_changed + (path in old)
             else:
                 skipped.append(result)
-                if path not in old or _is_readable(path):  # what cannot be read now keeps its embedding
+                if path not in old or os.access(path, os.R_OK):  # what cannot be read now keeps its embedding
                     batch.append((todo[path], result.problem))
                 if tell is not None:
                     tell(result)
@@ -108,21 +92,10 @@ def update(
 def prune(database, folders=()):
     """Remove the recordings that are gone, but for those of folders that are not there or cannot be read.
 
-    Arguments
-    ---------
-    database : tinyclap.search.database.Database
-    folders : sequence of str or os.PathLike
-        Folders known to be gone: what is missing below them is removed although the folder is missing, too.
-
-    Returns
-    -------
-    int. How many were removed.
-    dict of str to int. Folders that could not be looked into, and how many recordings of each were kept.
-
-    Notes
-    -----
     A missing file is gone if the folder that it was indexed by is there, and the nearest folder above it is on the same
-    device as the file was: else a disk or share is not mounted.
+    device as the file was: else a disk or share is not mounted. Below `folders`, which are known to be gone, what is
+    missing is removed although the folder is missing, too. How many were removed, and {folder that could not be looked
+    into: how many of its recordings were kept}.
     """
     folders = tuple(os.path.join(os.path.abspath(folder), "") for folder in folders)
     gone, kept = [], Counter()
@@ -156,10 +129,6 @@ def _look_at(path, folders):
     except OSError:
         return Recording(path, folder, "", -1, 0)
     return Recording(path, folder, str(facts.st_dev), facts.st_size, facts.st_mtime_ns)
-
-
-def _is_readable(path):
-    return os.path.exists(path) and os.access(path, os.R_OK)
 
 
 def _nearest(folder):

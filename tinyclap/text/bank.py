@@ -1,9 +1,5 @@
 """Label banks: files of label embeddings, computed once, so that classifying needs no text tower.
 
-    bank = compile_bank(tinyclap.from_pretrained(), ["dog barking", "rain", "siren"])
-    bank.save("mine.npz")
-    model.classify("dog.wav", LabelBank.load("mine.npz"))
-
 A bank notes its model and text tower; other models refuse it.
 """
 
@@ -14,7 +10,6 @@ import json
 import math
 import os
 import zipfile
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +21,7 @@ from tinyclap.config.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.files import atomic_path, read_json, write_text
 from tinyclap.text.label_embeddings import label_embeddings
-from tinyclap.text.labels import checked_texts
+from tinyclap.text.labels import checked_texts, repeated_in
 from tinyclap.text.scores import SCORE_KINDS
 
 FORMAT = 1
@@ -42,31 +37,20 @@ _MAX_BYTES = 2**30  # of an array
 class LabelBank:
     """Labels and their embeddings.
 
-    Arguments
-    ---------
-    labels : list of str, N of them
-    vectors : numpy.ndarray, shape (N, D), float32
-    templates : list of str
-    score_kind : {"cosine", "dot", "sqrt_dot"}
-    model : str. Name of the model.
-    model_sha256 : str. SHA-256 of the exported graph, of a torch model that of its weights.
-    weights_sha256 : str. SHA-256 of the weights before export: all exports of one model take the same banks.
-    text_identity : dict. ``name`` and ``sha256`` of the text tower.
-
     Example
     -------
     >>> LabelBank(["dog", "rain"], np.eye(2), ["{}"], "cosine", "m", "00", "00", {})
     LabelBank(2 labels × 2 dimensions for m: dog, rain)
     """
 
-    labels: list
-    vectors: np.ndarray
-    templates: list
-    score_kind: str
-    model: str
-    model_sha256: str
-    weights_sha256: str = ""
-    text_identity: dict = field(default_factory=dict)
+    labels: list  # of str, N of them
+    vectors: np.ndarray  # (N, D) float32
+    templates: list  # of str
+    score_kind: str  # one of SCORE_KINDS
+    model: str  # its name
+    model_sha256: str  # of the exported graph, of a torch model that of its weights
+    weights_sha256: str = ""  # of the weights before export: all exports of one model take the same banks
+    text_identity: dict = field(default_factory=dict)  # `name` and `sha256` of the text tower
 
     def __post_init__(self):
         if np.asarray(self.vectors).dtype.kind not in "fiu":
@@ -78,8 +62,7 @@ class LabelBank:
         object.__setattr__(self, "labels", labels)
         if vectors.ndim != 2 or not vectors.size or len(vectors) != len(labels):
             raise ConfigError(f"a bank of {len(labels)} labels cannot have vectors of shape {vectors.shape}")
-        repeated = [label for label, count in Counter(labels).items() if count > 1]
-        if repeated:
+        if repeated := repeated_in(labels):
             raise ConfigError(f"a bank has every label once; more often: {', '.join(repeated[:5])}")
         if not np.isfinite(vectors).all():
             raise ConfigError("a bank's vectors are finite numbers; these are not")
@@ -95,7 +78,7 @@ class LabelBank:
 
     @property
     def embed_dim(self) -> int:
-        """Dimensions D: int."""
+        """Dimensions D."""
         return self.vectors.shape[1]
 
     @property
@@ -107,22 +90,18 @@ class LabelBank:
         """Raise a ConfigError unless the bank was compiled for this :class:`SoundModel`."""
         n_dims = len(model.backend.tags) if model.kind == "tagger" else model.backend.embed_dim
         if {self.model_sha256, self.weights_sha256 or self.model_sha256}.isdisjoint(_sha256s(model)):
-            raise ConfigError(
-                f"this bank was compiled for {self.model} (sha256 {self.model_sha256[:12]}…), not for {model.name}; "
-                "compile its names again: tinyclap labels BANK --model … --out bank.npz"
-            )
+            of = f"{self.model} (sha256 {self.model_sha256[:12]}…), not for {model.name}"
+            advice = "compile its names again: tinyclap labels BANK --model … --out bank.npz"
+            raise ConfigError(f"this bank was compiled for {of}; {advice}")
         if self.embed_dim != n_dims or self.score_kind != model.score_kind:
-            raise ConfigError(
-                f"this bank has {self.embed_dim} dimensions for {self.score_kind} scores, {model.name} has {n_dims} "
-                f"for {model.score_kind}; compile its names again with this model"
-            )
+            own = f"{self.embed_dim} dimensions for {self.score_kind} scores"
+            other = f"{model.name} has {n_dims} for {model.score_kind}; compile its names again with this model"
+            raise ConfigError(f"this bank has {own}, {other}")
 
     def save(self, path: str | os.PathLike[str], int8: bool = False) -> None:
         """Write the bank atomically, by suffix as ``.npz``, ``.json`` or ``.h`` (C arrays, with `int8` of 8 bits).
 
-        Raises
-        ------
-        ConfigError: See :func:`checked_target`; or the file cannot be written, and an earlier one is as it was.
+        ConfigError: see :func:`checked_target`; or the file cannot be written, and an earlier one is as it was.
         """
         path = checked_target(path, int8)
         try:
@@ -195,10 +174,7 @@ def compile_bank(model: Any, names: Iterable[str], template: str | list[str] | N
     text, config = model.backend.text, model.config
     templates = [template] if isinstance(template, str) else template or getattr(text, "default_templates", ["{}"])
     return LabelBank(
-        labels,
-        vectors,
-        list(templates),
-        model.score_kind,
+        *(labels, vectors, list(templates), model.score_kind),
         Path(model.name).name.encode(errors="replace").decode(),
         next(iter(_sha256s(model)), ""),
         _weights_sha256(config) or "",
@@ -207,20 +183,14 @@ def compile_bank(model: Any, names: Iterable[str], template: str | list[str] | N
 
 
 def ready_bank(name: str, model: str = DEFAULT_MODEL) -> LabelBank:
-    """A bank that comes with a shipped model, one of :func:`ready_names`; else a ConfigError.
-
-    Example
-    -------
-    >>> ready_bank("urbansound8k").labels[:3]
-    ['air conditioner', 'car horn', 'children playing']
-    """
+    """A bank that comes with a shipped model, one of :func:`ready_names`; else a ConfigError."""
     if name not in ready_names(model):
         raise ConfigError(f"no ready bank {name!r} for {model}; there are: {', '.join(ready_names(model)) or 'none'}")
     return LabelBank.load(f"{shipped_folder(model)}/{BANKS}/{name}.npz")
 
 
 def ready_names(model: str = DEFAULT_MODEL) -> list[str]:
-    """Names of the banks that come with a shipped model: list of str."""
+    """Names of the banks that come with a shipped model."""
     folder = shipped_folder(model)
     if folder is None:
         raise ConfigError(f"no shipped model {model!r}; there are: {', '.join(shipped_names())}")

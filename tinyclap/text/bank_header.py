@@ -14,17 +14,9 @@ _PER_LINE = 8
 
 
 def header(bank, name, int8=False):
-    """The text of a C header with a bank's labels and vectors.
+    """The text of a C header with a LabelBank's labels and vectors, `int8` with a scale for each label.
 
-    Arguments
-    ---------
-    bank : tinyclap.text.bank.LabelBank
-    name : str. Name of the arrays, after ``bank_``.
-    int8 : bool. 8-bit vectors with a scale for each label.
-
-    Returns
-    -------
-    str
+    The arrays are called ``bank_`` and `name`.
     """
     prefix = re.sub(r"\W", "_", f"bank_{name}", flags=re.ASCII)
     n_labels, n_dims = bank.vectors.shape

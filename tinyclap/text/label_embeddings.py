@@ -1,13 +1,12 @@
 """From labels to the embeddings that audio is compared with: compiled ones, or the model's text side."""
 
 import warnings
-from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from tinyclap.errors import ConfigError
-from tinyclap.text.labels import checked_texts, shown
+from tinyclap.text.labels import checked_texts, repeated_in, shown
 from tinyclap.text.prompts import make_prompts, readable
 from tinyclap.text.scores import unit_rows
 
@@ -17,11 +16,8 @@ _SAME = 1 - 2e-6  # cosine of two embeddings of the same token ids, computed in 
 def label_embeddings(model, labels=None, template=None):
     """Labels and their embeddings (N, D) in all dimensions of a :class:`SoundModel`; see `SoundModel.label_vectors`.
 
-    Raises
-    ------
-    ConfigError
-        No labels, one that is missing, repeated, unknown to the text tower or the same to it as another; a bank of
-        another model; or labels that are not compiled and no text side.
+    ConfigError: no labels, one that is missing, repeated, unknown to the text tower or the same to it as another; a
+    bank of another model; or labels that are not compiled and no text side.
     """
     _require_space(model)
     if hasattr(labels, "vectors"):
@@ -31,8 +27,7 @@ def label_embeddings(model, labels=None, template=None):
     if labels is None and not compiled:
         raise ConfigError(f"{model.name} has no labels of its own; give labels=['dog', 'rain', …] or a bank")
     names = list(model.labels) if labels is None else checked_texts(labels)
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
+    if repeated := repeated_in(names):
         raise ConfigError(f"labels: give each once; repeated: {shown(repeated)}")
     if template is None and all(name in compiled for name in names):
         return names, model.backend.label_rows[[compiled[name] for name in names]]
@@ -62,9 +57,8 @@ def _embedded(model, names, template):
         )
     templates = text.default_templates if template is None else checked_texts(template, "templates")
     prompts = make_prompts(names, templates)
-    tokenizer = getattr(text, "tokenizer", None)
-    if tokenizer is not None:
-        _require_known(tokenizer, names, prompts)
+    if getattr(text, "tokenizer", None) is not None:
+        _require_known(text.tokenizer, names, prompts)
     return np.asarray(text.embed_classes(prompts), np.float32)
 
 

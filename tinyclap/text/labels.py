@@ -10,6 +10,7 @@ import reprlib
 import stat
 import sys
 import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ _SHORT.maxstring = _SHORT.maxother = 60
 
 
 def read_labels(given: Any, model_name: str | None = None) -> Any:
-    """Read the labels that the command line names.
+    """Read the labels that the command line names: list of str (each once), LabelBank, or None for None.
 
     Arguments
     ---------
@@ -38,15 +39,6 @@ def read_labels(given: Any, model_name: str | None = None) -> Any:
         of :data:`COLUMNS` (the first that holds more than numbers; standard error says which); a label bank, ``.npz``
         or ``.json``; or the name of a ready bank, such as ``"esc50"``.
     model_name : str, optional. Shipped model whose ready banks are meant.
-
-    Returns
-    -------
-    list of str (each once), tinyclap.text.bank.LabelBank, or None for None
-
-    Raises
-    ------
-    ConfigError, CheckpointError
-        No label, no such file, a file that is no list of labels, or a bank that cannot be read.
 
     Example
     -------
@@ -83,18 +75,13 @@ def read_names(given: Any, model_name: str | None = None, minimum: int = 1) -> l
     labels = read_labels(given, model_name)
     names = list(getattr(labels, "labels", labels))
     if len(names) < minimum:
-        raise ConfigError(
-            f"--labels {given}: {len(names)} label(s); at least {'two' if minimum == 2 else minimum} needed"
-        )
+        needed = "two" if minimum == 2 else minimum
+        raise ConfigError(f"--labels {given}: {len(names)} label(s); at least {needed} needed")
     return names
 
 
 def checked_texts(texts: Any, what: str = "labels") -> list[str]:
-    """Labels or sentences that are given in Python, as a list of str.
-
-    A ConfigError, which calls them `what`, for None, NaN, a number, an empty text, control characters, bytes that are
-    no UTF-8, or none at all.
-    """
+    """Labels or sentences given in Python as a list of str; a ConfigError, calling them `what`, for what is none."""
     try:
         if isinstance(texts, bytes) or getattr(texts, "ndim", 1) != 1:  # ndim: a table is its columns' names
             raise TypeError
@@ -110,6 +97,11 @@ def checked_texts(texts: Any, what: str = "labels") -> list[str]:
     if odd:
         raise ConfigError(f"{what}: control characters, or bytes that are no UTF-8, in {shown(odd)}")
     return [str(text) for text in texts]
+
+
+def repeated_in(texts: Any) -> list[str]:
+    """Texts that are there more than once."""
+    return [text for text, count in Counter(texts).items() if count > 1]
 
 
 def shown(texts: Any, n_shown: int = 5) -> str:
@@ -166,9 +158,8 @@ def _column(text, delimiters, path):
         if not all(cell.strip().replace(".", "", 1).isdecimal() or not cell.strip() for cell in cells):
             sys.stderr.write(f"{path}: labels are the column {header[names.index(name)]!r}\n")
             return cells
-    raise ConfigError(
-        f"no column named {', '.join(COLUMNS)}; there are: {', '.join(header)[:200]} (a list without a header is .txt)"
-    )
+    there = f"there are: {', '.join(header)[:200]}"
+    raise ConfigError(f"no column named {', '.join(COLUMNS)}; {there} (a list without a header is .txt)")
 
 
 def _cleaned(labels):

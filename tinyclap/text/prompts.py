@@ -38,21 +38,13 @@ def make_prompts(
     underscores: str = "space",
     slashes: str = "space",
 ) -> list[list[str]]:
-    """The prompts of each class.
+    """The prompts of each of N classes by each of K templates: list of list of str, N × K.
 
     Arguments
     ---------
-    class_names : sequence of str, N of them
-    templates : str or sequence of str, K of them. Each with exactly one ``{}``; the embeddings of several are averaged.
+    class_names : sequence of str
+    templates : str or sequence of str. Each with exactly one ``{}``; the embeddings of several are averaged.
     underscores, slashes : str. See :func:`readable`.
-
-    Returns
-    -------
-    list of list of str, N × K
-
-    Raises
-    ------
-    ConfigError: No template, or one without exactly one ``{}``.
 
     Example
     -------
@@ -65,6 +57,5 @@ def make_prompts(
     for template in templates:
         if not isinstance(template, str) or template.count("{}") != 1:
             raise ConfigError(f"prompt template {template!r} must hold the class name's place, {{}}, exactly once")
-    return [
-        [template.replace("{}", readable(name, underscores, slashes)) for template in templates] for name in class_names
-    ]
+    names = [readable(name, underscores, slashes) for name in class_names]
+    return [[template.replace("{}", name) for template in templates] for name in names]

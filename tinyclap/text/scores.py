@@ -13,24 +13,12 @@ SCORE_KINDS = ("cosine", "dot", "sqrt_dot")
 
 
 def unit_rows(rows: Any) -> Any:
-    """L2-normalise rows (…, D); a row of zeros stays one.
-
-    Example
-    -------
-    >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
-    [[0.6, 0.8], [0.0, 0.0]]
-    """
+    """L2-normalise rows (…, D); a row of zeros stays one."""
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 
 def softmax_rows(logits: Any, temperature: float = 1.0) -> Any:
-    """Softmax of each row of logits or scores (…, N).
-
-    Example
-    -------
-    >>> softmax_rows(np.log([[1.0, 3.0]])).round(2).tolist()
-    [[0.25, 0.75]]
-    """
+    """Softmax of each row of logits or scores (…, N)."""
     logits = np.asarray(logits)
     powers = np.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
     return powers / powers.sum(axis=-1, keepdims=True)
@@ -39,13 +27,7 @@ def softmax_rows(logits: Any, temperature: float = 1.0) -> Any:
 def audio_side(rows: Any, kind: str) -> Any:
     """Audio embeddings (B, D) in the form whose dot product with a label embedding is the score.
 
-    By `kind`: "cosine", L2-normalised; "dot", unchanged; "sqrt_dot", square roots of embeddings that are
-    probabilities. A ConfigError for any other.
-
-    Example
-    -------
-    >>> audio_side(np.array([[0.25, 0.0]]), "sqrt_dot").tolist()
-    [[0.5, 0.0]]
+    By `kind`: "cosine", L2-normalised; "dot", unchanged; "sqrt_dot", square roots of embeddings that are probabilities.
     """
     if kind == "cosine":
         return unit_rows(rows)

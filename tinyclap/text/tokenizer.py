@@ -10,6 +10,7 @@ from pathlib import Path
 from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.files import CONFIG, read_json, write_json
+from tinyclap.text.labels import repeated_in
 
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
 SPECIAL = (PAD, START, END, UNKNOWN)
@@ -29,15 +30,7 @@ def caption_words(caption):
 
 @configurable
 class WordTokenizer:
-    """Captions to word ids and back.
-
-    Arguments
-    ---------
-    words : list of str. The vocabulary in the order of ids, ``<pad>``, ``<start>``, ``<end>`` and ``<unk>`` among them.
-
-    Raises
-    ------
-    ConfigError: A special word is missing, or a word is repeated.
+    """Captions to word ids and back; `words` are in the order of ids, and have ``<pad>``, ``<start>`` and so on.
 
     Example
     -------
@@ -49,8 +42,7 @@ class WordTokenizer:
     def __init__(self, words):
         self.words = [str(word) for word in words]
         self._ids = {word: index for index, word in enumerate(self.words)}
-        if len(self._ids) != len(self.words):
-            twice = [word for word, count in Counter(self.words).items() if count > 1]
+        if twice := repeated_in(self.words):
             raise ConfigError(f"the vocabulary has these words twice: {', '.join(twice[:10])}")
         absent = [word for word in SPECIAL if word not in self._ids]
         if absent:
@@ -97,18 +89,10 @@ class WordTokenizer:
 
     @classmethod
     def load(cls, path):
-        """Read a vocabulary.
+        """Read a vocabulary from JSON (pickles are not read), or from the folder of a run or of a saved captioner.
 
-        Arguments
-        ---------
-        path : str or os.PathLike
-            JSON: ``{"words": […]}``, a list of words, a map from words to ids or back (the published
-            ``DictTokenizer``), or a word-level ``tokenizer.json`` of the library `tokenizers`; or the folder of a run
-            or of a saved captioner.
-
-        Raises
-        ------
-        ConfigError: No such file, not JSON (pickles are not read), or ids with gaps.
+        JSON is ``{"words": […]}``, a list of words, a map from words to ids or back (the published ``DictTokenizer``),
+        or a word-level ``tokenizer.json`` of the library `tokenizers`.
         """
         path = Path(path)
         if path.is_dir():

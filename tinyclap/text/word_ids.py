@@ -7,29 +7,18 @@ PAD, UNKNOWN = "<pad>", "<unk>"
 
 
 def words_of(text):
-    """Split `text` into its words: lower case, runs of letters.
-
-    Example
-    -------
-    >>> words_of("A dog's bark - twice!")
-    ['a', 'dog', 's', 'bark', 'twice']
-    """
+    """Split `text` into its words: lower case, runs of letters."""
     return re.findall(r"[^\W\d_]+", text.lower())
 
 
 class WordIds:
-    """Texts → ids of their words.
+    """Texts → ids of their words; ``n_ids`` is the size of the embedding table, special words included.
 
     Arguments
     ---------
     vocabulary : list of str or None. Known words, without the two special ones. None: the id is a hash of the word.
     max_words : int. Maximum number of words of a text; the rest is cut.
     n_buckets : int. Distinct hashes (CRC-32) where there is no vocabulary.
-
-    Attributes
-    ----------
-    n_ids : int. Size of the embedding table, special words included.
-    pad_id, unknown_id, max_ids : int
 
     Example
     -------
@@ -46,7 +35,7 @@ class WordIds:
 
     @property
     def vocabulary(self):
-        """Known words without the special ones: list of str; None where ids are hashes."""
+        """Known words without the special ones; None where ids are hashes."""
         return list(self._ids)[2:] if self.n_buckets is None else None
 
     def __call__(self, texts):

@@ -10,19 +10,8 @@ _SPECIAL = ("[CLS]", "[SEP]", "[PAD]", "[UNK]")
 class WordPieces:
     """Texts → ids of word pieces, as `transformers.BertTokenizer` has them.
 
-    Arguments
-    ---------
-    vocabulary : str or os.PathLike. A text file with a piece a line (``vocab.txt``); an id is the line's number.
-    max_tokens : int. Maximum length of a text, [CLS] and [SEP] counted.
-
-    Attributes
-    ----------
-    pad_id, unknown_id, max_ids : int
-
-    Raises
-    ------
-    CheckpointError: The file lacks a special piece.
-    ConfigError: `tokenizers` is not installed.
+    `vocabulary` is a text file with a piece a line (``vocab.txt``), whose id is the line's number; `max_tokens` the
+    maximum length of a text, [CLS] and [SEP] counted.
     """
 
     def __init__(self, vocabulary, max_tokens=512):
