@@ -96,11 +96,6 @@ def each_clip(
     ---------
     work : callable. ``work(source)`` → result; an AudioError that it raises belongs to its source alone.
     sources, n_workers, on_error : As for :func:`embed_many`.
-
-    Example
-    -------
-    >>> list(each_clip(len, ["rain", "dog"], n_workers=2))
-    [('rain', 4), ('dog', 3)]
     """
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"on_error={on_error!r}; choose 'raise' or 'skip'")

@@ -88,11 +88,9 @@ def as_sources(audio: Audio) -> list[Any]:
         if array.ndim < 2:
             return [array]
         if array.ndim == 2 and 0 < array.shape[1] <= min(_MAX_CHANNELS, array.shape[0] - 1):
-            raise AudioError(
-                "the audio",
-                f"has shape {array.shape}, as (samples, channels); a batch is (clips, samples), and one recording of "
-                "several channels is [x.T], a list of (channels, samples)",
-            )
+            advice = "one recording of several channels is [x.T], a list of (channels, samples)"
+            shape = f"has shape {array.shape}, as (samples, channels); a batch is (clips, samples)"
+            raise AudioError("the audio", f"{shape}, and {advice}")
         return list(array)
     if not isinstance(audio, Iterable):
         raise AudioError("the audio", f"is {audio!r:.60}; give a path, an array of samples, or a list of them")
@@ -100,10 +98,8 @@ def as_sources(audio: Audio) -> list[Any]:
     are_numbers = [isinstance(item, numbers.Number) for item in sources]
     if any(are_numbers) and not all(are_numbers):
         place = are_numbers.index(True)
-        raise AudioError(
-            f"clip {place} of the batch",
-            f"is {sources[place]!r}, no recording; leave it out, and give an array's rate as sample_rate_hz",
-        )
+        problem = f"is {sources[place]!r}, no recording; leave it out, and give an array's rate as sample_rate_hz"
+        raise AudioError(f"clip {place} of the batch", problem)
     return [_array(sources, "the audio")] if any(are_numbers) else sources  # samples, as JSON has them
 
 
@@ -147,11 +143,8 @@ def _of_dict(item: Mapping[str, Any], source: str, rate: float | None) -> tuple[
     for key in ("bytes", "path"):
         if item.get(key) is not None:
             return item[key], rate
-    raise AudioError(
-        source,
-        f"is a dict of {', '.join(map(str, item)) or 'nothing'}; give {{'array': …, 'sampling_rate': …}}, "
-        "{'path': …} or {'bytes': …}",
-    )
+    advice = "give {'array': …, 'sampling_rate': …}, {'path': …} or {'bytes': …}"
+    raise AudioError(source, f"is a dict of {', '.join(map(str, item)) or 'nothing'}; {advice}")
 
 
 def _array(item: Any, source: str) -> NDArray[Any]:

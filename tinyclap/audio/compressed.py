@@ -192,9 +192,8 @@ def _mpeg_extent(at, first, n_bytes, n_frame_bytes):
         size = (_frame(mine) or (0, 0))[0]
         if size >= place + 16:
             break
-    content = (
-        bytes(mine) + bytes(side) + b"Xing" + struct.pack(">3I", 3, n_frames, min(n_bytes - first + size, 0xFFFFFFFF))
-    )
+    counts = struct.pack(">3I", 3, n_frames, min(n_bytes - first + size, 0xFFFFFFFF))
+    content = bytes(mine) + bytes(side) + b"Xing" + counts
     return Extent(prefix=content.ljust(size, b"\0"), begin=first, note=note)
 
 

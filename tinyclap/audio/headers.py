@@ -120,9 +120,8 @@ def container_extent(at, n_bytes, source):
         start, stated = int(head[8:16].strip() or 0), int(numbers.get(b"sample_count", 0)) * frame
         _held(at, start, stated, n_bytes, frame, None, source)
         return Extent()
-    is_sound = kind in _FORMS and (
-        kind in (b"caff", b"riff") or head[8:12] in (b"WAVE", b"AIFF", b"AIFC", b"8SVX", b"16SV")
-    )
+    is_named = kind in (b"caff", b"riff") or head[8:12] in (b"WAVE", b"AIFF", b"AIFC", b"8SVX", b"16SV")
+    is_sound = kind in _FORMS and is_named
     form = _SVX if head[8:12] in (b"8SVX", b"16SV") else _FORMS.get(kind)
     data = _find_data(at, form, n_bytes) if is_sound else None
     if data is None:
@@ -154,14 +153,10 @@ def _width_patches(data, kind, source):
     order = ">" if kind == b"RIFX" else "<"
     layout, words = wave_layout(body, order)
     n_channels, frame_bytes, n_bits = struct.unpack(f"{order}2xH8xHH", body[:16])
-    if (
-        layout is None
-        and words.startswith(("coding 1,", "coding 3,"))
-        and 0 < n_channels * n_bits <= 8 * frame_bytes - 8
-    ):
-        raise AudioError(
-            source, f"its header says {words}: samples do not fill frames; convert it: ffmpeg -i FILE OTHER.wav"
-        )
+    is_plain = layout is None and words.startswith(("coding 1,", "coding 3,"))
+    if is_plain and 0 < n_channels * n_bits <= 8 * frame_bytes - 8:
+        problem = f"its header says {words}: samples do not fill frames"
+        raise AudioError(source, f"{problem}; convert it: ffmpeg -i FILE OTHER.wav")
     is_wide = layout is not None and 8 * layout.width > n_bits + 7
     return ((place + 14, struct.pack(f"{order}H", 8 * layout.width)),) if is_wide else ()
 
@@ -199,10 +194,8 @@ def _held(at, start, stated, n_bytes, frame, form, source):
         # less than one frame is what a sloppy writer rounds away
         if stated - there < frame or is_placeholder(stated):
             return there, None
-        raise AudioError(
-            source,
-            f"is cut short: its header promises {stated} bytes of samples, {max(0, there)} are there; fetch it again",
-        )
+        problem = f"is cut short: its header promises {stated} bytes of samples, {max(0, there)} are there"
+        raise AudioError(source, f"{problem}; fetch it again")
     size = max(stated, 0)
     place = start + size + (size % 2 if form and form.align == 2 else 0)
     if n_bytes - start - size < frame or not sound_follows(at, place, n_bytes, form, source):

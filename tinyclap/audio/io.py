@@ -128,11 +128,8 @@ def mean_of_channels(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 def require_rate(source: object, sample_rate_hz: float, n_channels: int = 1) -> None:
     """Raise AudioError for a rate or a number of channels that no sound has and that would cost hours or all memory."""
     if not MIN_HZ <= sample_rate_hz <= MAX_HZ:
-        raise AudioError(
-            source,
-            f"has a sample rate of {sample_rate_hz:g} Hz, which is not one of sound ({MIN_HZ} to {MAX_HZ} Hz); correct "
-            "the rate, or fetch it again",
-        )
+        limits = f"which is not one of sound ({MIN_HZ} to {MAX_HZ} Hz); correct the rate, or fetch it again"
+        raise AudioError(source, f"has a sample rate of {sample_rate_hz:g} Hz, {limits}")
     if not 1 <= n_channels <= MAX_CHANNELS:
         raise AudioError(source, f"has {n_channels} channels, which is not 1 to {MAX_CHANNELS}; its header is damaged")
 
@@ -143,9 +140,7 @@ def require_samples(samples: NDArray, source: object, sample_rate_hz: float, sta
     Arguments
     ---------
     samples : numpy.ndarray, shape (T, channels), float
-    source : str or os.PathLike. In the message.
-    sample_rate_hz : int
-    start_s : float. Where the samples begin, for the message.
+    source, sample_rate_hz, start_s : of the recording, and where the samples begin in it, for the message
     """
     if -MAX_SAMPLE <= samples.min() and samples.max() <= MAX_SAMPLE:
         return

@@ -90,12 +90,6 @@ def window_batches(clips, sample_rate_hz, policy, batch_size=32):
     sample_rate_hz : int
     policy : WindowPolicy
     batch_size : int. Maximum number of windows.
-
-    Example
-    -------
-    >>> clips = [np.ones(3), np.ones(12)]
-    >>> [owners for owners, _ in window_batches(clips, 1, WindowPolicy(window_s=5.0), batch_size=3)]
-    [[0, 1, 1], [1]]
     """
     if not clips:
         raise AudioError("the batch", "holds no clip; give at least one")

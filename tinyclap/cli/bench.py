@@ -60,19 +60,16 @@ class BenchOptions:
 
 
 def bench(source, options=None, revision=None, local_files_only=False):
-    """Measure a model.
+    """Measure a model: a dict of ``model``, ``kind``, ``machine``, and these.
+
+    ``passes``: rows of ``clip_s``, ``engine``, ``precision``, ``n_threads``, ``median_ms``, ``least_ms``,
+    ``greatest_ms``, ``real_time_factor`` (time divided by duration); ``recording``: from a file on disk to the result;
+    ``many``: throughput; ``cold_start``: a new process to its first answer.
 
     Arguments
     ---------
     source, revision, local_files_only : As for :func:`tinyclap.from_pretrained`.
     options : BenchOptions, optional
-
-    Returns
-    -------
-    dict
-        ``model``, ``kind``, ``machine``; ``passes``: rows of ``clip_s``, ``engine``, ``precision``, ``n_threads``,
-        ``median_ms``, ``least_ms``, ``greatest_ms``, ``real_time_factor`` (time divided by duration); ``recording``:
-        from a file on disk to the result; ``many``: throughput; ``cold_start``: a new process to its first answer.
     """
     import soundfile
 
@@ -83,11 +80,10 @@ def bench(source, options=None, revision=None, local_files_only=False):
     wanted = {"engine": options.engines, "precision": options.precisions}
     rows = [row for row in rows if all(not names or row[key] in names for key, names in wanted.items())]
     if not rows:
-        raise ConfigError(
-            f"{source}: nothing to time among engines {', '.join(options.engines) or 'installed'}, precisions "
-            f"{', '.join(options.precisions) or 'there'} and threads {', '.join(map(str, options.threads))} "
-            f"on {n_cores()} cores"
-        )
+        engines, precisions = ", ".join(options.engines) or "installed", ", ".join(options.precisions) or "there"
+        threads = f"threads {', '.join(map(str, options.threads))} on {n_cores()} cores"
+        among = f"engines {engines}, precisions {precisions} and {threads}"
+        raise ConfigError(f"{source}: nothing to time among {among}")
     report = {"model": str(source), "kind": model.kind, "machine": machine(), "passes": rows}
     with tempfile.TemporaryDirectory() as scratch:
         path = str(Path(scratch) / "clip.wav")
@@ -203,12 +199,10 @@ def _cold_start(model, folder, path, options):
             raise CheckpointError(f"{folder}: a new process cannot use it: {done.stderr.strip().splitlines()[-1]}")
         runs.append({"whole_ms": taken_ms, **json.loads(done.stdout.splitlines()[-1])})
     classifies = "classify with free text" if labels else "classify with its own labels"
-    return {
-        "what": "caption" if model.kind == "captioner" else "embed" if labels is None else classifies,
-        "n_starts": options.n_starts,
-        **{key: round(statistics.median(run[key] for run in runs), 1) for key in runs[0] if runs[0][key] is not None},
-        "least_whole_ms": round(min(run["whole_ms"] for run in runs), 1),
-    }
+    what = "caption" if model.kind == "captioner" else "embed" if labels is None else classifies
+    medians = {key: statistics.median(run[key] for run in runs) for key in runs[0] if runs[0][key] is not None}
+    times = medians | {"least_whole_ms": min(run["whole_ms"] for run in runs)}
+    return {"what": what, "n_starts": options.n_starts, **{key: round(value, 1) for key, value in times.items()}}
 
 
 def _noise(sample_rate_hz, clip_s, n_clips=1):

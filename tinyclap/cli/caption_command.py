@@ -2,7 +2,7 @@
 
 import os
 
-from tinyclap.cli.common import ONE_THREAD, add_model_arguments, model_identity, open_for_clips, whole
+from tinyclap.cli.common import ONE_THREAD, add_model_arguments, model_identity, open_model, whole
 from tinyclap.cli.outputs import FILE, Form
 from tinyclap.cli.run_clips import EXIT_STATUS, LONGEST_S, ClipRun, add_clip_arguments
 from tinyclap.config.shipped import DEFAULT_CAPTIONER
@@ -33,7 +33,7 @@ def run(options):
     clips = ClipRun(options)
     if options.dcase and clips.kind in ("jsonl", "parquet"):
         raise ConfigError("--dcase is a form of CSV; choose another --format or --out")
-    model = open_for_clips(options)
+    model = open_model(options, 1)
     if model.kind != "captioner":
         raise ConfigError(f"{options.model} classifies and does not caption; leave --model out, or give a captioner")
     search = {"beam": options.beam, "max_words": options.max_words}

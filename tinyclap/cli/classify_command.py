@@ -1,6 +1,6 @@
 """``tinyclap classify``: zero-shot sound classification."""
 
-from tinyclap.cli.common import ONE_THREAD, add_model_arguments, model_identity, open_for_clips, whole
+from tinyclap.cli.common import ONE_THREAD, add_model_arguments, model_identity, open_model, whole
 from tinyclap.cli.outputs import FILE, Form
 from tinyclap.cli.run_clips import EXIT_STATUS, LONGEST_S, ClipRun, add_clip_arguments
 from tinyclap.errors import AudioError, ConfigError
@@ -45,7 +45,7 @@ def run(options):
     if options.probe and (options.labels is not None or options.template is not None):
         raise ConfigError("--probe has its own classes; leave out --labels and --template")
     clips = ClipRun(options)
-    model = open_for_clips(options)
+    model = open_model(options, 1)
     names, values_of, value, settings = (_probe if options.probe else _zero_shot)(model, options)
 
     def work(paths):
@@ -105,14 +105,14 @@ def _form_of_best(n_best, value):
 def _form_of_all(names, value):
     """Every label in its own column."""
 
+    def cells(ranking):
+        numbers = dict(ranking)
+        return [_short(numbers[name]) for name in names]
+
     def fields(ranking):
         numbers = dict(zip(names, cells(ranking), strict=True))
         # "shares" is the name of 0.1
         return {"probabilities": numbers, "shares": numbers} if value == "probability" else {"scores": numbers}
-
-    def cells(ranking):
-        numbers = dict(ranking)
-        return [_short(numbers[name]) for name in names]
 
     return Form([FILE, *names], cells, fields, lambda name, ranking: _text(name, ranking, value))
 

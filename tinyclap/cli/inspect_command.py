@@ -36,13 +36,7 @@ def run(options):
 
 
 def lines_of(found, indent=""):
-    """A nested dict of JSON values as lines for people.
-
-    Example
-    -------
-    >>> lines_of({"is": "graph", "n_numbers": 12345, "types": {"F32": 1}})
-    ['is:         graph', 'n_numbers:  12,345', 'types:', '  F32: 1']
-    """
+    """A nested dict of JSON values as lines for people."""
     width = max((len(key) for key, value in found.items() if not isinstance(value, dict)), default=0) + 1
     lines = []
     for key, value in found.items():

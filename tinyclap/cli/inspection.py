@@ -28,7 +28,11 @@ def inspect_source(source, count_macs=True):
     if path.is_file():
         return _file(path)
     if (path / "index.json").is_file():
-        return _index(path)
+        from tinyclap.search.index import SearchIndex
+
+        index = SearchIndex.open(path)
+        found = {"is": "search index", "path": str(path), **_size(filter(Path.is_file, path.iterdir()))}
+        return found | {"n_recordings": len(index), "n_skipped": len(index.skipped()), "model": index.model}
     folder = find_folder(source)
     place = model_folder(folder)
     config = read_config(place)
@@ -45,27 +49,21 @@ def _file(path):
     if path.suffix in _WEIGHTS:
         return {"is": "weights", **found, **_weights(path)}
     if path.suffix == ".onnx":
-        return {"is": "graph", **found, "n_parameters": _n_parameters(path)}
+        n_parameters = "not stated: pip install 'tinyclap[export]'"
+        if importlib.util.find_spec("onnx"):
+            from tinyclap.export.cost import count_parameters
+
+            n_parameters = count_parameters(path)
+        return {"is": "graph", **found, "n_parameters": n_parameters}
     if path.suffix in (".npz", ".json"):
         from tinyclap.text.bank import LabelBank
 
         bank = LabelBank.load(path)
-        found |= {"is": "label bank", "labels": list(bank.labels), "n_labels": len(bank.labels)}
+        found = {"is": "label bank", **found, "labels": list(bank.labels), "n_labels": len(bank.labels)}
         found |= {"embed_dim": bank.embed_dim, "score": bank.score_kind, "templates": list(bank.templates)}
         return found | {"model": bank.model, "model_sha256": bank.model_sha256, "text side": bank.text_identity}
-    raise CheckpointError(
-        f"{path}: not a file that tinyclap writes or reads; give a folder, weights ({', '.join(_WEIGHTS)}), a graph "
-        "(.onnx) or a label bank (.npz, .json)"
-    )
-
-
-def _n_parameters(path):
-    """Parameters of an ONNX file; the package onnx counts them."""
-    if importlib.util.find_spec("onnx") is None:
-        return "not stated: pip install 'tinyclap[export]'"
-    from tinyclap.export.cost import count_parameters
-
-    return count_parameters(path)
+    advice = f"give a folder, weights ({', '.join(_WEIGHTS)}), a graph (.onnx) or a label bank (.npz, .json)"
+    raise CheckpointError(f"{path}: not a file that tinyclap writes or reads; {advice}")
 
 
 def _weights(path):
@@ -77,14 +75,6 @@ def _weights(path):
         return found | {"network": f"not a published one (first names: {', '.join(list(shapes)[:3])})"}
     opens = f"tinyclap.load_published({known['name']!r}, path={str(path)!r})"
     return found | {"network": known["what"], "licence": known["licence"], "opens with": opens}
-
-
-def _index(folder):
-    from tinyclap.search.index import SearchIndex
-
-    index = SearchIndex.open(folder)
-    found = {"is": "search index", "path": str(folder), **_size(filter(Path.is_file, folder.iterdir()))}
-    return found | {"n_recordings": len(index), "n_skipped": len(index.skipped()), "model": index.model}
 
 
 def _exported(folder, config, count_macs):
@@ -175,7 +165,7 @@ def _score(result):
 
 def _latency(report):
     line = "{engine} {precision}, {n_threads} threads: {median_ms:g} ms for {clip_s:g} s"
-    return [line.format(**{"clip_s": report["clip_s"], **row}) for row in report.get("rows", [])]
+    return [line.format(**{**row, "clip_s": report["clip_s"]}) for row in report.get("rows", [])]
 
 
 def _parity(report):

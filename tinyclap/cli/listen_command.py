@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from tinyclap.cli.common import DONE, INTERRUPTED, above_zero, add_model_arguments, finite, open_for_clips, whole
+from tinyclap.cli.common import DONE, INTERRUPTED, above_zero, add_model_arguments, finite, open_model, whole
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.text.labels import read_labels
 
@@ -77,7 +77,7 @@ def run(options):
 
     with contextlib.ExitStack() as stack:
         outputs = ListenOutputs(options, stack)
-        model = open_for_clips(options)
+        model = open_model(options, 1)
         labels = read_labels(options.labels, options.model)
         source = _open_source(options)
         names = [field.name for field in dataclasses.fields(DetectionOptions)]

@@ -54,13 +54,9 @@ def parser(command=None):
     for name, line in COMMANDS.items():
         if command in (None, name):
             module = importlib.import_module(f"tinyclap.cli.{name}_command")
-            part = commands.add_parser(
-                name,
-                help=line,
-                description=module.DESCRIPTION,
-                epilog=module.EXAMPLES,
-                formatter_class=argparse.RawDescriptionHelpFormatter,
-            )
+            shown = {"description": module.DESCRIPTION, "epilog": module.EXAMPLES}
+            plain = argparse.RawDescriptionHelpFormatter
+            part = commands.add_parser(name, help=line, **shown, formatter_class=plain)
             module.add_arguments(part)
             part.set_defaults(run=module.run)
         else:

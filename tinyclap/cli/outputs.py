@@ -98,6 +98,3 @@ class StreamRows:
     def finish(self):
         """The head of a table without rows."""
         sys.stdout.write(self._head)
-
-    def close(self):
-        """Nothing is open."""

@@ -116,9 +116,8 @@ class RowFile:
                 return next(csv.reader(text.splitlines(keepends=True)))[0]
             return json.loads(text)[FILE]
         except (ValueError, KeyError, TypeError, IndexError, StopIteration, csv.Error) as error:
-            raise ConfigError(
-                f"{self.path}: holds another kind of row ({text.strip()[:60]!r}); give another --out, or --overwrite"
-            ) from error
+            problem = f"{self.path}: holds another kind of row ({text.strip()[:60]!r})"
+            raise ConfigError(f"{problem}; give another --out, or --overwrite") from error
 
 
 class WholeFile(RowFile):
@@ -205,9 +204,8 @@ def _damage_named(path):
         yield
     except Exception as error:  # numpy, zipfile and pyarrow raise a dozen kinds
         reason = " ".join(str(error).split())
-        raise ConfigError(
-            f"{path}: cut short, or not written by this command ({reason}); begin anew with --overwrite"
-        ) from error
+        problem = f"{path}: cut short, or not written by this command ({reason})"
+        raise ConfigError(f"{problem}; begin anew with --overwrite") from error
 
 
 def _complete_rows(file, kind):

@@ -63,7 +63,9 @@ class ClipRun:
         self._out = None if options.out is None else Path(options.out)
         self._require_sense()
         self._closed = []
-        self._found = () if options.stdin_audio else self._find(options)
+        unreadable = self._leave_out if options.keep_going else None
+        words = options.recordings
+        self._found = () if options.stdin_audio else find_recordings(words, None, self._note, unreadable)
 
     def run(self, form, settings, work):
         """Write the results of ``work(paths)``, which yields (path, result or AudioError); returns the exit status.
@@ -100,23 +102,15 @@ class ClipRun:
         self._sum_up(n_done, n_before, n_failed, len(errors.done), time.monotonic() - started)
         return SOME_FAILED if n_failed or errors.done or self._closed else DONE
 
-    def _find(self, options):
-        """The recordings; with --keep-going, folders that cannot be read are named and left out."""
-
-        def leave_out(error):
-            self._closed.append(error)
-            self._note(f"left out: {printable(str(error))}", always=True)
-
-        return find_recordings(options.recordings, None, self._note, leave_out if options.keep_going else None)
+    def _leave_out(self, error):
+        """Name a folder that cannot be read, and go on."""
+        self._closed.append(error)
+        self._note(f"left out: {printable(str(error))}", always=True)
 
     def _require_sense(self):
         options = self._options
-        if options.stdin_audio == bool(options.recordings):
-            raise ConfigError(
-                "--stdin-audio reads one recording from standard input; name no others beside it"
-                if options.stdin_audio
-                else "no recordings; name files, folders, '*.wav', @list.txt, or - for a list on standard input"
-            )
+        if options.stdin_audio and options.recordings:
+            raise ConfigError("--stdin-audio reads one recording from standard input; name no others beside it")
         if options.recordings.count("-") > 1:
             raise ConfigError("- is given twice; standard input can be read once")
         if options.resume and options.overwrite:
@@ -199,10 +193,8 @@ class ClipRun:
         earlier = read_json(path, "begin anew with --overwrite", ConfigError)
         other = sorted(key for key in settings | earlier if settings.get(key) != earlier.get(key))
         if other:
-            raise ConfigError(
-                f"{self._out} was made with other settings ({', '.join(other)}; see {path}); give the same options, "
-                "another --out, or --overwrite"
-            )
+            problem = f"{self._out} was made with other settings ({', '.join(other)}; see {path})"
+            raise ConfigError(f"{problem}; give the same options, another --out, or --overwrite")
         rows.resume()
         if self._options.retry:
             errors.clear()

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from tinyclap.cli.common import DONE, SOME_FAILED, add_model_arguments, open_for_clips, open_model
+from tinyclap.cli.common import DONE, SOME_FAILED, add_model_arguments, open_model
 from tinyclap.cli.outputs import FILE, FORMATS, Form, StreamRows, chosen_format, printable
 from tinyclap.cli.run_clips import LONGEST_S
 from tinyclap.config.shipped import DEFAULT_MODEL
@@ -71,7 +71,7 @@ def run(options):
     status = DONE
     if options.add:
         find_recordings(options.add)  # a slip in a name makes no index
-        model = _open(options, open_for_clips)
+        model = _open(options, 1)
         index = SearchIndex.open_for(options.index, model, options.dtype)
         status = _add(options, model, index)
     else:
@@ -87,28 +87,29 @@ def run(options):
     if options.query and not len(index):
         _say(f"{options.index}: the index is empty; add recordings with --add")
     elif options.query:
-        _ask(options, index, model or _open(options, open_model))
+        model, rows = model or _open(options), StreamRows(_FORM, chosen_format(options, ()))
+        for query in options.query:
+            for rank, (path, score) in enumerate(index.search(model, query, options.k), 1):
+                rows.write(_shown(path), (score, rank, query))
     return status
 
 
-def _open(options, opener):
+def _open(options, n_threads=None):
     """The model that was named, else the index's, else the default."""
     if options.model is None:
         from tinyclap.search.database import Database
 
         is_there = Database.is_at(options.index)
         options.model = Database.open(options.index).model["name"] if is_there else DEFAULT_MODEL
-    return opener(options)
+    return open_model(options, n_threads)
 
 
 def _add(options, model, index):
     """Bring the index up to date; returns the exit status."""
     on_error = "skip" if options.keep_going else "raise"
     report = index.add(model, options.add, on_error, options.workers, options.retry, LONGEST_S, tell=_say)
-    _say(
-        f"{options.index}: {report.n_added} added, {report.n_changed} changed, {report.n_unchanged} unchanged, "
-        f"{len(index)} in all"
-    )
+    counts = f"{report.n_added} added, {report.n_changed} changed, {report.n_unchanged} unchanged, {len(index)} in all"
+    _say(f"{options.index}: {counts}")
     n_skipped = len(report.skipped) + report.n_known_skipped
     if n_skipped:
         known = f", {report.n_known_skipped} of them known from before (--retry)" if report.n_known_skipped else ""
@@ -120,20 +121,10 @@ def _prune(options, index):
     """Remove what is gone; returns the exit status."""
     n_removed, kept = index.prune(options.prune)
     for folder, n_kept in kept.items():
-        _say(
-            f"{folder}: missing, unreadable or not mounted; its {n_kept} recordings stay in the index "
-            "(if they are gone for good: --prune FOLDER)"
-        )
+        left = f"its {n_kept} recordings stay in the index (if they are gone for good: --prune FOLDER)"
+        _say(f"{folder}: missing, unreadable or not mounted; {left}")
     _say(f"{options.index}: {n_removed} removed, {len(index)} left")
     return SOME_FAILED if kept else DONE
-
-
-def _ask(options, index, model):
-    """Write the results of the queries to standard output."""
-    rows = StreamRows(_FORM, chosen_format(options, ()))
-    for query in options.query:
-        for rank, (path, score) in enumerate(index.search(model, query, options.k), 1):
-            rows.write(_shown(path), (score, rank, query))
 
 
 def _shown(path):

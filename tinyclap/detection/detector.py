@@ -62,12 +62,7 @@ class Detector:
     labels : list of str, tinyclap.text.bank.LabelBank or None. None takes the model's own.
     sample_rate_hz : int. Of the stream.
     template : str, list of str or None. Prompts with ``{}`` for the label.
-    options : DetectionOptions or None
-
-    Raises
-    ------
-    AudioError: The rate is none that sound has.
-    ConfigError: An option that the model cannot follow.
+    options : DetectionOptions or None. A ConfigError for one that the model cannot follow.
     """
 
     def __init__(

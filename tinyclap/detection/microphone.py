@@ -8,6 +8,7 @@ from tinyclap.audio.io import mean_of_channels, require_rate
 from tinyclap.detection.sources import Source
 from tinyclap.errors import AudioError, ConfigError
 
+_PIPE = "arecord -f S16_LE -r 48000 | tinyclap listen -"
 _BLOCK_S = 0.1
 _MAX_WAITING_S = 30.0
 
@@ -21,10 +22,8 @@ def microphone_source(device=None, rate_hz=None):
     try:
         import sounddevice
     except ImportError as error:
-        raise ConfigError(
-            "the microphone needs the library sounddevice: pip install 'tinyclap[microphone]'; or pipe: "
-            "arecord -f S16_LE -r 48000 | tinyclap listen -"
-        ) from error
+        advice = f"pip install 'tinyclap[microphone]'; or pipe: {_PIPE}"
+        raise ConfigError(f"the microphone needs the library sounddevice: {advice}") from error
     except OSError as error:
         raise ConfigError(f"sounddevice lacks PortAudio ({error}); on Debian: apt install libportaudio2") from error
     if rate_hz is not None:
@@ -34,11 +33,8 @@ def microphone_source(device=None, rate_hz=None):
         rate_hz = round(rate_hz or found["default_samplerate"])
         sounddevice.check_input_settings(device=device, channels=1, samplerate=rate_hz)
     except (sounddevice.PortAudioError, ValueError) as error:
-        raise AudioError(
-            "microphone",
-            f"{error}; the devices are listed by: python -m sounddevice; or pipe: "
-            "arecord -f S16_LE -r 48000 | tinyclap listen -",
-        ) from error
+        advice = f"the devices are listed by: python -m sounddevice; or pipe: {_PIPE}"
+        raise AudioError("microphone", f"{error}; {advice}") from error
     return Source("microphone", rate_hz, _blocks(sounddevice, device, rate_hz))
 
 

@@ -16,13 +16,6 @@ def stream_resampler(from_hz, to_hz, method="sinc"):
 
     ``push(samples)`` takes (n,) float32 and returns the outputs that are certain, ``end()`` the rest; silence comes
     after the end. Outputs do not depend on the blocks, bit for bit, and equal :func:`resample_array` to rounding.
-
-    Example
-    -------
-    >>> resampler = stream_resampler(44100, 32000)
-    >>> parts = [resampler.push(np.ones(441, np.float32)) for _ in range(100)] + [resampler.end()]
-    >>> sum(len(part) for part in parts)
-    32000
     """
     from_hz, to_hz = whole_hz(from_hz), whole_hz(to_hz)
     if method not in RESAMPLERS:

@@ -68,6 +68,8 @@ def pipe_source(
 ) -> Source:
     """What another program writes, WAV or samples without a header, as a :class:`Source`.
 
+    AudioError: there is no WAV header, its coding is not PCM, or the rate is none that sound has.
+
     Arguments
     ---------
     stream : binary file. Such as ``sys.stdin.buffer``; it need not be seekable.
@@ -76,11 +78,6 @@ def pipe_source(
     sample_format : str. Of samples without a header: "u8", "s16le", "s24le", "s32le", "f32le", "f64le", or their "…be".
     piece_s : float. Maximum that is read at a time; what has come is taken at once.
     name : str. In messages.
-
-    Raises
-    ------
-    AudioError: There is no WAV header, its coding is not PCM, or the rate is none that sound has.
-    ConfigError: The sample format is unknown, or `piece_s` is not above zero.
 
     Example
     -------

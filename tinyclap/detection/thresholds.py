@@ -37,19 +37,8 @@ def fixed_thresholds(n_labels, threshold, off_threshold=None, of_probabilities=F
 
     Arguments
     ---------
-    n_labels : int
-    threshold : float. An event begins above it.
+    n_labels, threshold, of_probabilities : An event begins above `threshold`, a score or a probability.
     off_threshold : float or None. It goes on above this; None takes `threshold`, of probabilities 0.6 of it.
-    of_probabilities : bool
-
-    Raises
-    ------
-    ConfigError: The off-threshold is the higher one, one is not finite, or a probability is not in [0, 1].
-
-    Example
-    -------
-    >>> fixed_thresholds(2, 0.5, 0.25).off.tolist()
-    [0.25, 0.25]
     """
     if of_probabilities and not 0 <= threshold <= 1:
         raise ConfigError(f"probability {threshold}: give a number between 0 and 1")
@@ -69,10 +58,6 @@ def false_alarm_thresholds(background_scores, rate, off_rate=None, positive=Fals
     rate : float. Part of them that may be above, in (0, 0.5): 0.01 is one window in a hundred.
     off_rate : float or None. The same for going on; None takes three times `rate`.
     positive : bool. Scores are above zero with a long tail, which is followed in their logarithms.
-
-    Raises
-    ------
-    ConfigError: The rates are not 0 < rate <= off_rate < 0.5, or there are fewer than 50 windows.
 
     Notes
     -----
@@ -119,6 +104,8 @@ def background_embeddings(model):
 def choose_thresholds(model, vectors, false_alarms=None, threshold=None, probability=None, off_threshold=None):
     """The thresholds that are asked for, or the model's default: false alarms, else probabilities.
 
+    ConfigError: more than one is given; or the model lacks a background or a temperature.
+
     Arguments
     ---------
     model : tinyclap.inference.sound_model.SoundModel
@@ -126,10 +113,6 @@ def choose_thresholds(model, vectors, false_alarms=None, threshold=None, probabi
     false_alarms, threshold, probability : float or None
         At most one: see :func:`false_alarm_thresholds` and :func:`fixed_thresholds`.
     off_threshold : float or None. In the same unit.
-
-    Raises
-    ------
-    ConfigError: More than one is given; or the model lacks a background or a temperature.
     """
     if sum(value is not None for value in (false_alarms, threshold, probability)) > 1:
         raise ConfigError("give one of false alarms, threshold and probability")

@@ -39,13 +39,7 @@ def audio_side(rows: Any, kind: str) -> Any:
 
 
 def score(audio: Any, text: Any, kind: str) -> Any:
-    """Scores of audio embeddings (B, D) and label embeddings (N, D): (B, N); `kind` as for :func:`audio_side`.
-
-    Example
-    -------
-    >>> score(np.array([[4.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 1.0]]), "sqrt_dot").tolist()
-    [[2.0, 2.0]]
-    """
+    """Scores of audio embeddings (B, D) and label embeddings (N, D): (B, N); `kind` as for :func:`audio_side`."""
     if audio.shape[-1:] != text.shape[-1:]:
         raise ConfigError(f"embeddings of shape {audio.shape} and of labels {text.shape} are of different dimensions")
     return audio_side(audio, kind) @ (unit_rows(text) if kind == "cosine" else text).T
@@ -62,11 +56,6 @@ def ranked(
     names : list of str, N of them
     top : int. Maximum number for each row.
     only : list of str, optional. Choose among these names.
-
-    Example
-    -------
-    >>> ranked(np.array([[0.1, 0.9, 0.5]]), ["dog", "rain", "siren"], 2)
-    [[('rain', 0.9), ('siren', 0.5)]]
     """
     among = [index for index, name in enumerate(names) if only is None or name in only]
     rows = []
