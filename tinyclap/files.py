@@ -15,11 +15,12 @@ CONFIG = "config.json"
 
 
 @contextlib.contextmanager
-def atomic_path(path):
+def atomic_path(path, flush=True):
     """Yield a temporary path beside `path`; without an error it is flushed to the disk and renamed to `path`.
 
-    A crash at any moment leaves the earlier file or the whole new one. A link is written through; what is no regular
-    file (a device, a pipe) is yielded itself.
+    A crash at any moment leaves the earlier file or the whole new one; without `flush`, which is faster for caches of
+    many small files, a crash of the machine can lose it. A link is written through; what is no regular file (a device,
+    a pipe) is yielded itself.
 
     Raises
     ------
@@ -42,9 +43,11 @@ def atomic_path(path):
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         yield part
-        _flush(part)
+        if flush:
+            _flush(part)
         os.replace(part, path)
-        _flush(path.parent)
+        if flush:
+            _flush(path.parent)
     except OSError as error:  # a full disk names no file, a closed folder the temporary one
         if error.errno is None or error.filename not in (None, part, str(part)):
             raise

@@ -33,14 +33,8 @@ class CaptionDistillBrain(RecipeBrain):
 
     required_hparams = (
         *RecipeBrain.required_hparams,
-        "label_smoothing",
-        "token_temperature",
-        "scheduled_sampling",
-        "spec_augment",
-        "swa_from_epoch",
-        "select_by",
-        "valid_beam",
-        "max_words",
+        *("label_smoothing", "token_temperature", "scheduled_sampling", "spec_augment", "swa_from_epoch"),
+        *("select_by", "valid_beam", "max_words"),
     )
 
     def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):

@@ -22,14 +22,8 @@ class ZeroShotBrain(EvaluationBrain):
     """
 
     required_hparams = (
-        "output_folder",
-        "prompt_templates",
-        "prompt_underscores",
-        "prompt_slashes",
-        "bootstrap_seed",
-        "ranking",
-        "kept_dims",
-        "save_embeddings",
+        *("output_folder", "prompt_templates", "prompt_underscores", "prompt_slashes", "bootstrap_seed"),
+        *("ranking", "kept_dims", "save_embeddings"),
     )
 
     def start(self, meta):

@@ -19,11 +19,7 @@ class TaughtCaptions:
     """The caption cache in `folder` as it is read: no teacher, no audio, small enough to pickle to loader workers.
 
     `keys_by_part` maps a part to its (clip, view); given `words`, the teacher's vocabulary, ``choices`` is a
-    :class:`TaughtChoices`.
-
-    Raises
-    ------
-    CheckpointError: A shard is damaged; it is named.
+    :class:`TaughtChoices`. A damaged shard raises a CheckpointError that names it.
     """
 
     def __init__(self, folder, keys_by_part, words=None):

@@ -22,7 +22,7 @@ class DecodedCache:
         if not file.exists():
             samples = to_int16(read_audio(path, self.sample_rate_hz)[0])
             file.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(file) as part, open(part, "wb") as stream:
+            with atomic_path(file, flush=False) as part, open(part, "wb") as stream:
                 np.save(stream, samples)
         return np.load(file, mmap_mode="r")
 

@@ -17,12 +17,7 @@ from tinyclap.errors import ManifestError
 
 
 def read_items(manifests):
-    """All items of several (manifest, data_root): id → item, ids prefixed by the manifest's name.
-
-    Raises
-    ------
-    ManifestError: There are no clips.
-    """
+    """All items of several (manifest, data_root), one at least: id → item, ids prefixed by the manifest's name."""
     items = {}
     for path, data_root in manifests:
         manifest = read_manifest(path, data_root)
@@ -42,13 +37,9 @@ def hold_out(items, fraction):
 
 
 def split_items(corpora, valid_fraction):
-    """(training, validation) clips of a run as two ItemTables.
+    """(training, validation) clips of a run as two ItemTables, neither empty.
 
     `valid_fraction` of the training recordings is held out, beside the corpora's own validation parts.
-
-    Raises
-    ------
-    ManifestError: One side is empty.
     """
     train, held = hold_out(read_items(corpora.manifests("train")), valid_fraction)
     valid = {**(read_items(corpora.manifests("valid")) if corpora.manifests("valid") else {}), **held}

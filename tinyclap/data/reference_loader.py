@@ -62,11 +62,5 @@ class ReferenceLoader:
 
 
 def make_loader(kind, seed):
-    """The loader of a recipe: None for ``ours``, else a :class:`ReferenceLoader` (``official``, ``msclap``).
-
-    Example
-    -------
-    >>> make_loader("ours", 1234), make_loader("msclap", 1234).options
-    (None, {'loader': 'msclap', 'loader_seed': 1234})
-    """
+    """The loader of a recipe: None for ``ours``, else a :class:`ReferenceLoader` (``official``, ``msclap``)."""
     return None if kind == "ours" else ReferenceLoader(kind, seed)

@@ -68,12 +68,7 @@ def write_shard(shard, contents):
 
 
 def checked_files(shard, endings):
-    """Paths by ending of a shard's files, whose checksums are verified.
-
-    Raises
-    ------
-    CheckpointError: A file is missing or damaged; it is named.
-    """
+    """Paths by ending of a shard's files, or a CheckpointError that names one that is missing or damaged."""
     lines = shard_file(shard, "sha256").read_text(encoding="utf-8").splitlines()
     promised = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     paths = {ending: shard_file(shard, ending) for ending in endings}

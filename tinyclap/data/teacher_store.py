@@ -152,11 +152,8 @@ class _EmbeddingMaker(ShardMaker):
 class TaughtEmbeddings:
     """The cache in `folder` as it is read, by memory map: no teacher, no audio.
 
-    `keys_by_part` maps a part to its (clip, view), those of one clip together; `endings` are of a shard's files.
-
-    Raises
-    ------
-    CheckpointError: A shard is damaged; it is named.
+    `keys_by_part` maps a part to its (clip, view), those of one clip together; `endings` are of a shard's files. A
+    damaged shard raises a CheckpointError that names it.
     """
 
     def __init__(self, folder, keys_by_part, endings):

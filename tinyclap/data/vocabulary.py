@@ -16,13 +16,8 @@ def ensure_vocabulary(corpora, path, given=None, min_count=1, max_size=None):
     ---------
     corpora : tinyclap.data.corpora.Corpora. Prepared here; the captions of its training parts give the words.
     path : str or os.PathLike. Where the vocabulary is kept, as JSON.
-    given : str or os.PathLike, optional
-        A vocabulary to use instead, in any format of :meth:`tinyclap.text.tokenizer.WordTokenizer.load`.
+    given : str or os.PathLike, optional. A file for :meth:`tinyclap.text.tokenizer.WordTokenizer.load` to use instead.
     min_count, max_size : int. See :meth:`tinyclap.text.tokenizer.WordTokenizer.from_captions`.
-
-    Raises
-    ------
-    ManifestError: No training clip has a caption.
     """
     if given is not None:
         return WordTokenizer.load(given)

@@ -17,13 +17,7 @@ _maker = None
 
 
 def read_ahead(iterable, n_ahead=_AHEAD):
-    """The items of an iterable in order, computed in a thread; at most `n_ahead` wait. Exceptions come in their place.
-
-    Example
-    -------
-    >>> list(read_ahead(range(4)))
-    [0, 1, 2, 3]
-    """
+    """The items of an iterable in order, computed in a thread, `n_ahead` at most. Exceptions come in their place."""
     waiting, stopped = queue.Queue(n_ahead), threading.Event()
 
     def put(item):
@@ -57,12 +51,7 @@ def read_ahead(iterable, n_ahead=_AHEAD):
 
 
 def as_stored(rows, keys):
-    """Teacher targets (B, …) as float16 numpy.ndarray; B is the number of `keys`, views as (clip, view).
-
-    Raises
-    ------
-    CheckpointError: Another number of rows, no rows at all, or values that float16 cannot hold.
-    """
+    """Teacher targets (B, …) of B `keys` as float16 numpy.ndarray; a CheckpointError unless they are B finite rows."""
     stored = rows.detach().to("cpu", torch.float16)
     if stored.ndim < 2 or len(stored) != len(keys):
         raise CheckpointError(
