@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from tinyclap.errors import AudioError, ConfigError
 
-Note, Unreadable = Callable[[str], object], Callable[[AudioError], object]
+Note = Callable[[str], object]
+Unreadable = Callable[[AudioError], object]
 
 # what libsndfile reads, by the names that people give it
 SUFFIXES = tuple(

@@ -109,8 +109,9 @@ class SearchIndex:
         report = update(self._database, model, paths, folders, on_error, n_workers, retry, longest_s, progress, tell)
         if closed and on_error == "raise":
             raise closed[0]
-        for error in closed if tell is not None else ():
-            tell(error)
+        for error in closed:
+            if tell is not None:
+                tell(error)
         return report._replace(skipped=[*closed, *report.skipped])
 
     def prune(self, folders: Sequence[str | os.PathLike] = ()) -> tuple[int, dict[str, int]]:
