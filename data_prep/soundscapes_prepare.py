@@ -184,7 +184,7 @@ def _generator(seed, split, index, purpose):
 def _write(path, wav, sample_rate_hz):
     """Write one FLAC file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as part:
+    with atomic_path(path, flush=False) as part:
         soundfile.write(part, wav, sample_rate_hz, subtype="PCM_16", format="FLAC")
 
 
