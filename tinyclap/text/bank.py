@@ -145,7 +145,7 @@ class LabelBank:
             raise CheckpointError(f"{path}: no label bank, or cut short ({error}); compile it again") from error
 
 
-def _as_path(path):
+def _as_path(path: Any) -> Path:
     if not isinstance(path, (str, os.PathLike)):
         raise ConfigError(f"a bank's file is a path, not {path!r:.60}")
     return Path(path)
