@@ -99,7 +99,7 @@ def networks(student, with_compile):
 
 def sessions(student, folder, threads):
     """Yield (name, {"wavs": session, "log_mel": session}) for each engine and precision that there is."""
-    from tinyclap.export.audio_model import NetworkAlone, export_audio_graph
+    from tinyclap.export.audio_model import export_audio_graph
     from tinyclap.export.front_end import write_front_end
     from tinyclap.export.onnx_graphs import export_graph
     from tinyclap.export.quantise import quantise
@@ -110,10 +110,11 @@ def sessions(student, folder, threads):
     graphs = {"wavs": export_audio_graph(folded, folder / "wavs.onnx")}
     axes = {"log_mel": {0: "batch", 1: "frames"}}
     graphs["log_mel"] = export_graph(
-        NetworkAlone(folded), (example,), ["log_mel"], ["embedding"], axes, folder / "log_mel.onnx"
+        network_alone(folded), (example,), ["log_mel"], ["embedding"], axes, folder / "log_mel.onnx"
     )
-    front_end = write_front_end(graphs["wavs"], folder / "front_end.onnx")
-    int8 = {"wavs": quantise(graphs["wavs"], folder / "wavs.int8.onnx", windows)}
+    front_end, int8 = folder / "front_end.onnx", {"wavs": folder / "wavs.int8.onnx"}
+    write_front_end(graphs["wavs"], front_end)
+    quantise(graphs["wavs"], int8["wavs"], windows)
     for engine in (name for name in ("onnxruntime", "openvino") if importlib.util.find_spec(name)):
         ways = [("fp32", graphs), ("int8", int8), *([("bf16", graphs)] if engine == "openvino" and has_bf16() else [])]
         for precision, files in ways:
@@ -152,10 +153,24 @@ def network_group(name, student, in_torch, in_engines, wavs):
 
 def folded_macs(student, log_mel):
     """Multiplications that the folded network has to do for one call."""
-    from tinyclap.export.audio_model import NetworkAlone
     from tinyclap.metrics.cost import count_macs
 
-    return count_macs(NetworkAlone(student.fold()), log_mel)["n_macs_paper"]
+    return count_macs(network_alone(student.fold()), log_mel)["n_macs_paper"]
+
+
+def network_alone(student):
+    """A student behind its front end, as a module: log-mels (B, F, M) to embeddings (B, D)."""
+    from torch import nn
+
+    class NetworkAlone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.student = student
+
+        def forward(self, log_mel):
+            return self.student(log_mel=log_mel).clip
+
+    return NetworkAlone()
 
 
 def group(title, student, cases, peer, wavs, n_macs):

@@ -69,9 +69,8 @@ class TinyclapTransformer(TransformerMixin, _SoundEstimator):
 
     Arguments
     ---------
-    model : str or os.PathLike
     sample_rate_hz : int or None. Of arrays in X; paths need none.
-    dim, engine, precision, n_threads : As in :func:`tinyclap.from_pretrained`.
+    model, dim, engine, precision, n_threads : As in :func:`tinyclap.from_pretrained`.
 
     Example
     -------
@@ -109,12 +108,10 @@ class ZeroShotClassifier(ClassifierMixin, _SoundEstimator):
 
     Arguments
     ---------
-    labels : sequence of str, tinyclap.text.bank.LabelBank or None
-        None takes those that `fit` finds in y, else the model's own labels.
+    labels : sequence of str, LabelBank or None. None takes those that `fit` finds in y, else the model's own labels.
     template : str, list of str or None. Prompts with ``{}`` for the name; None takes the model's own.
-    model : str or os.PathLike
     temperature : float or None. Of the softmax in `predict_proba`; None takes the model's own.
-    sample_rate_hz, dim, engine, precision, n_threads : As in :class:`TinyclapTransformer`.
+    model, sample_rate_hz, dim, engine, precision, n_threads : As in :class:`TinyclapTransformer`.
 
     Attributes
     ----------
@@ -161,12 +158,7 @@ class ZeroShotClassifier(ClassifierMixin, _SoundEstimator):
         return self.classes_[self._scores(X).argmax(axis=1)]
 
     def predict_proba(self, X: Audio) -> np.ndarray:
-        """Probabilities of the labels, which add up to 1: (B, N).
-
-        Raises
-        ------
-        ConfigError: No temperature was fitted to this model, and none is given.
-        """
+        """Probabilities of the labels, which add up to 1: (B, N)."""
         if self.temperature is None:
             return self.open_model().probabilities(self._scores(X))
         return softmax_rows(self._scores(X), self.temperature)

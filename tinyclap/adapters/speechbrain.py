@@ -41,13 +41,8 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
 
     Attributes
     ----------
-    sample_rate_hz : int
-        Rate of the tensors for ``encode_batch`` and ``classify_batch``; ``classify_file`` takes files of any rate.
+    sample_rate_hz : int. Of the tensors for ``encode_batch`` and ``classify_batch``; files have any rate.
     labels : list of str. In the order of the columns.
-
-    Raises
-    ------
-    ConfigError: The model is a captioner; or as in :meth:`tinyclap.SoundModel.label_vectors`.
     """
 
     def __init__(
@@ -79,19 +74,8 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
         source : str or os.PathLike. As in :func:`tinyclap.from_pretrained`.
         savedir : str or os.PathLike, optional. Where downloads from the hub are kept; None takes the hub's own cache.
         run_opts : dict, optional. ``{"device": "cpu"}`` or nothing: exported models run on the CPU.
-        overrides, options : dict
-            ``labels``, ``template``, ``dim``, ``engine``, ``precision``, ``n_threads``, ``revision``,
-            ``local_files_only``.
+        overrides, options : dict. Any of :data:`OVERRIDES`.
         hparams_file : None. Refused: there is no YAML to execute.
-
-        Returns
-        -------
-        ZeroShotEncoderClassifier
-
-        Raises
-        ------
-        ConfigError: An option that is none of these, another device, or a YAML.
-        CheckpointError, DownloadError: As in :func:`tinyclap.from_pretrained`.
         """
         chosen = {**(overrides or {}), **options}
         unknown = sorted(set(chosen) - set(OVERRIDES))
@@ -113,46 +97,27 @@ class ZeroShotEncoderClassifier(torch.nn.Module):
     def encode_batch(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None, normalize: bool = False
     ) -> torch.Tensor:
-        """Embed a padded batch; samples beyond a clip's length are ignored.
+        """Embed a padded batch: (B, 1, D), float32, on the device of `wavs`; the middle axis is SpeechBrain's.
 
         Arguments
         ---------
         wavs : torch.Tensor, shape (B, T), (T,) or (B, T, channels). At ``sample_rate_hz``, in [-1, 1].
-        wav_lens : torch.Tensor, shape (B,), optional. Lengths relative to T, in (0, 1]; None takes all of every row.
+        wav_lens : torch.Tensor, shape (B,), optional. Lengths relative to T, in (0, 1]; what is beyond is ignored.
         normalize : bool. L2-normalise rows, also of models that do not.
-
-        Returns
-        -------
-        torch.Tensor, shape (B, 1, D), float32. On the device of `wavs`; the middle axis is SpeechBrain's.
-
-        Raises
-        ------
-        AudioError: A length is out of range, or the batch has another shape.
         """
         wavs = torch.as_tensor(wavs)
         rows = torch.from_numpy(self.model.embed(_unpadded(wavs, wav_lens), self.sample_rate_hz)).to(wavs.device)
         return (torch.nn.functional.normalize(rows, dim=-1) if normalize else rows)[:, None]
 
     def classify_batch(self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None) -> Classified:
-        """Zero-shot classification of a padded batch.
-
-        Arguments
-        ---------
-        wavs, wav_lens : As in `encode_batch`.
+        """Zero-shot classification of a padded batch, as in `encode_batch`.
 
         Returns
         -------
-        out_prob : torch.Tensor, shape (B, N)
-            Log-probabilities of the labels; of a model with no temperature its scores, as SpeechBrain's own cosine
-            classifiers give them.
+        out_prob : torch.Tensor, shape (B, N). Log-probabilities of the labels, or scores where no temperature is.
         score : torch.Tensor, shape (B,). The maximum of each row.
         index : torch.Tensor, shape (B,), int64. Its place in ``labels``.
         text_lab : list of str, B of them
-
-        Raises
-        ------
-        AudioError: As in `encode_batch`.
-        ConfigError: There are no labels.
         """
         return self._classified(self.encode_batch(wavs, wav_lens).squeeze(1))
 
@@ -181,9 +146,8 @@ def _unpadded(wavs: torch.Tensor, wav_lens: torch.Tensor | None) -> list[np.ndar
     wavs = wavs.detach().cpu().float()
     wavs = wavs[None] if wavs.ndim == 1 else wavs
     if wavs.ndim not in (2, 3) or 0 in wavs.shape:
-        raise AudioError(
-            "the batch", f"has shape {tuple(wavs.shape)}; give (batch, samples) or (batch, samples, channels)"
-        )
+        shape = tuple(wavs.shape)
+        raise AudioError("the batch", f"has shape {shape}; give (batch, samples) or (batch, samples, channels)")
     wavs = wavs.mean(-1) if wavs.ndim == 3 else wavs
     if wav_lens is None:
         return list(wavs.numpy())

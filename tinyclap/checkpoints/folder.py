@@ -24,10 +24,7 @@ _REPORTS = {"parity.json", "latency.json", "latency.md", "scores.json", "README.
 
 
 def read_config(folder):
-    """Read the ``config.json`` of an exported folder (which has ``graphs``) or of a saved model, every key checked.
-
-    CheckpointError: it is missing, unreadable, another library's, or a value has another type or is out of range.
-    """
+    """Read the ``config.json`` of an exported folder (which has ``graphs``) or of a saved model, every key checked."""
     path = Path(folder) / CONFIG
     if not path.is_file():
         raise CheckpointError(f"{folder}: no {CONFIG} there; give an exported folder, or a saved model")
@@ -36,14 +33,13 @@ def read_config(folder):
         raise CheckpointError(f"{path}: no config of a tinyclap model; give an exported folder, or a saved model")
     if config["format"] != FORMAT or isinstance(config["format"], bool):
         raise CheckpointError(f"{path}: format {config['format']!r}, this version reads {FORMAT}; {_ADVICE}")
-    found = config_problem(config)
-    if found:
+    if found := config_problem(config):
         raise CheckpointError(f"{path}: {found}; {_ADVICE}")
     return config
 
 
 def read_export(folder):
-    """As :func:`read_config`, of an exported folder; a saved model is a CheckpointError, too."""
+    """As :func:`read_config`, of an exported folder alone."""
     config = read_config(folder)
     if "graphs" not in config:
         raise CheckpointError(f"{folder}: a saved model, not an exported folder; write one with: tinyclap export")
@@ -65,10 +61,9 @@ def checksums(config):
 
 
 def path_inside(folder, name):
-    """The path of a file in a folder, by a name that came from elsewhere.
+    """The path of a file in a folder, by a name that came from elsewhere and, like links, must not reach outside.
 
-    CheckpointError: the name or a link reaches outside. Where ``config.json`` itself is a link, as in the cache of the
-    Hub, files may be links to the folder that it really lies in.
+    Where ``config.json`` itself is a link, as in the cache of the Hub, files may be links to the folder it lies in.
     """
     folder = Path(folder)
     path = folder / name
@@ -80,10 +75,7 @@ def path_inside(folder, name):
 
 
 def checked_file(folder, config, name):
-    """The path of the file `name` of a model folder whose config is `config`, once its SHA-256 was compared.
-
-    CheckpointError: the folder never had it, it is gone, outside the folder, or has changed.
-    """
+    """The path of the file `name` of a model folder whose config is `config`, once its SHA-256 was compared."""
     known = checksums(config)
     if name not in known:
         raise CheckpointError(f"{folder}: {name} is none of its files ({', '.join(known)})")
@@ -103,17 +95,13 @@ def checked_file(folder, config, name):
 
 
 def read_arrays(path, *names):
-    """Arrays of an ``.npz`` file, `names` among them: dict of str to numpy.ndarray.
-
-    CheckpointError: it is broken, holds Python objects, or lacks one of `names`.
-    """
+    """Arrays of an ``.npz`` file without Python objects, `names` among them: dict of str to numpy.ndarray."""
     try:
         with np.load(path, allow_pickle=False) as content:
             arrays = dict(content)
     except Exception as error:  # zipfile, zlib, struct and numpy each raise their own
         raise CheckpointError(f"{path}: no file of plain arrays ({error}); fetch it again") from error
-    lacking = [name for name in names if name not in arrays]
-    if lacking:
+    if lacking := [name for name in names if name not in arrays]:
         raise CheckpointError(f"{path}: lacks {', '.join(lacking)}; export the model again")
     return arrays
 
@@ -155,15 +143,7 @@ def new_folder(target):
 
 
 def write_config(folder, kind, files, **fields):
-    """Write the ``config.json`` of an exported folder, last of all files.
-
-    Arguments
-    ---------
-    folder : str or os.PathLike
-    kind : {"audio_encoder", "tagger", "captioner"}
-    files : sequence of str. Names, in `folder`, of what the runtime reads.
-    **fields : What the kind needs, JSON-able; ``provenance`` among them.
-    """
+    """Write the ``config.json`` of an exported folder, last of all: `files` are what the runtime reads there."""
     folder = Path(folder)
     hashes = {name: sha256_of(folder / name) for name in files}
     write_json(folder / CONFIG, {"format": FORMAT, "kind": kind, **fields, "files": hashes})

@@ -32,8 +32,7 @@ def problem(value, schema, place="it"):
                     continue
                 return f"lacks {_inside(place, name)}"
             for each in value if key == "*" else [name]:
-                found = problem(value[each], inner, _inside(place, each))
-                if found:
+                if found := problem(value[each], inner, _inside(place, each)):
                     return found
         return None
     if isinstance(schema, list) and isinstance(value, list):
@@ -115,11 +114,9 @@ _ORIGIN = {
 _COMMON = {
     "format": int,
     "card?": {
-        "summary?": str,
-        "limits?": [str],
-        "datasets?": [str],
+        **dict.fromkeys(("summary?", "license?"), str),
+        **dict.fromkeys(("limits?", "datasets?"), [str]),
         "licences?": [_pair],
-        "license?": str,
         "base_model?": (str, [str]),
     },
     "probe?": {"file": _file_name, "sha256": str, "classes?": _texts},
@@ -169,6 +166,7 @@ TEXT = {
     "kept?": [_number(0, 1 << 30)],
 }
 TEXT_MORE = {  # by kind, and by tokenizer
+    "embedding": {},
     "tag_space": {"tag_space": str, "temperature": _number(1e-6, 1e6, float), "prior_floor": _number(0, 1, float)},
     "wordpiece": {"vocabulary": str},
     "words": {"vocabulary": str},
@@ -192,6 +190,4 @@ def config_problem(config):
     if "text" not in config:
         return None
     text = config["text"]
-    return problem(text, TEXT, "text") or next(
-        filter(None, (problem(text, TEXT_MORE.get(text[key], {}), "text") for key in ("kind", "tokenizer"))), None
-    )
+    return problem(text, TEXT, "text") or problem(text, TEXT_MORE[text["kind"]] | TEXT_MORE[text["tokenizer"]], "text")

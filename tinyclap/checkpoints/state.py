@@ -24,11 +24,7 @@ _WRAPPERS = ("model", "state_dict")  # keys under which published files keep the
 
 
 def read_state_dict(path):
-    """Read a state dict from a safetensors file or one of ``torch.save``: dict of str to torch.Tensor, on the CPU.
-
-    A state dict under the key ``model`` or ``state_dict`` is used. CheckpointError: the file is missing, cut short,
-    of another kind, or holds no state dict.
-    """
+    """Read a state dict (or that under ``model`` or ``state_dict``) of a safetensors or ``torch.save`` file."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a weights file")
@@ -81,16 +77,10 @@ def strict_load(module, state_dict, rename=None, allowed_extra=(), source="the s
 
     Arguments
     ---------
-    module : nn.Module
-    state_dict : dict of str to torch.Tensor
+    module, state_dict : nn.Module, and dict of str to torch.Tensor
     rename : callable or None. A name of `module`'s state dict to that in `state_dict`; None where they are equal.
     allowed_extra : sequence of str. Regular expressions (searched) for names of `state_dict` that are left unused.
     source : str. What to call `state_dict` in messages.
-
-    Raises
-    ------
-    CheckpointError
-        Names are missing or surplus, shapes differ, or tied weights of `module` hold different tensors: all at once.
 
     Example
     -------
@@ -104,25 +94,18 @@ def strict_load(module, state_dict, rename=None, allowed_extra=(), source="the s
     theirs_by_ours = {name: rename(name) if rename else name for name in ours}
     expected = {theirs: ours[name] for name, theirs in theirs_by_ours.items()}
     missing = [name for name in expected if name not in state_dict]
-    surplus = [
-        name
-        for name in state_dict
-        if name not in expected and not any(re.search(pattern, name) for pattern in allowed_extra)
-    ]
+    others = [name for name in state_dict if name not in expected]
+    surplus = [name for name in others if not any(re.search(pattern, name) for pattern in allowed_extra)]
     misshaped = [
         f"{name} is {tuple(state_dict[name].shape)}, should be {tuple(tensor.shape)}"
         for name, tensor in expected.items()
         if name in state_dict and state_dict[name].shape != tensor.shape
     ]
     untied = [] if missing or misshaped else _untied(module, theirs_by_ours, state_dict)
-    problems = [
-        ("missing", missing),
-        ("surplus", surplus),
-        ("of another shape", misshaped),
-        ("different, and one tensor in the model", untied),
-    ]
-    if any(found for _, found in problems):
-        lines = [f"  {len(found)} {kind}: {_listed(found)}" for kind, found in problems if found]
+    problems = {"missing": missing, "surplus": surplus, "of another shape": misshaped}
+    problems["different, and one tensor in the model"] = untied
+    lines = [f"  {len(found)} {kind}: {_listed(found)}" for kind, found in problems.items() if found]
+    if lines:
         name = type(module).__name__
         raise CheckpointError("\n".join([f"{source} does not fit {name}; nothing was loaded", *lines]))
     module.load_state_dict({name: state_dict[theirs] for name, theirs in theirs_by_ours.items()})
@@ -150,26 +133,14 @@ def _listed(names):
 def save_folder(module, folder, extra=None):
     """Write `module` as a folder that :func:`load_folder` turns back into it; other files in it are left alone.
 
-    Arguments
-    ---------
-    module : nn.Module. Of a class under :func:`tinyclap.config.registry.configurable`.
-    folder : str or os.PathLike
-    extra : dict, optional. JSON values to keep in its config (how it was trained, what it scored).
-
-    Raises
-    ------
-    ConfigError: The module has no config, or `extra` uses one of the names ``format``, ``model``, ``weights_sha256``.
-
-    Notes
-    -----
-    The config is renamed into place first. A run killed before the second rename leaves the new weights under their
+    Its class is under :func:`tinyclap.config.registry.configurable`; `extra` are JSON values to keep in its config. The
+    config is renamed into place first: a run killed before the second rename leaves the new weights under their
     temporary name, where :func:`load_folder` finds them.
     """
     from safetensors.torch import save_file
 
-    extra = {} if extra is None else extra
-    taken = [key for key in _RESERVED if key in extra]
-    if taken:
+    extra = extra or {}
+    if taken := [key for key in _RESERVED if key in extra]:
         raise ConfigError(f"save_folder: {', '.join(taken)} cannot be in extra, they are its own")
     if not hasattr(module, "config"):
         raise ConfigError(f"{type(module).__name__} has no config: its class is not @configurable")
@@ -188,10 +159,7 @@ def save_folder(module, folder, extra=None):
 
 
 def load_folder(folder):
-    """Rebuild the model of a folder of :func:`save_folder`: (nn.Module in eval mode on the CPU, its config as a dict).
-
-    CheckpointError: a file is missing, unreadable, or not the one its config was written with, or they do not fit.
-    """
+    """Rebuild the model of a folder of :func:`save_folder`: (nn.Module in eval mode on the CPU, its config)."""
     folder = Path(folder)
     config = read_config(folder)
     if "graphs" in config:
@@ -215,35 +183,16 @@ def load_folder(folder):
 
 
 def load_student(run_or_folder, dim=None):
-    """Load the student of a run or the model of a saved folder.
+    """Load the student of a run or the model of a saved folder, as :func:`load_folder`: (nn.Module, its config).
 
-    Arguments
-    ---------
-    run_or_folder : str or os.PathLike
-        A run's folder (the model is in its ``student``), or the folder of a saved model.
-    dim : int, optional
-        Keep its `dim` most important dimensions, of a folder of ``prune.py``; see
-        :func:`tinyclap.config.kept_dims.at_dim`.
-
-    Returns
-    -------
-    nn.Module. In eval mode, on the CPU.
-    dict. Its config; with `dim`, that of the model as returned.
-
-    Raises
-    ------
-    CheckpointError: Neither is there, :func:`load_folder` refuses it, or no order of its dimensions is stored.
-    ConfigError: `dim` is out of range.
+    With `dim`, of a folder of ``prune.py``, its most important dimensions; see :mod:`tinyclap.config.kept_dims`.
     """
     folder = model_folder(run_or_folder)
     return at_dim(*load_folder(folder), dim, folder)
 
 
 def fold_folder(run_or_folder, target):
-    """Write the folded student of a run to another folder, and return it; see ``AudioStudent.fold``.
-
-    CheckpointError: nothing is there, it cannot be folded, or `target` is the source.
-    """
+    """Write the folded student of a run to another folder, and return it; see ``AudioStudent.fold``."""
     student, config = load_student(run_or_folder)
     if not hasattr(student, "fold"):
         raise CheckpointError(f"{run_or_folder}: {type(student).__name__} is no audio student, so it does not fold")
@@ -266,16 +215,14 @@ def extra_of(config):
 
 
 def load_frozen_encoder(run_or_folder, reference_frozen_drift=False):
-    """The student of a run for stage 2: its projection trains on, its encoder is frozen (AudioStudent).
+    """The AudioStudent of a run for stage 2: its projection trains on, its encoder is frozen.
 
-    `reference_frozen_drift` as for :class:`tinyclap.models.student.AudioStudent`. CheckpointError: nothing is there, or
-    it is no student with a projection.
+    `reference_frozen_drift` as for :class:`tinyclap.models.student.AudioStudent`.
     """
     student, config = load_student(run_or_folder)
     if getattr(student, "projection", None) is None:
         raise CheckpointError(f"{run_or_folder}: {type(student).__name__} has no projection to train on")
-    frozen = {"freeze_encoder": True, "reference_frozen_drift": reference_frozen_drift}
-    again = build({**config["model"], **frozen})
+    again = build(config["model"] | {"freeze_encoder": True, "reference_frozen_drift": reference_frozen_drift})
     again.load_state_dict(student.state_dict(), strict=True)
     return again
 

@@ -13,10 +13,7 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids"
 
 
 def read_shapes(path):
-    """Names of the tensors of a ``.safetensors`` or ``torch.save`` file → (shape, type).
-
-    CheckpointError: the file is missing, cut short, or holds more than weights. ConfigError: no safetensors installed.
-    """
+    """Names of the tensors of a ``.safetensors`` or ``torch.save`` file → (shape, type)."""
     path = Path(path)
     if path.suffix != ".safetensors":
         from tinyclap.checkpoints.state import read_state_dict
@@ -36,17 +33,7 @@ def read_shapes(path):
 
 
 def summary(shapes):
-    """How many tensors and numbers a file holds, by type and by the first word of their names.
-
-    Arguments
-    ---------
-    shapes : dict of str to (list of int, str). From :func:`read_shapes`.
-
-    Returns
-    -------
-    dict
-        ``n_tensors``, ``n_numbers``, ``n_parameters`` (without buffers, which training does not move), ``types`` and
-        ``parts``: numbers by type, and by the first word of the name.
+    """How many tensors, numbers and parameters (no buffers) a file has; numbers by type and by first word of the name.
 
     Example
     -------
@@ -60,10 +47,5 @@ def summary(shapes):
         types[kind] = types.get(kind, 0) + n_numbers
         parts[first] = parts.get(first, 0) + n_numbers
         n_parameters += n_numbers * (name.split(".")[-1] not in _BUFFERS)
-    return {
-        "n_tensors": len(shapes),
-        "n_numbers": sum(types.values()),
-        "n_parameters": n_parameters,
-        "types": types,
-        "parts": parts,
-    }
+    numbers = {"n_tensors": len(shapes), "n_numbers": sum(types.values()), "n_parameters": n_parameters}
+    return {**numbers, "types": types, "parts": parts}

@@ -28,33 +28,26 @@ def kept_dims(config: dict[str, Any]) -> list[int] | None:
     return config.get("latent", {}).get("kept")
 
 
+def tags_of(config: dict[str, Any]) -> list[str]:
+    """Names of the kept outputs of a saved model in a tag space; else an empty list."""
+    side, kept = config.get("text_side", {}), kept_dims(config)
+    labels = side["labels"] if side.get("kind") == "tag_space" else []
+    return labels if kept is None else [labels[index] for index in kept if labels]
+
+
 def at_dim(
     model: Any, config: dict[str, Any], dim: int | None, source: str | os.PathLike[str]
 ) -> tuple[Any, dict[str, Any]]:
-    """A model's `dim` most important dimensions.
+    """A model of its `dim` most important dimensions, in that order, and its config.
+
+    Exact. A CLAP head whose kept bias is not zero computes all rows of the scale it needs, so it has fewer outputs and
+    hardly costs less; ``prune.py --dim`` approximates the scale and says by how much.
 
     Arguments
     ---------
-    model : AudioStudent or Clap
-    config : dict. Of its folder.
+    model, config : An AudioStudent or Clap, and the config of its folder.
     dim : int or None. None leaves the model as it is.
     source : str or os.PathLike. Name of the folder in messages.
-
-    Returns
-    -------
-    nn.Module. Its outputs are in the order of their importance.
-    dict. The config of that model.
-
-    Raises
-    ------
-    CheckpointError
-        No order is stored, it is none of this model's, or a model of this kind has no dimensions to remove.
-    ConfigError: `dim` is out of range.
-
-    Notes
-    -----
-    Exact. A CLAP head whose kept bias is not zero computes all rows of the scale it needs, so it has fewer outputs and
-    hardly costs less; ``prune.py --dim`` approximates the scale and says by how much.
     """
     if dim is None:
         return model, config
@@ -77,19 +70,8 @@ def at_dim(
 def read_order(path: str | os.PathLike[str]) -> list[int]:
     """The stored order of a model's dimensions, most important first.
 
-    Arguments
-    ---------
-    path : str or os.PathLike
-        A ranking's folder or its ``ranking.json``; or a student's folder, or its run's, with an order that
-        ``python prune.py`` stored (0, 1, 2 … of a student that has lost dimensions: it is in that order).
-
-    Returns
-    -------
-    list of int
-
-    Raises
-    ------
-    CheckpointError: There is no order, or it is no permutation.
+    `path` is a ranking's folder or its ``ranking.json``; or a student's folder, or its run's, with an order that
+    ``python prune.py`` stored (0, 1, 2 … of a student that has lost dimensions: it is in that order).
     """
     path = Path(path)
     advice = "rank its dimensions first: python evaluate.py hparams/rank_latent.yaml --weights …"

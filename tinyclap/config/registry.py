@@ -40,10 +40,6 @@ def configurable(cls: Any) -> Any:
 def build(config: dict[str, Any]) -> Any:
     """Rebuild the object of ``{"type": class name, argument: value, …}``; values that are such dicts are built first.
 
-    Raises
-    ------
-    ConfigError: The type is unknown, or an argument is unknown or missing; both are named.
-
     Example
     -------
     >>> from tinyclap.models.projection import LinearHead

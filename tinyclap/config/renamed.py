@@ -57,12 +57,7 @@ def install_renamed_modules() -> None:
 
 
 def lazy_names(package: str, **names: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` of a package whose public names load their module when they are first used.
-
-    Arguments
-    ---------
-    package : str. Its ``__name__``.
-    **names : Public name = the submodule that defines it.
+    """``__getattr__`` and ``__dir__`` of a package whose public `names` load their submodule when they are first used.
 
     Example
     -------

@@ -3,7 +3,6 @@
 import logging
 
 import numpy as np
-import torch
 from torch import nn
 
 from tinyclap.errors import CheckpointError, ConfigError
@@ -18,24 +17,14 @@ from tinyclap.files import write_json
 from tinyclap.runtime.audio_model import LABELS, VECTORS, AudioModel
 from tinyclap.text.label_embeddings import require_distinct
 
-_EXAMPLE_S = 1.3  # any length does: what is traced holds for all
 _logger = logging.getLogger(__name__)
 
 
 class EncoderExport:
     """What :func:`tinyclap.export.write.export_model` needs of an encoder or tagger.
 
-    Arguments
-    ---------
-    source : tinyclap.export.sources.Source
-    options : tinyclap.export.write.ExportOptions
-
-    Attributes
-    ----------
-    names : dict of str to str. Graphs and their files.
-    network : tinyclap.models.student.AudioStudent
-    clip_s : float. Length of the clip of the latency table.
-    open : callable. Folder, config, engine and precision → the exported model.
+    Made of a `source` (:class:`tinyclap.export.sources.Source`) and `options` (``ExportOptions``). ``names`` are graphs
+    and their files, ``clip_s`` is the length of the clip of the latency table, ``open`` opens the exported model.
     """
 
     names = {"fp32": "model.onnx", "int8": "model.int8.onnx", "front_end": "front_end.onnx"}
@@ -78,9 +67,8 @@ class EncoderExport:
         if wanted not in ("auto", "yes", "no"):
             raise ConfigError(f"--text_side {wanted}: choose auto, yes or no")
         if wanted == "yes" and source.text is None:
-            raise ConfigError(
-                f"{source.provenance['source']} has no text side here; give its weights by --text_weights"
-            )
+            name = source.provenance["source"]
+            raise ConfigError(f"{name} has no text side here; give its weights by --text_weights")
         if wanted == "no" or source.text is None:
             return None, []
         try:
@@ -95,16 +83,14 @@ class EncoderExport:
         """Fit what the options ask for on training audio: temperature, background embeddings."""
         options = self.options
         if options.temperature_audio:
-            embed = lambda names: class_vectors(self.source, names)[0].numpy()  # noqa: E731
-            add_temperature(folder, options.temperature_audio, embed)
+            add_temperature(
+                folder, options.temperature_audio, lambda names: class_vectors(self.source, names)[0].numpy()
+            )
         if options.background_audio:
             add_background(folder, options.background_audio, seed=options.seed)
 
-    def compact(self, folder):
-        """Of captioners alone: None."""
-
     def golden_clips(self):
-        """See :func:`tinyclap.export.parity.golden_clips`."""
+        """Clips of :func:`tinyclap.export.parity.golden_clips` for this network."""
         return golden_clips(self.network.sample_rate_hz, self.network.policy.window_s)
 
     def reference(self, clips, rate_hz):
@@ -121,13 +107,16 @@ class EncoderExport:
         Arguments
         ---------
         ours, reference : dict of str to numpy.ndarray. As of `reference`.
-        found : tinyclap.data.recordings.Recordings, optional. What they are of; None of golden clips.
-        model : AudioModel, optional. The exported one.
+        found, model : Recordings and the exported AudioModel; None of golden clips.
         """
         report = {name: compare(ours[name], reference[name]) for name in reference}
         if found is None:
             return report
-        rows, vectors = [_compared(outputs) for outputs in (ours, reference)], ()
+        # probabilities of a tagger, else embeddings
+        rows = [
+            1 / (1 + np.exp(-each["logits"])) if "logits" in each else each["embedding"] for each in (ours, reference)
+        ]
+        vectors = ()
         if found.labels and self.source.text is not None:
             embedded, kind = class_vectors(self.source, found.classes)
             vectors = (embedded.cpu().numpy(), kind, found.classes, found.labels)
@@ -136,18 +125,8 @@ class EncoderExport:
         return {**report, "decisions": decisions(*rows, *vectors)}
 
 
-def _compared(outputs):
-    """What is compared with classes: probabilities of a tagger, else embeddings."""
-    return 1 / (1 + np.exp(-outputs["logits"])) if "logits" in outputs else outputs["embedding"]
-
-
 class WaveformToOutputs(nn.Module):
-    """Waveforms (B, T) to a tuple of outputs: embedding and, of taggers, the encoder's tag `logits`.
-
-    Arguments
-    ---------
-    student : tinyclap.models.student.AudioStudent
-    logits : bool
+    """Waveforms (B, T) to the embedding (B, D) of an AudioStudent, `student`, and with `logits` its tags (B, K).
 
     Example
     -------
@@ -163,52 +142,17 @@ class WaveformToOutputs(nn.Module):
         super().__init__()
         self.features, self.student, self.logits = ExportLogMel(student.features), student, logits
 
-    @property
-    def output_names(self):
-        """Names of the outputs, in order."""
-        return ["embedding", "logits"] if self.logits else ["embedding"]
-
     def forward(self, wavs):
-        """Map waveforms (B, T) at the student's rate to (B, D) and, of taggers, (B, K)."""
+        """Compute the outputs: tuple of torch.Tensor."""
         clip = self.student(log_mel=self.features(wavs)).clip
         return (clip, self.student.encoder.tag_logits(clip)) if self.logits else (clip,)
 
 
-class NetworkAlone(nn.Module):
-    """A student behind its front end: log-mels (B, F, M) to embeddings (B, D).
-
-    Arguments
-    ---------
-    student : tinyclap.models.student.AudioStudent
-    """
-
-    def __init__(self, student):
-        super().__init__()
-        self.student = student
-
-    def forward(self, log_mel):
-        """Map log-mels (B, F, M) to embeddings (B, D)."""
-        return self.student(log_mel=log_mel).clip
-
-
-def shortest_window(student):
-    """Samples of the shortest input that the student's window policy lets through."""
-    return student.policy.length(1, student.sample_rate_hz)
-
-
 def export_audio_graph(student, path, logits=False):
-    """Write a student as ``wavs`` (batch, samples) → ``embedding`` (and ``logits``), of any batch and length.
+    """Write a student, best folded, as ``wavs`` (batch, samples) → ``embedding`` (and ``logits``), of any size.
 
-    `student` is best folded. ConfigError: the policy lets through windows that are too short for the front end, or the
-    exporter refuses.
+    ConfigError: the window policy lets through what is too short for the front end, or the exporter refuses.
     """
     graph = WaveformToOutputs(student, logits).eval()
-    least = shortest_window(student)
-    if least < graph.features.min_samples:
-        raise ConfigError(
-            f"the window policy gives windows of {least} samples, the exported front end needs "
-            f"{graph.features.min_samples}; make window_s (or min_s) longer"
-        )
-    wavs = torch.zeros(2, max(least, round(_EXAMPLE_S * student.sample_rate_hz)))
-    axes = {"wavs": {0: "batch", 1: "samples"}}
-    return export_graph(graph, (wavs,), ["wavs"], graph.output_names, axes, path)
+    axes, outputs = {"wavs": {0: "batch", 1: "samples"}}, ["embedding", "logits"] if logits else ["embedding"]
+    return export_graph(graph, (graph.features.example(student),), ["wavs"], outputs, axes, path)

@@ -21,15 +21,8 @@ _TEMPERATURES = np.geomspace(1e-3, 1e2, 2001)
 def add_temperature(folder, given, embed_names):
     """Fit the temperature of the softmax over labels, and note it in an exported folder as ``calibration`` (returned).
 
-    Arguments
-    ---------
-    folder : str or os.PathLike
-    given : list of str. Labelled recordings, each a ``MANIFEST.json@FOLDER``; every corpus has the same weight.
-    embed_names : callable. list of str → (N, D), as the folder's scores want them.
-
-    Raises
-    ------
-    ConfigError: Recordings without labels.
+    `given` are labelled recordings, each a ``MANIFEST.json@FOLDER`` of the same weight (without labels: ConfigError),
+    `embed_names` maps a list of str to (N, D), as the folder's scores want them.
     """
     model, scored, names, n_clips = load(folder), [], [], 0
     for one in given:
@@ -48,17 +41,9 @@ def add_temperature(folder, given, embed_names):
 
 
 def best_temperature(scored):
-    """The temperature at which the softmax of scores has the minimum log loss.
+    """The temperature at which the softmax of scores has the minimum log loss, and that mean loss in nats.
 
-    Arguments
-    ---------
-    scored : list of (numpy.ndarray of shape (B, N), numpy.ndarray of shape (B,))
-        Scores and the true class of each clip, one pair a corpus.
-
-    Returns
-    -------
-    float. Of a grid of steps of 0.6 %, from 0.001 to 100.
-    float. The mean log loss of the corpora, in nats.
+    `scored` has a pair a corpus: scores (B, N) and true classes (B,). The grid: 0.001 to 100 in steps of 0.6 %.
 
     Example
     -------
@@ -82,8 +67,7 @@ def add_background(folder, given, n_windows=N_WINDOWS, seed=0):
     Arguments
     ---------
     folder : str or os.PathLike. An exported folder.
-    given : list of str
-        Training recordings; see :func:`tinyclap.data.recordings.find_recordings`. Each place gives as many windows.
+    given : list of str. Training recordings, as of ``find_recordings``; each place gives as many windows.
     n_windows : int. In all, of 2 s, each from a random place of a random recording.
     seed : int
     """

@@ -14,29 +14,19 @@ from tinyclap.export.log_mel import ExportLogMel
 
 
 class FramesGraph(nn.Module):
-    """Waveforms to the encoder's frames.
-
-    Arguments
-    ---------
-    features : tinyclap.features.front_ends.LogMel
-    encoder : nn.Module. Best folded; see :func:`tinyclap.models.folding.folded`.
-    """
+    """Waveforms (B, T) of one length to the frames (B, F', C) of an `encoder`, best folded, behind its `features`."""
 
     def __init__(self, features, encoder):
         super().__init__()
         self.features, self.encoder = ExportLogMel(features), encoder
 
     def forward(self, wavs):
-        """Map waveforms (B, T) of one length to frames (B, F', C); see :func:`tinyclap.runtime.captioner.n_valid`."""
+        """Compute the frames."""
         return self.encoder(self.features(wavs)).frames
 
 
 class MemoryGraph(nn.Module):
-    """Frames to the keys and values of a decoder's cross-attention, layer by layer.
-
-    Arguments
-    ---------
-    decoder : tinyclap.models.caption_decoder.CaptionDecoder
+    """Frames to the keys and values of the cross-attention of a CaptionDecoder (`decoder`), layer by layer.
 
     Notes
     -----
@@ -55,12 +45,9 @@ class MemoryGraph(nn.Module):
         self.attentions = nn.ModuleList(layer.multihead_attn for layer in decoder.model.layers)
 
     def forward(self, frames, n_frames):
-        """Map frames (B, F', C), of which n_frames (B,) are valid, to mean frames and cross-attention.
+        """Map frames (B, F', C), of which n_frames (B,) are valid, to their mean (B, C) and each layer's memory.
 
-        Returns
-        -------
-        torch.Tensor, shape (B, C). Mean of the valid frames.
-        torch.Tensor. A (B, width, n_heads · F'), U (B, n_heads · F', width) and c (B, 1, n_heads · F') of each layer.
+        That is A (B, width, n_heads · F'), U (B, n_heads · F', width) and c (B, 1, n_heads · F').
         """
         after_end = torch.arange(frames.shape[1]) >= n_frames[:, None]
         clip = frames.masked_fill(after_end[..., None], 0.0).sum(dim=1) / n_frames[:, None]
@@ -88,16 +75,10 @@ class MemoryGraph(nn.Module):
 
 
 class StepGraph(nn.Module):
-    """One decoding step: the next word of every beam, and the best continuations.
+    """One decoding step of a CaptionDecoder (`decoder`): the next word of every beam, and the best continuations.
 
-    Arguments
-    ---------
-    decoder : tinyclap.models.caption_decoder.CaptionDecoder
-
-    Notes
-    -----
-    Equal to :meth:`tinyclap.models.caption_decoder.CaptionDecoder.select` and ``step``, with the logarithm of the
-    softmax and the search for the best in the graph, so that k numbers leave it instead of k·V.
+    Equal to its ``select`` and ``step``, with the logarithm of the softmax and the search for the best in the graph, so
+    that k numbers leave it instead of k·V.
     """
 
     def __init__(self, decoder):
@@ -119,12 +100,10 @@ class StepGraph(nn.Module):
         rows : torch.Tensor, shape (B · k,), int64. Which row of `past` each beam continues.
         running : torch.Tensor, shape (B, k). Scores of the beams.
         banned : torch.Tensor, shape (V,). Is added to every word's score: −∞ for forbidden words.
-        word_mask : torch.Tensor, shape (B · k, 1, 1, L + 1)
-            Is added to the scores of the words so far: −∞ for padding.
+        word_mask : torch.Tensor, shape (B · k, 1, 1, L + 1). Is added to the words' attention scores: −∞ for padding.
         ranks : torch.Tensor, shape (beam,), int64. Its length is the number of continuations.
-        past : torch.Tensor, 2 · n_layers of them, shape (N, n_heads, L, width / n_heads)
-            Keys and values of the L words so far, layer by layer.
-        memory : torch.Tensor, 3 · n_layers of them. Outputs of :class:`MemoryGraph` but the first.
+        past : 2 · n_layers tensors (N, n_heads, L, width / n_heads). Keys and values of the L words so far.
+        memory : 3 · n_layers tensors. Outputs of :class:`MemoryGraph` but the first.
 
         Returns
         -------

@@ -15,22 +15,13 @@ from tinyclap.models.folding import folded
 from tinyclap.runtime.captioner import VOCABULARY, CaptionModel
 
 GRAPHS = {"fp32": "frames.onnx", "int8": "frames.int8.onnx", "memory": "memory.onnx", "step": "step.onnx"}
+# inputs of a layer (cross-attention keys, values, bias; names of format 1), and their axis of heads times frames
+_MEMORY = {"asked": 2, "told": 1, "bias": 2}
 DECODING = {"beam": 3, "max_words": 20}  # what a caption is searched with unless the caller says otherwise
-_EXAMPLE_S = 1.3  # any length does: what is traced holds for all
 
 
 class CaptionerExport:
-    """What :func:`tinyclap.export.write.export_model` needs of a captioner; as :class:`EncoderExport`.
-
-    Arguments
-    ---------
-    source : tinyclap.export.sources.Source
-    options : tinyclap.export.write.ExportOptions
-
-    Raises
-    ------
-    ConfigError: The network does not caption sounds.
-    """
+    """What :func:`tinyclap.export.write.export_model` needs of a captioner; `source`, `options` as of EncoderExport."""
 
     names, open, clip_s = GRAPHS, CaptionModel, 10.0
 
@@ -41,7 +32,7 @@ class CaptionerExport:
             raise ConfigError(f"{source.provenance['source']} is a {kind}: it does not caption sounds")
 
     def write(self, folder):
-        """Write graphs and vocabulary: (names of the files beside the graphs, keys of the config)."""
+        """As of EncoderExport: graphs and vocabulary."""
         captioner, decoder, words = self.network, self.network.decoder, self.network.tokenizer
         export_caption_graphs(captioner, folder)
         words.save(folder / VOCABULARY)
@@ -59,9 +50,6 @@ class CaptionerExport:
             "decoding": DECODING,
             "decoder": {**sizes, "n_layers": len(decoder.model.layers)},
         }
-
-    def calibrate(self, folder):
-        """Of encoders alone."""
 
     def compact(self, folder):
         """Store the weights of all fp32 graphs as int8, but for the front end; returns what became of each file."""
@@ -92,7 +80,7 @@ class CaptionerExport:
         Arguments
         ---------
         ours, reference : dict of str to numpy.ndarray. As of `reference`.
-        found, model : Play no part.
+        found, model : Not used.
         """
         same = (ours["ids"] == reference["ids"]).all(axis=1)
         embedding = compare(ours["clip"], reference["clip"])
@@ -104,21 +92,10 @@ def _arrays(rows, found):
 
 
 def export_caption_graphs(captioner, folder):
-    """Write the graphs of a captioner in fp32 to a folder; it stays as it is.
-
-    ConfigError: the window policy lets through clips that are too short for the front end, or the exporter refuses.
-    """
+    """Write the graphs of a captioner in fp32 to a folder; errors as of ``export_audio_graph``."""
     captioner.eval()
-    frames = FramesGraph(captioner.features, folded(captioner.encoder))
-    least = captioner.policy.length(1, captioner.sample_rate_hz)
-    if least < frames.features.min_samples:
-        raise ConfigError(
-            f"the window policy lets through clips of {least} samples, the exported front end needs "
-            f"{frames.features.min_samples}; make min_s longer"
-        )
-    wavs = torch.zeros(2, max(least, round(_EXAMPLE_S * captioner.sample_rate_hz)))
-    axes = {"wavs": {0: "pieces", 1: "samples"}}
-    export_graph(frames, (wavs,), ["wavs"], ["frames"], axes, folder / GRAPHS["fp32"])
+    frames, axes = FramesGraph(captioner.features, folded(captioner.encoder)), {"wavs": {0: "pieces", 1: "samples"}}
+    export_graph(frames, (frames.features.example(captioner),), ["wavs"], ["frames"], axes, folder / GRAPHS["fp32"])
     names = [f"{name}_{index}" for index in range(len(captioner.decoder.model.layers)) for name in _MEMORY]
     graph = MemoryGraph(captioner.decoder)
     example = torch.zeros(2, 7, captioner.decoder.memory_dim), torch.tensor([7, 5])
@@ -129,20 +106,11 @@ def export_caption_graphs(captioner, folder):
     _export_step(captioner.decoder, dict(zip(names, memories, strict=True)), folder / GRAPHS["step"])
 
 
-_MEMORY = {
-    "asked": 2,
-    "told": 1,
-    "bias": 2,
-}  # inputs of a layer (cross-attention keys, values, bias; names of format 1), and their axis of heads times frames
-
-
 def _export_step(decoder, memory, path, beam=3, n_before=5):
     """Write the graph of one word; the sizes do not matter, as long as they are none of each other's and above 1."""
     n_clips, n_rows, head_width = 2, 2 * beam, decoder.width // decoder.n_heads
-    past = {
-        f"said_{index}": torch.zeros(n_rows, decoder.n_heads, n_before, head_width)
-        for index in range(2 * len(decoder.model.layers))
-    }
+    empty = torch.zeros(n_rows, decoder.n_heads, n_before, head_width)
+    past = {f"said_{index}": empty for index in range(2 * len(decoder.model.layers))}
     example = {
         "last_ids": torch.ones(n_clips, beam, dtype=torch.int64),
         "rows": torch.arange(n_rows),

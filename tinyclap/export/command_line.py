@@ -15,56 +15,38 @@ _PLACES = ("model", "path", "text_weights", "dim")
 
 
 def add_arguments(parser):
-    """Add the options; those that are not given are left to :class:`tinyclap.export.write.ExportOptions`.
-
-    Arguments
-    ---------
-    parser : argparse.ArgumentParser
-    """
-    parser.add_argument(
+    """Add the options to an ArgumentParser; those that are not given are left to ``ExportOptions``."""
+    add = parser.add_argument
+    add(
         "model",
         help="folder of a run or a saved model; with --path, the name of a published network: efficientat-mn, "
         "tinyclap-student, … (any other name lists them)",
     )
-    parser.add_argument(
-        "--target", required=True, metavar="FOLDER", help="folder to write; an earlier export there is replaced"
-    )
-    parser.add_argument("--path", metavar="FILE", help="weights file of a published network")
-    parser.add_argument(
-        "--option", action="append", metavar="KEY=VALUE", help="size of a published network; may be repeated"
-    )
-    parser.add_argument("--text-weights", metavar="FILE", help="weights of the text encoder, if not part of the model")
-    parser.add_argument(
-        "--dim", type=int, metavar="N", help="keep the N most important dimensions, of a folder by prune.py"
-    )
-    parser.add_argument("--labels", help="'dog,rain', a text file with one label a line, or a .csv file")
-    parser.add_argument(
-        "--templates", nargs="+", metavar="TEXT", help="prompts with {} for the label (default: the text side's)"
-    )
-    parser.add_argument(
+    add("--target", required=True, metavar="FOLDER", help="folder to write; an earlier export there is replaced")
+    add("--path", metavar="FILE", help="weights file of a published network")
+    add("--option", action="append", metavar="KEY=VALUE", help="size of a published network; may be repeated")
+    add("--text-weights", metavar="FILE", help="weights of the text encoder, if not part of the model")
+    add("--dim", type=int, metavar="N", help="keep the N most important dimensions, of a folder by prune.py")
+    add("--labels", help="'dog,rain', a text file with one label a line, or a .csv file")
+    add("--templates", nargs="+", metavar="TEXT", help="prompts with {} for the label (default: the text side's)")
+    add(
         "--text-side",
         choices=("auto", "yes", "no"),
         help="include the text encoder, for labels given at run time (23 MB for MiniLM); auto: if it is at hand",
     )
-    parser.add_argument(
-        "--temperature-audio", nargs="+", metavar="AUDIO", help="labelled training clips to fit the temperature on"
-    )
-    parser.add_argument("--background-audio", nargs="+", metavar="AUDIO", help="training clips for false-alarm rates")
-    parser.add_argument("--compact", action="store_true", default=None, help="captioners: store weights as int8")
-    parser.add_argument("--precisions", nargs="+", choices=("fp32", "int8"), help="default: fp32")
-    parser.add_argument("--calibration-audio", metavar="AUDIO", help="clips to calibrate int8 on")
-    parser.add_argument("--check-audio", nargs="+", metavar="AUDIO", help="clips to compare with torch on")
-    parser.add_argument("--n-calibration", type=int, metavar="N", help="maximum number of calibration clips")
-    parser.add_argument("--n-check", type=int, metavar="N", help="maximum number of clips to compare on")
-    parser.add_argument("--calibration-method", metavar="METHOD", help="int8 ranges: minmax, entropy or percentile")
-    parser.add_argument(
-        "--max-accuracy-drop", type=float, metavar="X", help="accuracy points that int8 may lose (default: 1)"
-    )
-    parser.add_argument(
-        "--min-cosine", type=float, metavar="X", help="minimum cosine of int8 and fp32 embeddings on every clip"
-    )
-    parser.add_argument("--force", action="store_true", default=None, help="keep int8 even if it fails these checks")
-    parser.add_argument("--seed", type=int, metavar="N", help="of the choice of clips")
+    add("--temperature-audio", nargs="+", metavar="AUDIO", help="labelled training clips to fit the temperature on")
+    add("--background-audio", nargs="+", metavar="AUDIO", help="training clips for false-alarm rates")
+    add("--compact", action="store_true", default=None, help="captioners: store weights as int8")
+    add("--precisions", nargs="+", choices=("fp32", "int8"), help="default: fp32")
+    add("--calibration-audio", metavar="AUDIO", help="clips to calibrate int8 on")
+    add("--check-audio", nargs="+", metavar="AUDIO", help="clips to compare with torch on")
+    add("--n-calibration", type=int, metavar="N", help="maximum number of calibration clips")
+    add("--n-check", type=int, metavar="N", help="maximum number of clips to compare on")
+    add("--calibration-method", metavar="METHOD", help="int8 ranges: minmax, entropy or percentile")
+    add("--max-accuracy-drop", type=float, metavar="X", help="accuracy points that int8 may lose (default: 1)")
+    add("--min-cosine", type=float, metavar="X", help="minimum cosine of int8 and fp32 embeddings on every clip")
+    add("--force", action="store_true", default=None, help="keep int8 even if it fails these checks")
+    add("--seed", type=int, metavar="N", help="of the choice of clips")
 
 
 def run(options):

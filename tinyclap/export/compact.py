@@ -9,36 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyclap.errors import ConfigError
-from tinyclap.export.onnx_graphs import save_graph
+from tinyclap.export.onnx_graphs import require, save_graph
 
 _MIN_SIZE = 4096  # smaller weights stay fp32: they cost no bytes, and often decide much
-_LEVELS = 127
 _REARRANGE = ("Transpose", "Split", "Reshape")  # what weights go through on their way to a product
 
 
 def compact_graph(source, target, min_size=_MIN_SIZE, keep=()):
-    """Write the compact form of a graph.
+    """Write the compact form of a graph: dict of ``n_weights`` (stored as int8), ``bytes_before``, ``bytes_after``.
+
+    Weights of MatMul, Gemm, Conv and Gather (along the first axis), also behind a Transpose, Split or Reshape, in the
+    main graph. A weight that any other operation reads stays fp32.
 
     Arguments
     ---------
     source, target : str or os.PathLike. The fp32 graph, and where the compact one goes; they may be the same file.
     min_size : int. Weights of fewer values stay fp32.
     keep : sequence of str. Names of weights that stay fp32.
-
-    Returns
-    -------
-    dict. ``n_weights`` that were stored as int8, and ``bytes_before`` and ``bytes_after``.
-
-    Notes
-    -----
-    Weights of MatMul, Gemm, Conv and Gather (along the first axis), also behind a Transpose, Split or Reshape, in the
-    main graph. A weight that any other operation reads stays fp32.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise ConfigError(f"a compact graph needs onnx ({error}); run: pip install 'tinyclap[export]'") from error
+    onnx = require("onnx")
     source, target = Path(source), Path(target)
     before, model = source.stat().st_size, onnx.load(str(source))
     graph, done = model.graph, []
@@ -57,17 +46,7 @@ def compact_graph(source, target, min_size=_MIN_SIZE, keep=()):
 
 
 def quantised(weight, axis):
-    """A weight as int8, with one scale for each index of an axis.
-
-    Arguments
-    ---------
-    weight : numpy.ndarray, float32
-    axis : int
-
-    Returns
-    -------
-    numpy.ndarray, int8, the shape of `weight`
-    numpy.ndarray, shape (weight.shape[axis],), float32. Above 0; the weight is about their product.
+    """A float32 weight as int8, and one float32 scale above 0 for each index of an axis: it is about their product.
 
     Example
     -------
@@ -77,7 +56,7 @@ def quantised(weight, axis):
     """
     others = tuple(index for index in range(weight.ndim) if index != axis)
     greatest = np.abs(weight).max(axis=others)
-    scales = np.where(greatest > 0, greatest / _LEVELS, 1).astype(np.float32)
+    scales = np.where(greatest > 0, greatest / 127, 1).astype(np.float32)
     shape = [-1 if index == axis else 1 for index in range(weight.ndim)]
     return np.rint(weight / scales.reshape(shape)).astype(np.int8), scales
 
@@ -85,15 +64,13 @@ def quantised(weight, axis):
 def _axis(onnx, node, place, n_axes):
     """Along which axis the weight that a node reads at a place has its channels; None if it must stay fp32."""
     attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-    if node.op_type == "MatMul" and place == 1 and n_axes == 2:
+    kind = node.op_type
+    if kind == "MatMul" and place == 1 and n_axes == 2:
         return 1
-    if node.op_type == "Gemm" and place == 1:
-        return 0 if attributes.get("transB", 0) else 1
-    if node.op_type == "Conv" and place == 1:
-        return 0
-    if node.op_type == "Gather" and place == 0 and n_axes == 2 and attributes.get("axis", 0) == 0:
-        return 0
-    return 0 if node.op_type in _REARRANGE and place == 0 and n_axes == 2 else None
+    if kind in ("Gemm", "Conv") and place == 1:
+        return 1 if kind == "Gemm" and not attributes.get("transB", 0) else 0
+    is_rows = kind in _REARRANGE or (kind == "Gather" and attributes.get("axis", 0) == 0)
+    return 0 if is_rows and place == 0 and n_axes == 2 else None
 
 
 def _replace(onnx, graph, weight, readers, axis, taken):
@@ -101,18 +78,16 @@ def _replace(onnx, graph, weight, readers, axis, taken):
     values, scales = quantised(onnx.numpy_helper.to_array(weight), axis)
     stored, scale = _new_name(f"{weight.name}_int8", taken), _new_name(f"{weight.name}_scale", taken)
     lookups = [node for node, _ in readers if node.op_type == "Gather"]
-    nodes = []
-    if len(lookups) < len(readers):
-        whole = _new_name(f"{weight.name}_fp32", taken)
-        nodes.append(onnx.helper.make_node("DequantizeLinear", [stored, scale], [whole], name=whole, axis=axis))
-        for node, place in readers:
-            if node.op_type != "Gather":
-                node.input[place] = whole
     places = {id(node): index for index, node in enumerate(graph.node)}
     for node in sorted(lookups, key=lambda node: places[id(node)], reverse=True):
         _look_up(onnx, graph, node, places[id(node)], stored, scale, taken)
-    for place, node in enumerate(nodes):
-        graph.node.insert(place, node)
+    if len(lookups) < len(readers):
+        whole = _new_name(f"{weight.name}_fp32", taken)
+        for node, place in readers:
+            if node.op_type != "Gather":
+                node.input[place] = whole
+        made = onnx.helper.make_node("DequantizeLinear", [stored, scale], [whole], name=whole, axis=axis)
+        graph.node.insert(0, made)
     graph.initializer.remove(weight)
     graph.initializer.append(onnx.numpy_helper.from_array(values, stored))
     graph.initializer.append(onnx.numpy_helper.from_array(scales, scale))

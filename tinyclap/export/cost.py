@@ -14,13 +14,10 @@ CLIP_S = 5.0  # the length that MACs are stated for, as in the tinyCLAP paper
 
 
 def graph_costs(folder, graphs, sample_rate_hz):
-    """Parameters and MACs of ``config["graphs"]`` of an exported folder.
+    """Parameters and MACs of ``config["graphs"]`` of an exported folder, as a dict.
 
-    Returns
-    -------
-    dict
-        ``n_parameters`` by graph; ``n_macs`` of the fp32 graph for a clip of ``clip_s`` seconds; the same of the front
-        end, where it is a graph of its own: ``n_parameters_front_end``, ``n_macs_front_end``.
+    ``n_parameters`` by graph; ``n_macs`` of the fp32 graph for a clip of ``clip_s`` seconds; the same of the front end,
+    where it is a graph of its own: ``n_parameters_front_end``, ``n_macs_front_end``.
     """
     wavs = np.zeros((1, round(sample_rate_hz * CLIP_S)), np.float32)
     numbers = {name: count_parameters(folder / file) for name, file in graphs.items()}
@@ -32,10 +29,7 @@ def graph_costs(folder, graphs, sample_rate_hz):
 
 
 def count_parameters(path):
-    """Values stored in an ONNX file: weights, and constants of its nodes (int).
-
-    CheckpointError: it is no ONNX graph; ConfigError: onnx is not installed.
-    """
+    """Values stored in an ONNX file: weights, and constants of its nodes (int). CheckpointError: it is none."""
     try:
         import onnx
     except ImportError as error:
@@ -70,17 +64,15 @@ def count_macs(path, feeds):
         except Exception as error:  # the engine has a class for each of its codes, and no common base
             raise CheckpointError(f"{path}: onnxruntime refuses it ({error}); export the model again") from error
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    nodes = [event["args"] for event in events if event["name"].endswith("_kernel_time")]
-    return sum(_macs_of_node(node["op_name"], *_shapes(node)) for node in nodes)
+    return sum(_macs_of_node(event["args"]) for event in events if event["name"].endswith("_kernel_time"))
 
 
-def _shapes(node):
-    """Shapes of the inputs and outputs of a node in the profile."""
-    return [[list(typed.values())[0] for typed in node[key]] for key in ("input_type_shape", "output_type_shape")]
-
-
-def _macs_of_node(operator, inputs, outputs):
-    """MACs of one node: 0 for what neither convolves nor multiplies matrices."""
+def _macs_of_node(node):
+    """MACs of one node of the profile: 0 for what neither convolves nor multiplies matrices."""
+    inputs, outputs = (
+        [next(iter(typed.values())) for typed in node[key]] for key in ("input_type_shape", "output_type_shape")
+    )
+    operator = node["op_name"]
     if operator in ("Conv", "ConvTranspose"):
         return math.prod((outputs if operator == "Conv" else inputs)[0]) * math.prod(inputs[1][1:])
     if operator == "MatMul":

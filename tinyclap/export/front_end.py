@@ -7,10 +7,7 @@ from tinyclap.files import atomic_path
 
 
 def front_end_nodes(graph):
-    """Names of the nodes up to the logarithm of the mel powers, of an ``onnx.GraphProto``: list of str.
-
-    ConfigError: there is not exactly one logarithm.
-    """
+    """Names of the nodes up to the one logarithm, that of the mel powers, of an ``onnx.GraphProto``: list of str."""
     logarithms = [node for node in graph.node if node.op_type == "Log"]
     if len(logarithms) != 1:
         raise ConfigError(f"the graph has {len(logarithms)} logarithms; the front end should have the only one")
@@ -18,8 +15,7 @@ def front_end_nodes(graph):
     found, waiting = {}, [logarithms[0]]
     while waiting:
         node = waiting.pop()
-        if node.name not in found:
-            found[node.name] = node
+        if found.setdefault(node.name, node) is node:
             waiting += [makers[name] for name in node.input if name in makers]
     return list(found)
 

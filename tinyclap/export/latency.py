@@ -11,11 +11,12 @@ import numpy as np
 from tinyclap.audio.cpu import n_cores
 from tinyclap.runtime.session import ENGINES, has_bf16, open_session
 
+COLUMNS = ("engine", "precision", "n_threads", "median_ms", "least_ms", "greatest_ms")
 _FASTER = 0.9  # int8 is named the best precision only where it takes less than this share of fp32's time
 
 
 def measure_latencies(graphs, sample_rate_hz, clip_s, threads=(1, 2), n_repeats=9, n_warmup=5, front_end=None):
-    """Time graphs from waveform to outputs, batch 1; the ways to run them take turns.
+    """Time graphs from waveform to outputs, batch 1, in turns: dict with ``rows``, each a dict of :data:`COLUMNS`.
 
     Arguments
     ---------
@@ -25,12 +26,6 @@ def measure_latencies(graphs, sample_rate_hz, clip_s, threads=(1, 2), n_repeats=
     threads : sequence of int. Those beyond this machine's cores are left out.
     n_repeats, n_warmup : int. Rounds that count, and rounds before them.
     front_end : path, optional. See :func:`tinyclap.runtime.session.open_session`.
-
-    Returns
-    -------
-    dict
-        ``clip_s``, ``machine``, ``n_cores``, ``n_repeats``, and ``rows``: a list of ``engine``, ``precision``,
-        ``n_threads``, ``median_ms``, ``least_ms``, ``greatest_ms``.
     """
     wavs = np.random.default_rng(0).uniform(-0.1, 0.1, (1, round(clip_s * sample_rate_hz))).astype(np.float32)
     rows = []
@@ -43,9 +38,8 @@ def measure_latencies(graphs, sample_rate_hz, clip_s, threads=(1, 2), n_repeats=
             if turn >= n_warmup:
                 times_ms[key].append(1e3 * (time.perf_counter() - start))
         for (engine, precision), taken in times_ms.items():
-            row = {"engine": engine, "precision": precision, "n_threads": n_threads}
-            numbers = {"median_ms": statistics.median(taken), "least_ms": min(taken), "greatest_ms": max(taken)}
-            rows.append(row | {name: round(value, 3) for name, value in numbers.items()})
+            times = [round(value, 3) for value in (statistics.median(taken), min(taken), max(taken))]
+            rows.append(dict(zip(COLUMNS, [engine, precision, n_threads, *times], strict=True)))
     return {"clip_s": clip_s, "machine": platform.machine(), "n_cores": n_cores(), "n_repeats": n_repeats, "rows": rows}
 
 
@@ -59,10 +53,7 @@ def _sessions(graphs, n_threads, front_end):
 
 
 def best_precisions(latencies, precisions):
-    """For each engine, the precision that "auto" stands for: int8 where it is there and clearly faster, else fp32.
-
-    `latencies` as of :func:`measure_latencies`, `precisions` those of the folder; dict of str to str.
-    """
+    """For each engine, what "auto" stands for by `latencies`: int8 where among `precisions` and clearly faster."""
     best = {}
     for engine in ENGINES:
         total = {}
@@ -78,13 +69,5 @@ def table(latencies):
     """The rows as a Markdown table, as a string."""
     lines = ["| engine | precision | threads | ms (median) | least | greatest |", "|---|---|---|---|---|---|"]
     for row in latencies["rows"]:
-        cells = (
-            row["engine"],
-            row["precision"],
-            row["n_threads"],
-            row["median_ms"],
-            row["least_ms"],
-            row["greatest_ms"],
-        )
-        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+        lines.append("| " + " | ".join(str(row[name]) for name in COLUMNS) + " |")
     return "\n".join(lines) + "\n"

@@ -14,17 +14,14 @@ from torch import nn
 
 from tinyclap.errors import ConfigError
 
+_SAME = ("sample_rate_hz", "n_mels", "hop_length", "n_fft", "win_length", "preemphasis")
+_SAME += ("log", "floor", "top_db", "shift", "scale")
+
 
 class ExportLogMel(nn.Module):
     """:class:`~tinyclap.features.LogMel` for export: the same values from operations that are quick everywhere.
 
-    Arguments
-    ---------
-    features : tinyclap.features.front_ends.LogMel. The front end to write out; its `n_fft` is even.
-
-    Raises
-    ------
-    ConfigError: `n_fft` is odd.
+    Made of `features`, a :class:`tinyclap.features.front_ends.LogMel` whose ``n_fft`` is even.
 
     Notes
     -----
@@ -39,9 +36,7 @@ class ExportLogMel(nn.Module):
     frames is the innermost throughout.
 
     Equal to LogMel to 1e-3 dB wherever the power in a band is less than 70 dB below the loudest; further down, and
-    above the floor, both are rounding errors of float32.
-
-    There must be `min_samples` samples: whoever runs an exported graph adds zeros to shorter waveforms.
+    above the floor, both are rounding errors of float32. Waveforms have ``min_samples`` samples at least.
 
     Example
     -------
@@ -54,14 +49,8 @@ class ExportLogMel(nn.Module):
         super().__init__()
         if features.n_fft % 2:
             raise ConfigError(f"a front end is exported with an even n_fft, not {features.n_fft}")
-        self.sample_rate_hz, self.n_mels, self.hop_length = (
-            features.sample_rate_hz,
-            features.n_mels,
-            features.hop_length,
-        )
-        self.n_fft, self.win_length, self.preemphasis = features.n_fft, features.win_length, features.preemphasis
-        self.log, self.floor, self.top_db = features.log, features.floor, features.top_db
-        self.shift, self.scale = features.shift, features.scale
+        for name in _SAME:
+            setattr(self, name, getattr(features, name))
         self.min_samples = self.n_fft // 2 + 1 + bool(self.preemphasis)
         self.n_hops = -(-self.win_length // self.hop_length)  # that a window reaches into
         bands = features.bands.double().cpu()
@@ -86,10 +75,7 @@ class ExportLogMel(nn.Module):
         return kernels.permute(2, 3, 1, 0).reshape(self.n_groups * 2 * self.n_slots, -1, self.n_hops).float()
 
     def _second_sums(self, bins, bands):
-        """Products (a/2, 2·R, 2·b), from a slot's first sums to its bins' real, then imaginary parts, and their bands.
-
-        The bands are (M, a/2·R).
-        """
+        """Products (a/2, 2·R, 2·b), from a slot's first sums to its bins' real, imaginary parts; bands (M, a/2·R)."""
         n_fft, n_groups, n_slots = self.n_fft, self.n_groups, self.n_slots
         bins_of_slot = [[] for _ in range(n_slots)]
         for k in bins:
@@ -114,8 +100,18 @@ class ExportLogMel(nn.Module):
         flat_bands = bands_of_rows.view(-1, bands.shape[1]).T
         return products.view(n_slots, 2 * n_rows, 2 * n_groups).float(), flat_bands.float().contiguous()
 
+    def example(self, network):
+        """Waveforms (2, T) to trace with; a ConfigError where windows of the network's policy are too short for it."""
+        least = network.policy.length(1, network.sample_rate_hz)
+        if least < self.min_samples:
+            raise ConfigError(
+                f"the window policy gives windows of {least} samples, the exported front end needs {self.min_samples}; "
+                "make window_s (or min_s) longer"
+            )
+        return torch.zeros(2, max(least, round(1.3 * network.sample_rate_hz)))  # of any length: it holds for all
+
     def forward(self, wavs):
-        """Map waveforms (B, T), T >= `min_samples`, to log-mel spectrograms (B, F, M)."""
+        """Map waveforms (B, T) to log-mel spectrograms (B, F, M)."""
         n_clips = wavs.shape[0]
         if self.preemphasis:
             wavs = wavs[:, 1:] - self.preemphasis * wavs[:, :-1]
@@ -124,9 +120,8 @@ class ExportLogMel(nn.Module):
         before = half - (self.n_fft - self.win_length) // 2  # reflected samples that the first window reads
         reflected = [wavs[:, 1 : before + 1].flip(1), wavs, wavs[:, -half - 1 : -1].flip(1)]
         # What the last window reads beyond it has weight zero.
-        padded = F.pad(torch.cat(reflected, dim=1), (0, (self.n_hops + 1) * hop))[
-            :, : (n_frames - 1 + self.n_hops) * hop
-        ]
+        padded = F.pad(torch.cat(reflected, dim=1), (0, (self.n_hops + 1) * hop))
+        padded = padded[:, : (n_frames - 1 + self.n_hops) * hop]
         hops = padded.view(n_clips, -1, hop).transpose(1, 2).reshape(n_clips, hop // self.n_groups, self.n_groups, -1)
         by_group = hops.transpose(1, 2).reshape(n_clips, hop, -1)
         first = F.conv1d(by_group, self.first, groups=self.n_groups)

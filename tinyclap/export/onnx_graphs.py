@@ -20,27 +20,20 @@ def export_graph(module, example_inputs, input_names, output_names, dynamic, pat
 
     Arguments
     ---------
-    module : nn.Module
-        Put into eval mode, and left in it; its forward takes tensors and gives a tensor or a flat tuple of them.
-    example_inputs : tuple of torch.Tensor
-        Axes in `dynamic` must be longer than 1: sizes 0 and 1 are taken for constants.
+    module : nn.Module. Left in eval mode; its forward takes tensors and gives a tensor or a flat tuple of them.
+    example_inputs : tuple of torch.Tensor. Longer than 1 on all axes in `dynamic`: 0 and 1 are taken for constants.
     input_names, output_names : list of str. In order.
     dynamic : dict of str to dict of int to str
-        Input name to the axes that may have any length, with their names: ``{"wavs": {0: "batch", 1: "samples"}}``.
-        Axes of one name have one length.
+        Names of the axes that may have any length, by input: ``{"wavs": {0: "batch", 1: "samples"}}``.
     path : str or os.PathLike. Written atomically.
 
     Raises
     ------
     ConfigError: The exporter's packages are missing, names do not fit the inputs, or the module cannot be exported.
-
-    Notes
-    -----
-    What the exporter notes of the source code (and with it the machine's paths) is taken out again.
     """
     path = Path(path)
     _check(example_inputs, input_names, dynamic)
-    _require("onnxscript")
+    require("onnxscript")
     dims = {name: torch.export.Dim.DYNAMIC for axes in dynamic.values() for name in axes.values()}
     shapes = tuple({axis: dims[name] for axis, name in dynamic.get(key, {}).items()} for key in input_names)
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in signature(module.forward).parameters.values()):
@@ -49,20 +42,15 @@ def export_graph(module, example_inputs, input_names, output_names, dynamic, pat
     try:
         with torch.no_grad(), warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                module,
-                tuple(example_inputs),
-                input_names=list(input_names),
-                output_names=list(output_names),
-                dynamic_shapes=shapes,
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
-            )
+            names = {"input_names": list(input_names), "output_names": list(output_names)}
+            options = {"dynamic_shapes": shapes, "opset_version": OPSET, "dynamo": True, "verbose": False}
+            program = torch.onnx.export(module, tuple(example_inputs), **names, **options)
     except torch.onnx.errors.OnnxExporterError as error:
         raise ConfigError(f"{type(module).__name__} cannot be exported to ONNX: {error}") from error
     model = program.model_proto
-    _name_axes(model.graph, dynamic)
+    for value in model.graph.input:  # for whoever looks into the file
+        for axis, name in dynamic.get(value.name, {}).items():
+            value.type.tensor_type.shape.dim[axis].dim_param = name
     _forget_sources(model)
     save_graph(model, path)
     _logger.debug("%s: %d nodes, %d bytes", path, len(model.graph.node), path.stat().st_size)
@@ -71,7 +59,7 @@ def export_graph(module, example_inputs, input_names, output_names, dynamic, pat
 
 def save_graph(model, path):
     """Check an ``onnx.ModelProto`` and write it atomically as one file."""
-    onnx = _require("onnx")
+    onnx = require("onnx")
     onnx.checker.check_model(model)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as part:
@@ -95,7 +83,8 @@ def _quiet(*names):
             log.setLevel(level)
 
 
-def _require(name):
+def require(name):
+    """The module `name` of the extra "export"; a ConfigError where it is not installed."""
     try:
         return __import__(name)
     except ImportError as error:
@@ -107,24 +96,15 @@ def _check(example_inputs, input_names, dynamic):
         raise ConfigError(f"{len(example_inputs)} example inputs for the names {', '.join(input_names)}")
     unknown = sorted(set(dynamic) - set(input_names))
     if unknown:
-        raise ConfigError(
-            f"dynamic names {', '.join(unknown)}, which are no inputs; there are {', '.join(input_names)}"
-        )
+        raise ConfigError(f"dynamic names {', '.join(unknown)}, no inputs; there are {', '.join(input_names)}")
     for name, example in zip(input_names, example_inputs, strict=True):
         fixed = [axis for axis in dynamic.get(name, {}) if example.shape[axis] < 2]
         if fixed:
             raise ConfigError(f"the example of {name} has length 1 or 0 on its dynamic axes {fixed}; give a longer one")
 
 
-def _name_axes(graph, dynamic):
-    """Give the inputs' dynamic axes the names of `dynamic`, for whoever looks into the file."""
-    for value in graph.input:
-        for axis, name in dynamic.get(value.name, {}).items():
-            value.type.tensor_type.shape.dim[axis].dim_param = name
-
-
 def _forget_sources(model):
-    """Take out what the exporter noted of the machine and its files."""
+    """Take out what the exporter noted of the source code, and with it the machine's paths."""
     graphs = [model.graph, *model.functions]
     while graphs:
         graph = graphs.pop()

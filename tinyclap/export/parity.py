@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from tinyclap.audio.io import read_audio
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.text.scores import score, unit_rows
 
@@ -14,15 +13,7 @@ _SECONDS = 0.6
 def golden_clips(sample_rate_hz, longest_s, seed=0):
     """Synthetic clips that use every path of the runtime: another rate, two channels, shorter and longer than a window.
 
-    Arguments
-    ---------
-    sample_rate_hz : int. The network's.
-    longest_s : float. Length of its windows, in seconds.
-    seed : int
-
-    Returns
-    -------
-    list of (numpy.ndarray, int). int16 samples, (T,) or (2, T), and their rate.
+    For a network of this rate and window length: list of (int16 samples (T,) or (2, T), rate in Hz).
 
     Example
     -------
@@ -52,23 +43,11 @@ def outputs_of(describe, clips):
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def loaded(paths):
-    """Recordings as the network takes them: yields (T,) float32 and its rate."""
-    return (read_audio(path) for path in paths)
-
-
 def compare(found, reference):
-    """How far rows are from reference rows.
+    """How far rows (B, D) are from reference rows.
 
-    Arguments
-    ---------
-    found, reference : numpy.ndarray, shape (B, D)
-
-    Returns
-    -------
-    dict
-        ``max_abs``, ``relative`` (‖found − reference‖ / ‖reference‖), ``cosine`` (``mean``, ``min``, and ``by_clip``,
-        a list of B).
+    A dict of ``max_abs``, ``relative`` (‖found − reference‖ / ‖reference‖) and ``cosine`` (``mean``, ``min`` and
+    ``by_clip``, a list of B).
 
     Example
     -------
@@ -77,19 +56,16 @@ def compare(found, reference):
     """
     found, reference = np.asarray(found, np.float64), np.asarray(reference, np.float64)
     cosine = (unit_rows(found) * unit_rows(reference)).sum(-1)
+    by_clip = [round(float(value), 6) for value in cosine]
     return {
         "max_abs": float(np.abs(found - reference).max()),
         "relative": float(np.linalg.norm(found - reference) / max(np.linalg.norm(reference), 1e-30)),
-        "cosine": {
-            "mean": float(cosine.mean()),
-            "min": float(cosine.min()),
-            "by_clip": [round(float(value), 6) for value in cosine],
-        },
+        "cosine": {"mean": float(cosine.mean()), "min": float(cosine.min()), "by_clip": by_clip},
     }
 
 
 def decisions(found, reference, vectors=None, kind=None, classes=(), labels=()):
-    """Whether both give the same class, and the right one where it is known.
+    """``agreement`` of classes in [0, 1]; with labels ``accuracy``, ``reference_accuracy``, ``accuracy_drop_points``.
 
     Arguments
     ---------
@@ -97,10 +73,6 @@ def decisions(found, reference, vectors=None, kind=None, classes=(), labels=()):
     vectors : numpy.ndarray, shape (N, D), optional. The classes'; without them the entries of the rows are the classes.
     kind : str, optional. Of the score; see :func:`tinyclap.text.scores.score`.
     classes, labels : sequence of str. Names of the N classes, and the true one of each clip, where known.
-
-    Returns
-    -------
-    dict. ``agreement`` in [0, 1]; with labels also ``accuracy``, ``reference_accuracy`` and ``accuracy_drop_points``.
 
     Example
     -------
@@ -129,14 +101,8 @@ def require_exact(report):
         raise CheckpointError(f"{100 * agreement:.0f} % of the golden captions equal the network's; report this")
 
 
-def loss_points(report):
-    """Points of accuracy that a precision loses on a set of clips; without labels, percent of changed decisions."""
-    said = report["decisions"]
-    return said.get("accuracy_drop_points", 100 * (1 - said["agreement"]))
-
-
 def refuse(precision, reports, max_accuracy_drop, min_cosine):
-    """Raise where a precision loses more than is allowed.
+    """Raise a ConfigError, with every limit that is broken, where a precision loses more than is allowed.
 
     Arguments
     ---------
@@ -144,16 +110,13 @@ def refuse(precision, reports, max_accuracy_drop, min_cosine):
     reports : dict of str to dict. Set of clips → ``embedding`` of :func:`compare` with ``decisions`` beside it.
     max_accuracy_drop : float. In points of top-1 accuracy; where labels are unknown, in percent of changed decisions.
     min_cosine : float. Minimum of the mean cosine with the network's own outputs.
-
-    Raises
-    ------
-    ConfigError: With every limit that is broken.
     """
     problems = []
     for name, report in reports.items():
-        points, cosine = loss_points(report), report["embedding"]["cosine"]["mean"]
+        found, cosine = report["decisions"], report["embedding"]["cosine"]["mean"]
+        points = found.get("accuracy_drop_points", 100 * (1 - found["agreement"]))
         if points > max_accuracy_drop:
-            what = "accuracy falls" if "accuracy" in report["decisions"] else "decisions change"
+            what = "accuracy falls" if "accuracy" in found else "decisions change"
             problems.append(f"{name}: {what} by {points:.2f} points, allowed are {max_accuracy_drop:g}")
         if cosine < min_cosine:
             problems.append(f"{name}: mean cosine {cosine:.4f}, at least {min_cosine:g} is wanted")

@@ -9,17 +9,14 @@ from onnx import TensorProto, helper, numpy_helper
 def write_classifier(graph_path, config, probe, target):
     """Write a graph with the outputs of a model and ``probabilities`` (B, N).
 
-    Arguments
-    ---------
-    graph_path : str or os.PathLike. The model's fp32 graph.
-    config : dict. Of its folder.
-    probe : tinyclap.inference.probe.Probe
-    target : str or os.PathLike
-
-    Notes
-    -----
     Of one window the probabilities are those of :meth:`Probe.predict_proba`, which averages the embeddings of the
     windows of longer clips; a device may average probabilities. Classes: the graph's metadata, JSON under ``classes``.
+
+    Arguments
+    ---------
+    graph_path, config : The model's fp32 graph, and the config of its folder.
+    probe : tinyclap.inference.probe.Probe
+    target : str or os.PathLike
     """
     model = onnx.load(graph_path)
     names = [output.name for output in model.graph.output]

@@ -28,13 +28,8 @@ def quantise(source, target, windows, method="minmax"):
     Arguments
     ---------
     source, target : str or os.PathLike. The fp32 graph with its input ``wavs``, and where the int8 one goes.
-    windows : list of numpy.ndarray, each of shape (T_window,), float32
-        Real clips at the graph's rate, for the ranges of activations.
+    windows : list of numpy.ndarray (T_window,), float32. Real clips at the graph's rate, for ranges of activations.
     method : {"minmax", "entropy", "percentile"}. How a range follows from the values.
-
-    Raises
-    ------
-    ConfigError: No windows, an unknown method, or onnxruntime's quantiser is missing.
     """
     if method not in METHODS:
         raise ConfigError(f"calibration method {method!r} is unknown; choose one of {', '.join(METHODS)}")

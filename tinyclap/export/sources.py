@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tinyclap.checkpoints.state import load_student
-from tinyclap.config.kept_dims import kept_dims
+from tinyclap.config.kept_dims import tags_of
 from tinyclap.errors import ConfigError
 from tinyclap.files import sha256_of
 from tinyclap.models.student import AudioStudent, Clap
@@ -28,9 +28,7 @@ class Source:
     kind : {"audio_encoder", "tagger", "captioner"}
     network : nn.Module. The reference that exported graphs are compared with.
     provenance : dict. JSON-able: name, origin, SHA-256 of the weights.
-    text : callable
-        Returns what has ``embed_classes``, ``score_kind`` and ``default_templates`` of the same space; called only
-        where class names are embedded, since it may load a text tower.
+    text : callable. Loads the text side (``embed_classes``, ``score_kind``, ``default_templates``) when it is called.
     tags : list of str. Names of the outputs, if they are tags.
     """
 
@@ -54,10 +52,6 @@ class Source:
 
 def parse_options(words):
     """Turn ``KEY=VALUE`` words into keywords; values are JSON where they can be, else strings.
-
-    Raises
-    ------
-    ConfigError: A word without "=".
 
     Example
     -------
@@ -83,15 +77,9 @@ def open_source(model, path=None, text_weights=None, options=None, dim=None):
     ---------
     model : str or os.PathLike. Folder of a run or of a saved model; or, with `path`, the name of a published network.
     path : str or os.PathLike, optional. File of the published network's weights.
-    text_weights : str or os.PathLike, optional
-        Weights of the text side, where they are not with the model: ``CLAP_weights_2022.pth`` for a released tinyCLAP
-        student; for runs, where their teacher's text side is now.
+    text_weights : str or os.PathLike, optional. Of the text side, where it is not with the model.
     options : dict, optional. Keywords of the published network (``alpha``, ``width``, ``tokenizer``, …).
     dim : int, optional. See :func:`tinyclap.checkpoints.state.load_student`.
-
-    Returns
-    -------
-    Source
 
     Raises
     ------
@@ -115,12 +103,9 @@ def _of_run(run, text_weights, dim):
     note |= {key: config[key] for key in ("seed", "teacher", "starts", "latent") if key in config}
     if not isinstance(network, (AudioStudent, Clap)):
         return Source("captioner", network, note)
-    side = config.get("text_side", {})
-    tags = side["labels"] if side.get("kind") == "tag_space" else []
-    kept = kept_dims(config)
-    if tags and kept is not None:
-        tags = [tags[index] for index in kept]
-    return Source("audio_encoder", network, note, _later("checkpoint", run, text_weights, {"dim": dim}), tags)
+    return Source(
+        "audio_encoder", network, note, _later("checkpoint", run, text_weights, {"dim": dim}), tags_of(config)
+    )
 
 
 def _of_published(name, path, text_weights, options):
@@ -129,12 +114,10 @@ def _of_published(name, path, text_weights, options):
     if name == "effb2-trm":
         return Source("captioner", network, note)
     if isinstance(network, EfficientAtMn):
-        labels = Path(path).with_name(LABELS_FILE)
-        tags = read_labels(labels)
+        tags = read_labels(Path(path).with_name(LABELS_FILE))
         return Source("tagger", network, note, _later("tagger", path, None, options), tags)
-    if name == "tinyclap-student" and text_weights is None:
-        return Source("audio_encoder", network, note)
-    return Source("audio_encoder", network, note, _later(name, path, text_weights, options))
+    has_text = name != "tinyclap-student" or text_weights is not None
+    return Source("audio_encoder", network, note, _later(name, path, text_weights, options) if has_text else None)
 
 
 def _later(kind, weights, text_weights, options=None):
@@ -146,8 +129,7 @@ def _later(kind, weights, text_weights, options=None):
 def class_vectors(source, names, templates=None):
     """Label embeddings by the model's text side: (torch.Tensor of shape (N, D), kind of score).
 
-    `templates` are prompts with ``{}`` for the name; None takes the text side's own. ConfigError: the model has no text
-    side here.
+    `templates` are prompts with ``{}`` for the name; None takes the text side's own.
     """
     if source.text is None:
         raise ConfigError(

@@ -23,23 +23,10 @@ _MIN_COSINE = 0.99  # below it the compact graph is not the tower, and nothing i
 
 
 def write_text_side(folder, text, texts=()):
-    """Write the text side of a model.
+    """Write the text side of a teacher (`text`): ``config["text"]``, and the list of files that were written.
 
-    Arguments
-    ---------
-    folder : pathlib.Path. An exported folder that is being written.
-    text : tinyclap.teachers.FrozenTeacher. Whose ``embed_classes`` is to be had without torch.
-    texts : sequence of str. On which the exported tower is compared with torch's, besides some of our own.
-
-    Returns
-    -------
-    dict. ``config["text"]``.
-    list of str. The files that were written, for ``config["files"]``.
-
-    Raises
-    ------
-    ConfigError: A text side of another kind (see :func:`tinyclap.teachers.text_towers.text_tower`), or onnx is missing.
-    CheckpointError: The written tower is not the one that it was made of.
+    On `texts`, besides some of our own, the exported tower is compared with torch's. ConfigError: a text side of a kind
+    that :func:`tinyclap.teachers.text_towers.text_tower` does not know.
     """
     folder, side, kept = Path(folder), *text_side_of(text)
     tower = text_tower(side)
@@ -114,10 +101,5 @@ def _parity(folder, about, tower, texts):
     cosines = (ours * theirs).sum(axis=1)
     if not cosines.min() > _MIN_COSINE:
         raise CheckpointError(f"the exported text tower is not the network (cosine {cosines.min():.4f}); report this")
-    size = os.path.getsize(folder / about["graph"])
-    return {
-        "n_texts": len(texts),
-        "least_cosine": float(cosines.min()),
-        "mean_cosine": float(cosines.mean()),
-        "graph_bytes": size,
-    }
+    numbers = {"least_cosine": float(cosines.min()), "mean_cosine": float(cosines.mean())}
+    return {"n_texts": len(texts), **numbers, "graph_bytes": os.path.getsize(folder / about["graph"])}

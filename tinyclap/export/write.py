@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyclap import __version__
+from tinyclap.audio.io import read_audio
 from tinyclap.checkpoints.folder import amend, new_folder, read_export, write_config
 from tinyclap.data.recordings import chosen_recordings, first_window
 from tinyclap.errors import ConfigError
@@ -17,9 +18,9 @@ from tinyclap.export.audio_model import EncoderExport
 from tinyclap.export.captioner import CaptionerExport
 from tinyclap.export.cost import graph_costs
 from tinyclap.export.latency import best_precisions, measure_latencies, table
-from tinyclap.export.parity import loaded, outputs_of, refuse, require_exact
+from tinyclap.export.parity import outputs_of, refuse, require_exact
 from tinyclap.export.quantise import quantise
-from tinyclap.files import write_json
+from tinyclap.files import write_json, write_text
 from tinyclap.runtime.audio_model import GOLDEN
 from tinyclap.runtime.session import has_bf16
 
@@ -34,18 +35,14 @@ class ExportOptions:
     templates : list of str or None. Prompts for them; None takes the text side's own.
     precisions : list of str. "fp32", and "int8" if wanted.
     calibration_audio : str or None. Where int8 is calibrated; see :func:`tinyclap.data.recordings.find_recordings`.
-    check_audio : list of str
-        Where the result is compared with the network; by default the part of `calibration_audio` that was not used.
+    check_audio : list of str. Where it is compared with the network; empty takes what calibration left over.
     n_calibration, n_check : int. Maximum of recordings of each, chosen at random with `seed`.
     calibration_method : str. See :func:`tinyclap.export.quantise.quantise`.
     max_accuracy_drop, min_cosine : float. See :func:`tinyclap.export.parity.refuse`.
     force : bool. Keep int8 whatever it loses.
-    text_side : {"auto", "yes", "no"}
-        Whether the folder takes new names; "auto": where its text tower is at hand and can be exported.
-    temperature_audio : list of str
-        Labelled training recordings, for probabilities; see :func:`tinyclap.export.background.add_temperature`.
-    background_audio : list of str
-        Training recordings, for rates of false alarms; see :func:`tinyclap.export.background.add_background`.
+    text_side : {"auto", "yes", "no"}. Whether to take new names; "auto": if its text tower is there and exportable.
+    temperature_audio : list of str. Labelled training recordings, for probabilities.
+    background_audio : list of str. Training recordings, for rates of false alarms.
     compact : bool. Of a captioner: store its weights as int8; see :func:`tinyclap.export.compact.compact_graph`.
     seed : int
     """
@@ -69,24 +66,13 @@ class ExportOptions:
 
 
 def export_model(source, target, options):
-    """Write the exported folder of an encoder, tagger or captioner, atomically.
+    """Write the exported folder of a :class:`tinyclap.export.sources.Source` atomically, by ExportOptions.
 
-    Arguments
-    ---------
-    source : tinyclap.export.sources.Source
-    target : str or os.PathLike
-    options : ExportOptions. Labels play no part for captioners; "int8" is that of the audio encoder.
-
-    Returns
-    -------
-    dict. ``parity`` and ``latency``, as in ``parity.json`` and ``latency.json``.
-
-    Raises
-    ------
-    ConfigError: int8 without recordings, or one that loses more than is allowed; a text network; `target` is in use.
-    CheckpointError: The fp32 graphs are not the network, which would be an error of ours.
+    Returns a dict of ``parity`` and ``latency``, as in ``parity.json`` and ``latency.json``. ConfigError: int8 without
+    recordings, or one that loses more than is allowed; a text network; `target` is in use.
     """
-    made = (CaptionerExport if source.kind == "captioner" else EncoderExport)(source, options)
+    is_captioner = source.kind == "captioner"
+    made = (CaptionerExport if is_captioner else EncoderExport)(source, options)
     if "int8" in options.precisions and options.calibration_audio is None:
         raise ConfigError("int8 needs real clips: give --calibration_audio FOLDER, or leave int8 out of --precisions")
     calibration, checks = chosen_recordings(options)
@@ -96,9 +82,17 @@ def export_model(source, target, options):
         if "int8" in precisions:
             windows = [first_window(network, path) for path in calibration.paths]
             quantise(folder / made.names["fp32"], folder / made.names["int8"], windows, options.calibration_method)
-        golden = _golden(folder, made)
+        clips = made.golden_clips()
+        golden = outputs_of(made.reference, clips)
+        arrays = {f"clip_{index}": clip for index, (clip, _) in enumerate(clips)}
+        rates_hz = np.array([rate_hz for _, rate_hz in clips])
+        np.savez_compressed(folder / GOLDEN, sample_rates_hz=rates_hz, **arrays, **golden)
         names = {name: file for name, file in made.names.items() if name in precisions or name not in ("fp32", "int8")}
-        latency = _latency(folder, made, {name: folder / names[name] for name in precisions})
+        front_end, graphs = made.names.get("front_end"), {name: folder / names[name] for name in precisions}
+        front_end = front_end and folder / front_end
+        latency = measure_latencies(graphs, network.sample_rate_hz, made.clip_s, front_end=front_end)
+        write_json(folder / "latency.json", latency)
+        write_text(folder / "latency.md", table(latency))
         write_config(
             folder,
             source.kind,
@@ -111,16 +105,20 @@ def export_model(source, target, options):
             **fields,
             provenance={"tinyclap": __version__, **source.provenance},
         )
-        made.calibrate(folder)
-        references = {found.name: outputs_of(made.reference, loaded(found.paths)) for found in checks}
+        if not is_captioner:
+            made.calibrate(folder)
+        references = {found.name: outputs_of(made.reference, map(read_audio, found.paths)) for found in checks}
 
         def measure(precision, checks, engine="onnxruntime"):
-            return _parity(made.open(folder, read_export(folder), engine, precision), made, golden, checks, references)
+            model = made.open(folder, read_export(folder), engine, precision)
+            golden_report = made.compare(outputs_of(made.outputs_of(model), clips), golden)
+            return {"golden": golden_report, "recordings": _parity(model, made, checks, references)}
 
-        parity = {"fp32": measure("fp32", [] if options.compact else checks)}
+        is_compact = options.compact and is_captioner
+        parity = {"fp32": measure("fp32", [] if is_compact else checks)}
         require_exact(parity["fp32"])
-        stored = made.compact(folder) if options.compact else None
-        if stored:
+        if is_compact:
+            stored = made.compact(folder)
             parity["fp32"] = {**measure("fp32", checks), "stored": stored}
             # captions differ by a word long before they are worse: that is reported, and only cosines are judged
             refuse("compact", parity["fp32"]["recordings"], 100.0, options.min_cosine)
@@ -128,59 +126,28 @@ def export_model(source, target, options):
             parity["int8"] = measure("int8", checks)
             if not options.force:
                 refuse("int8", parity["int8"]["recordings"], options.max_accuracy_drop, options.min_cosine)
-        if source.kind != "captioner" and has_bf16():
+        if not is_captioner and has_bf16():
             parity["bf16"] = measure("bf16", checks, "openvino")
         write_json(folder / "parity.json", parity)
         amend(folder, names.values(), cost=graph_costs(folder, names, network.sample_rate_hz))
     return {"parity": parity, "latency": latency}
 
 
-def _golden(folder, made):
-    """Write the golden clips with the network's outputs; returns ``clips`` and ``outputs``."""
-    clips = made.golden_clips()
-    outputs = outputs_of(made.reference, clips)
-    arrays = {f"clip_{index}": clip for index, (clip, _) in enumerate(clips)}
-    rates_hz = np.array([rate_hz for _, rate_hz in clips])
-    np.savez_compressed(folder / GOLDEN, sample_rates_hz=rates_hz, **arrays, **outputs)
-    return {"clips": clips, "outputs": outputs}
-
-
-def _latency(folder, made, graphs):
-    """Time the graphs, and write the table."""
-    front_end = folder / made.names["front_end"] if "front_end" in made.names else None
-    latency = measure_latencies(graphs, made.network.sample_rate_hz, made.clip_s, front_end=front_end)
-    write_json(folder / "latency.json", latency)
-    (folder / "latency.md").write_text(table(latency), encoding="utf-8")
-    return latency
-
-
-def _parity(model, made, golden, checks, references):
-    """What parity.json says of one precision: the golden clips, and every set of recordings."""
-    describe = made.outputs_of(model)
-    report = {"golden": made.compare(outputs_of(describe, golden["clips"]), golden["outputs"]), "recordings": {}}
+def _parity(model, made, checks, references):
+    """What parity.json says of one precision on every set of recordings."""
+    report = {}
     for found in checks:
-        ours = outputs_of(describe, [(path, None) for path in found.paths])
+        ours = outputs_of(made.outputs_of(model), [(path, None) for path in found.paths])
         compared = made.compare(ours, references[found.name], found, model)
         names = [path.name for path in found.paths]
-        report["recordings"][found.name] = {"n_clips": len(names), **compared, "paths": names}
+        report[found.name] = {"n_clips": len(names), **compared, "paths": names}
     return report
 
 
 def summary(target, done):
-    """What was written, as lines for the terminal.
-
-    Arguments
-    ---------
-    target : str or os.PathLike
-    done : dict. From :func:`export_model`.
-
-    Returns
-    -------
-    str
-    """
-    target = Path(target)
-    lines = [f"{target}:"]
-    lines += [f"  {path.name}: {path.stat().st_size:,} bytes" for path in sorted(target.iterdir())]
+    """What :func:`export_model` wrote to a folder (`done`), as lines for the terminal."""
+    files = sorted(Path(target).iterdir())
+    lines = [f"{target}:", *(f"  {path.name}: {path.stat().st_size:,} bytes" for path in files)]
     for precision, report in done["parity"].items():
         for name, found in report.get("recordings", {}).items():
             said, cosine = found["decisions"], found["embedding"]["cosine"]

@@ -40,7 +40,10 @@ def fetch(
     cache_dir: str | os.PathLike[str] | None = None,
     force: Iterable[str] = (),
 ) -> Path:
-    """Fetch a model from the hub, or find it in the cache.
+    """Fetch a model from the hub, or find it in the cache: its folder there, in which nothing may be written.
+
+    The hub is asked for the list of files first, for ten seconds at most: its client would try each file five times.
+    When the hub cannot be reached, an older copy in the cache does, and a warning says so.
 
     Arguments
     ---------
@@ -50,21 +53,9 @@ def fetch(
     cache_dir : str or os.PathLike, optional. None takes the hub's own place (``HF_HUB_CACHE``, ``HF_HOME``).
     force : sequence of str. Names of files to fetch again although they are there.
 
-    Returns
-    -------
-    pathlib.Path. A folder of the cache; nothing may be written there.
-
     Raises
     ------
-    DownloadError
-        The hub does not answer and the cache has no complete copy; there is no such model or revision; or it is no
-        model of tinyclap.
-    ConfigError: huggingface_hub is not installed.
-
-    Notes
-    -----
-    The hub is asked for the list of files first, for ten seconds at most: its client would try each file five times.
-    When the hub cannot be reached, an older copy in the cache does, and a warning says so.
+    DownloadError: No answer and no complete copy; no such model or revision; or it is no model of tinyclap.
     """
     hub = _library()
     options = {"repo_id": repo_id, "revision": revision, "cache_dir": cache_dir, "allow_patterns": list(ALLOWED)}
@@ -119,7 +110,7 @@ def push_to_hub(
     commit_message: str | None = None,
     metrics: Any = (),
 ) -> str:
-    """Publish a model on the hub, with its card.
+    """Publish a model on the hub, with its card; returns the address of the commit.
 
     Arguments
     ---------
@@ -130,26 +121,19 @@ def push_to_hub(
     commit_message : str or None
     metrics : sequence of str, os.PathLike or dict. As in :func:`save_pretrained`.
 
-    Returns
-    -------
-    str. The address of the commit.
-
     Raises
     ------
     DownloadError: The hub does not answer or refuses: no token, no right, no such owner; or no network is to be used.
-    ConfigError: As in :func:`save_pretrained`, or huggingface_hub is not installed.
     """
     hub = _library()
     if _is_offline(False):
         raise DownloadError(f"{repo_id} cannot be published: HF_HUB_OFFLINE is set")
-    api = _api(hub, token)
+    api, message = _api(hub, token), commit_message or f"tinyclap {tinyclap.__version__}"
     with tempfile.TemporaryDirectory() as scratch:
         folder = save_pretrained(model, Path(scratch) / "model", metrics, name=repo_id)
         try:
             api.create_repo(repo_id, private=private, exist_ok=True)
-            done = api.upload_folder(
-                repo_id=repo_id, folder_path=folder, commit_message=commit_message or f"tinyclap {tinyclap.__version__}"
-            )
+            done = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
         except Exception as error:  # as in fetch
             raise DownloadError(
                 f"{repo_id} was not published ({_first_line(error)}); look at the name, the network, and the token: "

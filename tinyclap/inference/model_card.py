@@ -16,10 +16,7 @@ from tinyclap.files import read_json
 
 PERMISSIVE = ("Apache-2.0", "MIT", "BSD-3-Clause", "CC0", "MS-PL")
 # Parts that a config names by a word → (what it is, its licence). Corpora: as data_prep states them.
-TEACHERS = {
-    "msclap2022": ("Microsoft CLAP 2022", "MS-PL"),
-    "tagger": ("EfficientAT's AudioSet tagger", "MIT"),
-}
+TEACHERS = {"msclap2022": ("Microsoft CLAP 2022", "MS-PL"), "tagger": ("EfficientAT's AudioSet tagger", "MIT")}
 TEXT_SIDES = {
     "tag_space": ("sentence encoder all-MiniLM-L6-v2", "Apache-2.0"),
     "msclap2022": ("text tower of Microsoft CLAP 2022", "MS-PL"),
@@ -46,18 +43,9 @@ Facts = dict[str, Any]
 def model_card(config: Facts, metrics: Iterable[Facts] = (), name: str = "model") -> str:
     """The text of a ``README.md`` for a saved or exported model, with the YAML front matter of the hub.
 
-    Arguments
-    ---------
-    config : dict
-        Its ``config.json``. ``card`` in it may give ``summary``, ``limits`` (list of str), ``base_model``,
-        ``datasets``, ``license`` and ``licences`` (list of [part, licence]), in place of what is derived here.
-    metrics : sequence of dict. Contents of ``metrics.json`` files, or what :func:`result_of` made of them.
-    name : str. ``owner/name``, or a folder's name.
-
-    Raises
-    ------
-    ConfigError
-        A metrics file lacks its dataset, metric, value or number of clips; or huggingface_hub is not installed.
+    ``card`` in its `config` may give ``summary``, ``limits`` (list of str), ``base_model``, ``datasets``, ``license``
+    and ``licences`` (list of [part, licence]), in place of what is derived here; `metrics` are contents of
+    ``metrics.json`` files, or what :func:`result_of` made of them.
 
     Example
     -------
@@ -83,12 +71,7 @@ def model_card(config: Facts, metrics: Iterable[Facts] = (), name: str = "model"
 
 
 def read_metrics(metrics: Any) -> list[Facts]:
-    """Contents of metrics, one or a sequence: paths of ``metrics.json`` files are read, dicts stay.
-
-    Raises
-    ------
-    ConfigError: A file is missing or is no JSON.
-    """
+    """Contents of metrics, one or a sequence: paths of ``metrics.json`` files are read, dicts stay."""
     each_one = [metrics] if isinstance(metrics, (str, dict, os.PathLike)) else metrics
     advice = "give a metrics.json of evaluate.py"
     return [each if isinstance(each, dict) else read_json(each, advice, ConfigError) for each in each_one]
@@ -97,12 +80,8 @@ def read_metrics(metrics: Any) -> list[Facts]:
 def result_of(metrics: Facts) -> Facts:
     """What a card tells of one ``metrics.json``: no predictions, and no folder of any machine.
 
-    ``dataset``, ``metric``, ``value``, ``n_items``; and ``split``, ``folds``, ``interval_95``, ``n_classes``,
-    ``commit``, ``seed`` where they are stated.
-
-    Raises
-    ------
-    ConfigError: One of the first four is missing, or the value is no finite number.
+    ``dataset``, ``metric``, ``value`` (finite), ``n_items``; and, where stated, ``split``, ``folds``, ``interval_95``,
+    ``n_classes``, ``commit``, ``seed``.
 
     Example
     -------

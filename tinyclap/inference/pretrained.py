@@ -31,17 +31,12 @@ def from_pretrained(
     Arguments
     ---------
     source : str or os.PathLike
-        The name of a shipped model, an exported folder, the folder of a run or of a saved model, or ``owner/name`` on
-        the Hugging Face hub.
+        A shipped model's name, the folder of an export, run or saved model, or ``owner/name`` on the Hugging Face hub.
     dim : int or None. The `dim` most important dimensions alone, of a model in which an order of them is stored.
     revision : str or None. Branch, tag or commit on the hub.
     local_files_only : bool. Never use the network: a hub name is looked up in the cache alone.
     cache_dir : str or os.PathLike, optional. Where downloads are kept; None takes the hub's own place.
     engine, precision, n_threads : Of exported folders; see :func:`tinyclap.runtime.load`.
-
-    Returns
-    -------
-    tinyclap.SoundModel
 
     Raises
     ------
@@ -58,16 +53,9 @@ def from_pretrained(
 
     folder = find_folder(source, revision, local_files_only, cache_dir)
     # what a pickled model is opened by: the same folder, or the same commit of the hub
-    opening = {
-        "source": folder.absolute() if os.path.isdir(source) else str(source),
-        "dim": dim,
-        "revision": folder.name,
-        "local_files_only": local_files_only,
-        "cache_dir": cache_dir,
-        "engine": engine,
-        "precision": precision,
-        "n_threads": n_threads,
-    }
+    opening = {"source": folder.absolute() if os.path.isdir(source) else str(source), "dim": dim}
+    opening |= {"revision": folder.name, "local_files_only": local_files_only, "cache_dir": cache_dir}
+    opening |= {"engine": engine, "precision": precision, "n_threads": n_threads}
     if "graphs" in read_json(model_folder(folder) / CONFIG, "fetch the folder again"):
         from tinyclap.runtime import load
 
@@ -100,11 +88,6 @@ def find_folder(
     Arguments
     ---------
     source, revision, local_files_only, cache_dir : As for :func:`from_pretrained`.
-
-    Raises
-    ------
-    CheckpointError: There is no such folder or shipped model, and the name is none of the hub's form.
-    DownloadError: The hub does not answer, or has no such model.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise CheckpointError(f"no model {source!r}: give a folder, the name of a shipped model, or owner/name")

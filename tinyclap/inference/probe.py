@@ -37,19 +37,10 @@ class Probe:
 
     Arguments
     ---------
-    model : tinyclap.SoundModel
+    model : tinyclap.SoundModel. Where scores are ``sqrt_dot``, inputs are square roots of embeddings.
     classes : sequence of str, N of them
-    weights : numpy.ndarray, shape (N, D)
-    bias : numpy.ndarray, shape (N,)
+    weights, bias : numpy.ndarray, shapes (N, D) and (N,)
     note : dict. How it was trained; it is kept in the config.
-
-    Raises
-    ------
-    ConfigError: The shapes fit neither each other nor the model.
-
-    Notes
-    -----
-    Where scores are ``sqrt_dot``, its input is the square root of the embedding, as the scores' is.
     """
 
     def __init__(
@@ -86,11 +77,10 @@ class Probe:
         return ranked(self.predict_proba(audio, sample_rate_hz), self.classes, top)
 
     def save(self, folder: str | os.PathLike[str], metrics: Any = ()) -> Path:
-        """Write the model with this probe: :func:`load_probe` opens it, and ``from_pretrained`` the model alone.
+        """As ``save_pretrained``, with this probe, which :func:`load_probe` opens.
 
-        Arguments and errors as for :func:`tinyclap.inference.saved_folders.save_pretrained`. Beside ``probe.npz``, an
-        exported model gets ``classifier.onnx``, where the package onnx is installed: one graph from waveforms to
-        ``embedding`` and ``probabilities``, for devices that run no Python.
+        An exported model also gets ``classifier.onnx``, where the package onnx is installed: one graph from waveforms
+        to ``embedding`` and ``probabilities``, for devices that run no Python.
         """
         return save_pretrained(self.model, folder, metrics, add=self._add)
 
@@ -126,21 +116,8 @@ def train_probe(
     audio : sequence of recordings, B of them. As in ``SoundModel.embed``.
     names : sequence of str, B of them. The class of each clip.
     sample_rate_hz : int or None. Of arrays.
-    strength : float or None
-        Inverse of the L2 regularisation (scikit-learn's C), above 0; None chooses by cross-validation of these clips.
-    groups : sequence, optional
-        The recording, speaker or place that each clip is of: cross-validation does not split these.
-
-    Returns
-    -------
-    Probe
-
-    Raises
-    ------
-    ConfigError
-        There are not as many names or groups as clips, a name is no text, there are fewer than two classes, `strength`
-        is not above 0, or scikit-learn is not installed.
-    AudioError: A clip cannot be used.
+    strength : float or None. scikit-learn's C (inverse L2 regularisation), > 0; None chooses it by cross-validation.
+    groups : sequence, optional. Recording, speaker or place of each clip, which cross-validation does not split.
 
     Example
     -------
@@ -189,13 +166,7 @@ def fit_probe(
 
 
 def load_probe(source: str | os.PathLike[str] | SoundModel, **options: Any) -> Probe:
-    """Open a model (its name or folder, with options of :func:`tinyclap.from_pretrained`) and the probe saved with it.
-
-    Raises
-    ------
-    ConfigError: No probe was saved with it, or the model was opened with another ``dim``.
-    CheckpointError: The probe's file is missing or changed.
-    """
+    """Open a model (its name or folder, with options of ``tinyclap.from_pretrained``) and the probe saved with it."""
     model = from_pretrained(source, **options) if isinstance(source, (str, os.PathLike)) else source
     folder = model_folder(model.backend.folder)
     config = read_config(folder)

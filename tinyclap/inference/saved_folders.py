@@ -35,28 +35,17 @@ def save_pretrained(
 
     Arguments
     ---------
-    model : tinyclap.SoundModel
-    folder : str or os.PathLike
-        Missing, empty, or an earlier save or export, which is replaced; files of yours in it stay.
+    model : tinyclap.SoundModel. A checkpoint that was opened with ``dim`` is written at that size.
+    folder : str or os.PathLike. Missing, empty, or an earlier save or export to replace; files of yours in it stay.
     metrics : sequence of str, os.PathLike or dict
         ``metrics.json`` files for the card, or their contents; they are added to those of the model's own folder.
     name : str, optional. What the card calls the model; by default the folder's name.
     add : callable, optional. Called with the new folder before it is put in place, to add files and keys of the config.
 
-    Returns
-    -------
-    pathlib.Path. `folder`.
-
     Raises
     ------
-    ConfigError
-        `folder` holds something else or cannot be written; the metrics are none; or an exported model was opened with
-        ``dim``.
+    ConfigError: `folder` holds something else or cannot be written; no metrics; an exported model opened with ``dim``.
     CheckpointError: A file of the model is missing or changed.
-
-    Notes
-    -----
-    Files are copied as they are. A checkpoint that was opened with ``dim`` is written at that size.
     """
     target = Path(os.path.abspath(folder))
     results = [result_of(each) for each in read_metrics(metrics)]
@@ -65,7 +54,8 @@ def save_pretrained(
         _write_model(model, source, part)
         if add is not None:
             add(part)
-        results = _merged(source / SCORES, results)
+        if (source / SCORES).is_file():
+            results = _merged(read_json(source / SCORES, kind=list), results)
         if results:
             write_json(part / SCORES, results)
         write_text(part / CARD, model_card(read_json(part / CONFIG), results, name or target.name))
@@ -73,12 +63,7 @@ def save_pretrained(
 
 
 def broken_files(folder: str | os.PathLike[str]) -> list[str]:
-    """Names of the files of a saved or exported model that are missing or do not have their checksum.
-
-    Raises
-    ------
-    CheckpointError: There is no readable config, or it is of no tinyclap model.
-    """
+    """Names of the files of a saved or exported model that are missing or do not have their checksum."""
     config, broken = read_config(folder), []
     for name in checksums(config):
         try:
@@ -110,10 +95,8 @@ def _write_model(model: SoundModel, source: Path, part: Path) -> None:
         shutil.copyfile(path, part / name)
 
 
-def _merged(path: Path, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Earlier results that are kept in `path`, with these in the place of those of the same kind."""
-    if not path.is_file():
-        return results
+def _merged(earlier: list[dict[str, Any]], results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Earlier results, with these in the place of those of the same kind."""
     same = ("dataset", "metric", "split", "folds")
     new = [[each.get(key) for key in same] for each in results]
-    return [each for each in read_json(path, kind=list) if [each.get(key) for key in same] not in new] + results
+    return [each for each in earlier if [each.get(key) for key in same] not in new] + results

@@ -33,26 +33,19 @@ class SoundModel:
 
     Arguments
     ---------
-    backend : AudioModel, CaptionModel or CheckpointModel. What computes.
-    name : str
+    backend, name : An AudioModel, CaptionModel or CheckpointModel, which computes, and what to call it in messages.
     dim : int or None. Keep the `dim` most important dimensions, of an exported model in which an order is stored.
     opening : dict, optional. Arguments of :func:`tinyclap.from_pretrained` that open the same model again.
 
     Attributes
     ----------
-    name : str
     kind : {"audio_encoder", "tagger", "captioner"}
     config : dict. Of the model's folder.
     sample_rate_hz : int. Of the network; audio of any rate is resampled to it.
     embed_dim : int. D, the width of embeddings.
     labels : list of str. Names compiled into the model, which `classify` takes when none are given.
     score_kind : {"cosine", "dot", "sqrt_dot"}
-        How embeddings are compared with texts: the cosine, the dot product, or the dot product of the texts with the
-        square roots of the tags' probabilities.
-
-    Raises
-    ------
-    ConfigError: No order is stored, or `dim` is out of range.
+        How embeddings are compared with texts; sqrt_dot: dot product with the square roots of the tags' probabilities.
     """
 
     def __init__(self, backend: Any, name: str, dim: int | None = None, opening: dict[str, Any] | None = None) -> None:
@@ -97,28 +90,21 @@ class SoundModel:
         return f"SoundModel({self.name!r}, kind={self.kind!r}, {self.embed_dim} dimensions, {self.sample_rate_hz} Hz)"
 
     def embed(self, audio: Audio, sample_rate_hz: int | None = None, progress: bool | None = None) -> Rows:
-        """Embed recordings.
+        """Embed recordings: (B, D), float32, each row the same alone and among others; L2-normalised for cosines.
 
         Arguments
         ---------
         audio : path, bytes, file object, array, dict, or a sequence of them
-            Recordings of any format, rate and length: paths; the bytes of an audio file, or a file open for reading;
-            arrays of shape (T,), or a batch (B, T) or (B, channels, T): floats in [-1, 1], or int16, int32, uint8,
-            which are scaled by their full range; or what Hugging Face data sets hold: ``{"array": …,
-            "sampling_rate": …}``, ``{"path": …}``, ``{"bytes": …}``. A list, tuple, generator or pandas column of
-            these; in it, an array may also be (channels, T). Channels are averaged.
+            Of any format, rate and length: paths; bytes of an audio file, or an open one; arrays (T,), batches (B, T)
+            or (B, channels, T), floats in [-1, 1] or int16, int32, uint8; or what Hugging Face data sets hold:
+            ``{"array": …, "sampling_rate": …}``, ``{"path": …}``, ``{"bytes": …}``. A list, tuple, generator or pandas
+            column of these; in it, an array may also be (channels, T). Channels are averaged.
         sample_rate_hz : int or None. Of arrays, in Hz; needed where there are any.
         progress : bool or None. Show a bar; None shows one at a terminal when there are more than 20 recordings.
-
-        Returns
-        -------
-        numpy.ndarray, shape (B, D), float32
-            One row a recording, the same alone and among others; L2-normalised where ``score_kind`` is "cosine".
 
         Raises
         ------
         AudioError: A recording cannot be used; the message says which and why.
-        ConfigError: Arrays without a rate, or the model is a captioner.
 
         Example
         -------
@@ -143,26 +129,16 @@ class SoundModel:
             raise ConfigError(f"{self.name} is a captioner: it cannot embed into a space with texts; open an encoder")
 
     def embed_text(self, texts: str | Iterable[str], template: str | list[str] | None = None) -> Rows:
-        """Embed sentences, or class names in templates with ``{}``: str or N of them → (N, D), float32.
-
-        Raises
-        ------
-        ConfigError: The model has no text side; or a text is no str.
-        """
+        """Embed sentences, or class names in templates with ``{}``: str or N of them → (N, D), float32."""
         return self.columns(text_embeddings(self, texts, "{}" if template is None else template))
 
     def label_vectors(
         self, labels: Labels | None = None, template: str | list[str] | None = None
     ) -> tuple[list[str], Rows]:
-        """Labels and their embeddings (N, D), float32, which embeddings of recordings are compared with.
+        """Labels and their embeddings (N, D), float32; `labels` and `template` as in `classify`.
 
-        `labels` and `template` as in `classify`.
-
-        Raises
-        ------
-        ConfigError
-            No labels, one that is missing, repeated, or that the text tower cannot read; a bank of another model; or
-            new names and no text side.
+        ConfigError: no labels, one that is missing, repeated, or that the text tower cannot read; a bank of another
+        model; or new names and no text side.
         """
         names, vectors = label_embeddings(self, labels, template)
         return names, self.columns(vectors)
@@ -175,17 +151,12 @@ class SoundModel:
         sample_rate_hz: int | None = None,
         progress: bool | None = None,
     ) -> Rows:
-        """Scores of labels for recordings: (B, N), float32.
+        """Scores of labels for recordings: (B, N), float32; cosines in [-1, 1], or unbounded sums (``score_kind``).
 
         Arguments
         ---------
         audio, sample_rate_hz, progress : As in `embed`.
         labels, template : As in `classify`.
-
-        Returns
-        -------
-        numpy.ndarray, shape (B, N), float32
-            Cosines in [-1, 1], or sums that have no upper bound: ``score_kind`` says which.
         """
         _, vectors = self.label_vectors(labels, template)
         return self.score_rows(self.embed(audio, sample_rate_hz, progress), vectors)
@@ -212,28 +183,17 @@ class SoundModel:
 
         Arguments
         ---------
-        audio : path, bytes, file object, array, dict, or a sequence of them
-            Recordings of any format, rate and length; arrays are (T,), or a batch (B, T), floats in [-1, 1] or
-            integers; see `embed`.
-        labels : sequence of str, LabelBank or None
-            Names in plain English, a compiled label bank, or None for the model's own labels.
-        template : str, list of str or None
-            Prompts with ``{}`` for the name, whose embeddings are averaged; None takes the model's own.
+        audio, sample_rate_hz : Recordings, and the rate of arrays; as in `embed`.
+        labels : sequence of str, LabelBank or None. Names in plain English, a bank, or None for the model's own labels.
+        template : str, list of str or None. Prompts with ``{}`` for the name, to average; None takes the model's own.
         top : int. Labels to give for each recording, at most.
-        sample_rate_hz : int or None. Of arrays, in Hz; needed where there are any.
         scores : bool. Give scores, which do not depend on the other labels, in place of probabilities.
 
         Returns
         -------
         list of list of (str, float)
-            For each recording (label, probability), best first. Probabilities are a softmax over all given labels, so
-            those of all N add up to 1. Where the model has no fitted temperature, the labels are one alone or a bank
-            of its own tags, these are scores; see `gives_probabilities`.
-
-        Raises
-        ------
-        AudioError: A recording cannot be used; the message says which and why.
-        ConfigError: No labels, labels that the model cannot embed, `top` below 1, or arrays without a rate.
+            For each recording (label, probability), best first. Probabilities are a softmax over all given labels.
+            Where the model has no temperature, the labels are one alone or a bank of its tags, these are scores.
 
         Example
         -------
@@ -252,10 +212,7 @@ class SoundModel:
         return ranked(values, names, top)
 
     def gives_probabilities(self, labels: Labels | None = None) -> bool:
-        """Whether a temperature was fitted for these labels, so that `classify` gives probabilities.
-
-        A label bank of the network's own tags has scores alone: the temperature is of texts.
-        """
+        """Whether a temperature was fitted for these labels; it is of texts, so not for a bank of its tags."""
         return "temperature" in self.config.get("calibration", {}) and getattr(labels, "is_of_texts", True)
 
     def probabilities(self, scores: Rows) -> Rows:
@@ -267,8 +224,7 @@ class SoundModel:
     def caption(self, audio: Audio, sample_rate_hz: int | None = None, **options: Any) -> list[str]:
         """Describe recordings in a sentence each: list of str; `audio` and `sample_rate_hz` as in `embed`.
 
-        Options are ``beam`` and the others of :meth:`tinyclap.runtime.captioner.CaptionModel.describe`. A model that is
-        no captioner raises a ConfigError.
+        Options are ``beam`` and the others of :meth:`tinyclap.runtime.captioner.CaptionModel.describe`.
         """
         if self.kind != "captioner":
             raise ConfigError(f"{self.name} classifies and does not caption; open a captioner")
@@ -281,19 +237,14 @@ class SoundModel:
         k: int = 10,
         sample_rate_hz: int | None = None,
     ) -> list[tuple[str, float]]:
-        """Find the recordings of an index that fit a text or a recording best.
+        """Find the recordings of an index that fit a text or a recording best: list of (path, score), best first.
 
         Arguments
         ---------
-        query : str, os.PathLike or numpy.ndarray
-            A sentence; or a recording, where the path exists; or a clip of shape (T,) or (channels, T).
+        query : str, os.PathLike or numpy.ndarray. A sentence; a recording that exists; a clip (T,) or (channels, T).
         index : str, os.PathLike or tinyclap.search.index.SearchIndex
         k : int. Recordings to give.
         sample_rate_hz : int or None. Of an array, in Hz.
-
-        Returns
-        -------
-        list of (str, float). Path and score, best first.
         """
         from tinyclap.search.index import SearchIndex
 

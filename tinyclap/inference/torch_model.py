@@ -13,7 +13,7 @@ import torch
 from tinyclap.audio.batch import embed_together
 from tinyclap.audio.clips import as_clips, as_sources
 from tinyclap.checkpoints.state import load_student
-from tinyclap.config.kept_dims import kept_dims
+from tinyclap.config.kept_dims import tags_of
 from tinyclap.config.network import local_files_only
 from tinyclap.errors import ConfigError
 from tinyclap.files import CONFIG, model_folder, read_json
@@ -27,12 +27,7 @@ if TYPE_CHECKING:
 def open_checkpoint(
     folder: str | os.PathLike[str], dim: int | None = None, is_local: bool = False
 ) -> CheckpointModel | CheckpointCaptioner:
-    """Open the folder of a run or of a saved model; with `is_local`, text sides on the hub are read from its cache.
-
-    Raises
-    ------
-    CheckpointError: Nothing usable is there.
-    """
+    """Open the folder of a run or of a saved model; with `is_local`, text sides on the hub are read from its cache."""
     model = read_json(model_folder(folder) / CONFIG).get("model")
     if isinstance(model, dict) and model.get("type") in ("AudioStudent", "Clap"):
         return CheckpointModel(folder, dim, is_local)
@@ -42,12 +37,7 @@ def open_checkpoint(
 
 
 class CheckpointModel:
-    """A student or CLAP in torch, as :class:`tinyclap.runtime.audio_model.AudioModel`.
-
-    Arguments
-    ---------
-    folder, dim, is_local : As in :func:`open_checkpoint`.
-    """
+    """A student or CLAP as :class:`tinyclap.runtime.audio_model.AudioModel`; `folder`, `dim`, `is_local` as above."""
 
     usual_workers = 1  # torch gives every pass all cores
 
@@ -56,13 +46,8 @@ class CheckpointModel:
         self.network, saved = load_student(folder, dim)
         audio = self.network if isinstance(self.network, AudioStudent) else self.network.audio
         self.audio, self.sample_rate_hz, self.embed_dim = audio, audio.sample_rate_hz, audio.embed_dim
-        side = saved.get("text_side", {})
-        self.policy = audio.policy
+        side, self.policy, self.tags = saved.get("text_side", {}), audio.policy, tags_of(saved)
         self.labels: list[str] = []
-        self.tags: list[str] = []
-        if side.get("kind") == "tag_space":
-            kept = kept_dims(saved)
-            self.tags = side["labels"] if kept is None else [side["labels"][index] for index in kept]
         self.config = {
             "kind": "audio_encoder",
             "score": "sqrt_dot" if side.get("kind") == "tag_space" else "cosine",

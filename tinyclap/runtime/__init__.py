@@ -21,10 +21,7 @@ __all__ = ["load"]
 
 
 def load(
-    folder: str | os.PathLike[str],
-    engine: str = "onnxruntime",
-    precision: str = "auto",
-    n_threads: int | None = None,
+    folder: str | os.PathLike[str], engine: str = "onnxruntime", precision: str = "auto", n_threads: int | None = None
 ) -> AudioModel | CaptionModel:
     """Open an exported folder.
 
@@ -35,10 +32,6 @@ def load(
     precision : {"auto", "fp32", "int8", "bf16"}
         "auto" takes what the folder states as its best; "bf16" needs OpenVINO and a CPU that has it.
     n_threads : int or None. Threads of one call; None takes all cores.
-
-    Returns
-    -------
-    tinyclap.runtime.audio_model.AudioModel or tinyclap.runtime.captioner.CaptionModel
 
     Raises
     ------

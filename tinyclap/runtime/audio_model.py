@@ -27,15 +27,10 @@ _BATCH_SIZE = 32
 class AudioModel:
     """An exported graph from waveforms to embeddings, with its labels; made by :func:`tinyclap.runtime.load`.
 
-    Arguments
-    ---------
-    folder : str or os.PathLike
-    config : dict. Of :func:`tinyclap.checkpoints.folder.read_export`.
-    engine, precision, n_threads : See :func:`tinyclap.runtime.load`.
+    `folder`, `engine`, `precision` and `n_threads` as there; `config` is the folder's.
 
     Attributes
     ----------
-    config : dict
     labels : list of str. Names that were compiled into the folder; `classify` chooses among them.
     tags : list of str. Names of the outputs of a tagger, or of a student in a tag space; else empty.
     sample_rate_hz, embed_dim : int
@@ -73,21 +68,10 @@ class AudioModel:
         return open_text_side(self.folder, self.config, self._n_threads)
 
     def embed(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
-        """Embed clips: (B, D), float32.
+        """Embed clips, paths or arrays as of :func:`tinyclap.audio.clips.as_clips`: (B, D), float32.
 
-        Arguments
-        ---------
-        audio, sample_rate_hz : Paths or arrays; see :func:`tinyclap.audio.clips.as_clips`.
-        batch_size : int. Windows in one pass.
-
-        Returns
-        -------
-        numpy.ndarray, shape (B, D), float32
-            L2-normalised where ``config["outputs"]["embedding"]["normalise"]``; else mean probabilities or features.
-
-        Raises
-        ------
-        AudioError: A clip cannot be used; the message says which and why.
+        L2-normalised where ``config["outputs"]["embedding"]["normalise"]``; else mean probabilities or features. One
+        pass takes `batch_size` windows. AudioError: a clip cannot be used.
         """
         return self.outputs(audio, sample_rate_hz, batch_size)["embedding"]
 
@@ -95,7 +79,7 @@ class AudioModel:
         """What is compared with labels: (B, D), float32; see :meth:`SoundModel.embed`."""
         sources = as_sources(audio)
         if len(sources) == 1:
-            return self._compared(self._outputs(self._steady, sources, sample_rate_hz))
+            return self._compared(self.outputs(sources, sample_rate_hz, _session=self._steady))
         return embed_together(self, sources, sample_rate_hz, progress)
 
     @property
@@ -117,36 +101,24 @@ class AudioModel:
         return self._compared(self.outputs(audio, sample_rate_hz, batch_size))
 
     def scores(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
-        """Scores of ``labels`` by ``config["score"]``: (B, N), float32; arguments as in `embed`.
-
-        ConfigError: the folder was exported without labels.
-        """
+        """Scores of ``labels`` by ``config["score"]``: (B, N), float32; arguments as in `embed`."""
         if self.label_rows is None:
             raise ConfigError(f"{self.folder}: exported without labels; export again with --labels 'dog,rain,…'")
         rows = self._compared(self.outputs(audio, sample_rate_hz, batch_size))
         return score(rows, self.label_rows, self.config["score"])
 
     def classify(self, audio, labels=None, top=5, sample_rate_hz=None, batch_size=_BATCH_SIZE):
-        """Zero-shot classification among the labels that were compiled into the folder.
+        """Zero-shot classification: the best labels of each clip with their scores, list of list of (str, float).
 
         Arguments
         ---------
         audio, sample_rate_hz, batch_size : As in `embed`.
         labels : list of str or None. Those of the compiled labels to choose among; None takes all.
         top : int
-
-        Returns
-        -------
-        list of list of (str, float). For each clip the best labels with their scores, best first.
-
-        Raises
-        ------
-        ConfigError: A label was not exported.
         """
         scores = self.scores(audio, sample_rate_hz, batch_size)
         labels = None if labels is None else checked_texts(labels)
-        unknown = sorted(set(labels or ()) - set(self.labels))
-        if unknown:
+        if unknown := sorted(set(labels or ()) - set(self.labels)):
             raise ConfigError(
                 f"{self.folder}: no vectors for {', '.join(unknown)}; it was exported with {len(self.labels)} labels "
                 f"({', '.join(self.labels[:5])}, …). Export again with --labels: new ones need the text side"
@@ -154,26 +126,20 @@ class AudioModel:
         return ranked(scores, self.labels, top, labels)
 
     def check(self):
-        """Maximum differences of this machine's outputs from torch's, over the folder's golden clips: dict by output.
-
-        ``parity.json`` says what to expect of each precision.
-        """
+        """Maximum differences of this machine's outputs from torch's on the folder's golden clips: dict by output."""
         worst, golden = {}, read_arrays(checked_file(self.folder, self.config, GOLDEN), "sample_rates_hz")
         for index, rate_hz in enumerate(golden["sample_rates_hz"]):
             for name, rows in self.outputs([golden[f"clip_{index}"]], int(rate_hz)).items():
                 worst[name] = max(worst.get(name, 0.0), float(np.abs(rows[0] - golden[name][index]).max()))
         return worst
 
-    def outputs(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
+    def outputs(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE, _session=None):
         """Every output, averaged over each clip's windows: dict of name to (B, ·), float32; arguments as in `embed`."""
-        return self._outputs(self._session, audio, sample_rate_hz, batch_size)
-
-    def _outputs(self, session, audio, sample_rate_hz, batch_size=_BATCH_SIZE):
         clips = as_clips(audio, self.sample_rate_hz, self.config["resampler"], sample_rate_hz)
         totals, counts = {}, np.zeros((len(clips), 1), np.float32)
         for owners, windows in window_batches(clips, self.sample_rate_hz, self.policy, batch_size):
             np.add.at(counts, owners, 1)
-            for name, rows in self._run(session, np.stack(windows)).items():
+            for name, rows in self._run(_session or self._session, np.stack(windows)).items():
                 sums = totals.setdefault(name, np.zeros((len(clips), rows.shape[-1]), np.float32))
                 np.add.at(sums, owners, unit_rows(rows) if self._normalises(name) else rows)
         means = {name: sums / counts for name, sums in totals.items()}

@@ -11,12 +11,7 @@ _STATE = ("said_", "asked_", "told_", "bias_")  # inputs: past key–values; cro
 class GraphDecoder:
     """The decoder of an exported captioner.
 
-    Arguments
-    ---------
-    step : tinyclap.runtime.session.Session. The graph of :class:`tinyclap.export.caption_graphs.StepGraph`.
-    sizes : dict
-        ``config["decoder"]``: ``n_words`` (of the vocabulary), ``n_heads``, ``width``, ``max_positions``, ``start_id``,
-        ``end_id`` and ``pad_id``.
+    `step` is the Session of a :class:`tinyclap.export.caption_graphs.StepGraph`, `sizes` is ``config["decoder"]``.
     """
 
     def __init__(self, step, sizes):
@@ -27,24 +22,18 @@ class GraphDecoder:
 
         Arguments
         ---------
-        memory : list of numpy.ndarray, each of B rows
-            Cross-attention keys, values and biases: what the memory graph gives behind the clips' means.
+        memory : list of numpy.ndarray, each of B rows. What the memory graph gives behind the clips' means.
         beam, max_words, min_words, n_best, forbidden_ids : As for :class:`tinyclap.decoding.rule.BeamRule`.
 
         Returns
         -------
         tinyclap.decoding.rule.Hypotheses. Of numpy arrays.
-
-        Raises
-        ------
-        ConfigError: A number is out of its range.
         """
         sizes = self.sizes
         rule = BeamRule(len(memory[0]), sizes["end_id"], beam, max_words, min_words, n_best, forbidden_ids)
         if max_words > sizes["max_positions"]:
-            raise ConfigError(
-                f"max_words={max_words}: this decoder has {sizes['max_positions']} positions; ask for fewer words"
-            )
+            n_most = sizes["max_positions"]
+            raise ConfigError(f"max_words={max_words}: this decoder has {n_most} positions; ask for fewer words")
         names = [name for name in self.step.input_names if name.startswith(_STATE)]
         n_clips, ranks = len(memory[0]), np.arange(rule.beam)
         rows, running = np.arange(n_clips), np.zeros((n_clips, 1), np.float32)

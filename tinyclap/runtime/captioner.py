@@ -26,20 +26,14 @@ _BATCH_SIZE = 16
 class CaptionModel:
     """The graphs of a captioner with its vocabulary; made by :func:`tinyclap.runtime.load`.
 
-    Arguments
-    ---------
-    folder : str or os.PathLike
-    config : dict. Of :func:`tinyclap.checkpoints.folder.read_export`.
-    engine, precision, n_threads : As for :func:`tinyclap.runtime.load`; the first two are the encoder's.
+    `folder`, `engine` and `precision` (of the encoder) and `n_threads` as there; `config` is the folder's.
 
     Attributes
     ----------
-    config : dict
     sample_rate_hz, embed_dim : int
     precision : {"fp32", "int8", "bf16"}. Of the encoder; the decoder is fp32.
     tokenizer : tinyclap.text.tokenizer.WordTokenizer
-    frames_graph, memory_graph : tinyclap.runtime.session.Session
-        Waveforms (B, T) to frames; these and their number to the decoder's memory.
+    frames_graph, memory_graph : Session. Waveforms (B, T) to frames; these and their number to the decoder's memory.
     decoder : tinyclap.runtime.caption_search.GraphDecoder
     """
 
@@ -63,10 +57,7 @@ class CaptionModel:
             raise CheckpointError(f"{folder}: its decoder has other words than {VOCABULARY}; export the model again")
 
     def caption(self, audio, sample_rate_hz=None, **options):
-        """Caption clips: list of str; arguments and errors as for `describe`.
-
-        ConfigError: the captioner was exported without its words.
-        """
+        """Caption clips: list of str; arguments as for `describe`."""
         if not self.config["has_words"]:
             raise ConfigError(f"{self.folder}: exported without a vocabulary; export again with the file of its words")
         return [self.tokenizer.decode(ids[0]) for ids in self.describe(audio, sample_rate_hz, **options)[1].ids]
@@ -85,11 +76,6 @@ class CaptionModel:
         -------
         numpy.ndarray, shape (B, C), float32. Not normalised.
         tinyclap.decoding.rule.Hypotheses. Of numpy arrays.
-
-        Raises
-        ------
-        AudioError: A clip cannot be used; the message says which and why.
-        ConfigError: A number is out of its range.
         """
         usual = self.config["decoding"]
         beam, max_words = (
@@ -108,12 +94,9 @@ class CaptionModel:
         return self._over(audio, sample_rate_hz, batch_size, lambda clip, memory: (clip,))[0]
 
     def check(self):
-        """Differences between this machine's outputs and torch's, over the folder's golden clips.
+        """Differences between this machine's outputs and torch's, over the folder's golden clips: dict of str to float.
 
-        Returns
-        -------
-        dict of str to float
-            "clip": maximum difference of the mean frames. "captions": fraction of clips with another caption.
+        "clip": maximum difference of the mean frames. "captions": fraction of clips with another caption.
         """
         worst, other = 0.0, []
         golden = read_arrays(checked_file(self.folder, self.config, GOLDEN), "sample_rates_hz", "clip", "ids")
@@ -151,10 +134,6 @@ def n_valid(n_samples, n_frames, n_dropped, hop_length, mel_frames_each):
     n_samples, n_frames : int. Of the clip, and of the encoder's output.
     n_dropped, hop_length : int. Samples that the front end drops, and samples between its frames.
     mel_frames_each : int or None. Mel frames for each encoder frame; None where all frames are valid.
-
-    Returns
-    -------
-    int. In [1, n_frames].
 
     Example
     -------

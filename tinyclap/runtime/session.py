@@ -37,20 +37,13 @@ def open_session(path, engine="onnxruntime", precision="fp32", n_threads=None, f
     ---------
     path : str or os.PathLike
     engine : {"onnxruntime", "openvino"}
-    precision : {"fp32", "int8", "bf16"}
-        Of the arithmetic. "fp32" and "int8" follow the file; "bf16" is OpenVINO's own conversion of an fp32 file.
+    precision : {"fp32", "int8", "bf16"}. The first two follow the file; bf16 is OpenVINO's conversion of an fp32 file.
     n_threads : int or None. Threads of one call; None takes all cores.
     front_end : str or os.PathLike, optional
-        The graph's front end, waveform to log-mel, as a file of its own: OpenVINO leaves it to onnxruntime, where that
-        is installed, which needs a third of the time.
+        The graph's front end as a file: OpenVINO leaves it to onnxruntime, which needs a third of the time.
     level : {"all", "basic", "unpacked"}
-        onnxruntime's graph optimisation. For graphs with weights stored as int8 (:mod:`tinyclap.export.compact`),
-        "all" would round activations, too; "basic" opens in half the time and dequantises weights in every call;
-        "unpacked" dequantises once, for graphs that run often.
-
-    Returns
-    -------
-    Session
+        onnxruntime's graph optimisation. Of weights stored as int8 (:mod:`tinyclap.export.compact`), "all" would round
+        activations, too; "basic" opens quickly and dequantises in every call; "unpacked" dequantises once.
 
     Raises
     ------
@@ -70,23 +63,18 @@ def open_session(path, engine="onnxruntime", precision="fp32", n_threads=None, f
         raise ConfigError("onnxruntime has no bf16 on CPUs; take engine='openvino', or precision 'fp32'")
     if precision == "bf16" and not has_bf16():
         raise ConfigError("this CPU has no bf16 arithmetic; take precision 'fp32' or 'int8'")
-    if front_end is not None and (engine != "openvino" or importlib.util.find_spec("onnxruntime") is None):
+    if engine != "openvino" or importlib.util.find_spec("onnxruntime") is None:
         front_end = None
-    for file in (path, front_end):
-        if file is not None:
-            _require_whole(Path(file))
+    for file in filter(None, (path, front_end)):
+        _require_whole(Path(file))
     return Session(path, engine, precision, n_threads, front_end, level)
 
 
 class Session:
     """A graph that an engine computes on the CPU; made by :func:`open_session`.
 
-    Arguments
-    ---------
-    path, engine, precision, n_threads, front_end, level : As for :func:`open_session`.
+    `path`, `engine`, `precision`, `n_threads`, `front_end` and `level` as there.
 
-    Notes
-    -----
     onnxruntime computes calls of several threads at once in one session. An OpenVINO graph takes one call at a time: it
     is compiled once more for a call that comes while all are in use, as long as cores are left; else the call waits.
     """
@@ -135,9 +123,8 @@ class Session:
         if self._first is None:
             with self._lock:
                 if self._first is None:
-                    first = self._open()
-                    self._free.append(first)
-                    self._first = first
+                    self._free.append(self._open())
+                    self._first = self._free[0]
         return self._first
 
     def _open(self):
@@ -148,8 +135,6 @@ class Session:
 
 
 class _OnnxRuntime:
-    """A graph in onnxruntime."""
-
     def __init__(self, path, n_threads, level="all"):
         engine = onnxruntime()
         options = engine.SessionOptions()
@@ -172,10 +157,7 @@ class _OnnxRuntime:
 
 
 class _OpenVino:
-    """A graph in OpenVINO, for one call at a time.
-
-    OpenVINO computes in bf16 by itself wherever the CPU can; here only where that was chosen.
-    """
+    """A graph for one call at a time. OpenVINO takes bf16 by itself wherever the CPU can; here where it was chosen."""
 
     def __init__(self, path, precision, n_threads, front_end=None):
         openvino, core = _engine("openvino"), openvino_core()
@@ -196,30 +178,27 @@ class _OpenVino:
             # A power spectrum spans ten decades and bf16 has three digits: whatever the precision, it stays fp32.
             is_cut = front_end is not None or precision == "bf16"
             parts = _cut_behind_logarithm(openvino, model) if is_cut else [model]
-            self._mel_axis = _fixed_axis(parts[-1].inputs[0].get_partial_shape().to_string().strip("[]").split(","))
+            mel_axis = _fixed_axis(parts[-1].inputs[0].get_partial_shape().to_string().strip("[]").split(","))
             parts = parts[-1:] if front_end is not None else parts
             hints = ["f32"] * (len(parts) - 1) + ["bf16" if precision == "bf16" else "f32"]
-            self._graphs = [
-                _ShapedGraph(core, part, {**options, "INFERENCE_PRECISION_HINT": hint})
-                for part, hint in zip(parts, hints, strict=True)
-            ]
+            options = [{**options, "INFERENCE_PRECISION_HINT": hint} for hint in hints]
+            self._graphs = [_ShapedGraph(core, *each) for each in zip(parts, options, strict=True)]
         except RuntimeError as error:  # the base of all that the engine raises
             raise _refused(path, "OpenVINO", error) from error
         self._front_end = None if front_end is None else _OnnxRuntime(front_end, n_threads).session
+        if self._front_end is not None:
+            self._mel_axes = _fixed_axis(map(str, self._front_end.get_outputs()[0].shape)), mel_axis
 
     def run(self, feeds):
         """Compute all outputs: dict of str to numpy.ndarray → list of numpy.ndarray."""
         if self._front_end is not None:
-            feeds = {"log_mel": self._by_mel_axis(self._front_end.run(None, feeds)[0])}
+            log_mel = self._front_end.run(None, feeds)[0]
+            axes = self._mel_axes  # OpenVINO moves transpositions when it reads, so it may want the axes in its order
+            feeds = {"log_mel": np.ascontiguousarray(log_mel.swapaxes(*axes)) if axes[0] != axes[1] else log_mel}
         for graph in self._graphs[:-1]:
             feeds = {"log_mel": graph.infer(feeds, share_outputs=True)[0]}
         results = self._graphs[-1].infer(feeds)
         return [results[index] for index in range(len(self.output_names))]
-
-    def _by_mel_axis(self, log_mel):
-        """Log-mels in the order of axes in which OpenVINO wants them: it moves transpositions when it reads."""
-        theirs = _fixed_axis([str(size) for size in self._front_end.get_outputs()[0].shape])
-        return log_mel if theirs == self._mel_axis else np.ascontiguousarray(log_mel.swapaxes(theirs, self._mel_axis))
 
 
 class _ShapedGraph:
@@ -276,8 +255,8 @@ def has_bf16():
 def openvino_core():
     """The one ``openvino.Core`` of this process.
 
-    Each new one sets the stack of the process's signal handlers, and sets back what it found when it goes: of two that
-    do not go in the reverse order, the second leaves a stack that is no more, and the next signal ends the process.
+    Each sets the stack of signal handlers and, when it goes, sets back what it found: of two that do not go in the
+    reverse order, the second leaves a stack that is no more, and the next signal ends the process.
     """
     return _engine("openvino").Core()
 

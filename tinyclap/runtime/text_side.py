@@ -18,17 +18,13 @@ _BATCH_SIZE = 64
 
 
 def open_text_side(folder, config, n_threads=None):
-    """Open the :class:`TextSide` of an exported folder with this ``config.json``; `n_threads` None takes all cores.
-
-    A CheckpointError where a file is missing or changed, or the kind is unknown to this version.
-    """
+    """Open the :class:`TextSide` of an exported folder with this ``config.json``; `n_threads` None takes all cores."""
     about = config["text"]
     if about["kind"] not in ("embedding", "tag_space"):
         raise CheckpointError(f"{folder}: a text side of the kind {about['kind']!r}; install a later tinyclap")
-    tower = TextTower(
-        open_session(checked_file(folder, config, about["graph"]), n_threads=n_threads, level="basic"),
-        tokenizer_of(about, checked_file(folder, config, about["vocabulary"]) if "vocabulary" in about else None),
-    )
+    session = open_session(checked_file(folder, config, about["graph"]), n_threads=n_threads, level="basic")
+    vocabulary = checked_file(folder, config, about["vocabulary"]) if "vocabulary" in about else None
+    tower = TextTower(session, tokenizer_of(about, vocabulary))
     space = None
     if about["kind"] == "tag_space":
         with np.load(checked_file(folder, config, about["tag_space"])) as content:
@@ -37,20 +33,9 @@ def open_text_side(folder, config, n_threads=None):
 
 
 class TextSide:
-    """Class prompts → label embeddings.
+    """Class prompts → label embeddings, by a TextTower (`tower`) and, in a tag space, a TagSpace (`space`).
 
-    Arguments
-    ---------
-    tower : TextTower
-    about : dict. ``config["text"]``.
-    space : TagSpace or None. None where text and audio share the tower's space.
-
-    Attributes
-    ----------
-    tokenizer : WordIds or WordPieces
-    default_templates : tuple of str
-    score_kind : {"cosine", "sqrt_dot"}
-    identity : dict. ``name`` and ``sha256`` of the tower's weights before export.
+    `about` is ``config["text"]``. ``identity`` has ``name`` and ``sha256`` of the tower's weights before export.
     """
 
     def __init__(self, tower, about, space=None):
@@ -84,8 +69,7 @@ class TagSpace:
     ---------
     readings : numpy.ndarray, shape (R, E). L2-normalised embeddings of the labels and of their parts.
     owners : numpy.ndarray, shape (R,), int. Label of each reading, ascending; every label has at least one.
-    prior : numpy.ndarray, shape (K,)
-        Mean probability of each label over unlabelled clips; of length 0 if there is none.
+    prior : numpy.ndarray, shape (K,) or (0,). Mean probability of each label over unlabelled clips, where known.
     temperature, prior_floor : float. See :class:`tinyclap.teachers.tag_text.TagSpaceText`.
 
     Example
@@ -107,13 +91,7 @@ class TagSpace:
 
 
 class TextTower:
-    """Texts → L2-normalised embeddings.
-
-    Arguments
-    ---------
-    session : tinyclap.runtime.session.Session. ``input_ids`` and ``attention_mask`` (N, L) to ``embedding`` (N, E).
-    tokenizer : WordIds or WordPieces
-    """
+    """Texts → L2-normalised embeddings, by the `session` of ``text.onnx`` and a `tokenizer` (WordIds or WordPieces)."""
 
     def __init__(self, session, tokenizer):
         self._session, self.tokenizer = session, tokenizer
@@ -148,14 +126,9 @@ def padded(tokens, pad_id):
 
 
 def tokenizer_of(about, vocabulary):
-    """The WordIds or WordPieces of ``config["text"]`` and its vocabulary file (None where word ids are hashes).
-
-    A CheckpointError for a kind that this version does not know, or a file that is no vocabulary.
-    """
+    """The WordIds or WordPieces of ``config["text"]`` and its vocabulary file (None where word ids are hashes)."""
     if about["tokenizer"] == "hashed words":
         return WordIds(None, about["max_tokens"], about["n_buckets"])
     if about["tokenizer"] == "words":
         return WordIds(vocabulary.read_text(encoding="utf-8").splitlines(), about["max_tokens"])
-    if about["tokenizer"] != "wordpiece":
-        raise CheckpointError(f"a tokenizer of the kind {about['tokenizer']!r}; install a later tinyclap")
     return WordPieces(vocabulary, about["max_tokens"])

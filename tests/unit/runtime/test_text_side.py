@@ -171,17 +171,19 @@ def test_the_basic_level_keeps_int8_weights_arithmetic_in_fp32(tag_space):
 
 
 def test_auto_goes_without_where_the_tower_is_not_at_hand(tmp_path, caplog):
-    from tinyclap.export.write import ExportOptions, _write_text
+    from tinyclap.export.audio_model import EncoderExport
+    from tinyclap.export.write import ExportOptions
 
     class Source:
         provenance = {"source": "a run"}
+        student = tiny.student()
 
         @staticmethod
         def text():
             raise CheckpointError("no file text.pth")
 
     with caplog.at_level(logging.WARNING):
-        assert _write_text(tmp_path, Source(), ExportOptions()) == (None, [])
+        assert EncoderExport(Source(), ExportOptions())._write_text(tmp_path) == (None, [])
     assert "takes compiled labels alone: no file text.pth" in caplog.text
     with pytest.raises(CheckpointError, match="no file text.pth"):
-        _write_text(tmp_path, Source(), ExportOptions(text_side="yes"))
+        EncoderExport(Source(), ExportOptions(text_side="yes"))._write_text(tmp_path)
