@@ -109,8 +109,8 @@ def export_caption_graphs(captioner, folder):
 def _export_step(decoder, memory, path, beam=3, n_before=5):
     """Write the graph of one word; the sizes do not matter, as long as they are none of each other's and above 1."""
     n_clips, n_rows, head_width = 2, 2 * beam, decoder.width // decoder.n_heads
-    empty = torch.zeros(n_rows, decoder.n_heads, n_before, head_width)
-    past = {f"said_{index}": empty for index in range(2 * len(decoder.model.layers))}
+    shape = (n_rows, decoder.n_heads, n_before, head_width)
+    past = {f"said_{index}": torch.zeros(shape) for index in range(2 * len(decoder.model.layers))}
     example = {
         "last_ids": torch.ones(n_clips, beam, dtype=torch.int64),
         "rows": torch.arange(n_rows),

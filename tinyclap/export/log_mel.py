@@ -106,7 +106,7 @@ class ExportLogMel(nn.Module):
         if least < self.min_samples:
             raise ConfigError(
                 f"the window policy gives windows of {least} samples, the exported front end needs {self.min_samples}; "
-                "make window_s (or min_s) longer"
+                "make min_s longer, or window_s"
             )
         return torch.zeros(2, max(least, round(1.3 * network.sample_rate_hz)))  # of any length: it holds for all
 
