@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinyclap.config.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
 from tinyclap.errors import CheckpointError, ConfigError, DownloadError
@@ -53,7 +53,7 @@ def from_pretrained(
 
     folder = find_folder(source, revision, local_files_only, cache_dir)
     # what a pickled model is opened by: the same folder, or the same commit of the hub
-    opening = {"source": folder.absolute() if os.path.isdir(source) else str(source), "dim": dim}
+    opening: dict[str, Any] = {"source": folder.absolute() if os.path.isdir(source) else str(source), "dim": dim}
     opening |= {"revision": folder.name, "local_files_only": local_files_only, "cache_dir": cache_dir}
     opening |= {"engine": engine, "precision": precision, "n_threads": n_threads}
     if "graphs" in read_json(model_folder(folder) / CONFIG, "fetch the folder again"):
