@@ -212,8 +212,12 @@ class RecipeBrain(sb.Brain):
             shown = ", ".join(f"{name} {value:.4f}" for name, value in stats.items())
             logger.info(
                 "epoch %d of %d: lr %.2e, train loss %.4f, valid %s",
-                epoch, self.hparams.epoch_counter.limit, self.lr, self.train_stats["loss"], shown,
-            )  # fmt: skip
+                epoch,
+                self.hparams.epoch_counter.limit,
+                self.lr,
+                self.train_stats["loss"],
+                shown,
+            )
             meta = {"valid_loss": stats["loss"], **stats, "criterion": self.criterion(stats)}
             save_whole(self.checkpointer, meta, min_keys=["criterion"])
 

@@ -165,8 +165,14 @@ def make_text_sets(texts, evidence, tokenizer, seed, epoch_counter, batch_size, 
     n_words = sum(len(ids) - 2 for ids in encoded)
     logger.info(
         "%d captions, %d of them held out; %d of %d words are not in the vocabulary and are never said; %d captions "
-        "are cut at %d words", len(captions), len(valid), n_unknown, n_words, n_long, max_words,
-    )  # fmt: skip
+        "are cut at %d words",
+        len(captions),
+        len(valid),
+        n_unknown,
+        n_words,
+        n_long,
+        max_words,
+    )
     options = {"encoded": encoded, "styles": styles, "evidence": evidence, "pad_id": tokenizer.pad_id}
     return {
         "train": _TextBatches(train, batch_size, seed, epoch_counter, **options),

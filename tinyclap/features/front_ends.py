@@ -83,10 +83,24 @@ class LogMel(nn.Module):
     """
 
     def __init__(
-        self, sample_rate_hz=44100, n_fft=1024, win_length=1024, hop_length=320, n_mels=64, f_min_hz=50.0,
-        f_max_hz=14000.0, mel_scale="slaney", mel_norm="slaney", window="hann", preemphasis=0.0, log="db",
-        floor=1e-10, top_db=None, shift=0.0, scale=1.0,
-    ):  # fmt: skip
+        self,
+        sample_rate_hz=44100,
+        n_fft=1024,
+        win_length=1024,
+        hop_length=320,
+        n_mels=64,
+        f_min_hz=50.0,
+        f_max_hz=14000.0,
+        mel_scale="slaney",
+        mel_norm="slaney",
+        window="hann",
+        preemphasis=0.0,
+        log="db",
+        floor=1e-10,
+        top_db=None,
+        shift=0.0,
+        scale=1.0,
+    ):
         super().__init__()
         _one_of("window", window, ("hann", "hann_symmetric"))
         _one_of("log", log, ("db", "offset"))

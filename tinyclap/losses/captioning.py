@@ -73,9 +73,15 @@ class EncoderKDLoss(nn.Module):
     max_scale = 100.0
 
     def __init__(
-        self, student_dim, teacher_dim, shared_dim=1024, kind="contrastive", projection="both",
-        l2_norm=False, exponentiate=False,
-    ):  # fmt: skip
+        self,
+        student_dim,
+        teacher_dim,
+        shared_dim=1024,
+        kind="contrastive",
+        projection="both",
+        l2_norm=False,
+        exponentiate=False,
+    ):
         super().__init__()
         if kind not in ENCODER_KINDS:
             raise ConfigError(f"EncoderKDLoss: kind={kind!r}; choose one of {', '.join(ENCODER_KINDS)}")

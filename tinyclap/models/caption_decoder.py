@@ -51,9 +51,17 @@ class CaptionDecoder(nn.Module):
     """
 
     def __init__(
-        self, n_words, memory_dim, width=256, n_layers=2, n_heads=4, ffn_width=1024, dropout=0.2,
-        max_positions=100, pad_id=0,
-    ):  # fmt: skip
+        self,
+        n_words,
+        memory_dim,
+        width=256,
+        n_layers=2,
+        n_heads=4,
+        ffn_width=1024,
+        dropout=0.2,
+        max_positions=100,
+        pad_id=0,
+    ):
         super().__init__()
         if width % n_heads or width % 2:
             raise ConfigError(f"width={width} has to be even and a multiple of n_heads={n_heads}")

@@ -125,9 +125,17 @@ class Captioner(nn.Module):
 
     @torch.no_grad()
     def describe(
-        self, wavs, sample_rate_hz, lengths=None, beam=3, max_words=20, min_words=0, n_best=1,
-        batch_dynamic_range=False, batch_size=16,
-    ):  # fmt: skip
+        self,
+        wavs,
+        sample_rate_hz,
+        lengths=None,
+        beam=3,
+        max_words=20,
+        min_words=0,
+        n_best=1,
+        batch_dynamic_range=False,
+        batch_size=16,
+    ):
         """Mean frames (B, C), not normalised, and :class:`tinyclap.decoding.rule.Hypotheses` of clips of any length.
 
         Arguments

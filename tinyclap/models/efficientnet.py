@@ -52,9 +52,15 @@ class EfficientNetB2(nn.Module):
     conv_norms = (("_conv_stem", "_bn0"), ("_conv_head", "_bn1"))  # what folding.py may join
 
     def __init__(
-        self, n_mels=64, width=_B2_WIDTH, depth=_B2_DEPTH, image_size=260, batchnorm_momentum=0.01,
-        batchnorm_eps=1e-3, drop_connect=0.2,
-    ):  # fmt: skip
+        self,
+        n_mels=64,
+        width=_B2_WIDTH,
+        depth=_B2_DEPTH,
+        image_size=260,
+        batchnorm_momentum=0.01,
+        batchnorm_eps=1e-3,
+        drop_connect=0.2,
+    ):
         super().__init__()
         norm = {"momentum": batchnorm_momentum, "eps": batchnorm_eps}
         self._conv_stem = _SameConv(1, make_divisible(_STEM * width), 3, 2, 1, image_size)

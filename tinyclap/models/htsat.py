@@ -37,9 +37,16 @@ class Htsat(nn.Module):
     """
 
     def __init__(
-        self, n_mels=64, image_size=256, patch=4, width=96, depths=(2, 2, 6, 2), n_heads=(4, 8, 16, 32), window=8,
+        self,
+        n_mels=64,
+        image_size=256,
+        patch=4,
+        width=96,
+        depths=(2, 2, 6, 2),
+        n_heads=(4, 8, 16, 32),
+        window=8,
         n_tags=527,
-    ):  # fmt: skip
+    ):
         super().__init__()
         side, self.stride = image_size // patch, patch * 2 ** (len(depths) - 1)
         self.n_mels, self.image_size = n_mels, image_size

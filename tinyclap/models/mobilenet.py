@@ -62,9 +62,15 @@ class MobileNet(nn.Module):
     """
 
     def __init__(
-        self, width=1.0, n_tags=527, hidden_channels=None, n_blocks=None, n_mels=128, dropout=0.2,
+        self,
+        width=1.0,
+        n_tags=527,
+        hidden_channels=None,
+        n_blocks=None,
+        n_mels=128,
+        dropout=0.2,
         batchnorm_momentum=0.01,
-    ):  # fmt: skip
+    ):
         super().__init__()
         n_blocks = len(_BLOCKS) if n_blocks is None else n_blocks
         if not 1 <= n_blocks <= len(_BLOCKS):

@@ -54,11 +54,30 @@ class PhiNet(nn.Module):
     """
 
     def __init__(
-        self, n_mels=64, alpha=1.5, beta=0.75, t_zero=6.0, n_layers=7, compatibility=True, squeeze_excite=None,
-        h_swish=None, downsampling_layers=(5, 7), conv5_percent=0.0, first_conv_stride=2, residuals=True,
-        conv2d_input=False, pool=False, divisor=1, batchnorm_momentum=0.1, batchnorm_eps=1e-3, dropout=0.05,
-        embed_width=2048, embed_stride=2, embed_norm=False, pooling="mean",
-    ):  # fmt: skip
+        self,
+        n_mels=64,
+        alpha=1.5,
+        beta=0.75,
+        t_zero=6.0,
+        n_layers=7,
+        compatibility=True,
+        squeeze_excite=None,
+        h_swish=None,
+        downsampling_layers=(5, 7),
+        conv5_percent=0.0,
+        first_conv_stride=2,
+        residuals=True,
+        conv2d_input=False,
+        pool=False,
+        divisor=1,
+        batchnorm_momentum=0.1,
+        batchnorm_eps=1e-3,
+        dropout=0.05,
+        embed_width=2048,
+        embed_stride=2,
+        embed_norm=False,
+        pooling="mean",
+    ):
         super().__init__()
         if pooling not in ("mean", "mean_max"):
             raise ConfigError(f"pooling {pooling!r} is neither 'mean' nor 'mean_max'")

@@ -52,9 +52,17 @@ class AudioStudent(nn.Module):
     """
 
     def __init__(
-        self, features, encoder, projection=None, window=FIVE_SECONDS_TILED, resampler="sinc", output="none",
-        freeze_encoder=False, reference_frozen_drift=False, folded=False,
-    ):  # fmt: skip
+        self,
+        features,
+        encoder,
+        projection=None,
+        window=FIVE_SECONDS_TILED,
+        resampler="sinc",
+        output="none",
+        freeze_encoder=False,
+        reference_frozen_drift=False,
+        folded=False,
+    ):
         super().__init__()
         if output not in ("none", "sigmoid"):
             raise ConfigError(f"output {output!r} is neither 'none' nor 'sigmoid'")

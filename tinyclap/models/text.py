@@ -24,9 +24,16 @@ class BertTextTower(nn.Module):
     """
 
     def __init__(
-        self, embed_dim=1024, vocab_size=30522, width=768, n_layers=12, n_heads=12, d_feedforward=3072,
-        max_positions=512, dropout=0.5,
-    ):  # fmt: skip
+        self,
+        embed_dim=1024,
+        vocab_size=30522,
+        width=768,
+        n_layers=12,
+        n_heads=12,
+        d_feedforward=3072,
+        max_positions=512,
+        dropout=0.5,
+    ):
         super().__init__()
         from transformers import BertConfig, BertModel
 

@@ -47,9 +47,14 @@ class TagSpaceText:
     score_kind = "sqrt_dot"
 
     def __init__(
-        self, labels, prior=None, sentence_encoder=DEFAULT_ENCODER, temperature=0.06, prior_floor=1e-3,
+        self,
+        labels,
+        prior=None,
+        sentence_encoder=DEFAULT_ENCODER,
+        temperature=0.06,
+        prior_floor=1e-3,
         templates=DEFAULT_TEMPLATES,
-    ):  # fmt: skip
+    ):
         if prior is not None and len(prior) != len(labels):
             raise ConfigError(f"the prior has {len(prior)} entries for {len(labels)} labels; fit it with this tagger")
         self.labels, self.temperature, self.prior_floor = list(labels), temperature, prior_floor

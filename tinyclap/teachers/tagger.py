@@ -56,9 +56,19 @@ class TaggerTeacher(FrozenTeacher):
     """
 
     def __init__(
-        self, weights, width=0.4, labels=None, space="tag", sentence_encoder=DEFAULT_ENCODER, temperature=0.06,
-        prior=None, prior_floor=1e-3, templates=DEFAULT_TEMPLATES, n_likeliest=10, min_s=2.0,
-    ):  # fmt: skip
+        self,
+        weights,
+        width=0.4,
+        labels=None,
+        space="tag",
+        sentence_encoder=DEFAULT_ENCODER,
+        temperature=0.06,
+        prior=None,
+        prior_floor=1e-3,
+        templates=DEFAULT_TEMPLATES,
+        n_likeliest=10,
+        min_s=2.0,
+    ):
         super().__init__("tagger")
         if space not in ("tag", "sentence"):
             raise ConfigError(f"tagger teacher: space={space!r}; choose 'tag' or 'sentence'")
