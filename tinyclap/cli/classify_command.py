@@ -33,7 +33,7 @@ def add_arguments(parser):
         "one that comes with the model, such as esc50 (default: the model's own labels)",
     )
     add("--template", action="append", help="prompt with {} for the label; repeat it to average several")
-    add("--top", type=whole(), default=3, metavar="N", help="labels for each recording (default: 3)")
+    add("--top", type=whole(), default=5, metavar="N", help="labels for each recording (default: 5)")
     add("--all", action="store_true", help="every label, each in its own column")
     add("--scores", action="store_true", help="similarity scores instead of probabilities")
     add("--probe", action="store_true", help="use the linear probe that was saved with the model")
