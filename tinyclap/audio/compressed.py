@@ -6,13 +6,14 @@ Sources: RFC 9639 (FLAC); RFC 3533 (Ogg); ISO 11172-3 and 13818-3 (MPEG audio), 
 import functools
 import struct
 
-from tinyclap.audio.headers import Extent
+from tinyclap.audio.headers import Extent, id3_bytes
 from tinyclap.errors import AudioError
 
 _CUT = "is cut short: it ends within {}; fetch it again"
+_CHECKSUM = "is damaged at its {}: the checksum of a page is wrong; fetch it again"
 _TAIL = 1 << 17  # more than a page of Ogg or a frame of FLAC
 _PAGE, _BEGIN = b"OggS\0", b"OggS\0\2"  # of Ogg: the start of a page, of the first page of a stream
-_SCAN = 1 << 20
+_SCAN, _MAX_HEADER_PAGES = 1 << 20, 16
 _SLACK = 512  # bytes of tags after the frames that a Xing header counts
 
 
@@ -22,13 +23,11 @@ def compressed_extent(at, n_bytes, source):
     AudioError: it is cut within a page of Ogg, or within a frame of a FLAC file of unknown length. Other cuts show when
     the file is decoded: fewer samples come than are promised.
     """
-    head = at(0, 10)
-    first = 0
-    if head[:3] == b"ID3" and len(head) == 10:
-        first = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+    first = id3_bytes(at(0, 10))
     start = at(first, 4)
     if start == b"OggS":
         _require_whole_page(at, n_bytes, source)
+        _require_first_page(at, first, source)
         _require_one_stream(at, first, n_bytes, source)
     elif start == b"fLaC":
         return _flac_extent(at, first, n_bytes, source)
@@ -49,6 +48,28 @@ def _require_whole_page(at, n_bytes, source):
     begun = len(tail) > end and b"OggS".startswith(tail[end:])  # of one more page
     if len(lengths) < n_segments or end > len(tail) or begun:
         raise AudioError(source, _CUT.format("a page"))
+    if not _is_right(tail[place:end]):
+        raise AudioError(source, _CHECKSUM.format("end"))
+
+
+def _require_first_page(at, first, source):
+    """Refuse an Ogg file whose first page of sound is damaged: libsndfile passes over it in silence."""
+    place = first
+    for _ in range(_MAX_HEADER_PAGES):
+        head = at(place, 282)
+        n_segments = head[26] if len(head) > 26 else 0
+        page = at(place, 27 + n_segments + sum(head[27 : 27 + n_segments]))
+        is_header = int.from_bytes(head[6:14], "little", signed=True) <= 0
+        if head and (not head.startswith(_PAGE) or not is_header and not _is_right(page)):
+            raise AudioError(source, _CHECKSUM.format("start"))
+        if not head or not is_header:
+            return
+        place += len(page)
+
+
+def _is_right(page):
+    """Whether a page of Ogg has its checksum."""
+    return _crc(page[:22] + bytes(4) + page[26:], 32, 0x04C11DB7) == int.from_bytes(page[22:26], "little")
 
 
 def _require_one_stream(at, first, n_bytes, source):

@@ -109,6 +109,11 @@ def container_extent(at, n_bytes, source):
     """
     head = at(0, 24)
     kind = head[:4]
+    first = id3_bytes(head)
+    if first and at(first, 4) in (b".snd", *_FORMS):
+        found = container_extent(lambda place, n: at(first + place, n), n_bytes - first, source)
+        moved = tuple((first + place, patch) for place, patch in found.patches)
+        return found._replace(patches=moved, begin=first, end=None if found.end is None else first + found.end)
     if kind in (b".snd", b"dns.") and len(head) == 24:
         start, stated, coding, _, n_channels = struct.unpack(">5I" if kind == b".snd" else "<5I", head[4:])
         frame = {2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8}.get(coding, 1) * max(1, n_channels)
@@ -143,6 +148,13 @@ def container_extent(at, n_bytes, source):
         patches += ((start - 8, struct.pack("<q", size + 24)),) if size != stated else ()
         end = start + size if start + size < n_bytes else None  # libsndfile reads what follows as sound
     return Extent(patches, end=end, note=note)
+
+
+def id3_bytes(head):
+    """Size of the ID3 tag that a file's first ten bytes begin; 0 for none."""
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
 
 
 def _width_patches(data, kind, source):

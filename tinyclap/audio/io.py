@@ -251,6 +251,8 @@ def _raw(source):
         source = os.fsdecode(source)
     except TypeError as error:
         raise AudioError(f"{source!r:.60}", f"is no path ({error})") from error
+    if not source:
+        raise AudioError("''", "is an empty path; give the path of a recording")
     name = Path(source)
     try:
         facts = os.stat(source)

@@ -4,7 +4,6 @@ Nothing here imports torch, numpy or another library into its own process: a bro
 """
 
 import collections
-import concurrent.futures
 import hashlib
 import importlib.util
 import json
@@ -39,8 +38,6 @@ _HASHED_BYTES = 1 << 30  # of each cache, without --all-checksums
 _PAIR = ("torch", "torchaudio")
 _CPU_INDEX = ("--index-url", "https://download.pytorch.org/whl/cpu")
 _IMPORTS = {"transformers": "from transformers import BertModel"}  # else the distribution's name
-
-
 # status is "ok", "warning" or "error"; fix is the command for it
 Finding = collections.namedtuple("Finding", "part status found why fix", defaults=("", ""))
 
@@ -61,8 +58,9 @@ def run(options):
     """Check, report, and return the exit status."""
     purposes = options.purposes or [name for name, sign in _SIGNS.items() if version_of(sign)] or ["runtime"]
     findings = [*check_installation(), *check_libraries(purposes, options.timeout), *check_shipped()]
-    findings += check_caches(1 << 62 if options.all_checksums else _HASHED_BYTES)
-    findings += check_disks(purposes, options.space, options.folder)
+    findings += check_caches(1 << 62 if options.all_checksums else _HASHED_BYTES) + check_disks(
+        purposes, options.space, options.folder
+    )
     counts = {f"n_{status}s": sum(each.status == status for each in findings) for status in (ERROR, WARNING)}
     if options.json:
         report = {"purposes": purposes, **counts, "findings": [each._asdict() for each in findings]}
@@ -82,8 +80,8 @@ def check_installation():
     place = Path(tinyclap.__file__).parents[1]
     known = version_of("tinyclap") is not None
     rest = () if known else ("it is not installed, so what it needs is not known", pip("-e", str(place)))
-    python = Finding("Python", OK, f"{sys.version.split()[0]}, {sys.executable}")
-    return [python, Finding("tinyclap", OK if known else WARNING, str(place), *rest)]
+    python = f"{sys.version.split()[0]}, {sys.executable}"
+    return [Finding("Python", OK, python), Finding("tinyclap", OK if known else WARNING, str(place), *rest)]
 
 
 def requirements(purposes):
@@ -110,8 +108,9 @@ def check_libraries(purposes, limit_s=120.0):
     except ImportError:
         findings.append(Finding("versions", WARNING, "not checked: packaging is missing", fix=pip("packaging")))
     here = {name: version_of(name) for name in needed if version_of(name)}
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        errors = dict(zip(here, pool.map(lambda name: import_error(name, limit_s), here), strict=True))
+    if sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(f"importing {len(here)} libraries …\n")
+    errors = import_errors(here, limit_s)
     broken = [name for name in here if errors[name]]
     for name, bounds in needed.items():
         found, rest = here.get(name, "not installed"), ()
@@ -123,17 +122,25 @@ def check_libraries(purposes, limit_s=120.0):
     return findings + (check_pair(build_of("torch"), build_of("torchaudio")) if "torchaudio" in needed else [])
 
 
-def import_error(distribution, limit_s):
-    """What goes wrong when a library is imported in a process of its own; empty where nothing does."""
-    code = _IMPORTS.get(distribution, f"import {distribution.replace('-', '_')}")
+def import_errors(distributions, limit_s):
+    """What goes wrong when each library is imported, "" for nothing: dict. One that fails is tried alone, too."""
+    code = "import os, sys\nfor line in sys.argv[1:]: exec(line); os.write(1, b'\\0\\n')"
     paths = os.pathsep.join(place or os.getcwd() for place in sys.path)
     env = os.environ | {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
-    try:
-        done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, timeout=limit_s, env=env)
-    except subprocess.TimeoutExpired:
-        return f"still not imported after {limit_s:g} s"
-    lines = done.stderr.decode(errors="replace").strip().splitlines() if done.returncode > 0 else []
-    return (lines or [f"the process ended with status {done.returncode}"])[-1][:300] if done.returncode else ""
+    errors, left = {}, list(distributions)
+    while left:
+        lines = (_IMPORTS.get(name, f"import {name.replace('-', '_')}") for name in left)
+        words = [sys.executable, "-P", "-c", code, *lines]
+        try:
+            done = subprocess.run(words, capture_output=True, timeout=limit_s, env=env)
+            lines = done.stderr.decode(errors="replace").strip().splitlines() if done.returncode > 0 else []
+            out, error = done.stdout, (lines or [f"the process ended with status {done.returncode}"])[-1][:300]
+        except subprocess.TimeoutExpired as late:
+            out, error = late.stdout or b"", f"still not imported after {limit_s:g} s"
+        n_right = out.count(b"\0\n")
+        errors |= dict.fromkeys(left[:n_right], "") if n_right else {left[0]: error}
+        left = left[n_right or 1 :]
+    return errors
 
 
 def explain(name, error, broken):
@@ -170,8 +177,8 @@ def check_pair(torch, torchaudio):
         return []
     found = f"torch {torch[0]} for CUDA {torch[1]}, torchaudio {torchaudio[0]} for CUDA {torchaudio[1]}"
     why = "torchaudio fails, and with it speechbrain, and transformers by another message (BertModel)"
-    words = ("--no-deps", *_CPU_INDEX, "torchaudio") if torch[1] is None else _PAIR
-    return [Finding("torch and torchaudio", ERROR, found, why, pip("--force-reinstall", *words))]
+    fix = pip("--force-reinstall", *(("--no-deps", *_CPU_INDEX, "torchaudio") if torch[1] is None else _PAIR))
+    return [Finding("torch and torchaudio", ERROR, found, why, fix)]
 
 
 def check_shipped():

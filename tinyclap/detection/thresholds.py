@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyclap.checkpoints.folder import checked_file
-from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.checkpoints.folder import checked_file, read_arrays
+from tinyclap.errors import ConfigError
 
 DEFAULT_FALSE_ALARMS = 0.005
 DEFAULT_PROBABILITY = 0.5
@@ -94,11 +94,8 @@ def background_embeddings(model):
     name = model.config.get("background")
     if name is None:
         return None
-    with np.load(checked_file(model.backend.folder, model.config, name)) as content:
-        if "rows" not in content:
-            raise CheckpointError(f"{name}: holds no array 'rows'; export the model again")
-        rows = content["rows"].astype(np.float32)
-    return model.columns(rows)
+    rows = read_arrays(checked_file(model.backend.folder, model.config, name), "rows")["rows"]
+    return model.columns(rows.astype(np.float32))
 
 
 def choose_thresholds(model, vectors, false_alarms=None, threshold=None, probability=None, off_threshold=None):

@@ -54,7 +54,12 @@ def from_pretrained(
     folder = find_folder(source, revision, local_files_only, cache_dir)
     # what a pickled model is opened by: the same folder, or the same commit of the hub
     opening: dict[str, Any] = {"source": folder.absolute() if os.path.isdir(source) else str(source), "dim": dim}
-    opening |= {"revision": folder.name, "local_files_only": local_files_only, "cache_dir": cache_dir}
+    is_local = os.path.isdir(source) or shipped_folder(source) is not None
+    opening |= {
+        "revision": None if is_local else folder.name,
+        "local_files_only": local_files_only,
+        "cache_dir": cache_dir,
+    }
     opening |= {"engine": engine, "precision": precision, "n_threads": n_threads}
     if "graphs" in read_json(model_folder(folder) / CONFIG, "fetch the folder again"):
         from tinyclap.runtime import load
@@ -91,11 +96,11 @@ def find_folder(
     """
     if not isinstance(source, (str, os.PathLike)):
         raise CheckpointError(f"no model {source!r}: give a folder, the name of a shipped model, or owner/name")
-    if os.path.isdir(source):
-        return Path(source)
-    shipped = shipped_folder(source)
-    if shipped is not None:
-        return shipped
+    local = Path(source) if os.path.isdir(source) else shipped_folder(source)
+    if local is not None:
+        if revision is not None:
+            raise ConfigError(f"revision={revision!r} is for owner/name on the hub; {str(source)!r} is a folder here")
+        return local
     parts = str(source).split("/")
     if len(parts) != 2 or not all(parts) or parts[1].endswith((".onnx", ".pth", ".ckpt", ".safetensors")):
         raise CheckpointError(

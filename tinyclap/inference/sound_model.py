@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Labels = str | Iterable[str] | LabelBank
     Rows = NDArray[np.float32]
 
+_CAPTION_OPTIONS = ("beam", "max_words", "min_words", "n_best", "batch_size")
+
 
 class SoundModel:
     """A model ready to use; made by :func:`tinyclap.from_pretrained`.
@@ -228,6 +230,10 @@ class SoundModel:
         """
         if self.kind != "captioner":
             raise ConfigError(f"{self.name} classifies and does not caption; open a captioner")
+        known = _CAPTION_OPTIONS + (("forbidden_ids",) if hasattr(self.backend, "decoder") else ())
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            raise ConfigError(f"caption: no option {', '.join(unknown)}; there are: {', '.join(known)}")
         return self.backend.caption(audio, sample_rate_hz, **options)
 
     def search(

@@ -30,7 +30,7 @@ _TABLES = {
     "vectors": "CREATE TABLE vectors (id INTEGER PRIMARY KEY, crc32 INTEGER NOT NULL, vector BLOB NOT NULL)",
 }
 _ANEW = "index again into another folder"
-_WAIT_S = 60.0  # for another process's transaction
+_WAIT_S, _READ_WAIT_S = 60.0, 10.0  # for another process's transaction
 _MAPPED_FROM = 10_000  # recordings; fewer are read in some milliseconds
 _CHUNK = 4096
 _OLD_S = 3600.0  # age at which another process's temporary file is a leftover
@@ -279,9 +279,10 @@ class Database:
     @contextlib.contextmanager
     def _transaction(self, write=False, create=False):
         """A connection within a transaction, which an error undoes; SQLite's errors become ours."""
+        wait_s = _WAIT_S if write else min(_READ_WAIT_S, _WAIT_S)
         try:
             uri = f"{Path(os.path.abspath(self.path)).as_uri()}?mode={'rwc' if create else 'rw'}"
-            connection = sqlite3.connect(uri, timeout=_WAIT_S, isolation_level=None, uri=True)
+            connection = sqlite3.connect(uri, timeout=wait_s, isolation_level=None, uri=True)
             with contextlib.closing(connection):
                 connection.execute("PRAGMA trusted_schema = OFF")
                 connection.execute("PRAGMA synchronous = EXTRA")
@@ -296,12 +297,12 @@ class Database:
                     connection.execute(f"PRAGMA user_version = {secrets.randbelow(1 << 31)}")
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
-            raise self._explained(error) from error
+            raise self._explained(error, wait_s) from error
 
-    def _explained(self, error):
+    def _explained(self, error, wait_s):
         code, kept = getattr(error, "sqlite_errorcode", 0) & 0xFF, "what was committed is kept"
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
-            return ConfigError(f"{self.path}: another process has it locked for {_WAIT_S:.0f} s; try again later")
+            return ConfigError(f"{self.path}: another process has it locked for {wait_s:.0f} s; try again later")
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             return ConfigError(f"{self.path}: {error} (no space left?); {kept}: run the same command again")
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
@@ -310,7 +311,7 @@ class Database:
 
 
 def _folder_of(path):
-    if not isinstance(path, (str, os.PathLike)):
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
         raise ConfigError(f"an index is the path of its folder, not {path!r:.60}")
     path = Path(path)
     return path.parent if path.name in (INDEX, DATABASE) and not path.is_dir() else path

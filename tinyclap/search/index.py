@@ -233,6 +233,8 @@ def _names_recording(text):
         raise ConfigError("the query is empty; give a text, or the path of a recording")
     if os.path.isfile(text):
         return True
+    if os.path.lexists(text) and (os.sep in text or text in (".", "..")):
+        raise AudioError(text, "is a folder or a device, not a recording; give a text, or the path of a recording")
     if Path(text).suffix.lower() in SUFFIXES:
         raise AudioError(text, "no such file; check the path (a query that is no path is taken as a text)")
     return False

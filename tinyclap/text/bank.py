@@ -66,6 +66,8 @@ class LabelBank:
             raise ConfigError(f"a bank has every label once; more often: {', '.join(repeated[:5])}")
         if not np.isfinite(vectors).all():
             raise ConfigError("a bank's vectors are finite numbers; these are not")
+        if not vectors.any(axis=1).all():
+            raise ConfigError(f"a bank's vector is all zeros: that of {labels[vectors.any(axis=1).argmin()]!r}")
         texts = [*(getattr(self, name) for name in _TEXTS), *self.templates]
         if not all(isinstance(text, str) for text in texts) or not isinstance(self.text_identity, dict):
             raise ConfigError("a bank's model, checksums and templates are texts, its text identity is a dict")
@@ -146,7 +148,7 @@ class LabelBank:
 
 
 def _as_path(path: Any) -> Path:
-    if not isinstance(path, (str, os.PathLike)):
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
         raise ConfigError(f"a bank's file is a path, not {path!r:.60}")
     return Path(path)
 

@@ -63,6 +63,7 @@ def samples_of(kind):
     return soundfile.read(io.BytesIO(written(kind)), dtype="float32")[0]
 
 
+ID3 = b"ID3\4\0\0\0\0\1\0" + bytes(128)
 WHOLE = {  # name: (kind, content): every sample is to be read
     **{f"wav, {size:#x}": ("wav", patched("wav", "<I", size)) for size in (0, 2**32 - 1, 2**32 - 37, 0x7FFFF000)},
     "arecord": ("wav", patched("wav", "<I", 0x80000000)),
@@ -79,6 +80,8 @@ WHOLE = {  # name: (kind, content): every sample is to be read
     **{f"caf, {size}": ("caf", patched("caf", ">q", size)) for size in (-1, 0, 3204)},
     **{f"flac, {size}": ("flac", flac(size)) for size in (0, 1600)},
     "flac, unknown, tag": ("flac", flac(0) + b"TAG" + bytes(125)),
+    **{f"{kind} after an ID3 tag": (kind, ID3 + written(kind)) for kind in ("wav", "aiff", "au", "rf64", "w64", "caf")},
+    "early wav after an ID3 tag": ("wav", ID3 + patched("wav", "<I", 3200)),
 }
 
 
@@ -92,7 +95,9 @@ def test_headers_that_promise_nothing_or_less_are_read_to_the_end(tmp_path, name
     np.testing.assert_array_equal(read_audio(io.BytesIO(content))[0], samples_of(kind))
 
 
-@pytest.mark.parametrize("name", [name for name in WHOLE if name.startswith(("wav", "early wav", "arecord", "sox"))])
+@pytest.mark.parametrize(
+    "name", [name for name in WHOLE if "ID3" not in name and name.startswith(("wav", "early wav", "arecord", "sox"))]
+)
 def test_a_pipe_gives_what_the_file_gives(name):
     kind, content = WHOLE[name]
     np.testing.assert_array_equal(np.concatenate(list(pipe_source(io.BytesIO(content)).pieces)), samples_of(kind))
@@ -123,6 +128,13 @@ def test_a_cut_flac_of_unknown_length_and_a_cut_page_are_refused():
     for end in (last + 2000, last + 20, last + 2):
         with pytest.raises(AudioError, match="ends within a page"):
             probe(bytes(content[:end]))
+    pages = [at for at in range(len(content)) if content[at : at + 5] == b"OggS\0"]
+    first = next(at for at in pages if int.from_bytes(content[at + 6 : at + 14], "little"))
+    for at in (first + 26, first + 400, last + 400):
+        damaged = bytearray(content)
+        damaged[at] ^= 1
+        with pytest.raises(AudioError, match="damaged at its|ends within a page"):
+            probe(bytes(damaged))
 
 
 AFTER = {

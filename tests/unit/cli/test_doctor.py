@@ -31,7 +31,7 @@ def installed(monkeypatch):
     def install(versions, errors=None, torch=None, torchaudio=None):
         monkeypatch.setattr(doctor.metadata, "requires", lambda name: METADATA)
         monkeypatch.setattr(doctor, "version_of", lambda name: {"tinyclap": "0.1", **versions}.get(name))
-        monkeypatch.setattr(doctor, "import_error", lambda name, limit_s: (errors or {}).get(name, ""))
+        monkeypatch.setattr(doctor, "import_errors", lambda names, limit_s: dict.fromkeys(names, "") | (errors or {}))
         monkeypatch.setattr(doctor, "build_of", {"torch": torch, "torchaudio": torchaudio}.get)
 
     return install
@@ -148,9 +148,10 @@ def test_builds_are_read_from_their_files(tmp_path, monkeypatch):
     ],
 )
 def test_a_library_that_raises_hangs_or_kills_is_named(monkeypatch, code, said):
-    monkeypatch.setattr(doctor, "_IMPORTS", {"library": code})
-    found = doctor.import_error("library", 5.0)
-    assert said in found and bool(said) == bool(found)
+    monkeypatch.setattr(doctor, "_IMPORTS", {"library": code, "one": "import json", "last": "print(1)"})
+    found = doctor.import_errors(["one", "library", "last"], 5.0)
+    assert said in found["library"] and bool(said) == bool(found["library"])
+    assert (found["one"], found["last"]) == ("", "")
 
 
 def test_nothing_that_may_be_missing_is_imported():

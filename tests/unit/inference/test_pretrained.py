@@ -95,6 +95,9 @@ def test_what_cannot_be_opened_is_said(tmp_path, paths):
         tinyclap.from_pretrained(tmp_path)
     with pytest.raises(DownloadError, match="no folder 'results/mistyped' here"):
         tinyclap.from_pretrained("results/mistyped", local_files_only=True)
+    for name in (tmp_path, "tinyclap-phinet-m"):
+        with pytest.raises(ConfigError, match="revision='v1' is for owner/name on the hub"):
+            tinyclap.from_pretrained(name, revision="v1")
     (tmp_path / "config.json").write_text("{", "utf-8")
     with pytest.raises(CheckpointError, match="not readable as JSON"):
         tinyclap.from_pretrained(tmp_path)

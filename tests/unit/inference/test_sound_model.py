@@ -125,6 +125,8 @@ def test_a_captioner_refuses_what_it_cannot_do():
         (lambda: model.caption([]), "no clip"),
         (lambda: model.caption(CLIPS[:1], RATE, max_words=0), "max_words=0"),
         (lambda: model.caption(CLIPS[:1], RATE, beam=1.5), "beam=1.5"),
+        (lambda: model.caption(CLIPS[:1], RATE, beams=2), "no option beams; there are: beam, max_words"),
+        (lambda: model.caption(""), "an empty path"),
     ):
         with pytest.raises(TinyclapError, match=words):
             call()

@@ -242,6 +242,10 @@ def test_a_writer_that_waits_too_long_says_so(tmp_path, monkeypatch):
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(ConfigError, match="another process"):
             Database.open(tmp_path).write([(Recording("/a", "/", "1", 1, 1), np.ones(4))])
+        other.execute("COMMIT")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ConfigError, match="another process has it locked for 0 s"):
+            Database.open(tmp_path)
     other.close()
 
 
@@ -274,8 +278,13 @@ def test_an_empty_query_is_an_error(model, recordings, tmp_path, query):
 
 def test_a_query_that_reads_like_a_recording_but_is_none_is_an_error(model, recordings, tmp_path):
     index = SearchIndex.build(tmp_path / "index", model, [recordings])
-    with pytest.raises(AudioError, match="no such file"):
-        index.search(model, "nothing.wav")
+    for query, why in (
+        ("nothing.wav", "no such file"),
+        (str(tmp_path), "a folder or a device"),
+        (os.devnull, "device"),
+    ):
+        with pytest.raises(AudioError, match=why):
+            index.search(model, query)
 
 
 @pytest.mark.parametrize(
@@ -283,6 +292,7 @@ def test_a_query_that_reads_like_a_recording_but_is_none_is_an_error(model, reco
     [
         lambda folder: SearchIndex.open(None),
         lambda folder: SearchIndex.open(3),
+        lambda folder: SearchIndex.open(""),
         lambda folder: SearchIndex.build(folder / "new", None, None),
         lambda folder: SearchIndex.build(folder / "new", None, [None]),
     ],

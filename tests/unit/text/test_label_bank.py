@@ -79,6 +79,8 @@ def test_names_and_vectors_have_to_fit():
         LabelBank(["a", "b"], np.eye(3), ["{}"], "cosine", "m", "0")
     with pytest.raises(ConfigError, match="more often: a"):
         LabelBank(["a", "a"], np.eye(2), ["{}"], "cosine", "m", "0")
+    with pytest.raises(ConfigError, match="all zeros: that of 'b'"):
+        LabelBank(["a", "b"], np.array([[1.0], [0.0]]), ["{}"], "cosine", "m", "0")
     with pytest.raises(ConfigError, match="finite"):
         LabelBank(["a", "b"], np.array([[1.0], [np.nan]]), ["{}"], "cosine", "m", "0")
     for odd in (np.eye(2, dtype=complex), np.eye(2, dtype=bool), np.array([["1", "0"], ["0", "1"]])):
