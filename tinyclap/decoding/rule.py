@@ -6,7 +6,7 @@ exported graph (``runtime.caption_search``).
 """
 
 import numbers
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tinyclap.errors import ConfigError
 
@@ -16,9 +16,9 @@ _ENDED_PENALTY = 1000.0  # of a beam that has ended: its continuations are then 
 class Hypotheses(NamedTuple):
     """Captions of B clips, best first, as tensors or arrays."""
 
-    ids: object  # (B, n_best, max_words), int64: without the start, filled with the end id
-    scores: object  # (B, n_best), float32: mean log-probability of the words, the end counted
-    n_words: object  # (B, n_best), int64: with the end, where there is one
+    ids: Any  # (B, n_best, max_words), int64: without the start, filled with the end id
+    scores: Any  # (B, n_best), float32: mean log-probability of the words, the end counted
+    n_words: Any  # (B, n_best), int64: with the end, where there is one
 
 
 class NextStep(NamedTuple):

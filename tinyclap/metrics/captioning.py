@@ -39,22 +39,10 @@ from tinyclap.text.tokenizer import caption_words
 logger = logging.getLogger(__name__)
 
 # In the order of computation: parts before what combines them.
-METRICS = (
-    "bleu_1",
-    "bleu_2",
-    "bleu_3",
-    "bleu_4",
-    "rouge_l",
-    "cider_d",
-    "meteor",
-    "spice",
-    "fer",
-    "sbert_sim",
-    "spider",
-    "spider_fl",
-    "fense",
-    "vocab",
-)
+METRICS: tuple[str, ...] = (
+    "bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d", "meteor", "spice", "fer", "sbert_sim",
+    "spider", "spider_fl", "fense", "vocab",
+)  # fmt: skip
 COMBINED = {"spider": ("cider_d", "spice"), "spider_fl": ("cider_d", "spice", "fer"), "fense": ("sbert_sim", "fer")}
 READY = "ready"
 TOKENIZER = "tinyclap.text.tokenizer.caption_words: lower case, no punctuation, hyphens separate"
@@ -68,7 +56,7 @@ _NOT_INSTALLED = "needs the package aac-metrics: pip install tinyclap[metrics]"
 _FETCH = "run `aac-metrics-download` once, with a network"
 
 
-def check_metrics():
+def check_metrics() -> dict[str, str]:
     """Each name of :data:`METRICS` → ``"ready"``, or what is missing and what to do."""
     if importlib.util.find_spec("aac_metrics") is None:
         return dict.fromkeys(METRICS, _NOT_INSTALLED)
@@ -80,7 +68,7 @@ def check_metrics():
     return found
 
 
-def available(metrics=METRICS):
+def available(metrics: Sequence[str] = METRICS) -> dict[str, str]:
     """:func:`check_metrics`, once the names are known and the library is installed."""
     if isinstance(metrics, str) or not metrics:
         raise ConfigError(f"metrics is {metrics!r}; it is a list of names, e.g. [bleu_4, cider_d]")
@@ -93,7 +81,7 @@ def available(metrics=METRICS):
     return state
 
 
-def java_major():
+def java_major() -> int | None:
     """Major version of Java, e.g. 8 or 17; None where there is none."""
     try:
         done = subprocess.run([_java(), "-version"], capture_output=True, text=True, timeout=60, check=False)
@@ -155,7 +143,7 @@ def _fluency_model():
     return READY if is_there else f"needs the weights {FLUENCY_MODEL}.ckpt: {_FETCH}"
 
 
-def tokenised(candidates, references):
+def tokenised(candidates: Any, references: Any) -> tuple[list[str], list[list[str]]]:
     """Captions and lists of references as words with one blank between them; references without a word are left out.
 
     A str in the place of a list of references is one reference.
@@ -195,7 +183,7 @@ def _words(text, name):
     return " ".join(caption_words(text))
 
 
-def cider_d(candidates, references):
+def cider_d(candidates: Any, references: Any) -> float:
     """Mean CIDEr-D of captions, in [0, 10]; see :func:`score_captions`. 1,000 clips of five references take 1.3 s.
 
     The document frequencies are those of the references; of a single clip it is 0.
@@ -269,7 +257,7 @@ def score_captions(
     return corpus, per_clip, {name: missing[name] for name in metrics if name in missing}
 
 
-def combined(name, parts):
+def combined(name: str, parts: dict[str, list[float]]) -> tuple[float, list[float]]:
     """SPIDEr, SPIDEr-FL or FENSE from its parts' values of each clip: (mean, list of values)."""
     rows = {part: np.array(values) for part, values in parts.items()}
     values = (rows["cider_d"] + rows["spice"]) / 2 if "spice" in rows else rows["sbert_sim"]
@@ -308,7 +296,7 @@ def _offline():
     return mock.patch.object(constants, "HF_HUB_OFFLINE", True)
 
 
-def with_intervals(candidates, references, outcome, seed=0):
+def with_intervals(candidates: Any, references: Any, outcome: Any, seed: int = 0) -> dict[str, dict[str, Any]]:
     """Give each metric its 95 % bootstrap interval over clips: metric → ``value`` and ``interval_95``, or ``missing``.
 
     METEOR, whose value is no mean over clips, has ``mean_of_clips`` beside it, and the interval is that mean's. Clips'
@@ -334,7 +322,7 @@ def with_intervals(candidates, references, outcome, seed=0):
     return records
 
 
-def bleu_intervals(candidates, references, seed=0):
+def bleu_intervals(candidates: Any, references: Any, seed: int = 0) -> dict[str, tuple[float, float]]:
     """95 % bootstrap intervals over clips of the corpus' BLEU: dict of ``bleu_1`` … ``bleu_4`` → (low, high)."""
     from aac_metrics.functional.bleu import _bleu_update
 

@@ -2,6 +2,8 @@
 
 import statistics
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,12 +13,12 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def count_parameters(module, trainable_only=False):
+def count_parameters(module: nn.Module, trainable_only: bool = False) -> int:
     """Count the parameters of a module, or those that get a gradient; shared tensors count once."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)
 
 
-def count_macs(module, *inputs):
+def count_macs(module: Callable[..., Any], *inputs: Any) -> dict[str, int]:
     """Count the MACs of one forward pass, ``module(*inputs)``, without gradient, in two conventions.
 
     ``n_macs`` is half of the FLOPs of ``torch.utils.flop_counter``: convolutions and every matrix product, so also the
@@ -31,7 +33,7 @@ def count_macs(module, *inputs):
     return _observed(module, *inputs)[1]
 
 
-def complexity(model, clip_duration_s=5.0, run=None):
+def complexity(model: Any, clip_duration_s: float = 5.0, run: Callable[..., Any] | None = None) -> dict[str, float]:
     """Count parameters and MACs of a model's audio side, on a silent clip.
 
     `model` has ``embed_audio(wavs, sample_rate_hz)`` and ``sample_rate_hz``; `run`, called likewise, is measured in its
@@ -63,7 +65,7 @@ def _observed(run, *inputs):
     return parameters, {**macs, "n_macs": counter.get_total_flops() // 2}
 
 
-def peak_activation_memory(module, *inputs):
+def peak_activation_memory(module: Callable[..., Any], *inputs: torch.Tensor) -> dict[str, Any]:
     """Peak bytes of activations in a forward pass: ``peak_bytes``, ``operation`` (then), ``input_bytes`` (among them).
 
     Exact for what PyTorch runs, and independent of the machine: every storage that an operation makes counts until it
@@ -108,7 +110,10 @@ class _LiveStorages(TorchDispatchMode):
                     table[reference.cdata] = reference, storage.nbytes()
 
 
-def measure_latency(module, *inputs, n_repeats=20, n_warmup=3, n_threads=None):
+def measure_latency(
+    module: Callable[..., Any], *inputs: torch.Tensor, n_repeats: int = 20, n_warmup: int = 3,
+    n_threads: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Time ``module(*inputs)`` without gradient, on the device of the inputs.
 
     Arguments

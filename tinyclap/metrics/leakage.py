@@ -8,12 +8,16 @@ as unknown, never as clean. Equal sounds under different ids are not found: the 
 Sources of the layouts: the tables and file names that the corpora publish (see ``data_prep``).
 """
 
+from __future__ import annotations
+
 import csv
 import hashlib
 import io
+import os
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,15 +58,15 @@ class Clips(NamedTuple):
     recordings: dict
     facts: dict
 
-    def known(self):
+    def known(self) -> set[str]:
         """The set of its recordings."""
         return {recording for recording in self.recordings.values() if recording}
 
-    def n_unknown(self):
+    def n_unknown(self) -> int:
         """How many clips have no known recording."""
         return sum(not recording for recording in self.recordings.values())
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """JSON-able counts of clips, recordings and clips without one, and the file's facts."""
         return {
             "name": self.name,
@@ -79,7 +83,7 @@ def _archives(recordings):
     return {recording.partition(":")[0] for recording in recordings}
 
 
-def recording_of(clip, any_digits=False):
+def recording_of(clip: str, any_digits: bool = False) -> str | None:
     """The recording that a published file name holds, or None; `any_digits` takes digits alone for a Freesound id.
 
     Example
@@ -96,7 +100,7 @@ def recording_of(clip, any_digits=False):
     return None
 
 
-def read_clips(name, path, folds=None):
+def read_clips(name: str, path: str | os.PathLike[str], folds: Iterable[Any] | None = None) -> Clips:
     """Read a list of clips, named `name`, each with its recording: :class:`Clips`; of some `folds` alone if given.
 
     `path` is a manifest (JSON); ``esc50.csv``, ``UrbanSound8K.csv``, ``clotho_metadata_*.csv``,
@@ -115,11 +119,11 @@ def read_clips(name, path, folds=None):
     if folds is not None:
         wanted, found = {str(fold) for fold in folds}, {fold for _, _, fold in rows if fold}
         if wanted - found:
-            missing, found = (", ".join(sorted(some)) or "none" for some in (wanted - found, found))
-            raise ConfigError(f"{name}: {path} has no fold {missing}; its folds are: {found}")
+            missing, folded = (", ".join(sorted(some)) or "none" for some in (wanted - found, found))
+            raise ConfigError(f"{name}: {path} has no fold {missing}; its folds are: {folded}")
         rows = [row for row in rows if row[2] in wanted]
         facts = {**facts, "folds": sorted(wanted)}
-    recordings = {}
+    recordings: dict[str, str | None] = {}
     for clip, recording, _ in rows:  # a list may name a clip twice, once a caption
         recordings[clip] = recordings.get(clip) or recording
     if not recordings:
@@ -201,7 +205,7 @@ def _without_suffix(name):
     return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name
 
 
-def overlap(train, test):
+def overlap(train: Clips, test: Clips) -> dict[str, Any]:
     """Count what two :class:`Clips`, a training and a test list, share.
 
     Returns ``comparable`` (whether both name recordings of one archive), ``n_shared_recordings``, ``shared_recordings``
@@ -225,7 +229,7 @@ def overlap(train, test):
     }
 
 
-def leak_rows(train_lists, test_lists):
+def leak_rows(train_lists: Sequence[Clips], test_lists: Sequence[Clips]) -> list[dict[str, str]]:
     """Rows of ``leaks.csv``: every test clip, and whether training has its recording.
 
     A row has ``test``, ``clip``, ``recording`` (empty if not known), ``status`` and ``train`` (the lists that share it,
@@ -244,18 +248,18 @@ def leak_rows(train_lists, test_lists):
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 
-def is_same(train, test):
+def is_same(train: Clips, test: Clips) -> bool:
     """Whether one list was given on both sides: it would share all clips with itself."""
     return train.name == test.name and train.recordings == test.recordings
 
 
-def union(name, lists):
+def union(name: str, lists: Sequence[Clips]) -> Clips:
     """All clips of several lists of :class:`Clips` as one, so that many training corpora are one side."""
     merged = {(part.name, clip): recording for part in lists for clip, recording in part.recordings.items()}
     return Clips(name, "+".join(dict.fromkeys(part.corpus for part in lists)), merged, {})
 
 
-def accuracy_without(correct, recordings, statuses, labels, seed=0):
+def accuracy_without(correct: Any, recordings: Any, statuses: Any, labels: Any, seed: int = 0) -> dict[str, Any]:
     """Accuracy with and without the clips whose recording is in training.
 
     Arguments
@@ -282,7 +286,7 @@ def accuracy_without(correct, recordings, statuses, labels, seed=0):
         "shared": statuses == SHARED,
         "unknown": statuses == UNKNOWN,
     }
-    found = {name: scored(correct[kept], recordings[kept], seed) for name, kept in parts.items()}
+    found: dict[str, Any] = {name: scored(correct[kept], recordings[kept], seed) for name, kept in parts.items()}
     clean, kept = found["without_shared"], parts["without_shared"]
     return {
         **found,
@@ -291,7 +295,7 @@ def accuracy_without(correct, recordings, statuses, labels, seed=0):
     }
 
 
-def scored(correct, recordings, seed=0):
+def scored(correct: Any, recordings: Any, seed: int = 0) -> dict[str, Any] | None:
     """Accuracy of clips, its 95 % intervals over clips and over recordings, and the counts; None without clips."""
     if not len(correct):
         return None

@@ -1,8 +1,12 @@
 """``predictions.csv`` of a classification, read back: label, prediction and recording of each clip."""
 
+from __future__ import annotations
+
 import csv
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,16 +35,17 @@ class Predictions(NamedTuple):
     grouped_by: str
 
     @property
-    def correct(self):
+    def correct(self) -> np.ndarray:
         """Which answers are right: array of bool, (B,)."""
         return self.labels == self.answers
 
-    def at(self, places):
+    def at(self, places: Any) -> Predictions:
         """The clips at some places, in that order."""
-        return Predictions(*(array[places] for array in self[:5]), self.classes, self.grouped_by)
+        kept: Any = {name: rows[places] for name, rows in self._asdict().items() if isinstance(rows, np.ndarray)}
+        return self._replace(**kept)
 
 
-def read_predictions(path):
+def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     """Read the ``predictions.csv`` of a classification, or of the folder that has it: :class:`Predictions`.
 
     Recordings are the groups of the test manifest beside the file; else those that published file names hold; else each
@@ -63,7 +68,8 @@ def read_predictions(path):
     groups, grouped_by = _recordings(path.parent, ids)
     texts = [[row.get(name) or "" for row in rows] for name in ("id", "fold", "label", "prediction")]
     classes = tuple(name.removeprefix(SCORE) for name in columns if name.startswith(SCORE))
-    return Predictions(*map(np.array, texts), np.array(groups), classes, grouped_by)
+    clips, folds, labels, answers = map(np.array, texts)
+    return Predictions(clips, folds, labels, answers, np.array(groups), classes, grouped_by)
 
 
 def _recordings(folder, ids):
@@ -76,13 +82,13 @@ def _recordings(folder, ids):
     return (named, "file names") if all(named) else (ids, "clips: no recordings are known")
 
 
-def write_table(path, rows):
+def write_table(path: str | os.PathLike[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV atomically from rows, the head first; its folder is made."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
-def percent_interval(ends):
+def percent_interval(ends: Sequence[float]) -> str:
     """The ends of an interval in [0, 1] as percent, e.g. ``50.00 to 62.51``."""
     return f"{100 * ends[0]:.2f} to {100 * ends[1]:.2f}"

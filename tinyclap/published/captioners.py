@@ -4,6 +4,9 @@ Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Dist
 huggingface.co/wsntxxn/effb2-trm-audiocaps-captioning and -clotho-captioning.
 """
 
+from typing import Any
+
+import torch
 from torch import nn
 
 from tinyclap.errors import ConfigError
@@ -36,7 +39,10 @@ class Effb2Trm(nn.Module):
     allowed_extra = (r"^model\.model\.encoder\.melspec_extractor\.(spectrogram\.window|mel_scale\.fb)$",)
     defaults = "n_words=4981"
 
-    def __init__(self, n_words=None, start_id=None, end_id=None, pad_id=None, tokenizer=None):
+    def __init__(
+        self, n_words: int | None = None, start_id: int | None = None, end_id: int | None = None,
+        pad_id: int | None = None, tokenizer: Any = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         given = {"n_words": n_words, "start_id": start_id, "end_id": end_id, "pad_id": pad_id}
         self.has_words = tokenizer is not None
@@ -59,29 +65,31 @@ class Effb2Trm(nn.Module):
         self.sample_rate_hz = self.captioner.sample_rate_hz
 
     @classmethod
-    def config_from(cls, state_dict, config):
+    def config_from(cls, state_dict: dict[str, torch.Tensor], config: dict[str, Any]) -> dict[str, Any]:
         """`config` with the size of the vocabulary, read from the weights where `config` lacks it."""
         if config.get("n_words") is None and _WORDS in state_dict:
             return {**config, "n_words": len(state_dict[_WORDS])}
         return config
 
     @staticmethod
-    def published_name(name):
+    def published_name(name: str) -> str:
         """The published name of one of our tensors."""
         owner, part, rest = name.split(".", 2) if name.startswith("captioner.") else (*name.split(".", 1), "")
         if owner == "kd":
             return f"model.{part}"
         return f"model.model.{'encoder.backbone.eff_net' if part == 'encoder' else part}.{rest}"
 
-    def forward(self, wavs, n_samples=None, batch_dynamic_range=False):
+    def forward(
+        self, wavs: torch.Tensor, n_samples: torch.Tensor | None = None, batch_dynamic_range: bool = False
+    ) -> Any:
         """Encode clips (B, T) at ``sample_rate_hz``; see :meth:`tinyclap.models.captioner.Captioner.encode`."""
         return self.captioner.encode(wavs, n_samples, batch_dynamic_range=batch_dynamic_range)
 
-    def generate(self, wavs, sample_rate_hz, **options):
+    def generate(self, wavs: torch.Tensor, sample_rate_hz: float, **options: Any) -> torch.Tensor:
         """Word ids (B, max_words) of the best captions of clips; see ``Captioner.describe`` for the options."""
         return self.captioner.generate(wavs, sample_rate_hz, **options)
 
-    def caption(self, wavs, sample_rate_hz, **options):
+    def caption(self, wavs: torch.Tensor, sample_rate_hz: float, **options: Any) -> list[str]:
         """Caption clips of any length, rate and channels: B strings. Without a vocabulary it is a ConfigError."""
         if not self.has_words:
             raise ConfigError("no vocabulary for these ids; load the captioner with tokenizer= the file of its words")

@@ -8,6 +8,7 @@ import logging
 import os
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -22,13 +23,13 @@ _TIMEOUT_S = 60
 _NO_SUCH_RANGE = 416  # HTTP status
 
 
-def md5_of(path):
+def md5_of(path: str | os.PathLike[str]) -> str:
     """The MD5 of a file, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def zenodo_file(record, name, api=ZENODO_RECORD):
+def zenodo_file(record: str, name: str, api: str = ZENODO_RECORD) -> dict[str, Any]:
     """Look a file of a Zenodo record up: dict of ``url``, ``size_bytes``, ``md5``.
 
     Raises
@@ -48,7 +49,7 @@ def zenodo_file(record, name, api=ZENODO_RECORD):
     raise DownloadError(f"{page} has no file {name!r}; it has: {', '.join(files)}")
 
 
-def download(url, target, size_bytes=None, md5=None):
+def download(url: str, target: str | os.PathLike[str], size_bytes: int | None = None, md5: str | None = None) -> Path:
     """Download `url` to `target`, unless it is there; an interrupted download is resumed.
 
     The data are collected in ``<target>.part`` and renamed when size and checksum are right; ``<target>.md5`` is

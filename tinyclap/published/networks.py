@@ -6,6 +6,7 @@ Source: github.com/microsoft/CLAP, huggingface.co/fpaissan/tinyCLAP, github.com/
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,13 +52,13 @@ def load_published(name: str, state_dict: Any = None, path: str | os.PathLike[st
     Traceback (most recent call last):
     tinyclap.errors.CheckpointError: the state dict for 'efficientat-mn' (width=0.4) does not fit ...
     """
-    known = {key: row for key, row in PUBLISHED.items() if row.arguments is not None}
+    known = {key: row.arguments for key, row in PUBLISHED.items() if row.arguments is not None}
     if name not in known:
         raise ConfigError(f"no published network {name!r}; there are {', '.join(known)}")
-    published = known[name]
-    unknown = sorted(set(config) - set(published.arguments))
+    published = PUBLISHED[name]
+    unknown = sorted(set(config) - set(known[name]))
     if unknown:
-        raise ConfigError(f"{name} takes {', '.join(published.arguments)}; not {', '.join(unknown)}")
+        raise ConfigError(f"{name} takes {', '.join(known[name])}; not {', '.join(unknown)}")
     if (state_dict is None) == (path is None):
         raise ConfigError(f"{name}: give the weights either as state_dict or as path, and only one of them")
     if path is None:
@@ -80,7 +81,7 @@ class _Published(nn.Module):
     the arguments where none was given.
     """
 
-    allowed_extra = ()
+    allowed_extra: tuple[str, ...] = ()
     defaults = ""
 
     def __init__(self, audio):
@@ -114,27 +115,28 @@ class MsClap2022(_Published):
         r"^caption_encoder\.base\.embeddings\.position_ids$",
     )
 
-    def __init__(self, tokenizer=BERT):
+    def __init__(self, tokenizer: str = BERT) -> None:
         encoder = Cnn14(n_mels=64, n_tags=527)
         super().__init__(AudioStudent(log_mel("clap2022"), encoder, ClapProjection(encoder.embed_dim, 1024)))
         self.text = BertTextTower(1024)
-        self._tokenizer_source, self._tokenizer = tokenizer, None
+        self._tokenizer_source = tokenizer
+        self._tokenizer: Any = None
 
     @staticmethod
-    def published_name(name):
+    def published_name(name: str) -> str:
         """The published name of one of our tensors."""
         tower, part, rest = name.split(".", 2)
         return f"{'audio_encoder' if tower == 'audio' else 'caption_encoder'}.{part.replace('encoder', 'base')}.{rest}"
 
     @torch.no_grad()
-    def embed_tokens(self, input_ids, attention_mask):
+    def embed_tokens(self, input_ids: Any, attention_mask: Any) -> torch.Tensor:
         """Embed token ids (N, L) with their mask (N, L; 1 for tokens, 0 for padding): L2-normalised (N, 1024)."""
         device = next(self.text.parameters()).device
         ids = torch.as_tensor(input_ids, dtype=torch.int64, device=device)
         mask = torch.as_tensor(attention_mask, dtype=torch.int64, device=device)
         return F.normalize(self.text(ids, mask), dim=-1)
 
-    def embed_text(self, texts):
+    def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Embed N strings, each cut at 100 tokens as published: L2-normalised (N, 1024)."""
         if self._tokenizer is None:
             self._tokenizer = hub_tokenizer(self._tokenizer_source, BERT)
@@ -148,12 +150,12 @@ class TinyClapStudent(_Published):
 
     defaults = "alpha=1.5, beta=0.75, t_zero=6, n_layers=7"
 
-    def __init__(self, alpha=1.5, beta=0.75, t_zero=6, n_layers=7):
+    def __init__(self, alpha: float = 1.5, beta: float = 0.75, t_zero: float = 6, n_layers: int = 7) -> None:
         encoder = PhiNet(n_mels=64, alpha=alpha, beta=beta, t_zero=t_zero, n_layers=n_layers)
         super().__init__(AudioStudent(log_mel("clap2022"), encoder, ClapProjection(encoder.embed_dim, 1024)))
 
     @staticmethod
-    def published_name(name):
+    def published_name(name: str) -> str:
         """The published name of one of our tensors."""
         return name.removeprefix("audio.").replace("encoder.", "base.", 1)
 
@@ -168,30 +170,30 @@ class EfficientAtMn(_Published):
     defaults = "width=0.4"
     not_encoder = (r"^classifier\.", r"^fc_audioset\.")
 
-    def __init__(self, width=0.4):
+    def __init__(self, width: float = 0.4) -> None:
         window = {"window_s": 30.0, "short": "native"}
         super().__init__(AudioStudent(log_mel("efficientat"), MobileNet(width=width), window=window))
 
     @staticmethod
-    def published_name(name):
+    def published_name(name: str) -> str:
         """The published name of one of our tensors."""
         name = name.removeprefix("audio.encoder.")
         name = name.replace(".fc1.", ".conc_se_layers.0.fc1.").replace(".fc2.", ".conc_se_layers.0.fc2.")
         return name.replace("classifier.0.", "classifier.2.").replace("classifier.3.", "classifier.5.")
 
     @classmethod
-    def encoder_name(cls, name):
+    def encoder_name(cls, name: str) -> str:
         """The published name of a tensor of our MobileNet."""
         return cls.published_name(f"audio.encoder.{name}")
 
-    def embed_audio(self, wavs, sample_rate_hz, batch_size=32):
+    def embed_audio(self, wavs: torch.Tensor, sample_rate_hz: float, batch_size: int = 32) -> torch.Tensor:
         """Embed clips of any length, rate and channels: features (B, 384 for width 0.4), not normalised."""
         return self.audio.embed_windows(lambda windows: self.audio(windows).clip, wavs, sample_rate_hz, batch_size)
 
-    def tag(self, wavs, sample_rate_hz, batch_size=32):
+    def tag(self, wavs: torch.Tensor, sample_rate_hz: float, batch_size: int = 32) -> torch.Tensor:
         """Tag clips of any length, rate and channels: logits (B, 527), averaged over a clip's windows."""
         return self.audio.embed_windows(self.window_logits, wavs, sample_rate_hz, batch_size)
 
-    def window_logits(self, wavs):
+    def window_logits(self, wavs: torch.Tensor) -> torch.Tensor:
         """Tag clips of one length (B, T) at ``sample_rate_hz`` in one pass: logits (B, 527)."""
         return self.audio.encoder.tag_logits(self.audio(wavs).clip)

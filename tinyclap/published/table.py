@@ -1,6 +1,10 @@
 """The published networks by name: their files, where to get them, and which classes take them. Needs no torch."""
 
+from __future__ import annotations
+
 import importlib
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,12 +35,12 @@ class Published(NamedTuple):
     encoder: str = ""
     zenodo: str = ""
 
-    def network_class(self):
+    def network_class(self) -> type:
         """The class of its network."""
         module, _, name = self.network.partition(":")
         return getattr(importlib.import_module(f"tinyclap.published.{module}"), name)
 
-    def at(self, path, cache=None):
+    def at(self, path: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None) -> Path:
         """The published file at `path`, or downloaded into `cache` where `path` is ``"download"``: a Path."""
         if str(path) == "download" and self.zenodo:
             return self.download(cache)
@@ -45,7 +49,7 @@ class Published(NamedTuple):
             raise CheckpointError(f"{path}: no such file; give the path of {self.file} ({self.source}){more}")
         return Path(path)
 
-    def download(self, cache=None):
+    def download(self, cache: str | os.PathLike[str] | None = None) -> Path:
         """Download the file into `cache`, by default `cache_folder()`, unless it is there: a Path."""
         target = Path(cache or cache_folder()) / self.file
         if target.exists() and Path(f"{target}.md5").exists():
@@ -116,7 +120,7 @@ PUBLISHED = {
 }
 
 
-def recognise(names):
+def recognise(names: Iterable[str]) -> dict[str, str] | None:
     """The published network whose tensors have these names: ``name``, ``what``, ``licence``; or None."""
     names = [name.removeprefix("module.") for name in names]  # of torch's parallel wrapper
     for known, network in PUBLISHED.items():

@@ -1,9 +1,17 @@
 """Beam search over the step graph of an exported captioner, by the rule of :mod:`tinyclap.decoding.rule`. NumPy."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tinyclap.decoding.rule import BeamRule, Hypotheses
 from tinyclap.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tinyclap.runtime.session import Session
 
 _STATE = ("said_", "asked_", "told_", "bias_")  # inputs: past key–values; cross-attention keys, values and bias
 
@@ -14,10 +22,13 @@ class GraphDecoder:
     `step` is the Session of a :class:`tinyclap.export.caption_graphs.StepGraph`, `sizes` is ``config["decoder"]``.
     """
 
-    def __init__(self, step, sizes):
+    def __init__(self, step: Session, sizes: dict[str, Any]) -> None:
         self.step, self.sizes = step, sizes
 
-    def search(self, memory, beam=3, max_words=20, min_words=0, n_best=1, forbidden_ids=()):
+    def search(
+        self, memory: Sequence[np.ndarray], beam: int = 3, max_words: int = 20, min_words: int = 0, n_best: int = 1,
+        forbidden_ids: Iterable[int] = (),
+    ) -> Hypotheses:  # fmt: skip
         """Find the captions of B clips.
 
         Arguments
@@ -44,7 +55,7 @@ class GraphDecoder:
         while True:
             banned = np.zeros(sizes["n_words"], np.float32)
             banned[rule.banned_ids(sizes["n_words"])] = -np.inf
-            feeds = {"last_ids": last_ids, "rows": rows, "running": running, "banned": banned}
+            feeds: dict[str, Any] = {"last_ids": last_ids, "rows": rows, "running": running, "banned": banned}
             feeds |= {"word_mask": word_mask, "ranks": ranks, **dict(zip(names, [*past, *memory], strict=True))}
             scores, places, *past = self.step.run(feeds)
             step = rule.follow(scores.tolist(), places.tolist(), sizes["n_words"])

@@ -4,6 +4,8 @@ A :class:`Session` opens its graph when it is first used, may be used by any num
 the file again). This is the only module that imports an engine. No torch.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import importlib
@@ -12,6 +14,7 @@ import mmap
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,13 +27,16 @@ _EXTRAS = {"onnxruntime": "runtime", "openvino": "openvino"}
 _EXTERNAL_DATA = b"\n\x08location\x12"  # how a tensor of onnx.proto says that its values are in another file
 
 
-def onnxruntime():
+def onnxruntime() -> Any:
     """The module onnxruntime, imported with its telemetry off: it writes an id into the home folder, and sends it."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     return _engine("onnxruntime")
 
 
-def open_session(path, engine="onnxruntime", precision="fp32", n_threads=None, front_end=None, level="all"):
+def open_session(
+    path: str | os.PathLike[str], engine: str = "onnxruntime", precision: str = "fp32", n_threads: int | None = None,
+    front_end: str | os.PathLike[str] | None = None, level: str = "all",
+) -> Session:  # fmt: skip
     """Get an ONNX graph ready to run.
 
     Arguments
@@ -79,9 +85,13 @@ class Session:
     is compiled once more for a call that comes while all are in use, as long as cores are left; else the call waits.
     """
 
-    def __init__(self, path, engine, precision, n_threads, front_end, level):
+    def __init__(
+        self, path: str | os.PathLike[str], engine: str, precision: str, n_threads: int | None,
+        front_end: str | os.PathLike[str] | None, level: str,
+    ) -> None:  # fmt: skip
         self._arguments = (str(path), engine, precision, n_threads, front_end, level)
-        self._lock, self._free, self._first = threading.Lock(), [], None
+        self._lock, self._free = threading.Lock(), list[Any]()
+        self._first: Any = None
         n_at_once = max(1, n_cores() // (n_threads or n_cores())) if engine == "openvino" else None
         self._turns = contextlib.nullcontext() if n_at_once is None else threading.Semaphore(n_at_once)
 
@@ -90,16 +100,16 @@ class Session:
         return Session, self._arguments
 
     @property
-    def input_names(self):
+    def input_names(self) -> list[str]:
         """Names of the graph's inputs: list of str."""
         return self._opened().input_names
 
     @property
-    def output_names(self):
+    def output_names(self) -> list[str]:
         """Names of the graph's outputs: list of str."""
         return self._opened().output_names
 
-    def run(self, feeds):
+    def run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Compute all outputs: dict of str to numpy.ndarray → list of numpy.ndarray."""
         first = self._opened()
         try:
@@ -127,7 +137,7 @@ class Session:
                     self._first = self._free[0]
         return self._first
 
-    def _open(self):
+    def _open(self) -> Any:
         path, engine, precision, n_threads, front_end, level = self._arguments
         if engine == "onnxruntime":
             return _OnnxRuntime(path, n_threads, level)
@@ -243,7 +253,7 @@ def _fixed_axis(sizes):
     return fixed[0] if len(fixed) == 1 else None
 
 
-def has_bf16():
+def has_bf16() -> bool:
     """Whether OpenVINO is installed here, on a CPU with bf16 arithmetic."""
     try:
         return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -252,7 +262,7 @@ def has_bf16():
 
 
 @functools.cache
-def openvino_core():
+def openvino_core() -> Any:
     """The one ``openvino.Core`` of this process.
 
     Each sets the stack of signal handlers and, when it goes, sets back what it found: of two that do not go in the
