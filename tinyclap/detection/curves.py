@@ -1,19 +1,28 @@
 """Scores of every window of a stream, for a file or a picture: a few MB an hour."""
 
+from __future__ import annotations
+
 import csv
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinyclap.errors import ConfigError
 from tinyclap.files import atomic_path
 
+if TYPE_CHECKING:
+    from tinyclap.detection.detector import WindowResult
+    from tinyclap.detection.events import Event
+    from tinyclap.detection.thresholds import Thresholds
+
 _SCORES = (".csv", ".npz")
 _PICTURES = (".png", ".svg", ".pdf")
 _MAX_CURVES = 12
 
 
-def check_names(scores, plot):
+def check_names(scores: str | None, plot: str | None) -> None:
     """Raise ConfigError, before hours have passed, where a suffix means no format or matplotlib is missing."""
     if scores is not None and Path(scores).suffix.lower() not in _SCORES:
         raise ConfigError(f"{scores}: scores are written as {' or '.join(_SCORES)}")
@@ -26,17 +35,18 @@ def check_names(scores, plot):
 class Curves:
     """Scores, levels and events of a stream with these `labels` and `thresholds`; append to ``events``."""
 
-    def __init__(self, labels, thresholds):
-        self.labels, self.thresholds, self.events = list(labels), thresholds, []
-        self._middles_s, self._levels_db, self._scores = [], [], []
+    def __init__(self, labels: Sequence[str], thresholds: Thresholds) -> None:
+        self.events: list[Event] = []
+        self.labels, self.thresholds = list(labels), thresholds
+        self._middles_s, self._levels_db, self._scores = list[float](), list[float](), list[np.ndarray]()
 
-    def add(self, result):
+    def add(self, result: WindowResult) -> None:
         """Keep a :class:`tinyclap.detection.detector.WindowResult`."""
         self._middles_s.append(result.middle_s)
         self._levels_db.append(result.level_db)
         self._scores.append(result.scores.astype(np.float32))
 
-    def write(self, scores, plot, duration_s):
+    def write(self, scores: str | None, plot: str | None, duration_s: float) -> None:
         """Write the files `scores` and `plot`, where they are not None, atomically; `duration_s` is the stream's.
 
         ``.csv``: a row a window, a column a label. ``.npz``: ``middles_s`` (n,), ``levels_db`` (n,), ``scores`` (n, N),

@@ -1,10 +1,17 @@
 """Events from scores of windows, online: hysteresis, merging of gaps, minimum duration. Needs numpy alone."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinyclap.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tinyclap.detection.thresholds import Thresholds
 
 
 @dataclass(frozen=True)
@@ -49,21 +56,22 @@ class EventFinder:
     Event(label='dog', onset_s=1.5, offset_s=4.5, peak_score=0.9, peak_s=3.0)
     """
 
-    def __init__(self, labels, thresholds, rule):
+    def __init__(self, labels: Sequence[str], thresholds: Thresholds, rule: EventRule) -> None:
         self.labels, self._thresholds, self._rule = list(labels), thresholds, rule
         self._states = [_State(label) for label in self.labels]
-        self._last_s = None
+        self._last_s: float | None = None
 
     @property
-    def active(self):
+    def active(self) -> list[str]:
         """Labels that are active now."""
         return [state.label for state in self._states if state.is_on]
 
-    def push(self, middle_s, scores):
+    def push(self, middle_s: float, scores: np.ndarray) -> list[Event]:
         """Give the scores (N,) of the next window, whose middle is at `middle_s`; returns events that are certain."""
         begins_s = 0.0 if self._last_s is None else (self._last_s + middle_s) / 2
         self._last_s = middle_s
-        best, found = np.argmax(scores - self._thresholds.on), []
+        best = np.argmax(scores - self._thresholds.on)
+        found: list[Event] = []
         for index, state in enumerate(self._states):
             limit = self._thresholds.off[index] if state.is_on else self._thresholds.on[index]
             is_on = bool(scores[index] > limit and (index == best or not self._rule.exclusive))
@@ -76,9 +84,9 @@ class EventFinder:
                 state.close(found)
         return self._long_enough(found)
 
-    def end(self, duration_s):
+    def end(self, duration_s: float) -> list[Event]:
         """Returns the events that are still open at the end of a stream of `duration_s` seconds."""
-        found = []
+        found: list[Event] = []
         for state in self._states:
             if state.is_on:
                 state.is_on, state.offset_s = False, float(duration_s)

@@ -13,7 +13,7 @@ _BLOCK_S = 0.1
 _MAX_WAITING_S = 30.0
 
 
-def microphone_source(device=None, rate_hz=None):
+def microphone_source(device: int | str | None = None, rate_hz: int | None = None) -> Source:
     """A microphone as an endless :class:`~tinyclap.detection.sources.Source`.
 
     `device` is its number or a part of its name, None the system's own; `rate_hz` None takes the device's own.

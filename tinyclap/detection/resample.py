@@ -1,6 +1,7 @@
 """Resample a stream block by block, to what the whole recording would have become."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ _REACH = 8  # how far an output looks, in samples of the lower rate
 _BLOCK_S = 0.1  # latency in live audio
 
 
-def stream_resampler(from_hz, to_hz, method="sinc"):
+def stream_resampler(from_hz: int, to_hz: int, method: str = "sinc") -> Any:
     """A resampler that is given samples in blocks of any length, by `method` "sinc" or "soxr".
 
     ``push(samples)`` takes (n,) float32 and returns the outputs that are certain, ``end()`` the rest; silence comes

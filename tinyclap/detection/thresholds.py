@@ -1,6 +1,7 @@
 """Detection thresholds: a score, a probability among the labels, or a rate of false alarms on background sound."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,9 @@ class Thresholds:
             raise ConfigError("off-threshold: an event would end at a higher score than it begins with; lower it")
 
 
-def fixed_thresholds(n_labels, threshold, off_threshold=None, of_probabilities=False):
+def fixed_thresholds(
+    n_labels: int, threshold: float, off_threshold: float | None = None, of_probabilities: bool = False
+) -> Thresholds:
     """One threshold for all labels.
 
     Arguments
@@ -49,7 +52,9 @@ def fixed_thresholds(n_labels, threshold, off_threshold=None, of_probabilities=F
     return Thresholds(*rows, of_probabilities, f"{word} above {threshold:g}, then {off_threshold:g}")
 
 
-def false_alarm_thresholds(background_scores, rate, off_rate=None, positive=False):
+def false_alarm_thresholds(
+    background_scores: np.ndarray, rate: float, off_rate: float | None = None, positive: bool = False
+) -> Thresholds:
     """Thresholds that a given part of sound other than the label's own exceeds, for each label by itself.
 
     Arguments
@@ -89,7 +94,7 @@ def false_alarm_thresholds(background_scores, rate, off_rate=None, positive=Fals
     return Thresholds(on, off, False, f"false alarms {rate:g}, then {off_rate:g} of background windows")
 
 
-def background_embeddings(model):
+def background_embeddings(model: Any) -> np.ndarray | None:
     """Embeddings of background sound that are stored with a :class:`SoundModel`: (n, D) float32, or None."""
     name = model.config.get("background")
     if name is None:
@@ -98,7 +103,10 @@ def background_embeddings(model):
     return model.columns(rows.astype(np.float32))
 
 
-def choose_thresholds(model, vectors, false_alarms=None, threshold=None, probability=None, off_threshold=None):
+def choose_thresholds(
+    model: Any, vectors: np.ndarray, false_alarms: float | None = None, threshold: float | None = None,
+    probability: float | None = None, off_threshold: float | None = None,
+) -> Thresholds:  # fmt: skip
     """The thresholds that are asked for, or the model's default: false alarms, else probabilities.
 
     ConfigError: more than one is given; or the model lacks a background or a temperature.

@@ -1,8 +1,16 @@
 """Cut a stream into windows at the places of :class:`tinyclap.audio.windows.WindowPolicy`."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tinyclap.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tinyclap.audio.windows import WindowPolicy
 
 
 class WindowStream:
@@ -21,7 +29,7 @@ class WindowStream:
     [(3, [3.0, 4.0, 5.0, 6.0])]
     """
 
-    def __init__(self, policy, sample_rate_hz):
+    def __init__(self, policy: WindowPolicy, sample_rate_hz: int) -> None:
         self._policy, self._rate = policy, sample_rate_hz
         self._window = round(policy.window_s * sample_rate_hz)
         self._hop = self._window if policy.hop_s is None else round(policy.hop_s * sample_rate_hz)
@@ -30,7 +38,7 @@ class WindowStream:
             raise ConfigError(f"hop {policy.hop_s} s: choose more than 0 and at most {limit}")
         self._kept, self._n_pushed, self._next = np.zeros(0, np.float32), 0, 0
 
-    def push(self, samples):
+    def push(self, samples: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Give the next samples (n,); yields (first sample, window (T,)) for each window that is now whole."""
         self._kept = np.concatenate([self._kept, samples])
         self._n_pushed += len(samples)
@@ -41,7 +49,7 @@ class WindowStream:
             yield self._next - self._hop, self._kept[place : place + self._window]
         self._kept = self._kept[-self._window :].copy()
 
-    def end(self):
+    def end(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (first sample, samples) of the last window, or of all there was where that is less; or nothing."""
         if self._n_pushed and not self._next:
             yield 0, self._kept

@@ -9,7 +9,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from tinyclap.errors import ConfigError
 from tinyclap.losses.contrastive import CLAP_LOGIT_SCALE, clap_contrastive
@@ -19,7 +19,7 @@ ENCODER_KINDS = ("mse", "contrastive", "both")
 PROJECTIONS = ("both", "student", "none")
 
 
-def caption_cross_entropy(logits, targets, pad_id, label_smoothing=0.0):
+def caption_cross_entropy(logits: Tensor, targets: Tensor, pad_id: int, label_smoothing: float = 0.0) -> Tensor:
     """Mean cross-entropy over the words of all captions, in nats; 0 where there is no word.
 
     Arguments
@@ -29,12 +29,12 @@ def caption_cross_entropy(logits, targets, pad_id, label_smoothing=0.0):
     pad_id : int. Positions with it do not count.
     label_smoothing : float. In [0, 1).
     """
-    options = {"ignore_index": pad_id, "label_smoothing": label_smoothing, "reduction": "sum"}
-    losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), **options)
+    rows, words = logits.float().flatten(0, 1), targets.flatten()
+    losses = F.cross_entropy(rows, words, ignore_index=pad_id, reduction="sum", label_smoothing=label_smoothing)
     return losses / (targets != pad_id).sum().clamp(min=1)
 
 
-def sparse_token_kd(student, ids, probabilities, temperature=1.0):
+def sparse_token_kd(student: Tensor, ids: Tensor, probabilities: Tensor, temperature: float = 1.0) -> Tensor:
     """Token-level distillation: cross-entropy with the teacher's distribution among its k most probable words.
 
     Arguments
@@ -73,15 +73,9 @@ class EncoderKDLoss(nn.Module):
     max_scale = 100.0
 
     def __init__(
-        self,
-        student_dim,
-        teacher_dim,
-        shared_dim=1024,
-        kind="contrastive",
-        projection="both",
-        l2_norm=False,
-        exponentiate=False,
-    ):
+        self, student_dim: int, teacher_dim: int, shared_dim: int = 1024, kind: str = "contrastive",
+        projection: str = "both", l2_norm: bool = False, exponentiate: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         if kind not in ENCODER_KINDS:
             raise ConfigError(f"EncoderKDLoss: kind={kind!r}; choose one of {', '.join(ENCODER_KINDS)}")
@@ -97,7 +91,7 @@ class EncoderKDLoss(nn.Module):
         if kind != "mse":
             self.logit_scale = nn.Parameter(torch.tensor(math.log(CLAP_LOGIT_SCALE)))
 
-    def forward(self, student, teacher):
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """(B, student_dim) and (B, teacher_dim) → (); the teacher's side is detached before its projection."""
         student, teacher = self.stdnt_proj(student), self.tchr_proj(teacher.detach())
         loss = 0.0

@@ -5,12 +5,14 @@ Source: Elizalde et al., "CLAP", ICASSP 2023.
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 CLAP_LOGIT_SCALE = 1 / 0.07  # the inverse temperature with which CLIP and CLAP start
 
 
-def clap_contrastive(audio, text, logit_scale=CLAP_LOGIT_SCALE, max_logit=100.0):
+def clap_contrastive(
+    audio: Tensor, text: Tensor, logit_scale: float | Tensor = CLAP_LOGIT_SCALE, max_logit: float = 100.0
+) -> Tensor:
     """L = ½ [CE(C, diagonal) + CE(Cᵀ, diagonal)] with C = min(scale · cos(audio, text), max_logit).
 
     Arguments
@@ -27,6 +29,6 @@ def clap_contrastive(audio, text, logit_scale=CLAP_LOGIT_SCALE, max_logit=100.0)
 class ClapContrastiveLoss(nn.Module):
     """:func:`clap_contrastive` with the model's learnable temperature."""
 
-    def forward(self, audio, text, scale):
+    def forward(self, audio: Tensor, text: Tensor, scale: Tensor) -> Tensor:
         """(B, D), (B, D) and the inverse temperature () → ()."""
         return clap_contrastive(audio, text, scale)

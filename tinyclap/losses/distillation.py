@@ -7,16 +7,20 @@ Distillation", CVPR 2019; Kusupati et al., "Matryoshka Representation Learning",
 ICLR 2015 (hints).
 """
 
+import os
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from tinyclap.config.kept_dims import read_order
 from tinyclap.errors import ConfigError
 from tinyclap.losses.contrastive import CLAP_LOGIT_SCALE, clap_contrastive
 
 
-def cosine_distill(student, teacher):
+def cosine_distill(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean negative cosine of paired embeddings (B, D), in [−1, 1]: tinyCLAP, Eq. 7.
 
     Why audio alone is enough: on the unit sphere, for *every* text t,
@@ -29,7 +33,7 @@ def cosine_distill(student, teacher):
     return -F.cosine_similarity(student, teacher.detach(), dim=-1).mean()
 
 
-def centred_cosine_distill(student, teacher, mean):
+def centred_cosine_distill(student: Tensor, teacher: Tensor, mean: Tensor) -> Tensor:
     """:func:`cosine_distill` of L2-normalised embeddings less `mean` (D,), that of the teacher's over training clips.
 
     Embeddings of all sounds share a large common part, by which a raw cosine is near one.
@@ -37,7 +41,7 @@ def centred_cosine_distill(student, teacher, mean):
     return cosine_distill(F.normalize(student, dim=-1) - mean, F.normalize(teacher, dim=-1) - mean)
 
 
-def mse_distill(student, teacher, l2_norm=False):
+def mse_distill(student: Tensor, teacher: Tensor, l2_norm: bool = False) -> Tensor:
     """Mean squared error of paired embeddings (B, D); with `l2_norm`, of their directions.
 
     `teacher` is not detached here: a learnable projection of it keeps its gradient.
@@ -47,7 +51,9 @@ def mse_distill(student, teacher, l2_norm=False):
     return F.mse_loss(student, teacher)
 
 
-def relational_distill(student, teacher, wanted=None, logit_scale=CLAP_LOGIT_SCALE):
+def relational_distill(
+    student: Tensor, teacher: Tensor, wanted: Tensor | None = None, logit_scale: float = CLAP_LOGIT_SCALE
+) -> Tensor:
     """Mean over clips of KL(softmax(scale · w_i wᵀ) ‖ softmax(scale · s_i aᵀ)): similarities within the batch.
 
     Arguments
@@ -66,7 +72,7 @@ def relational_distill(student, teacher, wanted=None, logit_scale=CLAP_LOGIT_SCA
 class CosineDistillLoss(nn.Module):
     """:func:`cosine_distill`, the loss of tinyCLAP."""
 
-    def forward(self, student, teacher):
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """(B, D) and (B, D) → ()."""
         return cosine_distill(student, teacher)
 
@@ -77,13 +83,13 @@ class CentredCosineDistillLoss(nn.Module):
     `momentum` is the weight of a new batch, after 1/momentum batches; before that, it is the plain average.
     """
 
-    def __init__(self, embed_dim, momentum=0.01):
+    def __init__(self, embed_dim: int, momentum: float = 0.01) -> None:
         super().__init__()
         self.momentum = momentum
         self.register_buffer("mean", torch.zeros(embed_dim))
         self.register_buffer("n_batches", torch.zeros((), dtype=torch.long))
 
-    def forward(self, student, teacher):
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """(B, D) and (B, D) → (); in training mode the mean is updated first."""
         if self.training:
             with torch.no_grad():
@@ -96,11 +102,11 @@ class CentredCosineDistillLoss(nn.Module):
 class EmbeddingMSELoss(nn.Module):
     """:func:`mse_distill`; with `l2_norm`, of directions."""
 
-    def __init__(self, l2_norm=False):
+    def __init__(self, l2_norm: bool = False) -> None:
         super().__init__()
         self.l2_norm = l2_norm
 
-    def forward(self, student, teacher):
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """(B, D) and (B, D) → ()."""
         return mse_distill(student, teacher.detach(), self.l2_norm)
 
@@ -108,7 +114,7 @@ class EmbeddingMSELoss(nn.Module):
 class ContrastiveDistillLoss(nn.Module):
     """CLAP's contrastive loss between a clip's student and teacher embeddings, against the rest of the batch."""
 
-    def forward(self, student, teacher):
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """(B, D) and (B, D) → ()."""
         return clap_contrastive(student, teacher.detach())
 
@@ -116,7 +122,7 @@ class ContrastiveDistillLoss(nn.Module):
 class RelationalDistillLoss(nn.Module):
     """:func:`relational_distill`."""
 
-    def forward(self, student, teacher):
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """(B, D) and (B, D) → ()."""
         return relational_distill(student, teacher)
 
@@ -127,16 +133,16 @@ class TagProfileLoss(nn.Module):
     The tag space scores a clip of `n_tags` by this profile, with the same `floor` (:mod:`tinyclap.teachers.tag_text`).
     """
 
-    def __init__(self, n_tags=527, floor=1e-3):
+    def __init__(self, n_tags: int = 527, floor: float = 0.001) -> None:
         super().__init__()
         self.floor = floor
         self.register_buffer("prior", torch.zeros(n_tags))
 
-    def set_prior(self, prior):
+    def set_prior(self, prior: Any) -> None:
         """Set the mean probability (K,) of each tag over unlabelled training clips."""
         self.prior.copy_(torch.as_tensor(prior))
 
-    def forward(self, student, teacher):
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Probabilities (B, K) and (B, K) → ()."""
         wanted, given = self._profile(teacher.detach()), self._profile(student)
         return (wanted * (wanted.log() - given.log())).sum(dim=-1).mean()
@@ -152,12 +158,12 @@ class FrameHintLoss(nn.Module):
     Frames are the last feature maps averaged over frequency, of `student_dim` and `teacher_dim` channels.
     """
 
-    def __init__(self, student_dim, teacher_dim):
+    def __init__(self, student_dim: int, teacher_dim: int) -> None:
         super().__init__()
         self.map = nn.Linear(student_dim, teacher_dim)
         self.standardise = nn.BatchNorm1d(teacher_dim, affine=False, momentum=0.01)
 
-    def forward(self, student, teacher):
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Frames (B, F, C) and (B, F', C') → (); the student's time axis is resampled."""
         wanted = self.standardise(teacher.detach().float().transpose(1, 2))
         given = self.map(student.float()).transpose(1, 2)
@@ -169,12 +175,12 @@ class FrameHintLoss(nn.Module):
 class MapHintLoss(nn.Module):
     """As :class:`FrameHintLoss`, of feature maps with `student_dim` and `teacher_dim` channels, on the coarser grid."""
 
-    def __init__(self, student_dim, teacher_dim):
+    def __init__(self, student_dim: int, teacher_dim: int) -> None:
         super().__init__()
         self.map = nn.Conv2d(student_dim, teacher_dim, 1)
         self.standardise = nn.BatchNorm2d(teacher_dim, affine=False, momentum=0.01)
 
-    def forward(self, student, teacher):
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Maps (B, C, F, M) and (B, C', F', M') → ()."""
         wanted, given = self.standardise(teacher.detach().float()), self.map(student.float())
         grid = [min(sizes) for sizes in zip(given.shape[2:], wanted.shape[2:], strict=True)]
@@ -201,7 +207,9 @@ class NestedLoss(nn.Module):
     -1.0
     """
 
-    def __init__(self, loss, dims, order=None, relational_weight=1.0):
+    def __init__(
+        self, loss: nn.Module, dims: Sequence[int], order: Sequence[int] | None = None, relational_weight: float = 1.0
+    ) -> None:
         super().__init__()
         dims = sorted(dims)
         if not dims or dims[0] < 1 or (order is not None and dims[-1] >= len(order)):
@@ -212,12 +220,12 @@ class NestedLoss(nn.Module):
         self.loss, self.dims, self.relational_weight = loss, dims, relational_weight
         self.register_buffer("order", None if order is None else torch.tensor(list(order), dtype=torch.long))
 
-    def stored_order(self, n_dims):
+    def stored_order(self, n_dims: int) -> dict[str, Any]:
         """What a student trained by this loss stores in its config, so that it can be loaded with fewer dimensions."""
         order = list(range(n_dims)) if self.order is None else self.order.tolist()
         return {"order": order, "ranking": "nested", "dims": self.dims}
 
-    def forward(self, student, teacher):
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """(B, D) and (B, D) → ()."""
         n_dims = student.shape[-1]
         if (self.order is not None and len(self.order) != n_dims) or self.dims[-1] >= n_dims:
@@ -245,7 +253,10 @@ LOSSES = {  # a recipe's name → the loss of embeddings of D dimensions
 _OF_ALL_DIMENSIONS = ("centred", "tag_profile")  # they hold a statistic of each dimension, so they cannot be nested
 
 
-def make_distill_loss(kind, embed_dim, nested_dims=None, nested_order=None):
+def make_distill_loss(
+    kind: str, embed_dim: int, nested_dims: Sequence[int] | None = None,
+    nested_order: str | os.PathLike[str] | None = None,
+) -> nn.Module:  # fmt: skip
     """The loss of a recipe, by name.
 
     Arguments

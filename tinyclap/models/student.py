@@ -4,13 +4,16 @@ Source: Paissan & Farella, "tinyCLAP", Interspeech 2024 (student); Radford et al
 From Natural Language Supervision", ICML 2021 (two towers with a learnable temperature).
 """
 
+from __future__ import annotations
+
 import copy
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
@@ -20,6 +23,10 @@ from tinyclap.models.encoding import evaluating
 from tinyclap.models.folding import compose_head, fold_norms
 from tinyclap.models.projection import ClapProjection
 from tinyclap.models.pruned_head import chosen_dims
+
+if TYPE_CHECKING:
+    from tinyclap.features.front_ends import LogMel
+    from tinyclap.models.encoding import AudioEncoding
 
 FIVE_SECONDS_TILED = {"window_s": 5.0, "short": "tile"}
 
@@ -52,17 +59,10 @@ class AudioStudent(nn.Module):
     """
 
     def __init__(
-        self,
-        features,
-        encoder,
-        projection=None,
-        window=FIVE_SECONDS_TILED,
-        resampler="sinc",
-        output="none",
-        freeze_encoder=False,
-        reference_frozen_drift=False,
-        folded=False,
-    ):
+        self, features: LogMel, encoder: nn.Module, projection: nn.Module | None = None,
+        window: dict[str, Any] = FIVE_SECONDS_TILED, resampler: str = "sinc", output: str = "none",
+        freeze_encoder: bool = False, reference_frozen_drift: bool = False, folded: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         if output not in ("none", "sigmoid"):
             raise ConfigError(f"output {output!r} is neither 'none' nor 'sigmoid'")
@@ -85,7 +85,7 @@ class AudioStudent(nn.Module):
             encoder.requires_grad_(False)
             self.train(self.training)
 
-    def fold(self):
+    def fold(self) -> AudioStudent:
         """A copy for inference with fewer parameters and the same outputs; see :mod:`tinyclap.models.folding`.
 
         The headline student has 2,035,187 instead of 4,434,547. Where its last convolution was composed with the head,
@@ -105,7 +105,10 @@ class AudioStudent(nn.Module):
         self.folded = True
         self.requires_grad_(False).eval()
 
-    def keep_dims(self, indices, moments=None, n_statistic_rows=None, hidden_fraction=None):
+    def keep_dims(
+        self, indices: Sequence[int], moments: Any = None, n_statistic_rows: int | None = None,
+        hidden_fraction: float | None = None,
+    ) -> AudioStudent:  # fmt: skip
         """A copy with some of the embedding's dimensions, without the weights that only the others need.
 
         Arguments
@@ -130,14 +133,14 @@ class AudioStudent(nn.Module):
         student.embed_dim = head.d_out
         return student
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """Set the mode of all parts; a frozen encoder stays in eval mode, and so does a folded student."""
         super().train(mode and not getattr(self, "folded", False))
         if self.freeze_encoder and not self.reference_frozen_drift:
             self.encoder.eval()
         return self
 
-    def forward(self, wavs=None, log_mel=None):
+    def forward(self, wavs: Tensor | None = None, log_mel: Tensor | None = None) -> AudioEncoding:
         """Clips of one length → :class:`AudioEncoding`, with ``clip`` (B, D) in the shared space.
 
         Not normalised; probabilities where ``output`` is "sigmoid". `wavs` (B, T) are at ``sample_rate_hz``, in
@@ -149,7 +152,7 @@ class AudioStudent(nn.Module):
         clip = encoding.clip if self.projection is None else self.projection(encoding.clip)
         return encoding._replace(clip=clip.sigmoid() if self.output == "sigmoid" else clip)
 
-    def embed_audio(self, wavs, sample_rate_hz, batch_size=32):
+    def embed_audio(self, wavs: Any, sample_rate_hz: float, batch_size: int = 32) -> Tensor:
         """Clips of any length → (B, D), L2-normalised, or mean probabilities where ``output`` is "sigmoid".
 
         `wavs` as for :func:`tinyclap.features.windows.as_waveforms`; `batch_size` windows go through in one pass.
@@ -159,7 +162,10 @@ class AudioStudent(nn.Module):
         )
 
     @torch.no_grad()
-    def embed_windows(self, forward, wavs, sample_rate_hz, batch_size=32, normalize=False):
+    def embed_windows(
+        self, forward: Callable[[Tensor], Tensor], wavs: Any, sample_rate_hz: float, batch_size: int = 32,
+        normalize: bool = False,
+    ) -> Tensor:  # fmt: skip
         """Mean over the windows of each clip of any function, in eval mode: (B, D).
 
         Arguments
@@ -206,7 +212,10 @@ class Clap(nn.Module):
 
     max_scale = 100.0
 
-    def __init__(self, audio, text, logit_scale_init=math.log(1 / 0.07), text_dims=None):
+    def __init__(
+        self, audio: AudioStudent, text: Any, logit_scale_init: float = math.log(1 / 0.07),
+        text_dims: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.text_dims = None if text_dims is None else chosen_dims(text_dims, text.embed_dim)
         n_text = text.embed_dim if text_dims is None else len(text_dims)
@@ -216,23 +225,26 @@ class Clap(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(float(logit_scale_init)))
         self.sample_rate_hz, self.embed_dim = audio.sample_rate_hz, audio.embed_dim
 
-    def forward(self, wavs, texts):
+    def forward(self, wavs: torch.Tensor, texts: Sequence[str]) -> ClapOutput:
         """Pairs, `wavs` (B, T) at ``sample_rate_hz`` and B strings → :class:`ClapOutput`."""
         return ClapOutput(self.audio(wavs).clip, self.encode_text(texts), self.scale)
 
     @property
-    def scale(self):
+    def scale(self) -> Tensor:
         """exp(logit_scale), at most 100, with gradient."""
         return self.logit_scale.exp().clamp(max=self.max_scale)
 
-    def encode_text(self, texts, whole=False):
+    def encode_text(self, texts: Sequence[str], whole: bool = False) -> Tensor:
         """N strings → (N, D), with gradient, not normalised; `whole`: all dimensions of the text tower."""
         ids, mask = self.text.encode(list(texts))
         device = self.logit_scale.device
         rows = self.text(ids.to(device), mask.to(device))
         return rows if whole or self.text_dims is None else rows[:, self.text_dims]
 
-    def keep_dims(self, indices, moments=None, n_statistic_rows=None, hidden_fraction=None):
+    def keep_dims(
+        self, indices: Sequence[int], moments: Any = None, n_statistic_rows: int | None = None,
+        hidden_fraction: float | None = None,
+    ) -> Clap:  # fmt: skip
         """A copy with some of the dimensions.
 
         Arguments
@@ -246,11 +258,11 @@ class Clap(nn.Module):
         clap.logit_scale = copy.deepcopy(self.logit_scale)
         return clap.train(self.training)
 
-    def embed_text(self, texts, whole=False):
+    def embed_text(self, texts: Sequence[str], whole: bool = False) -> Tensor:
         """N strings → L2-normalised (N, D), in eval mode, without gradient; `whole` as in encode_text."""
         with evaluating(self), torch.no_grad():
             return F.normalize(self.encode_text(texts, whole), dim=-1)
 
-    def embed_audio(self, wavs, sample_rate_hz, batch_size=32):
+    def embed_audio(self, wavs: Any, sample_rate_hz: float, batch_size: int = 32) -> Tensor:
         """Clips of any length → L2-normalised (B, D); see :meth:`AudioStudent.embed_audio`."""
         return self.audio.embed_audio(wavs, sample_rate_hz, batch_size)

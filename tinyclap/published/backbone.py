@@ -1,5 +1,7 @@
 """Students that begin as a published tagger, with fewer channels and blocks and coarser frames."""
 
+import os
+
 from tinyclap.errors import CheckpointError
 from tinyclap.features.front_ends import log_mel
 from tinyclap.models.mobilenet import MobileNet, narrowed, shortened
@@ -9,8 +11,9 @@ from tinyclap.published.networks import load_published
 
 
 def trunk_student(
-    weights, width=0.4, fraction=0.85, n_blocks=None, hop_length=640, window_s=10.0, min_s=2.0, batchnorm_momentum=0.05
-):
+    weights: str | os.PathLike[str], width: float = 0.4, fraction: float = 0.85, n_blocks: int | None = None,
+    hop_length: int = 640, window_s: float = 10.0, min_s: float = 2.0, batchnorm_momentum: float = 0.05,
+) -> AudioStudent:  # fmt: skip
     """Cut an AudioStudent out of a published tagger; its ``clip`` is the probability of each tag, (B, 527).
 
     Arguments

@@ -1,6 +1,7 @@
 """First weights of an encoder: of a published network, or of a run of ours."""
 
 from pathlib import Path
+from typing import Any
 
 from tinyclap.checkpoints.state import load_student, read_state_dict, strict_load
 from tinyclap.errors import CheckpointError, ConfigError
@@ -18,10 +19,10 @@ class EncoderWeights:
         EfficientAT's "mn" for a MobileNet, EfficientLatent for an EfficientNet-B2, WavCaps' HTSAT-BART for an Htsat.
     """
 
-    def __init__(self, encoder, weights=None):
+    def __init__(self, encoder: Any, weights: str | Path | None = None) -> None:
         self.encoder, self.weights = encoder, weights
 
-    def load(self):
+    def load(self) -> None:
         """Load every tensor of the encoder, or nothing."""
         if self.weights is None:
             return
@@ -48,6 +49,6 @@ class EfficientLatent:
     not_encoder = (r"^front_end\.", r"^_fc\.", r"^classifier\.")
 
     @staticmethod
-    def encoder_name(name):
+    def encoder_name(name: str) -> str:
         """The published name of a tensor of our EfficientNet-B2."""
         return name.removeprefix("backbone.eff_net.").removeprefix("eff_net.")

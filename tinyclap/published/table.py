@@ -6,7 +6,7 @@ import importlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tinyclap.errors import CheckpointError
 from tinyclap.files import cache_folder
@@ -35,7 +35,7 @@ class Published(NamedTuple):
     encoder: str = ""
     zenodo: str = ""
 
-    def network_class(self) -> type:
+    def network_class(self) -> Any:
         """The class of its network."""
         module, _, name = self.network.partition(":")
         return getattr(importlib.import_module(f"tinyclap.published.{module}"), name)

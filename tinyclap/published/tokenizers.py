@@ -1,5 +1,7 @@
 """Tokenizers of BERT and BART, from a local folder or by their name on the hub."""
 
+from typing import Any
+
 from tinyclap.config.network import hub_options
 from tinyclap.errors import CheckpointError
 
@@ -7,7 +9,7 @@ BERT, BART = "bert-base-uncased", "facebook/bart-base"
 _FILES = {BERT: "vocab.txt", BART: "vocab.json, merges.txt"}
 
 
-def hub_tokenizer(source, published):
+def hub_tokenizer(source: str, published: str) -> Any:
     """The tokenizer :data:`BERT` or :data:`BART` (`published`) from `source`, a folder or a name on the hub."""
     from transformers import AutoTokenizer
 

@@ -5,6 +5,8 @@ ACL 2020, by ``transformers``; Xu et al., "Efficient Audio Captioning with Encod
 Interspeech 2024, which takes it as teacher.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -43,58 +45,63 @@ class WavcapsHtsatBart(nn.Module):
     not_encoder = (*allowed_extra, r"^decoder\.", r"^enc_to_dec_proj\.", r"^encoder\.audio_enc\.(tscam_conv|head)\.")
     defaults = ""
 
-    def __init__(self, tokenizer=BART, htsat=None, bart=None):
+    def __init__(
+        self, tokenizer: str = BART, htsat: dict[str, Any] | None = None, bart: dict[str, Any] | None = None
+    ) -> None:
         super().__init__()
         self.features = log_mel("wavcaps_htsat")
         self.encoder = Htsat(**(htsat or {}))
-        self.bart = _unfilled_bart({**BART_BASE, **(bart or {})})
+        self.bart: Any = _unfilled_bart({**BART_BASE, **(bart or {})})
         self.enc_to_dec_proj = nn.Linear(self.encoder.embed_dim, self.bart.config.d_model)
         self.sample_rate_hz, self.embed_dim = self.features.sample_rate_hz, self.encoder.embed_dim
         self.policy = WindowPolicy(window_s=10.0, short="pad")
         self._tokenizer_source, self._tokenizer = tokenizer, None
 
     @staticmethod
-    def published_name(name):
+    def published_name(name: str) -> str:
         """The published name of one of our tensors."""
         part, rest = name.split(".", 1)
         return f"{ {'encoder': 'encoder.audio_enc', 'bart': 'decoder'}.get(part, part) }.{rest}"
 
     @classmethod
-    def encoder_name(cls, name):
+    def encoder_name(cls, name: str) -> str:
         """The published name of a tensor of our Htsat."""
         return cls.published_name(f"encoder.{name}")
 
-    def forward(self, wavs):
+    def forward(self, wavs: torch.Tensor) -> Any:
         """Encode the first 10 s of clips (B, T) at ``sample_rate_hz``, zero-padded to 10 s, to an `AudioEncoding`."""
         return self.encoder(self.features(self._ten_seconds(wavs)))
 
-    def frames(self, wavs):
+    def frames(self, wavs: torch.Tensor) -> torch.Tensor:
         """Frames (B, 32, 768) of the first 10 s of clips (B, T) at ``sample_rate_hz``, zero-padded to 10 s."""
         return self(wavs).frames
 
-    def hidden(self, frames):
+    def hidden(self, frames: torch.Tensor) -> torch.Tensor:
         """BART's encoder over frames (B, 32, 768): (B, 1024, 768)."""
         positions = self.enc_to_dec_proj(frames).repeat_interleave(self.encoder.stride, dim=1)
         return self.bart.model.encoder(inputs_embeds=positions).last_hidden_state
 
     @torch.no_grad()
-    def embed_audio(self, wavs, sample_rate_hz, batch_size=8):
+    def embed_audio(self, wavs: Any, sample_rate_hz: float, batch_size: int = 8) -> torch.Tensor:
         """Embed clips of any length: (B, 768), the mean of the frames over windows of 10 s, not normalised."""
         with evaluating(self):
             clips = self._resampled(wavs, sample_rate_hz)
             options = self.sample_rate_hz, self.policy, batch_size, False
             return embed_windows(lambda windows: self(windows).clip, clips, *options)
 
-    def generate(self, wavs, sample_rate_hz, **options):
+    def generate(self, wavs: Any, sample_rate_hz: float, **options: Any) -> torch.Tensor:
         """Token ids (B, L) of the captions of clips: the second result of :meth:`describe`."""
         return self.describe(wavs, sample_rate_hz, **options)[1]
 
-    def caption(self, wavs, sample_rate_hz, **options):
+    def caption(self, wavs: Any, sample_rate_hz: float, **options: Any) -> list[str]:
         """Caption the first 10 s of each clip: B strings; :meth:`describe` names the options."""
         return self.strings(self.generate(wavs, sample_rate_hz, **options))
 
     @torch.no_grad()
-    def describe(self, wavs, sample_rate_hz, beam=3, max_length=30, min_length=2, batch_size=8):
+    def describe(
+        self, wavs: Any, sample_rate_hz: float, beam: int = 3, max_length: int = 30, min_length: int = 2,
+        batch_size: int = 8,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
         """Embed and caption the first 10 s of clips of any length, rate and channels in one pass.
 
         Arguments
@@ -124,11 +131,11 @@ class WavcapsHtsatBart(nn.Module):
         options = {"num_beams": beam, "max_length": max_length, "min_length": min_length, "do_sample": False}
         return self.bart.generate(encoder_outputs=BaseModelOutput(hidden), decoder_input_ids=starts, **options)
 
-    def strings(self, ids):
+    def strings(self, ids: torch.Tensor) -> list[str]:
         """Turn token ids (B, L) into B strings, without special tokens and spaces around them."""
         return [text.strip() for text in self.load_tokenizer().batch_decode(ids, skip_special_tokens=True)]
 
-    def load_tokenizer(self):
+    def load_tokenizer(self) -> Any:
         """BART's tokenizer, loaded when it is first needed; see :func:`hub_tokenizer`."""
         if self._tokenizer is None:
             self._tokenizer = hub_tokenizer(self._tokenizer_source, BART)

@@ -4,8 +4,13 @@ Windows, channels, resampling and scores are those of :mod:`tinyclap.models.stud
 ``parity.json`` of the folder states the rounding differences. No torch.
 """
 
+from __future__ import annotations
+
 import functools
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +24,10 @@ from tinyclap.files import CONFIG, read_json
 from tinyclap.runtime.session import open_session
 from tinyclap.text.labels import checked_texts
 from tinyclap.text.scores import ranked, score, unit_rows
+
+if TYPE_CHECKING:
+    from tinyclap.audio.clips import Audio
+    from tinyclap.runtime.text_side import TextSide
 
 LABELS, VECTORS, GOLDEN = "labels.json", "label_vectors.npz", "golden.npz"
 _BATCH_SIZE = 32
@@ -38,7 +47,10 @@ class AudioModel:
     precision : {"fp32", "int8", "bf16"}. What "auto" came to.
     """
 
-    def __init__(self, folder, config, engine="onnxruntime", precision="auto", n_threads=None):
+    def __init__(
+        self, folder: str | os.PathLike[str], config: dict[str, Any], engine: str = "onnxruntime",
+        precision: str = "auto", n_threads: int | None = None,
+    ) -> None:  # fmt: skip
         self.folder, self.config = Path(folder), config
         self.sample_rate_hz, self.embed_dim = config["sample_rate_hz"], config["embed_dim"]
         self.policy, self.precision = window_policy(folder, config), resolved_precision(config, engine, precision)
@@ -59,7 +71,7 @@ class AudioModel:
                 raise CheckpointError(f"{path}: holds no row for each of {len(self.labels)} labels; export again")
 
     @functools.cached_property
-    def text(self):
+    def text(self) -> TextSide | None:
         """The text side, opened when it is first used; None where the folder has none."""
         if "text" not in self.config:
             return None
@@ -67,7 +79,7 @@ class AudioModel:
 
         return open_text_side(self.folder, self.config, self._n_threads)
 
-    def embed(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
+    def embed(self, audio: Audio, sample_rate_hz: float | None = None, batch_size: int = _BATCH_SIZE) -> np.ndarray:
         """Embed clips, paths or arrays as of :func:`tinyclap.audio.clips.as_clips`: (B, D), float32.
 
         L2-normalised where ``config["outputs"]["embedding"]["normalise"]``; else mean probabilities or features. One
@@ -75,7 +87,7 @@ class AudioModel:
         """
         return self.outputs(audio, sample_rate_hz, batch_size)["embedding"]
 
-    def embed_many(self, audio, sample_rate_hz=None, progress=None):
+    def embed_many(self, audio: Audio, sample_rate_hz: float | None = None, progress: bool | None = None) -> np.ndarray:
         """What is compared with labels: (B, D), float32; see :meth:`SoundModel.embed`."""
         sources = as_sources(audio)
         if len(sources) == 1:
@@ -83,31 +95,34 @@ class AudioModel:
         return embed_together(self, sources, sample_rate_hz, progress)
 
     @property
-    def usual_workers(self):
+    def usual_workers(self) -> int:
         """How many clips at a time keep all cores at work: int."""
         return max(1, n_cores() // (self._n_threads or 1))
 
-    def embed_windows(self, windows):
+    def embed_windows(self, windows: np.ndarray) -> np.ndarray:
         """The same of windows (n, T) at ``sample_rate_hz``, each as it is: (n, D), float32."""
         found = self._run(self._session, windows)
         if "logits" in found:
             return _sigmoid(found["logits"])
         return unit_rows(found["embedding"]) if self._normalises("embedding") else found["embedding"]
 
-    def tag(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
+    def tag(self, audio: Audio, sample_rate_hz: float | None = None, batch_size: int = _BATCH_SIZE) -> np.ndarray:
         """Probabilities of ``tags``: (B, K), float32; arguments as in `embed`. ConfigError: the model is no tagger."""
         if not self.tags:
             raise ConfigError(f"{self.folder}: this model gives embeddings, no tags; classify() names sounds with it")
         return self._compared(self.outputs(audio, sample_rate_hz, batch_size))
 
-    def scores(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
+    def scores(self, audio: Audio, sample_rate_hz: float | None = None, batch_size: int = _BATCH_SIZE) -> np.ndarray:
         """Scores of ``labels`` by ``config["score"]``: (B, N), float32; arguments as in `embed`."""
         if self.label_rows is None:
             raise ConfigError(f"{self.folder}: exported without labels; export again with --labels 'dog,rain,…'")
         rows = self._compared(self.outputs(audio, sample_rate_hz, batch_size))
         return score(rows, self.label_rows, self.config["score"])
 
-    def classify(self, audio, labels=None, top=5, sample_rate_hz=None, batch_size=_BATCH_SIZE):
+    def classify(
+        self, audio: Audio, labels: Iterable[str] | None = None, top: int = 5, sample_rate_hz: float | None = None,
+        batch_size: int = _BATCH_SIZE,
+    ) -> list[list[tuple[str, float]]]:  # fmt: skip
         """Zero-shot classification: the best labels of each clip with their scores, list of list of (str, float).
 
         Arguments
@@ -125,18 +140,22 @@ class AudioModel:
             )
         return ranked(scores, self.labels, top, labels)
 
-    def check(self):
+    def check(self) -> dict[str, float]:
         """Maximum differences of this machine's outputs from torch's on the folder's golden clips: dict by output."""
-        worst, golden = {}, read_arrays(checked_file(self.folder, self.config, GOLDEN), "sample_rates_hz")
+        worst: dict[str, float] = {}
+        golden = read_arrays(checked_file(self.folder, self.config, GOLDEN), "sample_rates_hz")
         for index, rate_hz in enumerate(golden["sample_rates_hz"]):
             for name, rows in self.outputs([golden[f"clip_{index}"]], int(rate_hz)).items():
                 worst[name] = max(worst.get(name, 0.0), float(np.abs(rows[0] - golden[name][index]).max()))
         return worst
 
-    def outputs(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE, _session=None):
+    def outputs(
+        self, audio: Audio, sample_rate_hz: float | None = None, batch_size: int = _BATCH_SIZE, _session: Any = None
+    ) -> dict[str, np.ndarray]:
         """Every output, averaged over each clip's windows: dict of name to (B, ·), float32; arguments as in `embed`."""
         clips = as_clips(audio, self.sample_rate_hz, self.config["resampler"], sample_rate_hz)
-        totals, counts = {}, np.zeros((len(clips), 1), np.float32)
+        totals: dict[str, np.ndarray] = {}
+        counts = np.zeros((len(clips), 1), np.float32)
         for owners, windows in window_batches(clips, self.sample_rate_hz, self.policy, batch_size):
             np.add.at(counts, owners, 1)
             for name, rows in self._run(_session or self._session, np.stack(windows)).items():
@@ -160,7 +179,7 @@ class AudioModel:
         return self.config["outputs"].get(name, {}).get("normalise", False)
 
 
-def window_policy(folder, config):
+def window_policy(folder: str | os.PathLike[str], config: dict[str, Any]) -> WindowPolicy:
     """The window policy of an exported folder; a CheckpointError where it is none."""
     known = {key: config["window"][key] for key in ("window_s", "short", "hop_s", "min_s") if key in config["window"]}
     try:
@@ -169,7 +188,7 @@ def window_policy(folder, config):
         raise CheckpointError(f"{Path(folder) / CONFIG}: {error}; export the model again") from error
 
 
-def resolved_precision(config, engine, precision):
+def resolved_precision(config: Mapping[str, Any], engine: str, precision: str) -> str:
     """The precision to run: what "auto" stands for. ConfigError: int8, where the folder has none.
 
     Example

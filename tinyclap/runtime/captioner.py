@@ -4,7 +4,11 @@ Three graphs: waveform to encoder frames (which `engine` and `precision` apply t
 values, and one decoding step. The last two run in onnxruntime: at three rows a step it is twice as quick as OpenVINO.
 """
 
+from __future__ import annotations
+
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +21,9 @@ from tinyclap.runtime.audio_model import GOLDEN, resolved_precision, window_poli
 from tinyclap.runtime.caption_search import GraphDecoder
 from tinyclap.runtime.session import open_session
 from tinyclap.text.tokenizer import WordTokenizer
+
+if TYPE_CHECKING:
+    from tinyclap.audio.clips import Audio
 
 VOCABULARY = "vocabulary.json"
 _SHARED = ("n_words", "start_id", "end_id", "pad_id")  # what the decoder and its vocabulary both state
@@ -37,7 +44,10 @@ class CaptionModel:
     decoder : tinyclap.runtime.caption_search.GraphDecoder
     """
 
-    def __init__(self, folder, config, engine="onnxruntime", precision="auto", n_threads=None):
+    def __init__(
+        self, folder: str | os.PathLike[str], config: dict[str, Any], engine: str = "onnxruntime",
+        precision: str = "auto", n_threads: int | None = None,
+    ) -> None:  # fmt: skip
         self.folder, self.config = Path(folder), config
         self.sample_rate_hz, self.embed_dim = config["sample_rate_hz"], config["embed_dim"]
         self.policy = window_policy(folder, config)
@@ -56,13 +66,16 @@ class CaptionModel:
         if any(sizes[key] != getattr(self.tokenizer, key) for key in _SHARED):
             raise CheckpointError(f"{folder}: its decoder has other words than {VOCABULARY}; export the model again")
 
-    def caption(self, audio, sample_rate_hz=None, **options):
+    def caption(self, audio: Audio, sample_rate_hz: float | None = None, **options: Any) -> list[str]:
         """Caption clips: list of str; arguments as for `describe`."""
         if not self.config["has_words"]:
             raise ConfigError(f"{self.folder}: exported without a vocabulary; export again with the file of its words")
         return [self.tokenizer.decode(ids[0]) for ids in self.describe(audio, sample_rate_hz, **options)[1].ids]
 
-    def describe(self, audio, sample_rate_hz=None, beam=None, max_words=None, batch_size=_BATCH_SIZE, **options):
+    def describe(
+        self, audio: Audio, sample_rate_hz: float | None = None, beam: int | None = None,
+        max_words: int | None = None, batch_size: int = _BATCH_SIZE, **options: Any,
+    ) -> tuple[np.ndarray, Hypotheses]:  # fmt: skip
         """The mean frames of clips, and their best captions.
 
         Arguments
@@ -78,22 +91,20 @@ class CaptionModel:
         tinyclap.decoding.rule.Hypotheses. Of numpy arrays.
         """
         usual = self.config["decoding"]
-        beam, max_words = (
-            (usual["beam"] if beam is None else beam),
-            (usual["max_words"] if max_words is None else max_words),
-        )
+        n_beams: int = usual["beam"] if beam is None else beam
+        longest: int = usual["max_words"] if max_words is None else max_words
 
         def work(clip, memory):
-            return clip, *self.decoder.search(memory, beam, max_words, **options)
+            return clip, *self.decoder.search(memory, n_beams, longest, **options)
 
         rows, *found = self._over(audio, sample_rate_hz, batch_size, work)
         return rows, Hypotheses(*found)
 
-    def embed(self, audio, sample_rate_hz=None, batch_size=_BATCH_SIZE):
+    def embed(self, audio: Audio, sample_rate_hz: float | None = None, batch_size: int = _BATCH_SIZE) -> np.ndarray:
         """The mean frames of clips: (B, C), float32, not normalised; arguments as for `describe`."""
         return self._over(audio, sample_rate_hz, batch_size, lambda clip, memory: (clip,))[0]
 
-    def check(self):
+    def check(self) -> dict[str, float]:
         """Differences between this machine's outputs and torch's, over the folder's golden clips: dict of str to float.
 
         "clip": maximum difference of the mean frames. "captions": fraction of clips with another caption.
@@ -126,7 +137,7 @@ class CaptionModel:
         return clip, memory
 
 
-def n_valid(n_samples, n_frames, n_dropped, hop_length, mel_frames_each):
+def n_valid(n_samples: int, n_frames: int, n_dropped: int, hop_length: int, mel_frames_each: int | None) -> int:
     """Valid frames of a clip, as :func:`tinyclap.models.encoding.valid_frames` counts them.
 
     Arguments

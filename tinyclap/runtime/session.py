@@ -71,7 +71,7 @@ def open_session(
         raise ConfigError("this CPU has no bf16 arithmetic; take precision 'fp32' or 'int8'")
     if engine != "openvino" or importlib.util.find_spec("onnxruntime") is None:
         front_end = None
-    for file in filter(None, (path, front_end)):
+    for file in (path, *([front_end] if front_end else [])):
         _require_whole(Path(file))
     return Session(path, engine, precision, n_threads, front_end, level)
 
@@ -195,7 +195,7 @@ class _OpenVino:
             self._graphs = [_ShapedGraph(core, *each) for each in zip(parts, options, strict=True)]
         except RuntimeError as error:  # the base of all that the engine raises
             raise _refused(path, "OpenVINO", error) from error
-        self._front_end = None if front_end is None else _OnnxRuntime(front_end, n_threads).session
+        self._front_end: Any = None if front_end is None else _OnnxRuntime(front_end, n_threads).session
         if self._front_end is not None:
             self._mel_axes = _fixed_axis(map(str, self._front_end.get_outputs()[0].shape)), mel_axis
 

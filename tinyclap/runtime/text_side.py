@@ -4,6 +4,12 @@
 soft choices among a tagger's labels, as in :mod:`tinyclap.teachers.tag_text`.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tinyclap.checkpoints.folder import checked_file
@@ -13,11 +19,14 @@ from tinyclap.text.scores import softmax_rows, unit_rows
 from tinyclap.text.word_ids import WordIds
 from tinyclap.text.word_pieces import WordPieces
 
+if TYPE_CHECKING:
+    from tinyclap.runtime.session import Session
+
 TEXT_GRAPH, VOCABULARY, TAG_SPACE = "text.onnx", "text_vocabulary.txt", "tag_space.npz"
 _BATCH_SIZE = 64
 
 
-def open_text_side(folder, config, n_threads=None):
+def open_text_side(folder: str | os.PathLike[str], config: dict[str, Any], n_threads: int | None = None) -> TextSide:
     """Open the :class:`TextSide` of an exported folder with this ``config.json``; `n_threads` None takes all cores."""
     about = config["text"]
     if about["kind"] not in ("embedding", "tag_space"):
@@ -38,12 +47,12 @@ class TextSide:
     `about` is ``config["text"]``. ``identity`` has ``name`` and ``sha256`` of the tower's weights before export.
     """
 
-    def __init__(self, tower, about, space=None):
+    def __init__(self, tower: TextTower, about: dict[str, Any], space: TagSpace | None = None) -> None:
         self.tower, self.tokenizer, self._space, self._kept = tower, tower.tokenizer, space, about.get("kept")
         self.default_templates, self.identity = tuple(about["templates"]), about["identity"]
         self.score_kind = "cosine" if space is None else "sqrt_dot"
 
-    def embed_classes(self, prompts):
+    def embed_classes(self, prompts: Sequence[Sequence[str]]) -> np.ndarray:
         """Prompts (list of list of str, N × K) → mean embedding of each class, (N, D) float32.
 
         L2-normalised where scores are cosines; in a tag space ≥ 0, see :class:`TagSpace`.
@@ -57,7 +66,7 @@ class TextSide:
             rows = rows[:, self._kept] if self._space is not None else unit_rows(rows[:, self._kept])
         return rows
 
-    def embed_text(self, texts):
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
         """Sentences without a template → (N, D), float32."""
         return self.embed_classes([[text] for text in texts])
 
@@ -79,12 +88,14 @@ class TagSpace:
     [[5.0, 1.0]]
     """
 
-    def __init__(self, readings, owners, prior, temperature, prior_floor):
+    def __init__(
+        self, readings: np.ndarray, owners: np.ndarray, prior: np.ndarray, temperature: float, prior_floor: float
+    ) -> None:
         self._readings, self._temperature = readings.astype(np.float32), temperature
         self._starts = np.searchsorted(owners, np.arange(owners[-1] + 1))
         self._weights = 1 / np.sqrt(prior + prior_floor) if len(prior) else np.ones(len(self._starts))
 
-    def __call__(self, rows):
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
         """L2-normalised embeddings (N, E) → probabilities of labels over √(prior + floor): (N, K), float32."""
         best = np.maximum.reduceat(rows @ self._readings.T, self._starts, axis=1)
         return (softmax_rows(best, self._temperature) * self._weights).astype(np.float32)
@@ -93,16 +104,16 @@ class TagSpace:
 class TextTower:
     """Texts → L2-normalised embeddings, by the `session` of ``text.onnx`` and a `tokenizer` (WordIds or WordPieces)."""
 
-    def __init__(self, session, tokenizer):
+    def __init__(self, session: Session, tokenizer: WordIds | WordPieces) -> None:
         self._session, self.tokenizer = session, tokenizer
 
-    def __call__(self, texts):
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts (list of str, N of them; repeated ones once): (N, E), float32."""
         different = list(dict.fromkeys(texts))
         tokens = self.tokenizer(different)
         # batches of similar length need little padding
         order = sorted(range(len(different)), key=lambda index: len(tokens[index]))
-        rows = {}
+        rows: dict[str, np.ndarray] = {}
         for first in range(0, len(order), _BATCH_SIZE):
             part = order[first : first + _BATCH_SIZE]
             found = self._session.run(padded([tokens[index] for index in part], self.tokenizer.pad_id))[0]
@@ -110,7 +121,7 @@ class TextTower:
         return np.stack([rows[text] for text in texts])
 
 
-def padded(tokens, pad_id):
+def padded(tokens: Sequence[Sequence[int]], pad_id: int) -> dict[str, np.ndarray]:
     """Inputs of a text graph: dict of ``input_ids`` and ``attention_mask``, both (N, L) int64.
 
     Example
@@ -125,7 +136,7 @@ def padded(tokens, pad_id):
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def tokenizer_of(about, vocabulary):
+def tokenizer_of(about: dict[str, Any], vocabulary: Any) -> WordIds | WordPieces:
     """The WordIds or WordPieces of ``config["text"]`` and its vocabulary file (None where word ids are hashes)."""
     if about["tokenizer"] == "hashed words":
         return WordIds(None, about["max_tokens"], about["n_buckets"])

@@ -1,5 +1,7 @@
 """Teachers by name: CLAPs and taggers, with the text sides that score their students."""
 
+from typing import Any
+
 from tinyclap.errors import ConfigError
 from tinyclap.teachers.base import FrozenTeacher as FrozenTeacher
 from tinyclap.teachers.base import class_embeddings as class_embeddings
@@ -20,7 +22,7 @@ TEACHERS = {
 }
 
 
-def make_teacher(kind, more=None, **options):
+def make_teacher(kind: str, more: dict[str, Any] | None = None, **options: Any) -> FrozenTeacher:
     """Make a teacher by its name, one of :data:`TEACHERS`; its weights are loaded later, by ``load()``.
 
     `options`, and before them `more`, are arguments of its class; those that are None are left to their defaults.
@@ -30,7 +32,7 @@ def make_teacher(kind, more=None, **options):
     return TEACHERS[kind](**fitting_options(TEACHERS[kind], f"teacher {kind!r}", more, options))
 
 
-def make_text_side(config, weights=None):
+def make_text_side(config: dict[str, Any], weights: Any = None) -> Any:
     """Make the text side that scores a student: ``embed_classes``, ``embed_text``, ``score``, ``default_templates``.
 
     `config` is that of the student's teacher's ``text_side()``; `weights` those of it (in a tag space: of the sentence

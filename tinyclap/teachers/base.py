@@ -4,11 +4,15 @@ A teacher has ``embed_audio(wavs, sample_rate_hz)`` → (B, D), ``embed_text(lis
 ``embed_dim``, and ``score_kind``.
 """
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.teachers.precision import PRECISIONS, in_bf16
@@ -16,7 +20,7 @@ from tinyclap.text.prompts import TINYCLAP_TEMPLATE
 from tinyclap.text.scores import SCORE_KINDS
 
 
-def score(audio, text, kind="cosine"):
+def score(audio: Tensor, text: Tensor, kind: str = "cosine") -> Tensor:
     """Score each text for each clip: (B, D) and (N, D) → (B, N).
 
     ``"cosine"`` is in [−1, 1], ``"dot"`` the plain product, ``"sqrt_dot"`` that with the square roots of the audio
@@ -33,7 +37,9 @@ def score(audio, text, kind="cosine"):
     return audio @ text.T
 
 
-def class_embeddings(embed_text, prompts, kind="cosine"):
+def class_embeddings(
+    embed_text: Callable[[list[str]], Tensor], prompts: Sequence[Sequence[str]], kind: str = "cosine"
+) -> Tensor:
     """One embedding a class (N, D) from its prompts: their mean, and for cosines the mean of their directions.
 
     `embed_text` maps K str → (K, D); `prompts` are N lists of str; `kind` is that of :func:`score`.
@@ -44,7 +50,9 @@ def class_embeddings(embed_text, prompts, kind="cosine"):
     return F.normalize(rows, dim=-1) if kind == "cosine" else rows
 
 
-def fitting_options(teacher_class, what, more, options, **given):
+def fitting_options(
+    teacher_class: type, what: str, more: dict[str, Any] | None, options: dict[str, Any], **given: Any
+) -> dict[str, Any]:
     """Check a recipe's options against the arguments of its teacher's class: the dict that it takes.
 
     Arguments
@@ -71,20 +79,21 @@ class FrozenTeacher(nn.Module):
     config for a student's ``config.json``) and, where `model` has no such methods, ``embed_audio`` and ``embed_text``.
     """
 
+    model: Any
     score_kind = "cosine"
     default_templates = (TINYCLAP_TEMPLATE,)
 
-    def __init__(self, kind):
+    def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
         self.is_loaded, self.precision = False, "fp32"
         super().train(False)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """Stay in eval mode: a teacher's statistics and dropout never move."""
         return super().train(False)
 
-    def load(self):
+    def load(self) -> Self:
         """Load the weights from disk, strictly; returns itself. Constructors read nothing."""
         if not self.is_loaded:
             self._load()
@@ -93,7 +102,7 @@ class FrozenTeacher(nn.Module):
             self.train(False)
         return self
 
-    def use_precision(self, precision):
+    def use_precision(self, precision: str) -> Self:
         """Choose the precision of the audio side, "fp32" or "bf16", which cannot be undone; returns itself.
 
         "bf16" folds the norms and computes the encoder in channels-last bfloat16: about 2.5 times as fast on CPUs with
@@ -115,16 +124,16 @@ class FrozenTeacher(nn.Module):
             raise ConfigError(f"the {self.kind} teacher runs in fp32 alone; leave its precision at fp32")
         self.model.audio = in_bf16(self.model.audio)
 
-    def identity(self):
+    def identity(self) -> dict[str, Any]:
         """What decides its outputs, JSON-able, weights and precision included; caches of other outputs are refused."""
         precision = {} if self.precision == "fp32" else {"precision": self.precision}
         return {"kind": self.kind, **self._decides(), **precision}
 
-    def target_identity(self):
+    def target_identity(self) -> dict[str, Any]:
         """What decides the outputs that a target cache keeps; :meth:`identity` unless a teacher overrides it."""
         return self.identity()
 
-    def target_of(self, kept):
+    def target_of(self, kept: Tensor) -> Tensor:
         """The target embeddings (B, D) of outputs that a target cache keeps; here they are the outputs."""
         return kept
 
@@ -136,21 +145,21 @@ class FrozenTeacher(nn.Module):
             raise CheckpointError(f"the {self.kind} teacher has no weights yet; call load() before it is used")
 
     @torch.no_grad()
-    def embed_audio(self, wavs, sample_rate_hz):
+    def embed_audio(self, wavs: Any, sample_rate_hz: float) -> Tensor:
         """Embed clips of any length, rate and channels: (B, D); see :func:`tinyclap.features.windows.as_waveforms`."""
         self._require_loaded()
         return self.model.embed_audio(wavs, sample_rate_hz)
 
     @torch.no_grad()
-    def embed_text(self, texts):
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
         """Embed N sentences: (N, D)."""
         self._require_loaded()
         return self.model.embed_text(list(texts))
 
-    def embed_classes(self, prompts):
+    def embed_classes(self, prompts: Sequence[Sequence[str]]) -> Tensor:
         """One embedding a class: list of list of str, N × K → (N, D); see :func:`class_embeddings`."""
         return class_embeddings(self.embed_text, prompts, self.score_kind)
 
-    def score(self, audio, text):
+    def score(self, audio: Tensor, text: Tensor) -> Tensor:
         """Score each text for each clip: (B, D) and (N, D) → (B, N); see :func:`score`."""
         return score(audio, text, self.score_kind)
