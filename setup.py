@@ -55,6 +55,7 @@ EXTRAS = {
         "pre-commit>=4",
         "codespell>=2.3",
         "import-linter>=2.3",
+        "jedi>=0.19",
         "mypy>=1.18",
         "pyright[nodejs]>=1.1.400",
     ],

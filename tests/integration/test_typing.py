@@ -129,7 +129,7 @@ def test_everything_public_is_annotated():
 
 
 def test_completion_knows_the_model():
-    jedi = pytest.importorskip("jedi", reason="completion is for developers: pip install jedi")
+    jedi = pytest.importorskip("jedi", reason="completion is for developers: pip install 'tinyclap[dev]'")
     code = 'import tinyclap\n\ntinyclap.from_pretrained("x").cl'
     project = jedi.Project(str(ROOT), smart_sys_path=False, added_sys_path=[str(ROOT)])
     assert "classify" in [each.name for each in jedi.Script(code, project=project).complete()]
