@@ -104,9 +104,13 @@ def background_embeddings(model: Any) -> np.ndarray | None:
 
 
 def choose_thresholds(
-    model: Any, vectors: np.ndarray, false_alarms: float | None = None, threshold: float | None = None,
-    probability: float | None = None, off_threshold: float | None = None,
-) -> Thresholds:  # fmt: skip
+    model: Any,
+    vectors: np.ndarray,
+    false_alarms: float | None = None,
+    threshold: float | None = None,
+    probability: float | None = None,
+    off_threshold: float | None = None,
+) -> Thresholds:
     """The thresholds that are asked for, or the model's default: false alarms, else probabilities.
 
     ConfigError: more than one is given; or the model lacks a background or a temperature.

@@ -73,9 +73,15 @@ class EncoderKDLoss(nn.Module):
     max_scale = 100.0
 
     def __init__(
-        self, student_dim: int, teacher_dim: int, shared_dim: int = 1024, kind: str = "contrastive",
-        projection: str = "both", l2_norm: bool = False, exponentiate: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        student_dim: int,
+        teacher_dim: int,
+        shared_dim: int = 1024,
+        kind: str = "contrastive",
+        projection: str = "both",
+        l2_norm: bool = False,
+        exponentiate: bool = False,
+    ) -> None:
         super().__init__()
         if kind not in ENCODER_KINDS:
             raise ConfigError(f"EncoderKDLoss: kind={kind!r}; choose one of {', '.join(ENCODER_KINDS)}")

@@ -254,9 +254,11 @@ _OF_ALL_DIMENSIONS = ("centred", "tag_profile")  # they hold a statistic of each
 
 
 def make_distill_loss(
-    kind: str, embed_dim: int, nested_dims: Sequence[int] | None = None,
+    kind: str,
+    embed_dim: int,
+    nested_dims: Sequence[int] | None = None,
     nested_order: str | os.PathLike[str] | None = None,
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """The loss of a recipe, by name.
 
     Arguments

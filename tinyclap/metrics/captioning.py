@@ -40,9 +40,21 @@ logger = logging.getLogger(__name__)
 
 # In the order of computation: parts before what combines them.
 METRICS: tuple[str, ...] = (
-    "bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d", "meteor", "spice", "fer", "sbert_sim",
-    "spider", "spider_fl", "fense", "vocab",
-)  # fmt: skip
+    "bleu_1",
+    "bleu_2",
+    "bleu_3",
+    "bleu_4",
+    "rouge_l",
+    "cider_d",
+    "meteor",
+    "spice",
+    "fer",
+    "sbert_sim",
+    "spider",
+    "spider_fl",
+    "fense",
+    "vocab",
+)
 COMBINED = {"spider": ("cider_d", "spice"), "spider_fl": ("cider_d", "spice", "fer"), "fense": ("sbert_sim", "fer")}
 READY = "ready"
 TOKENIZER = "tinyclap.text.tokenizer.caption_words: lower case, no punctuation, hyphens separate"

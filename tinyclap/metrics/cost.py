@@ -111,9 +111,12 @@ class _LiveStorages(TorchDispatchMode):
 
 
 def measure_latency(
-    module: Callable[..., Any], *inputs: torch.Tensor, n_repeats: int = 20, n_warmup: int = 3,
+    module: Callable[..., Any],
+    *inputs: torch.Tensor,
+    n_repeats: int = 20,
+    n_warmup: int = 3,
     n_threads: int | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Time ``module(*inputs)`` without gradient, on the device of the inputs.
 
     Arguments

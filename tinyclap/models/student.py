@@ -59,10 +59,17 @@ class AudioStudent(nn.Module):
     """
 
     def __init__(
-        self, features: LogMel, encoder: nn.Module, projection: nn.Module | None = None,
-        window: dict[str, Any] = FIVE_SECONDS_TILED, resampler: str = "sinc", output: str = "none",
-        freeze_encoder: bool = False, reference_frozen_drift: bool = False, folded: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        features: LogMel,
+        encoder: nn.Module,
+        projection: nn.Module | None = None,
+        window: dict[str, Any] = FIVE_SECONDS_TILED,
+        resampler: str = "sinc",
+        output: str = "none",
+        freeze_encoder: bool = False,
+        reference_frozen_drift: bool = False,
+        folded: bool = False,
+    ) -> None:
         super().__init__()
         if output not in ("none", "sigmoid"):
             raise ConfigError(f"output {output!r} is neither 'none' nor 'sigmoid'")
@@ -106,9 +113,12 @@ class AudioStudent(nn.Module):
         self.requires_grad_(False).eval()
 
     def keep_dims(
-        self, indices: Sequence[int], moments: Any = None, n_statistic_rows: int | None = None,
+        self,
+        indices: Sequence[int],
+        moments: Any = None,
+        n_statistic_rows: int | None = None,
         hidden_fraction: float | None = None,
-    ) -> AudioStudent:  # fmt: skip
+    ) -> AudioStudent:
         """A copy with some of the embedding's dimensions, without the weights that only the others need.
 
         Arguments
@@ -163,9 +173,13 @@ class AudioStudent(nn.Module):
 
     @torch.no_grad()
     def embed_windows(
-        self, forward: Callable[[Tensor], Tensor], wavs: Any, sample_rate_hz: float, batch_size: int = 32,
+        self,
+        forward: Callable[[Tensor], Tensor],
+        wavs: Any,
+        sample_rate_hz: float,
+        batch_size: int = 32,
         normalize: bool = False,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Mean over the windows of each clip of any function, in eval mode: (B, D).
 
         Arguments
@@ -213,9 +227,12 @@ class Clap(nn.Module):
     max_scale = 100.0
 
     def __init__(
-        self, audio: AudioStudent, text: Any, logit_scale_init: float = math.log(1 / 0.07),
+        self,
+        audio: AudioStudent,
+        text: Any,
+        logit_scale_init: float = math.log(1 / 0.07),
         text_dims: Sequence[int] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.text_dims = None if text_dims is None else chosen_dims(text_dims, text.embed_dim)
         n_text = text.embed_dim if text_dims is None else len(text_dims)
@@ -242,9 +259,12 @@ class Clap(nn.Module):
         return rows if whole or self.text_dims is None else rows[:, self.text_dims]
 
     def keep_dims(
-        self, indices: Sequence[int], moments: Any = None, n_statistic_rows: int | None = None,
+        self,
+        indices: Sequence[int],
+        moments: Any = None,
+        n_statistic_rows: int | None = None,
         hidden_fraction: float | None = None,
-    ) -> Clap:  # fmt: skip
+    ) -> Clap:
         """A copy with some of the dimensions.
 
         Arguments

@@ -11,9 +11,15 @@ from tinyclap.published.networks import load_published
 
 
 def trunk_student(
-    weights: str | os.PathLike[str], width: float = 0.4, fraction: float = 0.85, n_blocks: int | None = None,
-    hop_length: int = 640, window_s: float = 10.0, min_s: float = 2.0, batchnorm_momentum: float = 0.05,
-) -> AudioStudent:  # fmt: skip
+    weights: str | os.PathLike[str],
+    width: float = 0.4,
+    fraction: float = 0.85,
+    n_blocks: int | None = None,
+    hop_length: int = 640,
+    window_s: float = 10.0,
+    min_s: float = 2.0,
+    batchnorm_momentum: float = 0.05,
+) -> AudioStudent:
     """Cut an AudioStudent out of a published tagger; its ``clip`` is the probability of each tag, (B, 527).
 
     Arguments

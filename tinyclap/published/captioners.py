@@ -40,9 +40,13 @@ class Effb2Trm(nn.Module):
     defaults = "n_words=4981"
 
     def __init__(
-        self, n_words: int | None = None, start_id: int | None = None, end_id: int | None = None,
-        pad_id: int | None = None, tokenizer: Any = None,
-    ) -> None:  # fmt: skip
+        self,
+        n_words: int | None = None,
+        start_id: int | None = None,
+        end_id: int | None = None,
+        pad_id: int | None = None,
+        tokenizer: Any = None,
+    ) -> None:
         super().__init__()
         given = {"n_words": n_words, "start_id": start_id, "end_id": end_id, "pad_id": pad_id}
         self.has_words = tokenizer is not None

@@ -99,9 +99,14 @@ class WavcapsHtsatBart(nn.Module):
 
     @torch.no_grad()
     def describe(
-        self, wavs: Any, sample_rate_hz: float, beam: int = 3, max_length: int = 30, min_length: int = 2,
+        self,
+        wavs: Any,
+        sample_rate_hz: float,
+        beam: int = 3,
+        max_length: int = 30,
+        min_length: int = 2,
         batch_size: int = 8,
-    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Embed and caption the first 10 s of clips of any length, rate and channels in one pass.
 
         Arguments

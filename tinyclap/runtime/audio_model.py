@@ -48,9 +48,13 @@ class AudioModel:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], config: dict[str, Any], engine: str = "onnxruntime",
-        precision: str = "auto", n_threads: int | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        folder: str | os.PathLike[str],
+        config: dict[str, Any],
+        engine: str = "onnxruntime",
+        precision: str = "auto",
+        n_threads: int | None = None,
+    ) -> None:
         self.folder, self.config = Path(folder), config
         self.sample_rate_hz, self.embed_dim = config["sample_rate_hz"], config["embed_dim"]
         self.policy, self.precision = window_policy(folder, config), resolved_precision(config, engine, precision)
@@ -120,9 +124,13 @@ class AudioModel:
         return score(rows, self.label_rows, self.config["score"])
 
     def classify(
-        self, audio: Audio, labels: Iterable[str] | None = None, top: int = 5, sample_rate_hz: float | None = None,
+        self,
+        audio: Audio,
+        labels: Iterable[str] | None = None,
+        top: int = 5,
+        sample_rate_hz: float | None = None,
         batch_size: int = _BATCH_SIZE,
-    ) -> list[list[tuple[str, float]]]:  # fmt: skip
+    ) -> list[list[tuple[str, float]]]:
         """Zero-shot classification: the best labels of each clip with their scores, list of list of (str, float).
 
         Arguments

@@ -26,9 +26,14 @@ class GraphDecoder:
         self.step, self.sizes = step, sizes
 
     def search(
-        self, memory: Sequence[np.ndarray], beam: int = 3, max_words: int = 20, min_words: int = 0, n_best: int = 1,
+        self,
+        memory: Sequence[np.ndarray],
+        beam: int = 3,
+        max_words: int = 20,
+        min_words: int = 0,
+        n_best: int = 1,
         forbidden_ids: Iterable[int] = (),
-    ) -> Hypotheses:  # fmt: skip
+    ) -> Hypotheses:
         """Find the captions of B clips.
 
         Arguments

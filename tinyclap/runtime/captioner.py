@@ -45,9 +45,13 @@ class CaptionModel:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], config: dict[str, Any], engine: str = "onnxruntime",
-        precision: str = "auto", n_threads: int | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        folder: str | os.PathLike[str],
+        config: dict[str, Any],
+        engine: str = "onnxruntime",
+        precision: str = "auto",
+        n_threads: int | None = None,
+    ) -> None:
         self.folder, self.config = Path(folder), config
         self.sample_rate_hz, self.embed_dim = config["sample_rate_hz"], config["embed_dim"]
         self.policy = window_policy(folder, config)
@@ -73,9 +77,14 @@ class CaptionModel:
         return [self.tokenizer.decode(ids[0]) for ids in self.describe(audio, sample_rate_hz, **options)[1].ids]
 
     def describe(
-        self, audio: Audio, sample_rate_hz: float | None = None, beam: int | None = None,
-        max_words: int | None = None, batch_size: int = _BATCH_SIZE, **options: Any,
-    ) -> tuple[np.ndarray, Hypotheses]:  # fmt: skip
+        self,
+        audio: Audio,
+        sample_rate_hz: float | None = None,
+        beam: int | None = None,
+        max_words: int | None = None,
+        batch_size: int = _BATCH_SIZE,
+        **options: Any,
+    ) -> tuple[np.ndarray, Hypotheses]:
         """The mean frames of clips, and their best captions.
 
         Arguments

@@ -34,9 +34,13 @@ def onnxruntime() -> Any:
 
 
 def open_session(
-    path: str | os.PathLike[str], engine: str = "onnxruntime", precision: str = "fp32", n_threads: int | None = None,
-    front_end: str | os.PathLike[str] | None = None, level: str = "all",
-) -> Session:  # fmt: skip
+    path: str | os.PathLike[str],
+    engine: str = "onnxruntime",
+    precision: str = "fp32",
+    n_threads: int | None = None,
+    front_end: str | os.PathLike[str] | None = None,
+    level: str = "all",
+) -> Session:
     """Get an ONNX graph ready to run.
 
     Arguments
@@ -86,9 +90,14 @@ class Session:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], engine: str, precision: str, n_threads: int | None,
-        front_end: str | os.PathLike[str] | None, level: str,
-    ) -> None:  # fmt: skip
+        self,
+        path: str | os.PathLike[str],
+        engine: str,
+        precision: str,
+        n_threads: int | None,
+        front_end: str | os.PathLike[str] | None,
+        level: str,
+    ) -> None:
         self._arguments = (str(path), engine, precision, n_threads, front_end, level)
         self._lock, self._free = threading.Lock(), list[Any]()
         self._first: Any = None
