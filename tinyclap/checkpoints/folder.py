@@ -8,6 +8,7 @@ SHA-256 of every other file that the runtime reads) and what its kind needs; a s
 import contextlib
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,8 @@ def checked_file(folder, config, name):
 def read_arrays(path, *names):
     """Arrays of an ``.npz`` file without Python objects, `names` among them: dict of str to numpy.ndarray."""
     try:
+        if not zipfile.is_zipfile(path):  # numpy's own advice would be to unpickle it
+            raise ValueError("no zip archive")
         with np.load(path, allow_pickle=False) as content:
             arrays = dict(content)
     except Exception as error:  # zipfile, zlib, struct and numpy each raise their own
@@ -122,12 +125,18 @@ def new_folder(target):
     ...     os.listdir(scratch), os.listdir(f"{scratch}/exported")
     (['exported'], ['a.txt'])
     """
+    if not isinstance(target, (str, os.PathLike)) or not os.fspath(target) or "\0" in os.fspath(target):
+        raise ConfigError(f"a folder to write is a path, not {target!r:.60}")
     target, known = Path(os.path.abspath(target)), {}
     if target.is_dir() and any(target.iterdir()):
         with contextlib.suppress(CheckpointError):
             known = read_config(target)
     if os.path.lexists(target) and not known and not (target.is_dir() and not any(target.iterdir())):
         raise ConfigError(f"{target} is there and is no earlier model; give another folder, or remove it yourself")
+    if Path.cwd().is_relative_to(target):
+        raise ConfigError(
+            f"{target} is the working folder, which is not replaced; give another folder, or a new one in it"
+        )
     written = {CONFIG, *_REPORTS, *(checksums(known) if known else ())}
     try:
         with atomic_folder(target) as folder:

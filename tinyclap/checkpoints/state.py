@@ -35,7 +35,8 @@ def read_state_dict(path):
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a broken pickle raises can be anything; nothing is swallowed
-        reason = str(error).strip().split("\n")[0]
+        # torch's own advice would be to unpickle it
+        reason = str(error).strip().split("\n")[0].split(" In PyTorch")[0]
         raise CheckpointError(
             f"{path}: cut short, or not a file of weights alone ({reason}); compare its size with the published one "
             "and fetch it again"

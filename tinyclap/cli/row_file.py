@@ -164,11 +164,11 @@ class WholeFile(RowFile):
 
     def _read(self):
         if self._is_npz:
-            import numpy as np
+            from tinyclap.checkpoints.folder import read_arrays
 
-            with np.load(self._target, allow_pickle=False) as content:
-                for name, vector in zip(content["files"].tolist(), content["embeddings"], strict=True):
-                    yield {FILE: name, self._form.vector: vector}
+            content = read_arrays(self._target, "files", "embeddings")
+            for name, vector in zip(content["files"].tolist(), content["embeddings"], strict=True):
+                yield {FILE: name, self._form.vector: vector}
             return
         from pyarrow.parquet import read_table
 

@@ -47,10 +47,9 @@ def save_pretrained(
     ConfigError: `folder` holds something else or cannot be written; no metrics; an exported model opened with ``dim``.
     CheckpointError: A file of the model is missing or changed.
     """
-    target = Path(os.path.abspath(folder))
     results = [result_of(each) for each in read_metrics(metrics)]
     source = model_folder(model.backend.folder)
-    with new_folder(target) as part:
+    with new_folder(folder) as part:
         _write_model(model, source, part)
         if add is not None:
             add(part)
@@ -58,8 +57,10 @@ def save_pretrained(
             results = _merged(read_json(source / SCORES, kind=list), results)
         if results:
             write_json(part / SCORES, results)
-        write_text(part / CARD, model_card(read_json(part / CONFIG), results, name or target.name))
-    return target
+        write_text(
+            part / CARD, model_card(read_json(part / CONFIG), results, name or Path(os.path.abspath(folder)).name)
+        )
+    return Path(os.path.abspath(folder))
 
 
 def broken_files(folder: str | os.PathLike[str]) -> list[str]:

@@ -74,19 +74,30 @@ def test_arrays_are_plain_or_refused(tmp_path):
     np.savez(tmp_path / "objects.npz", vectors=np.array([{}], object))
     np.savez(tmp_path / "whole.npz", vectors=np.zeros(3))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:40])
+    (tmp_path / "text.npz").write_text("x")
+    with pytest.raises(CheckpointError, match="no zip archive") as caught:
+        read_arrays(tmp_path / "text.npz")
+    assert "pickle" not in str(caught.value)
     for name, message in (("objects.npz", "plain arrays"), ("cut.npz", "plain arrays"), ("whole.npz", "lacks rows")):
         with pytest.raises(CheckpointError, match=rf"{name}.*{message}"):
             read_arrays(tmp_path / name, "rows")
     assert read_arrays(tmp_path / "whole.npz", "vectors")["vectors"].shape == (3,)
 
 
-def test_a_place_that_is_in_use_or_cannot_be_written_is_left_alone(tmp_path):
+def test_a_place_that_is_in_use_or_cannot_be_written_is_left_alone(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for target in ("file", "link", "file/below"):
         with pytest.raises(ConfigError), new_folder(tmp_path / target):
             pass
+    for odd in (None, 3, "", "a\0b"):
+        with pytest.raises(ConfigError, match="is a path, not"), new_folder(odd):
+            pass
     (tmp_path / "empty").mkdir()
+    with monkeypatch.context() as here, pytest.raises(ConfigError, match="working folder"):
+        here.chdir(tmp_path / "empty")
+        with new_folder("."):
+            pass
     with new_folder(tmp_path / "empty") as place:
         (place / "a").write_text("new")
     assert (tmp_path / "empty" / "a").read_text() == "new" and (tmp_path / "file").read_text() == "mine"
