@@ -107,7 +107,12 @@ def load_hparams(hparams_file, overrides):
     if not Path(hparams_file).is_file():
         near = sorted(str(path) for path in Path(hparams_file).parent.glob("*.yaml"))
         raise ConfigError(f"no recipe {hparams_file}" + (f"; there are: {', '.join(near)}" if near else ""))
-    plain = _read_plain(hparams_file)
+    try:
+        plain = _read_plain(hparams_file)
+    except (ValueError, LookupError, YAMLError) as error:
+        raise ConfigError(f"{hparams_file}: no recipe in YAML ({' '.join(str(error).split())})") from error
+    if not plain or not hasattr(plain, "keys"):
+        raise ConfigError(f"{hparams_file}: no recipe: it holds no keys")
     known = [key for key in plain if key != DEFAULT_KEY]
     unknown = [key for key in overrides if key not in known]
     if unknown:

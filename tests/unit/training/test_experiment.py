@@ -316,3 +316,10 @@ def test_a_map_can_take_the_place_of_null_and_joins_a_map(recipe):
     )
     assert hparams["folds"] == {"a": [1, 2]}
     assert hparams["loss_weights"] == {"distill": 1.0, "hint": 0}
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"a,b", b"\x89PNG", b"a: [", b"a: 1\na: 2\n"])
+def test_a_recipe_that_is_none_is_named(tmp_path, content):
+    (tmp_path / "a.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match="a.yaml: no recipe"):
+        experiment.load_hparams(str(tmp_path / "a.yaml"), {})
