@@ -31,7 +31,7 @@ from tinyclap.audio.io import read_channels  # noqa: E402
 from tinyclap.detection.resample import stream_resampler  # noqa: E402
 from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
 from tinyclap.text.bank import ready_bank  # noqa: E402
-from tinyclap.text.scores import unit_rows  # noqa: E402
+from tinyclap.text.scores import l2_normalise  # noqa: E402
 
 _SYNTHESISED = ("dog_bark", "cat_meow", "siren", "rain", "church_bell", "clock_tick", "footsteps", "telephone_ring")
 SAME, ENGINE, OTHER = "the same samples", "the same samples, another computation", "nearly the same sound"
@@ -245,7 +245,7 @@ def streamed(model, clips, piece_s):
 def compared(base, found, model, vectors):
     """How far two sets of embeddings of the same clips are apart."""
     scores = [model.score_rows(rows, vectors) for rows in (base, found)]
-    cosines = np.sum(unit_rows(base.astype(np.float64)) * unit_rows(found.astype(np.float64)), axis=1)
+    cosines = np.sum(l2_normalise(base.astype(np.float64)) * l2_normalise(found.astype(np.float64)), axis=1)
     return {
         "identical": int((base == found).all(axis=1).sum()),
         "max_abs": float(np.abs(base - found).max()),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.text.scores import score, unit_rows
+from tinyclap.text.scores import l2_normalise, score
 
 # of fp32: an FFT front end and the exported one differ by rounding, see tinyclap.export.log_mel
 MAX_RELATIVE_ERROR = 1e-3
@@ -55,7 +55,7 @@ def compare(found, reference):
     1.0
     """
     found, reference = np.asarray(found, np.float64), np.asarray(reference, np.float64)
-    cosine = (unit_rows(found) * unit_rows(reference)).sum(-1)
+    cosine = (l2_normalise(found) * l2_normalise(reference)).sum(-1)
     by_clip = [round(float(value), 6) for value in cosine]
     return {
         "max_abs": float(np.abs(found - reference).max()),

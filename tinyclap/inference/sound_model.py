@@ -13,7 +13,7 @@ import numpy as np
 
 from tinyclap.errors import AudioError, CheckpointError, ConfigError
 from tinyclap.text.label_embeddings import label_embeddings, text_embeddings
-from tinyclap.text.scores import ranked, score, softmax_rows, unit_rows
+from tinyclap.text.scores import l2_normalise, ranked, score, softmax_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,7 +86,7 @@ class SoundModel:
         if self._kept is None:
             return rows
         rows = rows[:, self._kept]
-        return unit_rows(rows) if self.score_kind == "cosine" else rows
+        return l2_normalise(rows) if self.score_kind == "cosine" else rows
 
     def __repr__(self) -> str:
         return f"SoundModel({self.name!r}, kind={self.kind!r}, {self.embed_dim} dimensions, {self.sample_rate_hz} Hz)"

@@ -23,7 +23,7 @@ from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.files import CONFIG, read_json
 from tinyclap.runtime.session import open_session
 from tinyclap.text.labels import checked_texts
-from tinyclap.text.scores import ranked, score, unit_rows
+from tinyclap.text.scores import l2_normalise, ranked, score
 
 if TYPE_CHECKING:
     from tinyclap.audio.clips import Audio
@@ -108,7 +108,7 @@ class AudioModel:
         found = self._run(self._session, windows)
         if "logits" in found:
             return _sigmoid(found["logits"])
-        return unit_rows(found["embedding"]) if self._normalises("embedding") else found["embedding"]
+        return l2_normalise(found["embedding"]) if self._normalises("embedding") else found["embedding"]
 
     def tag(self, audio: Audio, sample_rate_hz: float | None = None, batch_size: int = _BATCH_SIZE) -> np.ndarray:
         """Probabilities of ``tags``: (B, K), float32; arguments as in `embed`. ConfigError: the model is no tagger."""
@@ -168,9 +168,9 @@ class AudioModel:
             np.add.at(counts, owners, 1)
             for name, rows in self._run(_session or self._session, np.stack(windows)).items():
                 sums = totals.setdefault(name, np.zeros((len(clips), rows.shape[-1]), np.float32))
-                np.add.at(sums, owners, unit_rows(rows) if self._normalises(name) else rows)
+                np.add.at(sums, owners, l2_normalise(rows) if self._normalises(name) else rows)
         means = {name: sums / counts for name, sums in totals.items()}
-        return {name: unit_rows(rows) if self._normalises(name) else rows for name, rows in means.items()}
+        return {name: l2_normalise(rows) if self._normalises(name) else rows for name, rows in means.items()}
 
     def _run(self, session, windows):
         """One pass: windows (n, T) → dict of output name to (n, ·)."""

@@ -15,7 +15,7 @@ import numpy as np
 from tinyclap.checkpoints.folder import checked_file
 from tinyclap.errors import CheckpointError
 from tinyclap.runtime.session import open_session
-from tinyclap.text.scores import softmax_rows, unit_rows
+from tinyclap.text.scores import l2_normalise, softmax_rows
 from tinyclap.text.word_ids import WordIds
 from tinyclap.text.word_pieces import WordPieces
 
@@ -59,11 +59,11 @@ class TextSide:
         """
         rows = self.tower([prompt for of_class in prompts for prompt in of_class])
         ends = np.cumsum([len(of_class) for of_class in prompts])[:-1]
-        rows = unit_rows(np.stack([part.mean(axis=0) for part in np.split(rows, ends)]))
+        rows = l2_normalise(np.stack([part.mean(axis=0) for part in np.split(rows, ends)]))
         if self._space is not None:
             rows = self._space(rows)
         if self._kept is not None:
-            rows = rows[:, self._kept] if self._space is not None else unit_rows(rows[:, self._kept])
+            rows = rows[:, self._kept] if self._space is not None else l2_normalise(rows[:, self._kept])
         return rows
 
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from tinyclap.errors import ConfigError
 from tinyclap.text.labels import checked_texts, repeated_in, shown
 from tinyclap.text.prompts import make_prompts, readable
-from tinyclap.text.scores import unit_rows
+from tinyclap.text.scores import l2_normalise
 
 _SAME = 1 - 2e-6  # cosine of two embeddings of the same token ids, computed in different batches
 
@@ -89,7 +89,7 @@ def _require_known(tokenizer, names, prompts):
 
 def require_distinct(names, vectors):
     """Refuse labels whose embeddings are the same: their probabilities would be halved."""
-    rows = unit_rows(vectors)
+    rows = l2_normalise(vectors)
     for start in range(0, len(rows), 256):
         first, second = np.nonzero(np.triu(rows[start : start + 256] @ rows[start:].T > _SAME, 1))
         if len(first):

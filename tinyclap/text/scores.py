@@ -12,7 +12,7 @@ from tinyclap.errors import ConfigError
 SCORE_KINDS = ("cosine", "dot", "sqrt_dot")
 
 
-def unit_rows(rows: Any) -> Any:
+def l2_normalise(rows: Any) -> Any:
     """L2-normalise rows (…, D); a row of zeros stays one."""
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
@@ -30,7 +30,7 @@ def audio_side(rows: Any, kind: str) -> Any:
     By `kind`: "cosine", L2-normalised; "dot", unchanged; "sqrt_dot", square roots of embeddings that are probabilities.
     """
     if kind == "cosine":
-        return unit_rows(rows)
+        return l2_normalise(rows)
     if kind == "sqrt_dot":
         return np.sqrt(np.maximum(rows, 0))
     if kind != "dot":
@@ -42,7 +42,7 @@ def score(audio: Any, text: Any, kind: str) -> Any:
     """Scores of audio embeddings (B, D) and label embeddings (N, D): (B, N); `kind` as for :func:`audio_side`."""
     if audio.shape[-1:] != text.shape[-1:]:
         raise ConfigError(f"embeddings of shape {audio.shape} and of labels {text.shape} are of different dimensions")
-    return audio_side(audio, kind) @ (unit_rows(text) if kind == "cosine" else text).T
+    return audio_side(audio, kind) @ (l2_normalise(text) if kind == "cosine" else text).T
 
 
 def ranked(

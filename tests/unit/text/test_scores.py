@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tinyclap.errors import ConfigError
-from tinyclap.text.scores import audio_side, ranked, score, softmax_rows, unit_rows
+from tinyclap.text.scores import audio_side, l2_normalise, ranked, score, softmax_rows
 
 
 def test_rows_are_normalised_and_zeros_stay():
-    np.testing.assert_allclose(unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0.0, 0.0]])
+    np.testing.assert_allclose(l2_normalise(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0.0, 0.0]])
 
 
 @pytest.mark.parametrize("temperature, first", [(1.0, 0.25), (0.5, 0.1)])
