@@ -7,7 +7,7 @@ import sqlite3
 import numpy as np
 import pytest
 
-from tests.unit.search.rows import of_rows
+from tests.unit.search.index_rows import of_rows
 from tinyclap.errors import CheckpointError
 from tinyclap.search.database import DATABASE, INDEX
 from tinyclap.search.index import SearchIndex

@@ -14,7 +14,7 @@ pytest.importorskip("onnxruntime", reason="running is an extra: pip install 'tin
 import tinyclap  # noqa: E402
 from tests.fakes import write_audio  # noqa: E402
 from tests.tiny import saved_clap  # noqa: E402
-from tests.unit.search.rows import of_rows  # noqa: E402
+from tests.unit.search.index_rows import of_rows  # noqa: E402
 from tinyclap.audio.io import read_channels  # noqa: E402
 from tinyclap.errors import AudioError, CheckpointError, ConfigError  # noqa: E402
 from tinyclap.search import database  # noqa: E402

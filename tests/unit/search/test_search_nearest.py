@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from tests.unit.search.rows import of_rows
+from tests.unit.search.index_rows import of_rows
 from tinyclap.errors import ConfigError
 from tinyclap.search import database
 from tinyclap.search.database import Database, Recording
