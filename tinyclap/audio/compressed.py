@@ -5,6 +5,7 @@ Sources: RFC 9639 (FLAC); RFC 3533 (Ogg); ISO 11172-3 and 13818-3 (MPEG audio), 
 
 import functools
 import struct
+import zlib
 
 from tinyclap.audio.headers import Extent, id3_bytes
 from tinyclap.errors import AudioError
@@ -14,6 +15,7 @@ _CHECKSUM = "is damaged at its {}: the checksum of a page is wrong; fetch it aga
 _TAIL = 1 << 17  # more than a page of Ogg or a frame of FLAC
 _PAGE, _BEGIN = b"OggS\0", b"OggS\0\2"  # of Ogg: the start of a page, of the first page of a stream
 _SCAN, _MAX_HEADER_PAGES = 1 << 20, 16
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _SLACK = 512  # bytes of tags after the frames that a Xing header counts
 
 
@@ -68,8 +70,10 @@ def _require_first_page(at, first, source):
 
 
 def _is_right(page):
-    """Whether a page of Ogg has its checksum."""
-    return _crc(page[:22] + bytes(4) + page[26:], 32, 0x04C11DB7) == int.from_bytes(page[22:26], "little")
+    """Whether a page of Ogg has its checksum: zlib's from 0, with the bits of all bytes reversed."""
+    reverse = (page[:22] + bytes(4) + page[26:]).translate(_REVERSED)
+    check = (zlib.crc32(reverse, 0xFFFFFFFF) ^ 0xFFFFFFFF).to_bytes(4, "little").translate(_REVERSED)
+    return check[::-1] == page[22:26]
 
 
 def _require_one_stream(at, first, n_bytes, source):
