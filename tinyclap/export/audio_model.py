@@ -130,6 +130,7 @@ class WaveformToOutputs(nn.Module):
 
     Example
     -------
+    >>> import torch
     >>> from tinyclap.features.front_ends import log_mel
     >>> from tinyclap.models.phinet import PhiNet
     >>> from tinyclap.models.student import AudioStudent
