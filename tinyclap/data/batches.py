@@ -1,0 +1,186 @@
+"""Batches of every recipe, and an order of examples that follows the seed, the epoch and the rank.
+
+An example is a function of (seed, epoch, index), so a resumed run sees the same examples, with any number of workers.
+"""
+
+import numpy as np
+import torch
+
+from tinyclap.errors import ConfigError, TinyclapError
+
+FIELDS = (
+    "id",  # list of str: the clips
+    "wavs",  # (B, T), zeros after a clip's end
+    "n_samples",  # (B,), int64
+    "log_mel",  # (B, F, M), in place of wavs
+    *("clip", "frames", "middle", "tags"),  # teacher targets: (B, D), (B, F', C), (B, C", F", M"), (B, K)
+    "caption",  # list of str: the teacher's
+    "texts",  # list of str: one of each clip's own captions, where all clips have some
+    "ids",  # (n_labelled, L), int64: a clip's own caption, <start> … <end>, then pads
+    "teacher_ids",  # (B, L'), int64: the teacher's caption
+    "token_ids",  # (B, L' - 1, k), int64: its k most probable words at each place
+    "token_probs",  # (B, L' - 1, k), float32; a place's sum is 1, or 0 where there is no target
+    "n_labelled",  # int: so many first rows have `ids`
+    "references",  # list of lists of str: all captions of each clip
+    "style",  # (B,), int64: the corpus of a caption without audio
+    "facts",  # tuple of tensors of B rows: input of tinyclap.teachers.text_evidence
+)
+_PADDED_WITH_WORDS = ("ids", "teacher_ids", "token_ids")
+
+
+class Batch(dict):
+    """A batch's columns by name, also as attributes; one of `FIELDS` that is absent is None.
+
+    Example
+    -------
+    >>> batch = Batch(wavs=torch.zeros(2, 8))
+    >>> batch.to("cpu").wavs.shape, batch.clip
+    (torch.Size([2, 8]), None)
+    """
+
+    def __getattr__(self, name):
+        if name in self or name in FIELDS:
+            return self.get(name)
+        raise AttributeError(f"a batch has no {name!r}; it has {', '.join(self)}")
+
+    def to(self, device):
+        """The batch with its tensors on a device, those of half precision as float32; no copy waits for another.
+
+        Raises
+        ------
+        TinyclapError: A loader worker met it.
+        """
+        if isinstance(self.get("error"), TinyclapError):
+            raise self["error"]
+        return self._mapped(lambda tensor: _at_least_float32(tensor.to(device, non_blocking=True)))
+
+    def pin_memory(self):
+        """The batch with its tensors in pinned memory."""
+        return self._mapped(torch.Tensor.pin_memory)
+
+    def _mapped(self, change):
+        return Batch({name: _changed(value, change) for name, value in self.items()})
+
+
+def _changed(value, change):
+    """`value` with each tensor changed, in lists and tuples too."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], torch.Tensor):
+        return type(value)(map(change, value))
+    return value
+
+
+def _at_least_float32(tensor):
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def collate(examples):
+    """Examples → Batch. Arrays are stacked and padded; ``wav`` becomes ``wavs`` and ``n_samples``; the rest are lists.
+
+    An example is a dict; or a list of them (a captioner's: rows with ``ids`` come first in the batch, and each row's
+    ``pad_id`` pads captions); or one whole Batch, which passes.
+
+    Example
+    -------
+    >>> batch = collate([{"wav": np.ones(3), "texts": "rain"}, {"wav": np.ones(2), "texts": "wind"}])
+    >>> batch.wavs.tolist(), batch.n_samples.tolist(), batch.texts
+    ([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]], [3, 2], ['rain', 'wind'])
+    """
+    errors = [example for example in examples if isinstance(example, TinyclapError)]
+    if errors:
+        return Batch(error=errors[0])
+    if isinstance(examples[0], Batch):
+        (batch,) = examples
+        return batch
+    rows = [row for example in examples for row in (example if isinstance(example, list) else [example])]
+    labelled = [row for row in rows if "ids" in row]
+    rows = labelled + [row for row in rows if "ids" not in row]
+    pad_id, batch = rows[0].get("pad_id"), Batch()
+    if pad_id is not None:
+        batch["ids"], batch["n_labelled"] = torch.zeros(0, 0, dtype=torch.int64), len(labelled)
+    for name in dict.fromkeys(name for row in rows for name in row if name != "pad_id"):
+        column = [row[name] for row in (labelled if name == "ids" else rows) if name in row]
+        if name != "ids" and len(column) != len(rows):
+            raise ConfigError(
+                f"some clips of a batch have `{name}` and others have not; give the teacher targets all views"
+            )
+        if name == "wav":
+            batch["n_samples"] = torch.tensor([len(wav) for wav in column])
+            name = "wavs"
+        batch[name] = _stacked(column, pad_id if name in _PADDED_WITH_WORDS else 0)
+    return batch
+
+
+def _stacked(column, pad):
+    """One tensor of arrays or tensors, padded at each axis' end; anything else as a list."""
+    if not isinstance(column[0], (np.ndarray, torch.Tensor)):
+        return column
+    arrays = [np.asarray(array) for array in column]
+    shapes = {array.shape for array in arrays}
+    if len(shapes) == 1:
+        return torch.from_numpy(np.stack(arrays))
+    padded = np.full((len(arrays), *map(max, zip(*shapes, strict=True))), pad, dtype=arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[tuple(map(slice, array.shape))] = array
+    return torch.from_numpy(padded)
+
+
+class EpochSampler(torch.utils.data.Sampler):
+    """(epoch, index) of each example of an epoch, in an order of (seed, epoch), split over ranks.
+
+    All ranks get as many: where the examples do not divide by their number, the order's first ones come again. Indices
+    carry the epoch, so that workers that persist know it.
+
+    Arguments
+    ---------
+    n_examples, seed : int
+    shuffle : bool. False: in their own order.
+    rank, world_size : int
+
+    Example
+    -------
+    >>> sampler = EpochSampler(4, seed=1, shuffle=False, rank=1, world_size=2)
+    >>> sampler.set_epoch(3)
+    >>> list(sampler)
+    [(3, 1), (3, 3)]
+    """
+
+    def __init__(self, n_examples, seed, shuffle=True, rank=0, world_size=1):
+        if not 0 <= rank < world_size:
+            raise ConfigError(f"rank {rank} of {world_size}; ranks count from 0")
+        self.n_examples, self.seed, self.shuffle = n_examples, seed, shuffle
+        self.rank, self.world_size, self.epoch = rank, world_size, 0
+
+    def set_epoch(self, epoch):
+        """Set the epoch, from 1 on; SpeechBrain calls it before each."""
+        self.epoch = epoch
+
+    def __len__(self):
+        return -(-self.n_examples // self.world_size)
+
+    def __iter__(self):
+        order = np.arange(self.n_examples)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
+        order = np.resize(order, len(self) * self.world_size)
+        return ((self.epoch, int(index)) for index in order[self.rank :: self.world_size])
+
+
+class EpochDataset(torch.utils.data.Dataset):
+    """Base of datasets of which an example is a function of (epoch, index).
+
+    A subclass has ``__len__`` and ``example(epoch, index)``. ``dataset[index]`` is of epoch 0. An error of ours in a
+    loader worker travels as an example, so that :meth:`Batch.to` raises it as it is, without the worker's traceback.
+    """
+
+    def __getitem__(self, key):
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= index < len(self):
+            raise IndexError(f"example {index} of {len(self)}")
+        try:
+            return self.example(epoch, index)
+        except TinyclapError as error:
+            if torch.utils.data.get_worker_info() is None:
+                raise
+            return error
