@@ -8,7 +8,7 @@ import speechbrain as sb
 from tinyclap.brains.base import RecipeBrain
 from tinyclap.decoding.beam_search import beam_search
 from tinyclap.errors import ConfigError
-from tinyclap.losses.captioning import caption_cross_entropy, sparse_token_kd
+from tinyclap.losses import CaptionCrossEntropy, TokenKD
 from tinyclap.metrics.captioning import cider_d
 from tinyclap.training.average import WeightAverage
 
@@ -114,11 +114,11 @@ class CaptionDistillBrain(RecipeBrain):
             elif self._weight(term) > 0:
                 # the teacher's words are smooth already (Kim & Rush)
                 smoothing = self.hparams.label_smoothing if term == "supervised" else 0.0
-                terms[term] = caption_cross_entropy(logits[term], ids[:, 1:], self.pad_id, smoothing)
+                terms[term] = CaptionCrossEntropy(self.pad_id, smoothing)(logits[term], ids[:, 1:])
         if self._weight("token") > 0:
             if batch.choice_ids is not None:
-                terms["token"] = sparse_token_kd(
-                    logits["sequence"], batch.choice_ids, batch.choice_probs, self.hparams.token_temperature
+                terms["token"] = TokenKD(self.hparams.token_temperature)(
+                    logits["sequence"], (batch.choice_ids, batch.choice_probs)
                 )
             elif stage == sb.Stage.TRAIN:
                 raise ConfigError(

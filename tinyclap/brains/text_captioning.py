@@ -3,7 +3,7 @@
 import torch
 
 from tinyclap.brains.base import RecipeBrain
-from tinyclap.losses.captioning import caption_cross_entropy
+from tinyclap.losses import CaptionCrossEntropy
 
 
 class TextCaptioningBrain(RecipeBrain):
@@ -32,7 +32,7 @@ class TextCaptioningBrain(RecipeBrain):
         targets = batch.ids[:, 1:].to(self.device)
         targets = targets.masked_fill(targets == tokenizer.unk_id, tokenizer.pad_id)
         smoothing = self.hparams.label_smoothing if stage.name == "TRAIN" else 0.0
-        return {"words": caption_cross_entropy(predictions, targets, tokenizer.pad_id, smoothing)}
+        return {"words": CaptionCrossEntropy(tokenizer.pad_id, smoothing)(predictions, targets)}
 
     def release(self, folder, extra):
         """Write the best checkpoint, and the identity of the evidence."""

@@ -1,11 +1,18 @@
-"""Training losses: contrastive, distillation, captioning."""
+"""Training losses: modules ``forward(student, teacher) → ()``; no gradient reaches the teacher."""
 
+from tinyclap.losses.captioning import CaptionCrossEntropy as CaptionCrossEntropy
+from tinyclap.losses.captioning import EncoderKDLoss as EncoderKDLoss
+from tinyclap.losses.captioning import TokenKD as TokenKD
+from tinyclap.losses.contrastive import AffinityLoss as AffinityLoss
 from tinyclap.losses.contrastive import ClapContrastiveLoss as ClapContrastiveLoss
-from tinyclap.losses.contrastive import clap_contrastive as clap_contrastive
-from tinyclap.losses.distillation import CentredCosineDistillLoss as CentredCosineDistillLoss
-from tinyclap.losses.distillation import CosineDistillLoss as CosineDistillLoss
-from tinyclap.losses.distillation import EmbeddingMSELoss as EmbeddingMSELoss
-from tinyclap.losses.distillation import NestedLoss as NestedLoss
-from tinyclap.losses.distillation import cosine_distill as cosine_distill
-from tinyclap.losses.distillation import make_distill_loss as make_distill_loss
-from tinyclap.losses.distillation import mse_distill as mse_distill
+from tinyclap.losses.contrastive import ContrastiveLoss as ContrastiveLoss
+from tinyclap.losses.contrastive import InteractiveContrastiveLoss as InteractiveContrastiveLoss
+from tinyclap.losses.contrastive import SigLIPLoss as SigLIPLoss
+from tinyclap.losses.distillation import CentredCosineLoss as CentredCosineLoss
+from tinyclap.losses.distillation import CosineLoss as CosineLoss
+from tinyclap.losses.distillation import MSELoss as MSELoss
+from tinyclap.losses.distillation import TagProfileLoss as TagProfileLoss
+from tinyclap.losses.distillation import make_loss as make_loss
+from tinyclap.losses.hints import FeatureHint as FeatureHint
+from tinyclap.losses.hints import MapHint as MapHint
+from tinyclap.losses.nested import NestedLoss as NestedLoss

@@ -1,6 +1,6 @@
 """Captioning losses: cross-entropy of words, token-level and encoder-level distillation.
 
-Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024, and its
+Sources: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024, and its
 public code (github.com/wsntxxn/AudioCaption); Kim & Rush, "Sequence-Level Knowledge Distillation", EMNLP 2016; Hinton
 et al., "Distilling the Knowledge in a Neural Network", 2015 (token level).
 """
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyclap.errors import ConfigError
+from tinyclap.losses.common import check_positive, gathered, in_float32
 from tinyclap.losses.contrastive import CLAP_LOGIT_SCALE, clap_contrastive
 from tinyclap.losses.distillation import mse_distill
 
@@ -19,44 +20,64 @@ ENCODER_KINDS = ("mse", "contrastive", "both")
 PROJECTIONS = ("both", "student", "none")
 
 
-def caption_cross_entropy(logits: Tensor, targets: Tensor, pad_id: int, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy over the words of all captions, in nats; 0 where there is no word.
+class CaptionCrossEntropy(nn.Module):
+    """L = −mean log p(word) over the words of all captions, in nats, in [0, ∞); 0 where there is no word.
 
     Arguments
     ---------
-    logits : torch.Tensor, shape (B, L, V)
-    targets : torch.Tensor, shape (B, L), int64. The word that each position should predict, ``<end>`` included.
     pad_id : int. Positions with it do not count.
-    label_smoothing : float. In [0, 1).
+    label_smoothing : float. ε in [0, 1): the target is 1 − ε on the word and ε spread over all words.
     """
-    rows, words = logits.float().flatten(0, 1), targets.flatten()
-    losses = F.cross_entropy(rows, words, ignore_index=pad_id, reduction="sum", label_smoothing=label_smoothing)
-    return losses / (targets != pad_id).sum().clamp(min=1)
+
+    def __init__(self, pad_id: int = 0, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        if isinstance(label_smoothing, bool) or not isinstance(label_smoothing, int | float):
+            raise ConfigError(f"CaptionCrossEntropy: label_smoothing={label_smoothing!r}; give a number in [0, 1)")
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"CaptionCrossEntropy: label_smoothing={label_smoothing}; it is in [0, 1)")
+        self.pad_id, self.label_smoothing = pad_id, label_smoothing
+
+    @in_float32
+    def forward(self, logits: Tensor, target_ids: Tensor) -> Tensor:
+        """Logits (B, L, V) and the word ids (B, L) that they shall predict, ``<end>`` included → ()."""
+        options = {"ignore_index": self.pad_id, "label_smoothing": self.label_smoothing, "reduction": "sum"}
+        total = F.cross_entropy(logits.flatten(0, 1), target_ids.flatten(), **options)
+        return total / (target_ids != self.pad_id).sum().clamp(min=1)
 
 
-def sparse_token_kd(student: Tensor, ids: Tensor, probabilities: Tensor, temperature: float = 1.0) -> Tensor:
-    """Token-level distillation: cross-entropy with the teacher's distribution among its k most probable words.
+class TokenKD(nn.Module):
+    """L = −mean_l Σ_v q(v) log p(v): cross-entropy with the teacher's distribution q among its k most probable words.
+
+    In [0, ∞); its minimum is the entropy of q. Of the teacher's probabilities only their ratios count.
 
     Arguments
     ---------
-    student : torch.Tensor, shape (B, L, V). Logits, teacher-forced on the teacher's caption.
-    ids : torch.Tensor, shape (B, L, k), int64
-    probabilities : torch.Tensor, shape (B, L, k). Of these words; a position where all are 0 does not count.
-    temperature : float. Of both sides: the teacher's probabilities become p^(1/temperature), renormalised.
+    temperature : float. T of both sides: q ∝ probability^(1/T), p = softmax(logits / T).
     """
-    student = student.float() / temperature
-    given = probabilities.detach().float()
-    most = given.amax(dim=-1, keepdim=True)
-    counts = most[..., 0] > 0
-    # the maximum becomes 1, so that at a low temperature not all of them vanish
-    powers = (given / torch.where(most > 0, most, 1.0)).pow(1 / temperature)
-    wanted = powers / powers.sum(dim=-1, keepdim=True).clamp(min=1.0)
-    log_q = student.gather(-1, ids) - student.logsumexp(dim=-1, keepdim=True)
-    return -(wanted * log_q).sum() / counts.sum().clamp(min=1)
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        super().__init__()
+        check_positive(self, temperature=temperature)
+        self.temperature = temperature
+
+    @in_float32
+    def forward(self, logits: Tensor, choices: tuple[Tensor, Tensor]) -> Tensor:
+        """Logits (B, L, V); word ids (B, L, k) and probabilities (B, L, k), all 0 where nothing counts → ()."""
+        ids, probabilities = choices
+        logits, probabilities = logits / self.temperature, probabilities.detach().float()
+        largest = probabilities.amax(dim=-1, keepdim=True)
+        # the largest becomes 1, so that at a low temperature not all of them vanish
+        powers = (probabilities / torch.where(largest > 0, largest, 1.0)).pow(1 / self.temperature)
+        wanted = powers / powers.sum(dim=-1, keepdim=True).clamp(min=1.0)
+        log_p = logits.gather(-1, ids) - logits.logsumexp(dim=-1, keepdim=True)
+        return -(wanted * log_p).sum() / (largest > 0).sum().clamp(min=1)
 
 
 class EncoderKDLoss(nn.Module):
     """Encoder-level distillation: the student's clip vector against the teacher's, in a shared space.
+
+    MSE, in [0, ∞), or CLAP's contrastive loss (:func:`tinyclap.losses.contrastive.clap_contrastive`) with a learnable
+    temperature, in [0, ∞), or their sum.
 
     Arguments
     ---------
@@ -97,6 +118,7 @@ class EncoderKDLoss(nn.Module):
         if kind != "mse":
             self.logit_scale = nn.Parameter(torch.tensor(math.log(CLAP_LOGIT_SCALE)))
 
+    @in_float32
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """(B, student_dim) and (B, teacher_dim) → (); the teacher's side is detached before its projection."""
         student, teacher = self.stdnt_proj(student), self.tchr_proj(teacher.detach())
@@ -105,5 +127,7 @@ class EncoderKDLoss(nn.Module):
             loss = loss + mse_distill(student, teacher, self.l2_norm)
         if self.kind in ("contrastive", "both"):
             scale = self.logit_scale.exp().clamp(max=self.max_scale) if self.exponentiate else self.logit_scale
+            if self.training:
+                student, teacher = gathered(student), gathered(teacher)
             loss = loss + clap_contrastive(student, teacher, scale, max_logit=math.inf)
         return loss

@@ -1,13 +1,28 @@
-"""CLAP's symmetric contrastive loss.
+"""Losses against the other clips of a batch, or against a bank of texts: contrastive, sigmoid, affinity mimicking.
 
-Source: Elizalde et al., "CLAP", ICASSP 2023.
+With several ranks, the batch of training is that of all ranks together (:func:`tinyclap.losses.common.gathered`).
 """
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CLAP_LOGIT_SCALE = 1 / 0.07  # the inverse temperature with which CLIP and CLAP start
+from tinyclap.errors import ConfigError
+from tinyclap.losses.common import check_positive, gathered, in_float32
+
+TEMPERATURE = 0.07  # of CLIP's and CLAP's softmax when training begins
+CLAP_LOGIT_SCALE = 1 / TEMPERATURE
+_MAX_LOG_SCALE = math.log(100)  # CLIP's bound
+
+
+def cosines(left: Tensor, right: Tensor) -> Tensor:
+    """Cosine of every pair of rows (N, D) and (M, D): (N, M)."""
+    return F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T
 
 
 def clap_contrastive(
@@ -21,14 +36,162 @@ def clap_contrastive(
     logit_scale : float or torch.Tensor, shape (). The inverse temperature, not its logarithm.
     max_logit : float. Logits are clipped to it, as in the published code.
     """
-    logits = (logit_scale * F.normalize(audio, dim=-1) @ F.normalize(text, dim=-1).T).clamp(max=max_logit)
+    logits = (logit_scale * cosines(audio, text)).clamp(max=max_logit)
     diagonal = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, diagonal) + F.cross_entropy(logits.T, diagonal)) / 2
 
 
-class ClapContrastiveLoss(nn.Module):
-    """:func:`clap_contrastive` with the model's learnable temperature."""
+def affinity_divergence(given: Tensor, wanted: Tensor) -> Tensor:
+    """Mean over rows of KL(softmax(wanted) ‖ softmax(given)) of logits (N, M), in nats."""
+    log_given, log_wanted = given.log_softmax(dim=-1), wanted.log_softmax(dim=-1)
+    return (log_wanted.exp() * (log_wanted - log_given)).sum(dim=-1).mean()
 
+
+class ClapContrastiveLoss(nn.Module):
+    """CLAP's symmetric contrastive loss with the model's own temperature; both sides learn.
+
+    See :func:`clap_contrastive`. Source: Elizalde et al., "CLAP", ICASSP 2023.
+    """
+
+    @in_float32
     def forward(self, audio: Tensor, text: Tensor, scale: Tensor) -> Tensor:
-        """(B, D), (B, D) and the inverse temperature () → ()."""
+        """(B, D), (B, D) and the inverse temperature () → (), in [0, ∞)."""
+        if self.training:
+            audio, text = gathered(audio), gathered(text)
         return clap_contrastive(audio, text, scale)
+
+
+class InBatchLoss(nn.Module):
+    """A loss of the cosines between the student's and the teacher's rows of a batch, with a temperature.
+
+    Arguments
+    ---------
+    temperature : float. Where it begins, if it is learnable.
+    learnable : bool. The inverse temperature is kept in [1, 100], as in CLIP.
+    """
+
+    def __init__(self, temperature: float = TEMPERATURE, learnable: bool = True) -> None:
+        super().__init__()
+        check_positive(self, temperature=temperature)
+        self.temperature = temperature
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature))) if learnable else None
+
+    @in_float32
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """(B, D) and (B, D) → (); teacher's rows of clips or of their captions."""
+        teacher = teacher.detach()
+        if self.training:
+            student, teacher = gathered(student), gathered(teacher)
+        return self.loss_of(cosines(student, teacher))
+
+    def loss_of(self, pairs: Tensor) -> Tensor:
+        """The loss of the cosines (B, B), student's rows by teacher's columns."""
+        raise NotImplementedError
+
+    def scale(self) -> float | Tensor:
+        """The inverse temperature."""
+        if self.log_scale is None:
+            return 1 / self.temperature
+        if self.training:
+            with torch.no_grad():
+                self.log_scale.clamp_(0, _MAX_LOG_SCALE)  # here, as a clamp in the graph would stop its gradient
+        return self.log_scale.exp()
+
+
+class ContrastiveLoss(InBatchLoss):
+    """CLIP's symmetric contrastive loss: L = ½ [CE(C, diagonal) + CE(Cᵀ, diagonal)] with C_ij = cos(s_i, t_j) / τ.
+
+    In [0, ∞); t are the teacher's embeddings of the clips, or of their captions. Sources: Radford et al., "CLIP", ICML
+    2021; Elizalde et al., "CLAP", ICASSP 2023.
+    """
+
+    def loss_of(self, pairs: Tensor) -> Tensor:
+        """The loss of the cosines (B, B)."""
+        logits = self.scale() * pairs
+        diagonal = torch.arange(len(logits), device=logits.device)
+        return (F.cross_entropy(logits, diagonal) + F.cross_entropy(logits.T, diagonal)) / 2
+
+
+class InteractiveContrastiveLoss(InBatchLoss):
+    """The student's embedding must find its own clip among the teacher's: L = CE(C, diagonal), C_ij = cos(s_i, t_j) / τ.
+
+    In [0, ∞). The half of CLIP-KD's interactive contrastive learning that trains an audio tower: its other half begins
+    at the student's texts, and these are the teacher's here. Source: Yang et al., "CLIP-KD", CVPR 2024.
+    """
+
+    def loss_of(self, pairs: Tensor) -> Tensor:
+        """The loss of the cosines (B, B)."""
+        return F.cross_entropy(self.scale() * pairs, torch.arange(len(pairs), device=pairs.device))
+
+
+class SigLIPLoss(InBatchLoss):
+    """Pairwise sigmoid loss: L = −(1/B) Σ_ij log σ(z_ij (cos(s_i, t_j) / τ + b)), z_ii = 1, z_ij = −1 elsewhere.
+
+    In (0, ∞). Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023: 1/τ begins at 10, b at
+    −10, by which the many negative pairs weigh little at first.
+
+    Arguments
+    ---------
+    temperature : float. τ
+    bias : float. b
+    learnable : bool. Both; the inverse temperature is kept in [1, 100].
+    """
+
+    def __init__(self, temperature: float = 0.1, bias: float = -10.0, learnable: bool = True) -> None:
+        super().__init__(temperature, learnable)
+        self.bias = nn.Parameter(torch.tensor(float(bias))) if learnable else float(bias)
+
+    def loss_of(self, pairs: Tensor) -> Tensor:
+        """The loss of the cosines (B, B)."""
+        signs = 2 * torch.eye(len(pairs), device=pairs.device, dtype=pairs.dtype) - 1
+        return -F.logsigmoid(signs * (self.scale() * pairs + self.bias)).sum() / len(pairs)
+
+
+class AffinityLoss(nn.Module):
+    """Affinity mimicking: L = mean_i KL(softmax_j(cos(t_i, k_j) / τ) ‖ softmax_j(cos(s_i, k_j) / τ)), in [0, ∞).
+
+    The keys k are the teacher's embeddings of the batch's clips or, once :meth:`set_bank` was called, of a bank of
+    texts: the student then gives every clip the teacher's distribution over these texts. It is the published
+    cross-entropy less the teacher's entropy, which is constant. Source: Wu et al., "TinyCLIP", ICCV 2023.
+
+    Arguments
+    ---------
+    temperature : float. τ, of both sides.
+    both_directions : bool. Average with the same loss of the columns: for each key, a distribution over clips.
+    texts : sequence of str, str or os.PathLike, optional
+        Texts of the bank, or a file with one a line; who trains embeds them by the teacher and calls :meth:`set_bank`.
+    """
+
+    def __init__(
+        self,
+        temperature: float = TEMPERATURE,
+        both_directions: bool = False,
+        texts: Sequence[str] | str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__()
+        check_positive(self, temperature=temperature)
+        self.temperature, self.both_directions, self.texts = temperature, both_directions, texts
+        self.register_buffer("bank", None, persistent=False)  # made of the texts at each start
+
+    def bank_texts(self) -> list[str]:
+        """The texts of the bank; none where the batch takes its place."""
+        if self.texts is None or not isinstance(self.texts, str | os.PathLike):
+            return list(self.texts or [])
+        if not Path(self.texts).is_file():
+            raise ConfigError(f"AffinityLoss: texts={str(self.texts)!r}; there is no such file")
+        return [line.strip() for line in Path(self.texts).read_text(encoding="utf-8").splitlines() if line.strip()]
+
+    def set_bank(self, rows: Tensor) -> None:
+        """Compare with these keys (N, D) instead of the batch's clips."""
+        self.bank = F.normalize(rows.detach().float(), dim=-1)
+
+    @in_float32
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """(B, D) and (B, D) → ()."""
+        teacher = teacher.detach()
+        if self.training:
+            student, teacher = gathered(student), gathered(teacher)
+        keys = teacher if self.bank is None else self.bank
+        given, wanted = cosines(student, keys) / self.temperature, cosines(teacher, keys) / self.temperature
+        loss = affinity_divergence(given, wanted)
+        return (loss + affinity_divergence(given.T, wanted.T)) / 2 if self.both_directions else loss

@@ -26,7 +26,7 @@ class SpecAugment(nn.Module):
 
     def forward(self, log_mel):
         """Log-mel spectrograms (B, F, M), masked."""
-        hidden, mean = log_mel[:, None], log_mel.mean().item()
+        hidden, mean = log_mel[:, None], log_mel.detach().mean()  # a tensor: no wait for the device
         for n_stripes, width, axis in self.stripes:
             for _ in range(n_stripes):
                 hidden = mask_along_axis_iid(hidden, min(width, hidden.shape[axis]), mean, axis)
