@@ -27,7 +27,7 @@ class EvaluationBrain(sb.Brain):
         super().__init__(modules, None, hparams, run_opts)
 
     def start(self, meta):
-        """Keep the data's `meta`, of :func:`tinyclap.data.pipeline.make_test_set`, before ``evaluate``."""
+        """Keep the data's `meta`, of :func:`tinyclap.data.scoring.make_test_set`, before ``evaluate``."""
         self.meta = meta
 
     def on_evaluate_start(self, max_key=None, min_key=None):
@@ -36,15 +36,16 @@ class EvaluationBrain(sb.Brain):
             raise CheckpointError("nothing to score: the model's weights were not loaded")
 
     def clips_by_rate(self, batch):
-        """Group a batch of :func:`tinyclap.data.pipeline.collate_clips` by sample rate.
+        """Group a batch of :func:`tinyclap.data.scoring.collate_clips` by sample rate.
 
         Yields
         ------
         (list of int, list of torch.Tensor, int): places in the batch, mono clips (T_i,) on the device, rate in Hz.
         """
+        batch = batch.to(self.device)
         for rate in sorted(set(batch["rate"])):
             members = [index for index, own in enumerate(batch["rate"]) if own == rate]
-            yield members, [wav.to(self.device) for wav in as_waveforms([batch["wav"][i] for i in members])], rate
+            yield members, as_waveforms([batch["wav"][i] for i in members]), rate
 
     def complexity(self):
         """Cost of the model for ``metrics.json``; see :func:`tinyclap.metrics.cost.complexity`."""

@@ -88,7 +88,7 @@ class ZeroShotBrain(EvaluationBrain):
             "n_recordings": len(set(groups)),
             "n_classes": len(self.classes),
             "per_class": accuracy_by([item["label"] for item in self.items], correct),
-            "per_fold": accuracy_by([item["fold"] for item in self.items], correct) if "fold" in self.items[0] else {},
+            "per_fold": self._per_fold(correct),
             "classes": self.classes,
             "prompts": self.prompts,
             "score": self.modules.model.score_kind,
@@ -99,6 +99,11 @@ class ZeroShotBrain(EvaluationBrain):
         self.write_table("predictions.csv", [head, *map(self._row, self.items, scores, predictions)])
         if self.hparams.save_embeddings:
             self._save_embeddings(labels, groups)
+
+    def _per_fold(self, correct):
+        """Accuracy of each fold; clips without a fold, such as an evaluation part's, are in none."""
+        places = [place for place, item in enumerate(self.items) if "fold" in item]
+        return accuracy_by([self.items[place]["fold"] for place in places], correct[places]) if places else {}
 
     def _save_embeddings(self, labels, groups):
         """Write ``embeddings.npz``, so that other dimensions or prompts need no audio again."""

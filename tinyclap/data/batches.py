@@ -31,6 +31,8 @@ _PADDED_WITH_WORDS = ("ids", "teacher_ids", "token_ids")
 class Batch(dict):
     """A batch's columns by name, also as attributes; one of `FIELDS` that is absent is None.
 
+    Where a loader worker met an error of ours, whoever reads the batch gets it.
+
     Example
     -------
     >>> batch = Batch(wavs=torch.zeros(2, 8))
@@ -39,19 +41,24 @@ class Batch(dict):
     """
 
     def __getattr__(self, name):
-        if name in self or name in FIELDS:
-            return self.get(name)
+        if name in self:
+            return self[name]
+        if name in FIELDS:
+            return self.raise_error()
         raise AttributeError(f"a batch has no {name!r}; it has {', '.join(self)}")
 
-    def to(self, device):
-        """The batch with its tensors on a device, those of half precision as float32; no copy waits for another.
+    def __missing__(self, name):
+        self.raise_error()
+        raise KeyError(name)
 
-        Raises
-        ------
-        TinyclapError: A loader worker met it.
-        """
+    def raise_error(self):
+        """Raise the error of a loader worker, as it was; without one, do nothing."""
         if isinstance(self.get("error"), TinyclapError):
             raise self["error"]
+
+    def to(self, device):
+        """The batch with its tensors on a device, those of half precision as float32; no copy waits for another."""
+        self.raise_error()
         return self._mapped(lambda tensor: _at_least_float32(tensor.to(device, non_blocking=True)))
 
     def pin_memory(self):
@@ -171,7 +178,7 @@ class EpochDataset(torch.utils.data.Dataset):
     """Base of datasets of which an example is a function of (epoch, index).
 
     A subclass has ``__len__`` and ``example(epoch, index)``. ``dataset[index]`` is of epoch 0. An error of ours in a
-    loader worker travels as an example, so that :meth:`Batch.to` raises it as it is, without the worker's traceback.
+    loader worker travels as an example, so that the batch raises it as it is, without the worker's traceback.
     """
 
     def __getitem__(self, key):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from tinyclap.data.batches import Batch, EpochDataset, collate
 from tinyclap.errors import ConfigError, ManifestError
 from tinyclap.text.tokenizer import WordTokenizer, caption_words
 
@@ -74,7 +75,7 @@ class CaptionTable(NamedTuple):
         problems = [*wide, *empty]
         if problems:
             shown = "; ".join(problems[:_N_SHOWN])
-            raise ManifestError(f"{path}: {len(problems)} problem(s): {shown}. Mend or remove these rows")
+            raise ManifestError(f"{path}: {len(problems)} problem(s): {shown}. Fix or remove these rows")
         return [(f"{self.name}/{recording}", " ".join(caption.split())) for _, recording, caption in pairs]
 
 
@@ -101,14 +102,13 @@ class CaptionTexts:
             self._read = list(captions), list(groups), np.array(styles)
         return self._read
 
-    @property
     def captions(self):
         """All captions in the order of the tables."""
         return self.prepare()[0]
 
     def events(self):
         """The events of every caption; see :func:`split_events`."""
-        return [split_events(caption) for caption in self.captions]
+        return [split_events(caption) for caption in self.captions()]
 
     def describe(self):
         """Names and sizes, JSON-able, for the run's record."""
@@ -119,38 +119,20 @@ class CaptionTexts:
         ]
 
 
-def text_vocabulary(texts, min_count=1, max_size=None):
-    """The tokenizer of the captions: see :meth:`tinyclap.text.tokenizer.WordTokenizer.from_captions`."""
-    return WordTokenizer.from_captions(texts.captions, min_count, max_size)
-
-
-class CaptionTextBatch(NamedTuple):
-    """Captions of similar length."""
-
-    ids: torch.Tensor  # (B, L), int64: <start> … <end>, then pads
-    style: torch.Tensor  # (B,), int64: the corpus
-    facts: tuple  # tensors of B rows, input of tinyclap.teachers.text_evidence
-
-    def to(self, device):
-        """The batch on a device."""
-        ids, style, *facts = (part.to(device, non_blocking=True) for part in (self.ids, self.style, *self.facts))
-        return CaptionTextBatch(ids, style, tuple(facts))
-
-
-def make_text_sets(texts, evidence, tokenizer, seed, epoch_counter, batch_size, max_words=20, valid_fraction=0.02):
+def make_text_sets(texts, evidence, vocabulary, seed, batch_size, max_words=20, valid_fraction=0.02):
     """``train`` and ``valid``: datasets of whole batches of captions of similar length, drawn anew in every epoch.
 
-    Load with ``batch_size: 1``, ``shuffle: False`` and :func:`only_batch`, without workers.
+    A batch has ``ids``, ``style`` (the corpus) and ``facts``. Load with ``batch_size: 1``.
 
     Arguments
     ---------
     texts : CaptionTexts
     evidence : object. With ``take(indices (B,)) -> tuple of torch.Tensor``.
-    tokenizer : tinyclap.text.tokenizer.WordTokenizer
-    epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
+    vocabulary : str or os.PathLike. See :meth:`tinyclap.text.tokenizer.WordTokenizer.load`.
     seed, batch_size, max_words : int. Longer captions are cut.
     valid_fraction : float. Fraction of the recordings whose captions are held out, in (0, 1).
     """
+    tokenizer = WordTokenizer.load(vocabulary)
     captions, groups, styles = texts.prepare()
     held = np.array([zlib.crc32(group.encode()) / 2**32 < valid_fraction for group in groups])
     train, valid = np.flatnonzero(~held), np.flatnonzero(held)
@@ -164,8 +146,7 @@ def make_text_sets(texts, evidence, tokenizer, seed, epoch_counter, batch_size, 
     n_unknown = sum(ids.count(tokenizer.unk_id) for ids in encoded)
     n_words = sum(len(ids) - 2 for ids in encoded)
     logger.info(
-        "%d captions, %d of them held out; %d of %d words are not in the vocabulary and are never said; %d captions "
-        "are cut at %d words",
+        "%d captions, %d of them held out; %d of %d words are outside the vocabulary; %d captions are cut at %d words",
         len(captions),
         len(valid),
         n_unknown,
@@ -175,21 +156,16 @@ def make_text_sets(texts, evidence, tokenizer, seed, epoch_counter, batch_size, 
     )
     options = {"encoded": encoded, "styles": styles, "evidence": evidence, "pad_id": tokenizer.pad_id}
     return {
-        "train": _TextBatches(train, batch_size, seed, epoch_counter, **options),
-        "valid": _TextBatches(valid, batch_size, seed, None, **options),
+        "train": _TextBatches(train, batch_size, seed, True, **options),
+        "valid": _TextBatches(valid, batch_size, seed, False, **options),
     }
 
 
-def only_batch(batches):
-    """The one batch of a loader of batch size 1."""
-    return batches[0]
+class _TextBatches(EpochDataset):
+    """Batches of captions; those of validation are the same in every epoch."""
 
-
-class _TextBatches(torch.utils.data.Dataset):
-    """Batches of captions; without an epoch counter, always the same."""
-
-    def __init__(self, indices, batch_size, seed, epoch_counter, encoded, styles, evidence, pad_id):
-        self.indices, self.batch_size, self.seed, self.epoch_counter = indices, batch_size, seed, epoch_counter
+    def __init__(self, indices, batch_size, seed, is_training, encoded, styles, evidence, pad_id):
+        self.indices, self.batch_size, self.seed, self.is_training = indices, batch_size, seed, is_training
         self.encoded, self.styles, self.evidence, self.pad_id = encoded, styles, evidence, pad_id
         self.lengths = np.array([len(encoded[index]) for index in indices])
         self._epoch, self._plan = None, None
@@ -197,21 +173,19 @@ class _TextBatches(torch.utils.data.Dataset):
     def __len__(self):
         return -(-len(self.indices) // self.batch_size)
 
-    def __getitem__(self, number):
-        chosen = self._batches()[number]
-        ids = torch.full((len(chosen), max(len(self.encoded[index]) for index in chosen)), self.pad_id)
-        for row, index in enumerate(chosen):
-            ids[row, : len(self.encoded[index])] = torch.tensor(self.encoded[index])
-        return CaptionTextBatch(ids, torch.from_numpy(self.styles[chosen]), self.evidence.take(chosen))
+    def example(self, epoch, index):
+        """A whole batch."""
+        chosen = self._batches(epoch if self.is_training else 0)[index]
+        ids = collate([{"ids": torch.tensor(self.encoded[caption]), "pad_id": self.pad_id} for caption in chosen]).ids
+        return Batch(ids=ids, style=torch.from_numpy(self.styles[chosen]), facts=self.evidence.take(chosen))
 
-    def _batches(self):
-        epoch = 0 if self.epoch_counter is None else max(self.epoch_counter.current, 1)
+    def _batches(self, epoch):
         if epoch != self._epoch:
             random = np.random.default_rng([self.seed, epoch])
             by_length = self.indices[np.argsort(self.lengths + random.random(len(self.indices)), kind="stable")]
             batches = [
                 by_length[first : first + self.batch_size] for first in range(0, len(by_length), self.batch_size)
             ]
-            order = random.permutation(len(batches)) if self.epoch_counter is not None else range(len(batches))
+            order = random.permutation(len(batches)) if self.is_training else range(len(batches))
             self._epoch, self._plan = epoch, [batches[place] for place in order]
         return self._plan

@@ -6,7 +6,9 @@ whose folder is null is left out.
 
 from pathlib import Path
 
+from tinyclap.data.pipeline import read_items
 from tinyclap.errors import ConfigError
+from tinyclap.files import write_text
 
 
 class Corpus:
@@ -41,8 +43,14 @@ class Corpus:
         return [split] if isinstance(split, str) else list(split)
 
     def manifests(self, part, manifest_folder):
-        """Paths of the manifests of one part."""
-        return [Path(manifest_folder) / f"{self.name}_{split}.json" for split in self.splits(part)]
+        """Paths of the manifests of one part; of all parts where `part` is None."""
+        splits = [split for each in ([part] if part else self.parts) for split in self.splits(each)]
+        return [Path(manifest_folder) / f"{self.name}_{split}.json" for split in splits]
+
+    @property
+    def key(self):
+        """The recipe's key of the folder: ``<name>_folder``."""
+        return self.name if self.name.endswith("_folder") else f"{self.name}_folder"
 
 
 class Corpora:
@@ -52,21 +60,36 @@ class Corpora:
         self.corpora = [corpus for corpus in corpora if corpus.folder is not None]
         self.manifest_folder = Path(manifest_folder)
         if not self.corpora and not may_be_empty:
-            names = ", ".join(corpus.name for corpus in corpora)
-            raise ConfigError(f"no corpus was named; give the folder of at least one of: {names}")
+            keys = ", ".join(dict.fromkeys(f"--{corpus.key}" for corpus in corpora))
+            raise ConfigError(f"no corpus is named: give the folder of one or more of: {keys}")
 
     def prepare(self):
-        """Write every manifest that is missing or out of date."""
-        for corpus in self.corpora:
-            corpus.prepare(self.manifest_folder)
+        """Write every manifest that is missing or out of date; where one corpus is refused, all stay as they were."""
+        paths = [path for corpus in self.corpora for path in corpus.manifests(None, self.manifest_folder)]
+        before = {path: path.read_text(encoding="utf-8") if path.is_file() else None for path in paths}
+        try:
+            for corpus in self.corpora:
+                corpus.prepare(self.manifest_folder)
+        except BaseException:
+            for path, content in before.items():
+                if content is None:
+                    path.unlink(missing_ok=True)
+                elif path.read_text(encoding="utf-8") != content:
+                    write_text(path, content)
+            raise
 
     def manifests(self, part):
-        """(manifest, corpus folder) of each manifest of a part: ``"train"``, ``"valid"`` or ``"test"``."""
+        """(manifest, corpus folder) of each manifest of a part, ``"train"``, ``"valid"`` or ``"test"``."""
         return [
             (path, str(corpus.folder))
             for corpus in self.corpora
             for path in corpus.manifests(part, self.manifest_folder)
         ]
+
+    def captions(self):
+        """All captions of the training parts, in the order of the manifests."""
+        items = read_items(self.manifests("train"))
+        return [caption for item in items.values() for caption in item["captions"] or ()]
 
     def describe(self):
         """Names and parts, JSON-able, for the run's record."""

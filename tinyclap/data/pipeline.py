@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
-from tinyclap.audio.io import read_audio
 from tinyclap.data.clip_reader import ClipReader
 from tinyclap.data.item_table import ItemTable
 from tinyclap.data.manifest import read_manifest
@@ -208,52 +207,3 @@ def make_training_sets(
     crops = CropReader(train, reader, clip_duration_s, short, seed, epoch_counter, augment)
     fixed_crops = CropReader(valid, reader, clip_duration_s, short, seed)
     return {"train": crop_dataset(train, crops), "valid": crop_dataset(valid, fixed_crops)}
-
-
-def make_test_set(corpora, loader=None):
-    """(DynamicItemDataset, meta): the whole clips of the corpora's test parts.
-
-    The dataset has ``id``, ``wav`` (float32 tensor (T,), mono), ``rate`` (Hz) and ``item`` (the manifest's own). `meta`
-    is the manifest's ``_meta``; of several, ``dataset`` and ``split`` are joined by "+", and ``options`` are by split.
-    `loader` is a :class:`tinyclap.data.reference_loader.ReferenceLoader`, whose options join those of `meta`.
-
-    Raises
-    ------
-    ManifestError: There is no test part, or ids repeat, or classes differ.
-    """
-    manifests = [read_manifest(path, data_root) for path, data_root in corpora.manifests("test")]
-    items = {item["id"]: {"item": item} for manifest in manifests for item in manifest.items}
-    classes = {tuple(manifest.meta["classes"]) for manifest in manifests}
-    if len(items) != sum(len(manifest.items) for manifest in manifests) or len(classes) != 1:
-        names = [f"{manifest.meta['dataset']} {manifest.meta['split']}" for manifest in manifests]
-        raise ManifestError(
-            f"the test parts ({', '.join(names) or 'none'}) cannot be scored together: they need a clip at least, ids "
-            "of their own, and the same classes"
-        )
-
-    def read(item):
-        waveform, rate = read_audio(item["wav"]) if loader is None else loader(item["wav"], item["id"])
-        yield torch.from_numpy(waveform)
-        yield rate
-
-    dataset = DynamicItemDataset(items)
-    dataset.add_dynamic_item(read, takes="item", provides=["wav", "rate"])
-    dataset.set_output_keys(["id", "wav", "rate", "item"])
-    meta = _joined_meta([manifest.meta for manifest in manifests])
-    return dataset, meta if loader is None else {**meta, "options": {**meta["options"], **loader.options}}
-
-
-def _joined_meta(metas):
-    if len(metas) == 1:
-        return metas[0]
-    return {
-        "dataset": "+".join(dict.fromkeys(meta["dataset"] for meta in metas)),
-        "split": "+".join(meta["split"] for meta in metas),
-        "options": {f"{meta['dataset']} {meta['split']}": meta["options"] for meta in metas},
-        "classes": metas[0]["classes"],
-    }
-
-
-def collate_clips(clips):
-    """Keep clips of different lengths apart: list of dict → dict of lists."""
-    return {key: [clip[key] for clip in clips] for key in clips[0]}

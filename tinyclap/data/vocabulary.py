@@ -1,32 +1,48 @@
-"""The vocabulary of a run: from its training captions, or from a file."""
+"""The vocabulary of a captioner's run: from its training captions, or from a file."""
 
 from pathlib import Path
 
-from speechbrain.utils.distributed import ddp_barrier, if_main_process
-
-from tinyclap.data.pipeline import read_items
-from tinyclap.errors import ManifestError
+from tinyclap.errors import ConfigError, ManifestError
 from tinyclap.text.tokenizer import WordTokenizer
 
 
-def ensure_vocabulary(corpora, path, given=None, min_count=1, max_size=None):
-    """The tokenizer of a run, needed before its model is built.
+class Vocabulary:
+    """Writes the vocabulary of a run before its model is built: an entry of a recipe's ``prepare``.
 
     Arguments
     ---------
-    corpora : tinyclap.data.corpora.Corpora. Prepared here; the captions of its training parts give the words.
-    path : str or os.PathLike. Where the vocabulary is kept, as JSON.
-    given : str or os.PathLike, optional. A file for :meth:`tinyclap.text.tokenizer.WordTokenizer.load` to use instead.
+    captions_of : tinyclap.data.corpora.Corpora or tinyclap.data.caption_texts.CaptionTexts
+        Prepared already; its training captions give the words.
+    path : str or os.PathLike. Where the vocabulary is written, as JSON.
+    given : str or os.PathLike, optional
+        A file, or the folder of a run, that :meth:`tinyclap.text.tokenizer.WordTokenizer.load` reads instead.
     min_count, max_size : int. See :meth:`tinyclap.text.tokenizer.WordTokenizer.from_captions`.
     """
-    if given is not None:
-        return WordTokenizer.load(given)
-    if if_main_process():
-        corpora.prepare()
-        items = read_items(corpora.manifests("train"))
-        captions = [caption for item in items.values() for caption in item["captions"] or ()]
+
+    def __init__(self, captions_of, path, given=None, min_count=1, max_size=None):
+        self.captions_of, self.path, self.given = captions_of, Path(path), given
+        self.min_count, self.max_size = min_count, max_size
+
+    def prepare(self):
+        """Write the file atomically; of a run that has one already, refuse other words.
+
+        Raises
+        ------
+        ManifestError: There is no caption.
+        ConfigError: The run was started with another vocabulary, or `given` holds none.
+        """
+        tokenizer = self._made() if self.given is None else WordTokenizer.load(self.given)
+        if not self.path.exists():
+            tokenizer.save(self.path)
+        elif (before := WordTokenizer.load(self.path)).words != tokenizer.words:
+            raise ConfigError(
+                f"{self.path} holds {before.n_words} words, and the captions now give {tokenizer.n_words}, or others: "
+                "the ids of a run's words must not change. Give another --output_folder, or delete the file if nothing "
+                "was trained with it"
+            )
+
+    def _made(self):
+        captions = self.captions_of.captions()
         if not captions:
-            raise ManifestError(f"none of the {len(items)} training clips has a caption: there are no words to learn")
-        WordTokenizer.from_captions(captions, min_count, max_size).save(Path(path))
-    ddp_barrier()
-    return WordTokenizer.load(path)
+            raise ManifestError("none of the training clips has a caption: there are no words to learn")
+        return WordTokenizer.from_captions(captions, self.min_count, self.max_size)

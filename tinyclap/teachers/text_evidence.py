@@ -55,7 +55,7 @@ class _TextEvidence(nn.Module):
         """Raise a ConfigError where teacher and conditioner do not fit."""
 
     def _key(self):
-        decides = json.dumps([self._describe(), self._parts["texts"].captions], sort_keys=True)
+        decides = json.dumps([self._describe(), self._parts["texts"].captions()], sort_keys=True)
         return hashlib.sha256(decides.encode()).hexdigest()
 
     def _cached(self):
@@ -182,7 +182,7 @@ class EmbeddingEvidence(_TextEvidence):
             raise ConfigError(f"a bank of {conditioner.bank_size} texts, and {n_texts} captions; give a --bank_size")
 
     def _texts(self):
-        return self._parts["texts"].captions
+        return self._parts["texts"].captions()
 
     def _describe(self):
         return [self.identity(), self._parts["teacher"].text_side()]

@@ -216,7 +216,7 @@ def release_note(hparams):
 
 
 def write_metrics(hparams, meta, brain):
-    """Write ``metrics.json`` of a brain's evaluation, with `meta` of :func:`tinyclap.data.pipeline.make_test_set`."""
+    """Write ``metrics.json`` of a brain's evaluation, with `meta` of :func:`tinyclap.data.scoring.make_test_set`."""
     model = brain.modules.model
     record = {
         "dataset": meta["dataset"],

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tinyclap.brains import CaptionScoreBrain
 from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.data.manifest import read_manifest, write_manifest
-from tinyclap.data.pipeline import collate_clips, make_test_set
+from tinyclap.data.scoring import collate_clips, make_test_set
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.metrics.captioning import METRICS, cider_d
 from tinyclap.teachers.captioning import CaptioningTeacher

@@ -12,7 +12,7 @@ from data_prep import esc50_prepare
 from tests import fakes
 from tinyclap.brains import ZeroShotBrain
 from tinyclap.data.corpora import Corpora, Corpus
-from tinyclap.data.pipeline import collate_clips, make_test_set
+from tinyclap.data.scoring import collate_clips, make_test_set
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.teachers.base import FrozenTeacher
 
@@ -68,9 +68,7 @@ def score(corpus, folder, model=None, order=None, **changes):
     corpora = Corpora([Corpus("esc50", root, esc50_prepare.prepare_esc50, test=part)], manifest.parent)
     dataset, meta = make_test_set(corpora)
     if order is not None:
-        ids = [dataset.data_ids[index] for index in order]
-        dataset = dataset.filtered_sorted()
-        dataset.data_ids = ids
+        dataset = torch.utils.data.Subset(dataset, order)
     model = model or PitchModel(pitches_hz).load()
     folder.mkdir(exist_ok=True)
     hparams = {
@@ -102,6 +100,20 @@ def test_every_clip_is_scored_against_class_names_that_are_embedded_once(corpus,
     assert {name: entry["n"] for name, entry in results["per_class"].items()} == dict.fromkeys(CLASSES, 8)
     json.dumps(results)  # what metrics.json gets
     assert brain.summary() == "zero-shot top-1 accuracy 100.00 % (95 % interval 100.00 to 100.00, n = 24, 3 classes)"
+
+
+def test_clips_without_a_fold_are_scored_beside_those_of_folds(corpus, tmp_path):
+    root, manifest, pitches_hz = corpus
+    prepared = json.loads(manifest.read_text(encoding="utf-8"))
+    mixed = tmp_path / "mixed" / manifest.name
+    mixed.parent.mkdir()
+    for place, item in enumerate(prepared["items"].values()):
+        if place % 3:  # as the evaluation part of TUT 2017, which has no folds, beside the development part
+            del item["fold"]
+    mixed.write_text(json.dumps(prepared), encoding="utf-8")
+    results = score((root, mixed, pitches_hz), tmp_path / "scores").results
+    assert results["value"] == 1.0 and results["n_items"] == 24
+    assert sum(fold["n"] for fold in results["per_fold"].values()) == 8
 
 
 def test_predictions_hold_every_score(corpus, tmp_path):

@@ -7,7 +7,7 @@ import soundfile
 from tests import fakes
 from tinyclap.audio.io import read_channels
 from tinyclap.data.corpora import Corpora, Corpus
-from tinyclap.data.pipeline import make_test_set
+from tinyclap.data.scoring import make_test_set
 from tinyclap.data.reference_loader import ReferenceLoader, make_loader
 from tinyclap.errors import AudioError, ConfigError
 

@@ -1,0 +1,120 @@
+"""Training and validation examples of a distillation: crops of clips with cached teacher targets, or as audio alone.
+
+An example is a function of (seed, epoch, index), so a resumed run sees the same ones, with any number of workers.
+"""
+
+import zlib
+
+import numpy as np
+
+from tinyclap.data.batches import EpochDataset
+from tinyclap.errors import ConfigError, ManifestError
+
+EPOCHS = ("clips", "views")
+
+
+def make_distillation_sets(targets, views, seed, epoch="clips", repeat_by_captions=False):
+    """``train`` and ``valid``: datasets for :func:`tinyclap.data.batches.collate`.
+
+    With cached targets an example has their columns and, without a cached ``log_mel``, ``wav``. With a live teacher, or
+    none (`targets` None), it has ``wav`` and, where all clips have captions, ``texts``: one of them.
+
+    Arguments
+    ---------
+    targets : tinyclap.data.targets.TeacherTargets or None
+    views : tinyclap.data.views.Views
+    seed : int
+    epoch : str
+        "clips": an epoch has one view of each clip, K epochs have all K in random order. "views": an epoch has all.
+    repeat_by_captions : bool
+        True: an epoch has a clip once for each of its captions, in different crops, as in the official code. One of
+        Clotho's clips then weighs five times as much as one of AudioCaps', although the loss reads no caption.
+    """
+    if epoch not in EPOCHS:
+        raise ConfigError(f"epoch={epoch!r}; choose one of {', '.join(EPOCHS)}")
+    if epoch == "views" and repeat_by_captions:
+        raise ConfigError(
+            "repeat_by_captions repeats clips, and an epoch of views has each view once; give one of them"
+        )
+    train, valid = views.train_items, views.valid_items
+    if not train or not valid:
+        raise ManifestError(
+            f"{len(train)} training and {len(valid)} validation clips; both are needed: name a corpus with a "
+            "validation part, or give a valid_fraction above 0"
+        )
+    n_visits = [1] * len(train)
+    if repeat_by_captions:
+        n_visits = [len(item["captions"] or [None]) for item in train.values()]
+    elif epoch == "views":
+        n_visits = [len(views.views_of(name)) for name in train]
+    return {
+        "train": DistillationSet(views, train, seed, targets, n_visits, repeat_by_captions),
+        "valid": DistillationSet(views, valid, seed, targets),
+    }
+
+
+class DistillationSet(EpochDataset):
+    """Clips of one side, visited `n_visits` times an epoch each; without it (validation) once, always the first view.
+
+    Visits of a clip are counted on through the epochs: K in a row take each of its K cached views once, in an order of
+    (seed, clip, which K visits); with a live teacher each visit is another random crop.
+
+    Arguments
+    ---------
+    views : tinyclap.data.views.Views
+    items : mapping. id → item of the clips.
+    seed : int
+    targets : tinyclap.data.targets.TeacherTargets or None
+    n_visits : list of int, optional
+    in_caption_order : bool. The k-th visit of an epoch has the k-th caption, not a random one.
+    """
+
+    def __init__(self, views, items, seed, targets=None, n_visits=None, in_caption_order=False):
+        self.views, self.items, self.seed, self.targets = views, items, seed, targets
+        self.is_cached = targets is not None and targets.is_cached
+        self.is_training, self.in_caption_order = n_visits is not None, in_caption_order
+        self.has_texts = not self.is_cached and all(item["captions"] for item in items.values())
+        # Arrays, which forked workers share, whereas reference counts copy lists.
+        self.names = np.array(list(items))
+        self.n_visits = np.array(n_visits or [1] * len(items), dtype=np.int32)
+        self.clips = np.repeat(np.arange(len(items), dtype=np.int32), self.n_visits)
+        self.visits = np.arange(len(self.clips)) - np.repeat(np.cumsum(self.n_visits) - self.n_visits, self.n_visits)
+
+    def __len__(self):
+        return len(self.clips)
+
+    def example(self, epoch, index):
+        """A dict of ``id`` and what :func:`make_distillation_sets` says."""
+        place = self.clips[index]
+        name, visit_of_epoch = str(self.names[place]), int(self.visits[index])
+        visit = (max(epoch, 1) - 1) * int(self.n_visits[place]) + visit_of_epoch
+        if self.is_cached:
+            return {"id": name, **self._cached(name, self._view(name, visit))}
+        if not self.is_training:
+            example = {"id": name, "wav": self.views.read(name, self._view(name, 0))}
+        else:
+            example = {"id": name, "wav": self.views.crop(name, visit + 1)}
+        return {**example, "texts": self._caption(name, visit, visit_of_epoch)} if self.has_texts else example
+
+    def _view(self, name, visit):
+        """The view of a clip's visit, counted from 0 through all epochs."""
+        views = self.views.views_of(name)
+        if not self.is_training or len(views) == 1:
+            return views[0]
+        turn, place = divmod(visit, len(views))
+        return views[np.random.default_rng([self.seed, _hash(name), turn]).permutation(len(views))[place]]
+
+    def _cached(self, name, view):
+        columns = self.targets.example(name, view)
+        return columns if "log_mel" in columns else {**columns, "wav": self.views.read(name, view)}
+
+    def _caption(self, name, visit, visit_of_epoch):
+        captions = self.items[name]["captions"]
+        if self.in_caption_order:
+            return captions[visit_of_epoch]
+        epoch = visit + 1 if self.is_training else 0
+        return str(np.random.default_rng([self.seed, epoch, _hash(name), 1]).choice(captions))
+
+
+def _hash(name):
+    return zlib.crc32(name.encode())

@@ -1,0 +1,151 @@
+"""Whole clips to score: test parts, training clips for statistics, and clips as the public codes read them.
+
+The readers of the public codes measure what they do to a teacher's accuracy. Both take five seconds of a clip and cut
+longer ones at a random place (defect D10: the official one depends on the random state and the number of workers; here
+on the seed and the clip's id alone).
+
+* ``official`` (tinyCLAP): channels are summed, which adds 6 dB to what they share; short clips end in zeros (D11);
+* ``msclap`` (Microsoft's CLAP): channels are concatenated, so that 4 s of stereo are 8 s; short clips are repeated.
+
+Source: github.com/fpaissan/tinyCLAP (clap_datasets.py); github.com/microsoft/CLAP (CLAPWrapper.py).
+"""
+
+import zlib
+
+import numpy as np
+import torch
+
+from tinyclap.audio.io import read_audio, read_channels
+from tinyclap.data.batches import Batch, EpochDataset
+from tinyclap.data.item_table import ItemTable
+from tinyclap.data.manifest import read_manifest
+from tinyclap.data.pipeline import read_items
+from tinyclap.errors import ConfigError, ManifestError, TinyclapError
+
+LOADERS = ("ours", "official", "msclap")
+CLIP_S = 5.0  # of both public codes
+
+
+class ReferenceLoader:
+    """Reads a recording as a public code does (`kind`: "official", "msclap"), or whole ("ours": mean of the channels).
+
+    `seed` decides where the public codes cut long clips. Clips are cut at their own rate; the official code resamples
+    first, which moves the place by less than a sample.
+
+    Example
+    -------
+    >>> ReferenceLoader("official").fit(np.array([[0.25, 0.5], [0.25, -0.5]]), 1, "a").tolist()
+    [0.5, 0.0, 0.0, 0.0, 0.0]
+    >>> ReferenceLoader("msclap").fit(np.array([[0.25, 0.5], [0.25, -0.5]]), 1, "a").tolist()
+    [0.25, 0.5, 0.25, -0.5, 0.25]
+    """
+
+    def __init__(self, kind="ours", seed=0):
+        if kind not in LOADERS:
+            raise ConfigError(f"loader {kind!r} is unknown; choose one of {', '.join(LOADERS)}")
+        self.kind, self.seed = kind, seed
+
+    @property
+    def options(self):
+        """What decides the samples, JSON-able; empty for "ours"."""
+        return {} if self.kind == "ours" else {"loader": self.kind, "loader_seed": self.seed}
+
+    def __call__(self, path, name):
+        """A recording, whose id is `name`: (samples (T,), float32; rate in Hz)."""
+        if self.kind == "ours":
+            return read_audio(path)
+        channels, rate = read_channels(path)
+        return self.fit(channels, rate, name), rate
+
+    def fit(self, channels, sample_rate_hz, name):
+        """Five seconds (5·sample_rate_hz,) of `channels` (channels, T). Summed channels may leave [−1, 1]."""
+        waveform = channels.sum(axis=0) if self.kind == "official" else channels.reshape(-1)
+        n_samples = round(CLIP_S * sample_rate_hz)
+        if len(waveform) > n_samples:
+            random = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+            start = int(random.integers(len(waveform) - n_samples + 1))
+            return waveform[start : start + n_samples]
+        if self.kind == "official":
+            return np.pad(waveform, (0, n_samples - len(waveform)))
+        return np.resize(waveform, n_samples)
+
+
+class WholeClips(EpochDataset):
+    """Whole clips at their own sample rates: dicts of ``id``, ``wav`` (T,), ``rate`` (Hz) and ``item``.
+
+    `items` maps id → item with ``wav``; `loader` is a :class:`ReferenceLoader`.
+    """
+
+    def __init__(self, items, loader=None):
+        self.items, self.loader = items, loader or ReferenceLoader()
+        self.names = list(items)
+
+    def __len__(self):
+        return len(self.names)
+
+    def example(self, epoch, index):
+        """The clip at `index`, in every epoch the same."""
+        name = self.names[index]
+        item = self.items[name]
+        waveform, rate = self.loader(item["wav"], name)
+        return {"id": name, "wav": torch.from_numpy(waveform), "rate": rate, "item": item}
+
+
+def collate_clips(clips):
+    """Keep clips of different lengths and rates apart: list of dict → Batch of lists."""
+    errors = [clip for clip in clips if isinstance(clip, TinyclapError)]
+    return Batch(error=errors[0]) if errors else Batch({key: [clip[key] for clip in clips] for key in clips[0]})
+
+
+def make_test_set(corpora, loader=None):
+    """(WholeClips, meta): the corpora's test parts; `loader` is a :class:`ReferenceLoader`, our own by default.
+
+    `meta` is the manifest's ``_meta``, with the loader's options; of several, ``dataset`` and ``split`` are joined by
+    "+", and ``options`` are by split.
+
+    Raises
+    ------
+    ManifestError: There is no test part, or ids repeat, or classes differ.
+    """
+    loader = loader or ReferenceLoader()
+    manifests = [read_manifest(path, data_root) for path, data_root in corpora.manifests("test")]
+    items = {item["id"]: item for manifest in manifests for item in manifest.items}
+    classes = {tuple(manifest.meta["classes"]) for manifest in manifests}
+    if len(items) != sum(len(manifest.items) for manifest in manifests) or len(classes) != 1:
+        names = [f"{manifest.meta['dataset']} {manifest.meta['split']}" for manifest in manifests]
+        raise ManifestError(
+            f"the test parts ({', '.join(names) or 'none'}) cannot be scored together: they need a clip at least, ids "
+            "of their own, and the same classes"
+        )
+    meta = _joined_meta([manifest.meta for manifest in manifests])
+    return WholeClips(items, loader), {**meta, "options": {**meta["options"], **loader.options}}
+
+
+def _joined_meta(metas):
+    if len(metas) == 1:
+        return metas[0]
+    return {
+        "dataset": "+".join(dict.fromkeys(meta["dataset"] for meta in metas)),
+        "split": "+".join(meta["split"] for meta in metas),
+        "options": {f"{meta['dataset']} {meta['split']}": meta["options"] for meta in metas},
+        "classes": metas[0]["classes"],
+    }
+
+
+def make_training_clips(corpora, n_clips=None):
+    """(WholeClips, meta) of the corpora's training parts; `meta` has ``dataset``, ``split``, ``options``, ``corpora``.
+
+    `n_clips` takes so many of them, chosen by their names alone.
+    """
+    if n_clips is not None and n_clips < 1:
+        raise ConfigError(f"n_clips is {n_clips}; give a number from 1 on, or null for all")
+    items = read_items(corpora.manifests("train"))
+    chosen = sorted(items, key=lambda name: (zlib.crc32(name.encode()), name))[:n_clips]
+    described = corpora.describe()
+    meta = {
+        "dataset": "+".join(dict.fromkeys(corpus["name"] for corpus in described)),
+        "split": "train",
+        "options": {"n_clips": n_clips},
+        "corpora": described,
+    }
+    return WholeClips(ItemTable({name: items[name] for name in sorted(chosen)})), meta
