@@ -26,7 +26,7 @@ PRELOADED = [
         "tinyclap.losses.distillation",
     ),
     *("tinyclap.published.encoder_weights", "tinyclap.models.encoders", "tinyclap.data.stored_sets"),
-    *("tinyclap.data.crop_views", "tinyclap.data.corpora", "data_prep.soundscapes_prepare", "data_prep.esc50_prepare"),
+    *("tinyclap.data.views", "tinyclap.data.corpora", "data_prep.soundscapes_prepare", "data_prep.esc50_prepare"),
 ]
 
 

@@ -1,47 +1,138 @@
-"""Parts of recordings as mono waveforms, from disk, memory or a folder of decoded clips."""
+"""Parts of recordings as mono waveforms, from the files, from memory, or from a folder of decoded clips."""
 
-import time
+import hashlib
+import mmap
+import os
+from pathlib import Path
 
 import numpy as np
 
 from tinyclap.audio.io import read_audio
-from tinyclap.data.decoded_cache import DecodedCache, to_int16
+from tinyclap.data.items import NameIndex
 from tinyclap.errors import ConfigError
+from tinyclap.files import atomic_path
 
 
 class ClipReader:
-    """Reads parts of clips as mono waveforms at `sample_rate_hz`; ``seconds`` is the time that it took in this process.
+    """Reads parts of clips as mono waveforms at `sample_rate_hz`.
 
-    Decoded clips are kept as 16-bit samples `in_memory` (5 s at 32 kHz take 0.3 MB), or in the folder `decoded_cache`
-    (:class:`tinyclap.data.decoded_cache.DecodedCache`).
+    Decoded clips are kept as 16-bit samples `in_memory` (5 s at 32 kHz take 0.3 MB), which forked loader workers share
+    after :meth:`reserve`, or in the folder `decoded_cache` (:class:`DecodedFolder`).
     """
 
     def __init__(self, sample_rate_hz, in_memory=False, decoded_cache=None):
         if in_memory and decoded_cache is not None:
             raise ConfigError("decoded clips are kept in memory or in a folder, not in both; leave one out")
         self.sample_rate_hz, self.in_memory = sample_rate_hz, in_memory
-        self.seconds = 0.0
-        self._kept = {}
-        self._cache = None if decoded_cache is None else DecodedCache(decoded_cache, sample_rate_hz)
+        self._folder = None if decoded_cache is None else DecodedFolder(decoded_cache, sample_rate_hz)
+        self._shared, self._own = None, {}
+
+    def __getstate__(self):
+        # another process decodes for itself
+        return {**self.__dict__, "_shared": None, "_own": {}}
 
     def __call__(self, path, start_s=0.0, duration_s=None):
         """A part of a clip, to its end by default: numpy.ndarray, shape (T,), float32."""
-        started = time.perf_counter()
-        waveform = self._read(path, start_s, duration_s)
-        self.seconds += time.perf_counter() - started
-        return waveform
-
-    def _read(self, path, start_s, duration_s):
-        if not self.in_memory and self._cache is None:
+        if not self.in_memory and self._folder is None:
             return read_audio(path, self.sample_rate_hz, start_s, duration_s)[0]
-        samples = self._samples(path)
+        samples = self._samples(str(path))
         first = round(start_s * self.sample_rate_hz)
         last = None if duration_s is None else first + round(duration_s * self.sample_rate_hz)
         return samples[first:last].astype(np.float32) / 32767
 
+    def at(self, sample_rate_hz):
+        """A reader of the same kind at another rate."""
+        return ClipReader(sample_rate_hz, self.in_memory, self._folder and self._folder.folder)
+
+    def reserve(self, items):
+        """Share the memory of `items` (id → item with ``wav`` and ``duration_s``) with processes forked from now on.
+
+        Whoever first needs a clip decodes it for all, so epochs and workers decode nothing anew.
+        """
+        if self.in_memory and items:
+            durations_s = {str(item["wav"]): item["duration_s"] for item in items.values()}
+            self._shared = _SharedClips(durations_s, self.sample_rate_hz)
+
     def _samples(self, path):
-        if self._cache is not None:
-            return self._cache.samples(path)
-        if path not in self._kept:
-            self._kept[path] = to_int16(read_audio(path, self.sample_rate_hz)[0])
-        return self._kept[path]
+        if self._folder is not None:
+            return self._folder.samples(path)
+        kept = self._own.get(path)
+        if kept is None and self._shared is not None:
+            kept = self._shared.get(path)
+        if kept is None:
+            kept = to_int16(read_audio(path, self.sample_rate_hz)[0])
+            if self._shared is None or not self._shared.put(path, kept):
+                self._own[path] = kept
+        return kept
+
+
+class _SharedClips:
+    """Samples in anonymous shared memory; pages are taken when they are first written."""
+
+    def __init__(self, durations_s, rate):
+        self._paths = NameIndex(durations_s)
+        # a tenth of a second more than promised: durations are rounded
+        room = np.array([round((duration_s + 0.1) * rate) for duration_s in durations_s.values()], dtype=np.int64)
+        self._begins = np.concatenate([[0], np.cumsum(room)])
+        n_bytes = 2 * int(self._begins[-1])
+        try:
+            self._samples = np.frombuffer(mmap.mmap(-1, n_bytes), dtype=np.int16)
+            self._lengths = np.frombuffer(mmap.mmap(-1, 8 * len(room)), dtype=np.int64)
+        except OSError as error:
+            raise ConfigError(
+                f"{n_bytes / 1e9:.1f} GB of decoded clips do not fit into memory ({error}); keep them in a folder "
+                "instead: --keep_audio_in_memory False --decoded_cache FOLDER"
+            ) from error
+
+    def get(self, path):
+        """The samples of a clip, or None before :meth:`put`."""
+        place = self._paths.position(path)
+        if place is None or not self._lengths[place]:
+            return None
+        begin = self._begins[place]
+        return self._samples[begin : begin + self._lengths[place]]
+
+    def put(self, path, samples):
+        """Keep the samples of a clip; False where there is no room for it."""
+        place = self._paths.position(path)
+        if place is None or self._begins[place] + len(samples) > self._begins[place + 1]:
+            return False
+        begin = self._begins[place]
+        self._samples[begin : begin + len(samples)] = samples
+        self._lengths[place] = len(samples)  # last: another process reads it
+        return True
+
+
+class DecodedFolder:
+    """A `folder` of clips at `sample_rate_hz`, one file each, shared by runs and workers; 5 s at 32 kHz take 0.3 MB."""
+
+    def __init__(self, folder, sample_rate_hz):
+        self.folder, self.sample_rate_hz = Path(folder), sample_rate_hz
+
+    def samples(self, path):
+        """All samples of a clip: int16 of shape (T,), memory-mapped."""
+        file = self.path_of(path)
+        if not file.exists():
+            samples = to_int16(read_audio(path, self.sample_rate_hz)[0])
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(file, flush=False) as part, open(part, "wb") as stream:
+                np.save(stream, samples)
+        return np.load(file, mmap_mode="r")
+
+    def path_of(self, path):
+        """The file of a clip, by its path, size and modification time."""
+        facts = os.stat(path)
+        key = f"{os.path.abspath(path)} {facts.st_size} {facts.st_mtime_ns} {self.sample_rate_hz} soxr"
+        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        return self.folder / name[:2] / f"{name}.npy"
+
+
+def to_int16(waveform):
+    """A waveform in [−1, 1] as 16-bit samples; louder ones are clipped.
+
+    Example
+    -------
+    >>> to_int16(np.array([0.5, -2.0])).tolist()
+    [16384, -32767]
+    """
+    return np.round(waveform.clip(-1, 1) * 32767).astype(np.int16)

@@ -10,7 +10,7 @@ import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from tinyclap.data.clip_reader import ClipReader
-from tinyclap.data.item_table import ItemTable
+from tinyclap.data.items import ItemTable
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ManifestError
 

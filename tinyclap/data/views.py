@@ -1,7 +1,4 @@
-"""Views: reproducible pieces of audio, so that a captioning teacher's targets can be cached by ``(clip, view)``.
-
-A view is a window of a clip on a fixed grid, or a random mixture seeded by its name.
-"""
+"""Views: reproducible pieces of audio of a run's clips, so that teacher targets can be cached by (clip, view)."""
 
 import hashlib
 import json
@@ -13,11 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from tinyclap.data.pipeline import ClipReader, CropReader, hold_out, read_items
+from tinyclap.data.clip_reader import ClipReader
+from tinyclap.data.items import ItemTable, hold_out, read_items
 from tinyclap.errors import ConfigError, ManifestError
 from tinyclap.features.resample import resample
 from tinyclap.features.windows import WindowPolicy
 from tinyclap.files import read_json
+
+KINDS = ("crops", "windows", "mixtures")
 
 
 class ViewsPart(NamedTuple):
@@ -28,134 +28,255 @@ class ViewsPart(NamedTuple):
 
 
 class Views:
-    """The views of the training parts of some corpora.
+    """The views of the clips of some corpora.
+
+    ``crops``: c0, c1, … of a training clip, at the middles of `n_views` equal intervals of the possible starts.
+    ``mixtures``: m0, m1, …, random mixtures that begin with the clip; its captions do not hold for them.
+    A validation clip of these two kinds has one view, v: the crop that training without a cache validates on.
+    ``windows``: w0, w1, … follow each other, the last one ends with the clip, a shorter clip is one shorter window; at
+    most `n_views` of them, spread over the clip. Clips of the corpora's validation parts have none.
 
     Arguments
     ---------
     corpora : tinyclap.data.corpora.Corpora or None. Read when first needed; None has no clips.
-    sample_rate_hz : int. The teacher's input, and the rate at which mixtures are made.
-    window_s : float
-        Length of a view in seconds. Windows w0, w1, … follow each other, the last one ending with the clip; a shorter
-        clip is one window as long as itself.
-    n_views : int, optional. At most so many windows of a clip, spread over it; or so many mixtures m0, m1, … of each.
-    augment : tinyclap.data.augment.FunctionMatchingAugment, optional
-        Makes mixtures in place of windows. The clip's own captions do not hold for them.
-    seed : int. Of the mixtures.
-    valid_fraction : float. Of the recordings held out for validation; mixtures do not cross sides.
-    in_memory : bool. See :class:`tinyclap.data.pipeline.ClipReader`.
+    sample_rate_hz : int. Of the waveforms.
+    duration_s : float. Of a view.
+    kind : {"crops", "windows", "mixtures"}
+    n_views : int, optional. Views of a training clip.
+    short : {"tile", "pad"}. How a clip that is shorter than a crop fills it.
+    augment : tinyclap.data.augment.FunctionMatchingAugment, optional. Of mixtures.
+    seed : int. Of mixtures, validation crops and random crops.
+    valid_fraction : float. Fraction of the training recordings held out, beside the corpora's own validation parts.
+    reader : ClipReader, optional
+
+    Raises
+    ------
+    ConfigError: An argument is out of its range.
     """
 
-    _parts = ("train",)  # of the corpora, that have views
-
     def __init__(
-        self, corpora, sample_rate_hz, window_s, n_views=None, augment=None, seed=0, valid_fraction=0.0, in_memory=False
+        self,
+        corpora,
+        sample_rate_hz,
+        duration_s,
+        kind="crops",
+        n_views=None,
+        short="tile",
+        augment=None,
+        seed=0,
+        valid_fraction=0.0,
+        reader=None,
     ):
-        if (augment is not None and n_views is None) or (n_views is not None and n_views < 1):
-            raise ConfigError(f"n_views={n_views}: say how many views of a clip there are, at least one")
+        if kind not in KINDS or short not in ("tile", "pad"):
+            raise ConfigError(f"views of kind={kind!r}, short={short!r}: choose {' | '.join(KINDS)}, tile | pad")
+        if (kind == "mixtures") != (augment is not None):
+            raise ConfigError(f"views of kind={kind!r} with augment={augment}: mixtures have an augment, others none")
+        if n_views is None and kind != "windows":
+            raise ConfigError(f"n_views=None: say how many {kind} of a clip there are, at least one")
+        if n_views is not None and (n_views != int(n_views) or n_views < 1):
+            raise ConfigError(f"n_views={n_views}: give a whole number of views of a clip, at least one")
         if not 0 <= valid_fraction < 1:
             raise ConfigError(f"valid_fraction={valid_fraction}; it is in [0, 1)")
-        self.corpora, self.sample_rate_hz, self.window_s, self.n_views = corpora, sample_rate_hz, window_s, n_views
-        self.augment, self.seed, self.valid_fraction, self.in_memory = augment, seed, valid_fraction, in_memory
-        self._policy = WindowPolicy(window_s=window_s)
-        self._readers = {}
+        if reader is not None and reader.sample_rate_hz != sample_rate_hz:
+            raise ConfigError(
+                f"views at {sample_rate_hz} Hz with a reader at {reader.sample_rate_hz} Hz; give one rate"
+            )
+        self.corpora, self.sample_rate_hz, self.duration_s, self.kind = corpora, sample_rate_hz, duration_s, kind
+        self.n_views, self.short, self.augment, self.seed = n_views, short, augment, seed
+        self.valid_fraction, self.n_samples = valid_fraction, round(duration_s * sample_rate_hz)
+        self._policy = WindowPolicy(window_s=duration_s)
+        self._readers = {sample_rate_hz: reader or ClipReader(sample_rate_hz)}
 
-    @cached_property
-    def items(self):
-        """All clips, id → item."""
-        manifests = self._manifests("train")
-        return read_items(manifests) if manifests else {}
+    @property
+    def train_items(self):
+        """Clips to train on, id → item (``wav``, ``duration_s``, ``captions``, ``group``)."""
+        return self._items[0]
 
-    @cached_property
-    def sides(self):
-        """(items to train on, items held out)."""
-        return hold_out(self.items, self.valid_fraction)
-
+    @property
     def valid_items(self):
-        """Clips of the corpora's validation parts, id → item; they have no views."""
-        manifests = self._manifests("valid")
-        return read_items(manifests) if manifests else {}
+        """Clips to validate on, id → item: those of the corpora's validation parts, then those held out."""
+        return self._items[1]
+
+    @cached_property
+    def _items(self):
+        train, valid = self._manifests("train"), self._manifests("valid")
+        kept, held = hold_out(read_items(train), self.valid_fraction) if train else ({}, {})
+        valid = {**(read_items(valid) if valid else {}), **held}
+        if self.kind != "windows" and train and not (kept and valid):
+            raise ManifestError(
+                f"{len(kept)} training and {len(valid)} validation clips; both are needed: name a corpus with a "
+                "validation part, or change valid_fraction"
+            )
+        self._readers[self.sample_rate_hz].reserve({**kept, **valid})
+        return ItemTable(kept), ItemTable(valid)
 
     def _manifests(self, part):
         return [] if self.corpora is None else self.corpora.manifests(part)
 
-    def views_of(self, name):
+    def views_of(self, clip):
         """The names of a clip's views.
 
         Example
         -------
-        >>> views = Views(None, 1000, window_s=2.0)
-        >>> views.items = {"a": {"duration_s": 5.0}}
+        >>> views = Views(None, 1000, duration_s=2.0, kind="windows")
+        >>> views._items = {"a": {"duration_s": 5.0}}, {}
         >>> views.views_of("a")
         ['w0', 'w1', 'w2']
         """
-        if self.augment is not None:
+        if self.kind == "windows":
+            return [f"w{index}" for index in range(len(self._starts(clip)))]
+        if clip in self.valid_items:
+            return ["v"]
+        if self.kind == "mixtures":
             return [f"m{index}" for index in range(self.n_views)]
-        return [f"w{index}" for index in range(len(self._starts(name)))]
+        # the free time in samples: a hundredth of one is no other place
+        free = round((self._item(clip)["duration_s"] - self.duration_s) * self.sample_rate_hz)
+        return [f"c{index}" for index in range(max(1, min(self.n_views, free)))]
 
-    def keys(self, names=None):
-        """(clip, view) of all views of the clips `names` (all by default)."""
-        return [(name, view) for name in (self.items if names is None else names) for view in self.views_of(name)]
+    def keys(self, part=None):
+        """(clip, view) of all views of ``"train"``, ``"valid"`` or, by default, both parts."""
+        parts = {"train": [self.train_items], "valid": [self.valid_items], None: [self.train_items, self.valid_items]}
+        clips = [clip for items in parts[part] for clip in items]
+        if self.kind == "windows":
+            trained = {Path(path).stem for path, _ in self._manifests("train")}
+            clips = [clip for clip in clips if clip.partition("/")[0] in trained]
+        return [(clip, view) for clip in clips for view in self.views_of(clip)]
 
-    def read(self, name, view, sample_rate_hz=None):
-        """The audio of a view, at the views' own rate by default: numpy.ndarray, shape (T,), float32."""
-        rate = sample_rate_hz or self.sample_rate_hz
-        if name not in self.items or view not in self.views_of(name):
-            raise ManifestError(f"there is no view {view!r} of {name!r}; was the corpus prepared again since?")
-        index = int(view[1:])
-        if self.augment is None:
-            start_s = self._starts(name)[index] / self.sample_rate_hz
-            return self._reader(rate)(self.items[name]["wav"], start_s, self.window_s)
-        random = np.random.default_rng([self.seed, zlib.crc32(name.encode()), index])
-        mixture = torch.from_numpy(self._crops[name in self.sides[1]].at(name, random))
-        return resample(mixture, self.sample_rate_hz, rate, method="soxr").numpy()
-
-    def hear(self, name, view):
-        """The audio of a view at the views' own rate, and a note (empty here; JSON-able)."""
-        return self.read(name, view), {}
-
-    def forget(self):
-        """Drop the clips kept in memory."""
-        self._readers = {}
-        self.__dict__.pop("_crops", None)
+    def parts(self):
+        """ViewsPart by name: ``<manifest>_<kind>``."""
+        trained, options = self._manifests("train"), self.describe()
+        digests = {Path(path).stem: clips_digest(path) for path, _ in trained}
+        # any training clip can be in any mixture
+        mixed = {"mixed_from": dict(digests)} if self.kind == "mixtures" else {}
+        if self.kind != "windows":
+            digests |= {Path(path).stem: clips_digest(path) for path, _ in self._manifests("valid")}
+        keys = {stem: [] for stem in digests}
+        for clip, view in self.keys():
+            keys[clip.partition("/")[0]].append((clip, view))
+        return {
+            f"{stem}_{self.kind}": ViewsPart(keys[stem], {**options, "clips": digest, **mixed})
+            for stem, digest in digests.items()
+        }
 
     def describe(self):
         """What decides a view beside the clips; JSON-able."""
-        options = {"sample_rate_hz": self.sample_rate_hz, "window_s": self.window_s, "n_views": self.n_views}
-        if self.augment is None:
-            return {"kind": "windows", **options}
-        mixing = {"augment": self.augment.options, "seed": self.seed, "valid_fraction": self.valid_fraction}
-        return {"kind": "mixtures", **options, **mixing}
+        options = {"kind": self.kind, "sample_rate_hz": self.sample_rate_hz, "duration_s": self.duration_s}
+        options |= {"resampler": "soxr", "n_views": self.n_views}
+        if self.kind == "windows":
+            return options
+        mixing = {"augment": self.augment.options} if self.kind == "mixtures" else {}
+        return {**options, "short": self.short, "seed": self.seed, "valid_fraction": self.valid_fraction, **mixing}
 
-    def parts(self):
-        """ViewsPart by name: ``<manifest>_`` and the views' kind."""
-        manifests = [manifest for part in self._parts for manifest in self._manifests(part)]
-        digests = {Path(path).stem: clips_digest(path) for path, _ in manifests}
-        options, parts = self.describe(), {}
-        for stem, digest in digests.items():
-            names = [name for name in self.items if name.partition("/")[0] == stem]
-            # Any clip can be in any mixture.
-            others = {} if self.augment is None else {"mixed_from": digests}
-            parts[f"{stem}_{options['kind']}"] = ViewsPart(self.keys(names), {**options, "clips": digest, **others})
-        return parts
+    def read(self, clip, view, sample_rate_hz=None):
+        """The audio of a view, at the views' own rate by default: numpy.ndarray, shape (T,), float32."""
+        return self.read_with_note(clip, view, sample_rate_hz)[0]
 
-    def _starts(self, name):
+    def read_with_note(self, clip, view, sample_rate_hz=None):
+        """:meth:`read`, and a JSON-able note: of a mixture its other clips (``with``) and their levels; else empty."""
+        views = self.views_of(clip) if clip in self.train_items or clip in self.valid_items else []
+        if view not in views:
+            raise ManifestError(f"there is no view {view!r} of {clip!r}; was the corpus prepared again since?")
+        index, rate, note = int(view[1:] or 0), sample_rate_hz or self.sample_rate_hz, {}
+        if self.kind == "windows":
+            start_s = self._starts(clip)[index] / self.sample_rate_hz
+            return self.reader(rate)(self._item(clip)["wav"], start_s, self.duration_s), note
+        if view == "v":
+            waveform = self.crop(clip, 0)
+        elif self.kind == "mixtures":
+            random = np.random.default_rng([self.seed, zlib.crc32(clip.encode()), index])
+            waveform = self._mixture(clip, random, note)
+        else:
+            free_s = self._item(clip)["duration_s"] - self.n_samples / self.sample_rate_hz
+            start_s = max(0.0, free_s * (index + 0.5) / len(views))
+            waveform = self._cut(clip, start_s, self.n_samples if free_s > 0 else None)
+        if rate != self.sample_rate_hz:
+            waveform = resample(torch.from_numpy(waveform), self.sample_rate_hz, rate, method="soxr").numpy()
+        return waveform, note
+
+    def crop(self, clip, epoch, repeat=0, seed=None):
+        """A random crop of a training clip (or a mixture), a validation clip's one crop: float32, shape (T,).
+
+        A function of (`seed`, the views' own by default, `epoch`, `clip`, `repeat`); `repeat` numbers the visits to a
+        clip within an epoch.
+        """
+        is_valid = clip in self.valid_items
+        if is_valid or seed is None:
+            seed = self.seed
+        name = f"{clip}#{repeat}" if repeat else clip
+        random = np.random.default_rng([seed, 0 if is_valid else epoch, zlib.crc32(name.encode())])
+        if self.kind == "mixtures" and not is_valid:
+            return self._mixture(clip, random, {})
+        return self._random_crop(clip, self.n_samples, random)
+
+    def reader(self, sample_rate_hz=None):
+        """The ClipReader at a rate, the views' own by default.
+
+        Call it for another rate before loader workers are forked: they then share the clips that it keeps in memory.
+        """
+        rate = sample_rate_hz or self.sample_rate_hz
+        if rate not in self._readers:
+            self._readers[rate] = self._readers[self.sample_rate_hz].at(rate)
+            self._readers[rate].reserve({**self.train_items, **self.valid_items})
+        return self._readers[rate]
+
+    def _item(self, clip):
+        return self.train_items[clip] if clip in self.train_items else self.valid_items[clip]
+
+    def _starts(self, clip):
         """First samples of a clip's windows, at the views' rate."""
-        n_samples = round(self.items[name]["duration_s"] * self.sample_rate_hz)
+        n_samples = round(self._item(clip)["duration_s"] * self.sample_rate_hz)
         starts = self._policy.starts(n_samples, self.sample_rate_hz)
         if self.n_views is None or len(starts) <= self.n_views:
             return starts
         return [starts[int((index + 0.5) * len(starts) / self.n_views)] for index in range(self.n_views)]
 
-    def _reader(self, rate):
-        return self._readers.setdefault(rate, ClipReader(rate, self.in_memory))
+    def _cut(self, clip, start_s, n_samples):
+        duration_s = None if n_samples is None else n_samples / self.sample_rate_hz
+        waveform = self.reader()(self._item(clip)["wav"], start_s, duration_s)
+        return fit_length(waveform, n_samples or self.n_samples, self.short)
+
+    def _random_crop(self, clip, n_samples, random, roll=False):
+        """A crop at a random place; with `roll`, a clip without another place begins at a random sample."""
+        item = self._item(clip)
+        free_s = item["duration_s"] - n_samples / self.sample_rate_hz
+        if free_s > 0:
+            return self._cut(clip, float(random.uniform(0, free_s)), n_samples)
+        waveform = self.reader()(item["wav"])
+        if roll:
+            waveform = np.roll(waveform, int(random.integers(len(waveform))))
+        return fit_length(waveform, n_samples, self.short)
+
+    def _mixture(self, clip, random, note):
+        note["with"] = []
+
+        def another(n_samples):
+            # every second of audio is as likely as any other
+            other = self.train_items.names[int(random.choice(len(self.train_items), p=self._probabilities))]
+            note["with"].append(other)
+            return self._random_crop(other, n_samples, random, roll=True)
+
+        def crop(n_samples):
+            return self._random_crop(clip, n_samples, random, roll=True)
+
+        return fit_length(self.augment(crop, another, self.n_samples, random, note), self.n_samples, self.short)
 
     @cached_property
-    def _crops(self):
-        reader = self._reader(self.sample_rate_hz)
-        return [
-            CropReader(side, reader, self.window_s, "tile", self.seed, None, self.augment) if side else None
-            for side in self.sides
-        ]
+    def _probabilities(self):
+        durations = np.array([item["duration_s"] for item in self.train_items.values()])
+        return durations / durations.sum()
+
+
+def fit_length(waveform, n_samples, short="tile"):
+    """Exactly `n_samples` of a waveform (T,): cut at the end, zero-padded if `short` is ``"pad"``, else tiled.
+
+    Example
+    -------
+    >>> fit_length(np.array([1.0, 2.0]), 5).tolist(), fit_length(np.array([1.0, 2.0]), 3, "pad").tolist()
+    ([1.0, 2.0, 1.0, 2.0, 1.0], [1.0, 2.0, 0.0])
+    """
+    if short == "pad":
+        return np.pad(waveform[:n_samples], (0, max(0, n_samples - len(waveform))))
+    return np.resize(waveform, n_samples) if len(waveform) < n_samples else waveform[:n_samples]
 
 
 def clips_digest(path):
