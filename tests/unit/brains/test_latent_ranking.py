@@ -15,8 +15,7 @@ from tinyclap.brains import LatentRankingBrain
 from tinyclap.checkpoints.state import save_folder
 from tinyclap.config.kept_dims import read_order
 from tinyclap.data.corpora import Corpora, Corpus
-from tinyclap.data.scoring import collate_clips
-from tinyclap.data.scoring import make_training_clips
+from tinyclap.data.scoring import collate_clips, make_training_clips
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.models.projection import ClapProjection
 from tinyclap.models.student import AudioStudent, Clap
