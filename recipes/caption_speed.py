@@ -24,7 +24,7 @@ sys.path.insert(1, str(ROOT))
 from tinyclap.audio.io import read_audio  # noqa: E402
 from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
 from tinyclap.metrics.cost import count_parameters, measure_latency  # noqa: E402
-from tinyclap.teachers.captioning import make_captioning_teacher  # noqa: E402
+from tinyclap.teachers import make_teacher  # noqa: E402
 from tinyclap.training import experiment  # noqa: E402 - this checkout's package, from any folder
 
 RATE = 32000
@@ -57,7 +57,7 @@ def compare(student, teacher, clips, n_turns, n_threads):
         for name, model in models.items():
             for clip in clips:
                 taken = measure_latency(
-                    lambda wav, own=model: own.teach_captions([wav], RATE),
+                    lambda wav, own=model: own.caption([wav], RATE),
                     torch.from_numpy(clip),
                     n_repeats=1,
                     n_warmup=int(turn == 0),
@@ -65,7 +65,7 @@ def compare(student, teacher, clips, n_turns, n_threads):
                 )
                 times[name].append(taken["median_ms"])
     said = {
-        name: model.teach_captions([torch.from_numpy(clip) for clip in clips], RATE)[1]
+        name: model.caption([torch.from_numpy(clip) for clip in clips], RATE)
         for name, model in models.items()
     }
     return {
@@ -94,8 +94,8 @@ def main(words):
     options = parser.parse_args(words)
     if min(options.turns, options.n_clips, options.threads) < 1 or options.clip_s <= 0:
         raise ConfigError("--turns, --n_clips and --threads are at least 1, --clip_s is above 0")
-    student = make_captioning_teacher(options.student, options.student_weights).load()
-    teacher = make_captioning_teacher(options.teacher, options.teacher_weights).load()
+    student = make_teacher(options.student, weights=options.student_weights).load()
+    teacher = make_teacher(options.teacher, weights=options.teacher_weights).load()
     clips = clips_of(options.audio, options.clip_s, options.n_clips)
     times = compare(student, teacher, clips, options.turns, options.threads)
     for measured in times.values():

@@ -18,7 +18,7 @@ RATE = 1000
 class LoudnessTeacher(torch.nn.Module):
     """A simple but real teacher: it embeds four spectral statistics, and says how loud and how high a sound is."""
 
-    caption_dim = 4
+    embed_dim, columns = 4, ("clip", "caption")
 
     def __init__(self, weights="loudness", threshold=0.15):
         super().__init__()
@@ -36,9 +36,13 @@ class LoudnessTeacher(torch.nn.Module):
         digest = hashlib.sha256(str(self.weights).encode()).hexdigest()
         return {"kind": "loudness", "weights_sha256": digest, "threshold": self.threshold}
 
-    def teach_captions(self, wavs, sample_rate_hz):
-        """(embeddings (B, 4), captions)."""
+    def targets(self, wavs, sample_rate_hz, columns=("clip",)):
+        """Targets of clips, column → value."""
         assert self.is_loaded
+        found = self._targets(wavs, sample_rate_hz)
+        return {name: found[name] for name in columns}
+
+    def _targets(self, wavs, sample_rate_hz):
         embeddings, captions = [], []
         for wav in wavs:
             assert wav.dtype == torch.float32 and wav.ndim == 1
@@ -51,12 +55,13 @@ class LoudnessTeacher(torch.nn.Module):
             embeddings.append(torch.stack([rms, centre / 500, wav.abs().max(), wav.mean()]))
             loudness = "loud" if rms > self.threshold else "quiet"
             captions.append(f"A {loudness} {'high' if centre > 250 else 'low'} tone")
-        return torch.stack(embeddings), captions
+        return {"clip": torch.stack(embeddings), "caption": captions}
 
 
 class WordyTeacher(LoudnessTeacher):
     """It also says what else it could have said, more so of quiet sounds; of low quiet ones it has less to say."""
 
+    columns = ("clip", "caption", "token_choices")
     words = ["<pad>", "<start>", "<end>", "<unk>", "A", "loud", "quiet", "high", "low", "tone", "hum"]
 
     def __init__(self, n_word_choices=3, **options):
@@ -67,14 +72,9 @@ class WordyTeacher(LoudnessTeacher):
         """What its words and its choices depend on."""
         return {**super().identity(), "n_word_choices": self.n_word_choices}
 
-    def teach_captions(self, wavs, sample_rate_hz):
-        """(embeddings (B, 4), captions)."""
-        embeddings, captions = super().teach_captions(wavs, sample_rate_hz)
-        return embeddings, ["A hum" if caption == "A quiet low tone" else caption for caption in captions]
-
-    def teach_words(self, wavs, sample_rate_hz):
-        """(embeddings (B, 4), captions, WordChoices)."""
-        embeddings, captions = self.teach_captions(wavs, sample_rate_hz)
+    def _targets(self, wavs, sample_rate_hz):
+        embeddings, captions = super()._targets(wavs, sample_rate_hz).values()
+        captions = ["A hum" if caption == "A quiet low tone" else caption for caption in captions]
         said = [[*map(self.words.index, caption.split()), 2] for caption in captions]
         n_words, longest = [len(ids) for ids in said], max(map(len, said))
         device = embeddings.device
@@ -82,7 +82,8 @@ class WordyTeacher(LoudnessTeacher):
         usual = torch.arange(len(self.words), device=device).cos()
         logits = usual + torch.nn.functional.one_hot(said, len(self.words)) * 20 * embeddings[:, :1, None]
         best, ids = logits.log_softmax(-1).topk(self.n_word_choices)
-        return embeddings, captions, WordChoices(said, ids, best, torch.tensor(n_words, device=device))
+        choices = WordChoices(said, ids, best, torch.tensor(n_words, device=device))
+        return {"clip": embeddings, "caption": captions, "token_choices": choices}
 
 
 class TableCorpus:

@@ -31,6 +31,8 @@ QUIET = {"device": "cpu", "noprogressbar": True}
 class ToneTeacher(FrozenTeacher):
     """A teacher of random weights, whose text tower must not run."""
 
+    columns = ("clip", "frames", "middle", "tags")
+
     def __init__(self, embed_dim=6):
         super().__init__("tone")
         torch.manual_seed(1)
@@ -58,11 +60,9 @@ class ToneTeacher(FrozenTeacher):
         """What its outputs depend on."""
         return {"kind": self.kind, "embed_dim": self.embed_dim}
 
-    @torch.no_grad()
-    def teach(self, wavs, sample_rate_hz):
-        """Target (B, D), frames (B, F', C), a map (B, C, F', 1)."""
-        frames = self.frames_net(wavs[:, None])
-        return self.embed_audio(wavs, sample_rate_hz), frames.transpose(1, 2), frames[..., None]
+    def _targets(self, wavs, sample_rate_hz, columns):
+        frames, rows = self.frames_net(wavs[:, None]), self.embed_audio(wavs, sample_rate_hz)
+        return {"clip": rows, "tags": rows, "frames": frames.transpose(1, 2), "middle": frames[..., None]}
 
 
 def make_corpora(folder, folds=(1, 2), n_per_fold=3):

@@ -49,8 +49,7 @@ class CaptionScoreBrain(EvaluationBrain):
         """Caption a batch of whole clips: list of str."""
         captions = [""] * len(batch["wav"])
         for members, clips, rate in self.clips_by_rate(batch):
-            _, said = self.modules.model.teach_captions(clips, rate)
-            for member, caption in zip(members, said, strict=True):
+            for member, caption in zip(members, self.modules.model.caption(clips, rate), strict=True):
                 captions[member] = caption
         return captions
 
@@ -129,7 +128,7 @@ class CaptionScoreBrain(EvaluationBrain):
         model, words = self.modules.model, []
 
         def run(wavs, sample_rate_hz):
-            words.extend(caption_words(model.teach_captions([wavs[0].to(self.device)], sample_rate_hz)[1][0]))
+            words.extend(caption_words(model.caption([wavs[0].to(self.device)], sample_rate_hz)[0]))
 
         measured = complexity(model, COST_CLIP_S, run)
         return {

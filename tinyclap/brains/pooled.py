@@ -27,7 +27,7 @@ class PooledDistillBrain(RecipeBrain):
     def loss_terms(self, predictions, batch, stage):
         """Four terms: ``distill`` and three hints."""
         encoding, batch = predictions
-        target = self.modules.teacher.target_of(batch.target)
+        target = getattr(self.modules.teacher, "_columns_of", lambda tags: {"clip": tags})(batch.target)["clip"]
         if stage.name == "VALID":
             self.cosines.append(F.cosine_similarity(encoding.clip.float(), target, dim=-1))
         terms = {"distill": self.modules.distill_loss(encoding.clip, target)}

@@ -85,10 +85,11 @@ class _CaptionMaker(ShardMaker):
         for batch, heard in batches:
             wavs = [torch.from_numpy(wav).to(self.device or "cpu") for wav, _ in heard]
             if _n_choices(self.teacher):
-                embeddings, said, more = self.teacher.teach_words(wavs, rate)
+                names = ("clip", "caption", "token_choices")
+                embeddings, said, more = self.teacher.targets(wavs, rate, names).values()
                 choices.append(packed_choices(more, batch))
             else:
-                embeddings, said = self.teacher.teach_captions(wavs, rate)
+                embeddings, said = self.teacher.targets(wavs, rate, ("clip", "caption")).values()
             if len(said) != len(batch):
                 raise CheckpointError(
                     f"the teacher answered {len(batch)} views by {len(said)} captions; it owes one for each"

@@ -104,7 +104,7 @@ class TrainingPool:
         return {
             "format": 3,
             "manifests": digests,
-            "teacher": self.teacher.target_identity(),
+            "teacher": self.teacher.identity(),
             "features": self.features.config,
             "clip_duration_s": self.clip_duration_s,
             "counts": self.counts,
@@ -192,7 +192,8 @@ class _ShardMaker:
             n_batch = min(_BATCH, first + n_examples - start)
             batch = self.hear(part, start, n_batch) if heard is None else heard[start - first : start - first + n_batch]
             wavs = torch.from_numpy(np.stack([wav for wav, _ in batch])).to(self.device)
-            taught = self.teacher.teach(wavs, self.features.sample_rate_hz)
+            names = ("tags", "frames", "middle")
+            taught = self.teacher.targets(wavs, self.features.sample_rate_hz, names).values()
             rows.append([array.half().cpu().numpy() for array in (self.features(wavs), *taught)])
         arrays = (np.concatenate(column) for column in zip(*rows, strict=True))
         write_shard(shard_path(self.folder, part, first), dict(zip(_ENDINGS, arrays, strict=True)))

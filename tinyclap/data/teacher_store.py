@@ -44,7 +44,7 @@ class EmbeddingStore(ShardStore):
 
     def __init__(self, folder, teacher, views, features=None, with_tags=False, precision="fp32", **options):
         super().__init__(folder, teacher, views, **options)
-        if with_tags and not hasattr(teacher, "probabilities"):
+        if with_tags and "tags" not in teacher.columns:
             raise ConfigError(f"the {teacher.kind} teacher has no tag probabilities to store; leave with_tags out")
         self.features, self.with_tags, self.precision = features, with_tags, precision
 
@@ -143,7 +143,7 @@ class _EmbeddingMaker(ShardMaker):
             if self.features is not None:
                 rows.setdefault(_LOG_MEL, []).append(as_stored(self.features(wavs), batch))
             if self.with_tags:
-                rows.setdefault(_TAGS, []).append(as_stored(self.teacher.probabilities(wavs, rate), batch))
+                rows.setdefault(_TAGS, []).append(as_stored(self.teacher.targets(wavs, rate, ["tags"])["tags"], batch))
             mixtures += [note for _, note in heard]
         index = {"keys": keys, **({"mixtures": mixtures} if any(mixtures) else {})}
         return {"json": index, **{ending: np.concatenate(arrays) for ending, arrays in rows.items()}}

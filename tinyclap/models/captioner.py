@@ -13,8 +13,7 @@ from tinyclap.audio.windows import clip_groups
 from tinyclap.config.registry import configurable
 from tinyclap.decoding.beam_search import Hypotheses, WordChoices, beam_search, word_choices
 from tinyclap.errors import AudioError, ConfigError
-from tinyclap.features.resample import resample
-from tinyclap.features.windows import WindowPolicy, as_waveforms
+from tinyclap.features.windows import WindowPolicy, as_waveforms, clips_at, cut_windows
 from tinyclap.models.encoding import evaluating, valid_frames
 
 
@@ -147,7 +146,7 @@ class Captioner(nn.Module):
         batch_dynamic_range : bool. As published: zero-padded to one batch, on which a clip's caption then depends.
         batch_size : int. Clips of one length in one pass.
         """
-        clips = self._clips(wavs, lengths)
+        clips = self._clips(wavs, lengths) if batch_dynamic_range or lengths is not None else wavs
         if batch_dynamic_range:
             groups = [self._padded(clips, lengths, sample_rate_hz)]
         else:
@@ -180,13 +179,13 @@ class Captioner(nn.Module):
             found = beam_search(self.decoder, self.decoder.begin(*memory), start_id, end_id, beam, max_words)
             return encoded.clip, *word_choices(self.decoder, *memory, found, start_id, n_choices)
 
-        rows, *choices = self._over(self._groups(self._resampled(as_waveforms(wavs), sample_rate_hz), batch_size), work)
+        rows, *choices = self._over(self._groups(self._resampled(wavs, sample_rate_hz), batch_size), work)
         return rows, WordChoices(*choices)
 
     @torch.no_grad()
     def embed_audio(self, wavs, sample_rate_hz, batch_size=16):
         """Clips of any length, rate and channels → mean frames (B, C), not normalised."""
-        groups = self._groups(self._resampled(as_waveforms(wavs), sample_rate_hz), batch_size)
+        groups = self._groups(self._resampled(wavs, sample_rate_hz), batch_size)
         return self._over(groups, lambda encoded: (encoded.clip,))[0]
 
     def _over(self, groups, work):
@@ -210,22 +209,26 @@ class Captioner(nn.Module):
 
     def _resampled(self, clips, sample_rate_hz):
         device = next(self.parameters()).device
-        return [resample(clip.to(device), sample_rate_hz, self.sample_rate_hz, self.resampler) for clip in clips]
+        return clips_at(clips, sample_rate_hz, self.sample_rate_hz, device, self.resampler)
 
     def _padded(self, clips, lengths, sample_rate_hz):
         """One batch, zero-padded to the longest clip."""
         n_longest = max(len(clip) for clip in clips)
         n_samples = [len(clip) for clip in clips] if lengths is None else [int(n) for n in lengths]
         padded = torch.stack([nn.functional.pad(clip, (0, n_longest - len(clip))) for clip in clips])
-        wavs = self._resampled([padded], sample_rate_hz)[0]
+        wavs = self._resampled(padded, sample_rate_hz)
         n_samples = torch.tensor([-(-n * self.sample_rate_hz // sample_rate_hz) for n in n_samples])
         return range(len(clips)), lambda: self.encode(wavs, n_samples, batch_dynamic_range=True)
 
     def _groups(self, clips, batch_size):
-        return [
-            (owners, partial(self._joined, torch.cat(pieces), len(owners)))
-            for owners, pieces in clip_groups(clips, self.sample_rate_hz, self.policy, batch_size)
-        ]
+        if isinstance(clips, torch.Tensor):
+            cut = cut_windows(clips, self.sample_rate_hz, self.policy)
+            parts = torch.arange(len(cut)).split(batch_size), cut.split(batch_size)
+            groups = [(owners.tolist(), pieces.flatten(0, 1)) for owners, pieces in zip(*parts, strict=True)]
+        else:
+            groups = clip_groups(clips, self.sample_rate_hz, self.policy, batch_size)
+            groups = [(owners, torch.cat(pieces)) for owners, pieces in groups]
+        return [(owners, partial(self._joined, pieces, len(owners))) for owners, pieces in groups]
 
     def _joined(self, pieces, n_clips):
         """Encode the windows of clips, and concatenate the frames of each clip."""

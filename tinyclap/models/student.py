@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
-from tinyclap.features.resample import RESAMPLERS, resample
-from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
+from tinyclap.features.resample import RESAMPLERS
+from tinyclap.features.windows import WindowPolicy, clips_at, embed_windows
 from tinyclap.models.encoding import evaluating
 from tinyclap.models.folding import compose_head, fold_norms
 from tinyclap.models.projection import ClapProjection
@@ -188,8 +188,8 @@ class AudioStudent(nn.Module):
         wavs, sample_rate_hz, batch_size. As for `embed_audio`.
         normalize : bool. L2-normalise before and after averaging.
         """
-        device, rates = next(self.parameters()).device, (sample_rate_hz, self.sample_rate_hz)
-        clips = [resample(clip.to(device), *rates, self.resampler) for clip in as_waveforms(wavs)]
+        device = next(self.parameters()).device
+        clips = clips_at(wavs, sample_rate_hz, self.sample_rate_hz, device, self.resampler)
         with evaluating(self):
             return embed_windows(forward, clips, self.sample_rate_hz, self.policy, batch_size, normalize)
 

@@ -5,14 +5,14 @@ ACL 2020, by ``transformers``; Xu et al., "Efficient Audio Captioning with Encod
 Interspeech 2024, which takes it as teacher.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from tinyclap.features.front_ends import log_mel
-from tinyclap.features.resample import resample
-from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
+from tinyclap.features.windows import WindowPolicy, clips_at, embed_windows
 from tinyclap.models.encoding import evaluating
 from tinyclap.models.htsat import Htsat
 from tinyclap.published.tokenizers import BART, hub_tokenizer
@@ -119,15 +119,21 @@ class WavcapsHtsatBart(nn.Module):
         torch.Tensor, shape (B, 768). Mean of the frames, not normalised.
         torch.Tensor, shape (B, L), int64. From the start token (2); what follows the end token (2) is padding (1).
         """
-        clips = [self._ten_seconds(clip) for clip in self._resampled(wavs, sample_rate_hz)]
         rows, ids = [], []
         with evaluating(self):
-            for first in range(0, len(clips), batch_size):
-                encoding = self(torch.stack(clips[first : first + batch_size]))
+            for encoding in self.encode_first(wavs, sample_rate_hz, batch_size):
                 rows.append(encoding.clip)
                 ids += self._write(self.hidden(encoding.frames), beam, max_length, min_length)
         pad_id = self.bart.config.pad_token_id
         return torch.cat(rows), nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=pad_id)
+
+    def encode_first(self, wavs: Any, sample_rate_hz: float, batch_size: int = 8) -> Iterator[Any]:
+        """Encode the first 10 s of clips of any length, rate and channels: an `AudioEncoding` of each batch."""
+        clips = self._resampled(wavs, sample_rate_hz)
+        if not isinstance(clips, torch.Tensor):
+            clips = torch.stack([self._ten_seconds(clip) for clip in clips])
+        for part in clips.split(batch_size):
+            yield self(part)
 
     def _write(self, hidden, beam, max_length, min_length):
         from transformers.modeling_outputs import BaseModelOutput
@@ -153,7 +159,7 @@ class WavcapsHtsatBart(nn.Module):
 
     def _resampled(self, wavs, sample_rate_hz):
         device = self.enc_to_dec_proj.weight.device
-        return [resample(clip.to(device), sample_rate_hz, self.sample_rate_hz) for clip in as_waveforms(wavs)]
+        return clips_at(wavs, sample_rate_hz, self.sample_rate_hz, device)
 
 
 def _unfilled_bart(sizes):

@@ -1,24 +1,31 @@
-"""Teachers by name: CLAPs and taggers, with the text sides that score their students."""
+"""Teachers: CLAPs, taggers, captioners and ensembles, with the text sides that score their students."""
 
+import importlib
+import inspect
 from typing import Any
 
 from tinyclap.errors import ConfigError
 from tinyclap.teachers.base import FrozenTeacher as FrozenTeacher
 from tinyclap.teachers.base import class_embeddings as class_embeddings
-from tinyclap.teachers.base import fitting_options
 from tinyclap.teachers.base import score as score
-from tinyclap.teachers.checkpoint import CheckpointTeacher
-from tinyclap.teachers.hf_clap import HfClapTeacher
-from tinyclap.teachers.msclap import MsClapTeacher, PublishedStudent
+from tinyclap.teachers.checkpoint import CheckpointTeacher as CheckpointTeacher
+from tinyclap.teachers.hf_clap import HfClapTeacher as HfClapTeacher
+from tinyclap.teachers.msclap import MsClapTeacher as MsClapTeacher
+from tinyclap.teachers.msclap import PublishedStudent as PublishedStudent
 from tinyclap.teachers.tag_text import TagSpaceText
-from tinyclap.teachers.tagger import TaggerTeacher
+from tinyclap.teachers.tagger import TaggerTeacher as TaggerTeacher
 
+# kind → module and class; a module, and what it needs, is imported when it is used
 TEACHERS = {
-    "msclap2022": MsClapTeacher,
-    "hf_clap": HfClapTeacher,
-    "tagger": TaggerTeacher,
-    "checkpoint": CheckpointTeacher,
-    "tinyclap-student": PublishedStudent,
+    "msclap2022": "msclap:MsClapTeacher",
+    "hf_clap": "hf_clap:HfClapTeacher",
+    "tagger": "tagger:TaggerTeacher",
+    "checkpoint": "checkpoint:CheckpointTeacher",
+    "tinyclap-student": "msclap:PublishedStudent",
+    "wavcaps_htsat_bart": "captioning:WavcapsTeacher",
+    "captioner": "captioning:CaptionerTeacher",
+    "text_captioner": "text_captioner:TextCaptionerTeacher",
+    "effb2_trm": "captioning:Effb2TrmTeacher",
 }
 
 
@@ -29,7 +36,15 @@ def make_teacher(kind: str, more: dict[str, Any] | None = None, **options: Any) 
     """
     if kind not in TEACHERS:
         raise ConfigError(f"teacher {kind!r} is unknown; choose one of {', '.join(TEACHERS)}")
-    return TEACHERS[kind](**fitting_options(TEACHERS[kind], f"teacher {kind!r}", more, options))
+    module, _, name = TEACHERS[kind].partition(":")
+    teacher_class = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    options = {name: value for name, value in {**options, **(more or {})}.items() if value is not None}
+    try:
+        inspect.signature(teacher_class).bind(**options)
+    except TypeError as error:
+        known = ", ".join(inspect.signature(teacher_class).parameters)
+        raise ConfigError(f"teacher {kind!r}: {error}; it takes {known}") from error
+    return teacher_class(**options)
 
 
 def make_text_side(config: dict[str, Any], weights: Any = None) -> Any:

@@ -1,12 +1,8 @@
-"""The interface of every teacher: clips → embeddings, texts → embeddings, a score of the two; frozen.
-
-A teacher has ``embed_audio(wavs, sample_rate_hz)`` → (B, D), ``embed_text(list of str)`` → (N, D), ``sample_rate_hz``,
-``embed_dim``, and ``score_kind``.
-"""
+"""The interface of every teacher: clips → targets (embeddings, maps, tags, captions), texts → embeddings, a score."""
 
 from __future__ import annotations
 
-import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -15,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.features.windows import clips_at, embed_windows
 from tinyclap.teachers.precision import PRECISIONS, in_bf16
 from tinyclap.text.prompts import TINYCLAP_TEMPLATE
 from tinyclap.text.scores import SCORE_KINDS
@@ -50,36 +47,17 @@ def class_embeddings(
     return F.normalize(rows, dim=-1) if kind == "cosine" else rows
 
 
-def fitting_options(
-    teacher_class: type, what: str, more: dict[str, Any] | None, options: dict[str, Any], **given: Any
-) -> dict[str, Any]:
-    """Check a recipe's options against the arguments of its teacher's class: the dict that it takes.
-
-    Arguments
-    ---------
-    teacher_class : type
-    what : str. The teacher, for the message.
-    more, options : dict or None, dict. `more` takes precedence; those that are None are left to the class' defaults.
-    given : Options that are passed on in any case.
-    """
-    options = {name: value for name, value in {**options, **(more or {})}.items() if value is not None}
-    options |= given
-    try:
-        inspect.signature(teacher_class).bind(**options)
-    except TypeError as error:
-        raise ConfigError(f"{what}: {error}; give it by the recipe's teacher_* keys") from error
-    return options
-
-
 class FrozenTeacher(nn.Module):
     """Base of the teachers: always in eval mode, never with gradients, weights loaded by one call.
 
     A subclass, of name `kind` in recipes, sets ``sample_rate_hz``, ``embed_dim``, ``score_kind`` and ``model`` at the
-    latest in ``_load``, and implements ``_load``, ``_decides`` (its part of :meth:`identity`), ``text_side`` (the
-    config for a student's ``config.json``) and, where `model` has no such methods, ``embed_audio`` and ``embed_text``.
+    latest in ``_load``, and implements ``_load``, ``_decides`` (its part of :meth:`identity`) and, where `model` has no
+    such methods, ``embed_audio`` and ``embed_text``. One with more than clip embeddings names its ``columns`` and
+    implements ``_targets``; one whose students are scored by texts has a ``text_side``.
     """
 
     model: Any
+    columns: Sequence[str] = ("clip",)
     score_kind = "cosine"
     default_templates = (TINYCLAP_TEMPLATE,)
 
@@ -96,6 +74,7 @@ class FrozenTeacher(nn.Module):
     def load(self) -> Self:
         """Load the weights from disk, strictly; returns itself. Constructors read nothing."""
         if not self.is_loaded:
+            self._require_weights()
             self._load()
             self.is_loaded = True
             self.requires_grad_(False)
@@ -105,8 +84,7 @@ class FrozenTeacher(nn.Module):
     def use_precision(self, precision: str) -> Self:
         """Choose the precision of the audio side, "fp32" or "bf16", which cannot be undone; returns itself.
 
-        "bf16" folds the norms and computes the encoder in channels-last bfloat16: about 2.5 times as fast on CPUs with
-        such instructions, at a cosine to fp32 above 0.999. Text stays in float32.
+        See :mod:`tinyclap.teachers.precision`. Text stays in float32.
         """
         if precision not in PRECISIONS:
             raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
@@ -120,29 +98,45 @@ class FrozenTeacher(nn.Module):
         return self
 
     def _to_bf16(self):
-        if not hasattr(getattr(self, "model", None), "audio"):
-            raise ConfigError(f"the {self.kind} teacher runs in fp32 alone; leave its precision at fp32")
-        self.model.audio = in_bf16(self.model.audio)
+        raise ConfigError(f"the {self.kind} teacher runs in fp32 alone; leave its precision at fp32")
 
     def identity(self) -> dict[str, Any]:
         """What decides its outputs, JSON-able, weights and precision included; caches of other outputs are refused."""
+        self._require_weights()
         precision = {} if self.precision == "fp32" else {"precision": self.precision}
         return {"kind": self.kind, **self._decides(), **precision}
-
-    def target_identity(self) -> dict[str, Any]:
-        """What decides the outputs that a target cache keeps; :meth:`identity` unless a teacher overrides it."""
-        return self.identity()
-
-    def target_of(self, kept: Tensor) -> Tensor:
-        """The target embeddings (B, D) of outputs that a target cache keeps; here they are the outputs."""
-        return kept
 
     def _decides(self):
         raise ConfigError(f"the {self.kind} teacher cannot say what its outputs depend on, so they cannot be stored")
 
+    def _require_weights(self):
+        if getattr(self, "weights", self) is None:
+            raise CheckpointError(f"the {self.kind} teacher has no weights; give their path as teacher_weights")
+
     def _require_loaded(self):
         if not self.is_loaded:
             raise CheckpointError(f"the {self.kind} teacher has no weights yet; call load() before it is used")
+
+    @torch.no_grad()
+    def targets(self, wavs: Any, sample_rate_hz: float, columns: Sequence[str] = ("clip",)) -> dict[str, Any]:
+        """Teacher targets of B clips by one forward pass: column → value, for names among the attribute ``columns``.
+
+        ``clip`` (B, D) float32, the embedding of :meth:`embed_audio`; ``frames`` (B, F', C) and ``middle``
+        (B, C", F", M"), feature maps of clips of one length and one window; ``tags`` (B, K), probabilities;
+        ``caption``, list of B str; ``token_choices``, :class:`tinyclap.decoding.beam_search.WordChoices`.
+
+        `wavs` is (B, T), which goes through the network as a batch, or a list of (T_i,).
+        """
+        self._require_loaded()
+        unknown = [name for name in columns if name not in self.columns]
+        if unknown:
+            raise ConfigError(f"the {self.kind} teacher gives {', '.join(self.columns)}; not {', '.join(unknown)}")
+        found = self._targets(wavs, sample_rate_hz, set(columns))
+        return {name: found[name] for name in columns}
+
+    def _targets(self, wavs, sample_rate_hz, columns):
+        """Values of these columns at least."""
+        return {"clip": self.embed_audio(wavs, sample_rate_hz).float()}
 
     @torch.no_grad()
     def embed_audio(self, wavs: Any, sample_rate_hz: float) -> Tensor:
@@ -150,10 +144,16 @@ class FrozenTeacher(nn.Module):
         self._require_loaded()
         return self.model.embed_audio(wavs, sample_rate_hz)
 
+    def caption(self, wavs: Any, sample_rate_hz: float) -> list[str]:
+        """Caption B clips of any length, rate and channels: list of B str."""
+        return self.targets(wavs, sample_rate_hz, ["caption"])["caption"]
+
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> Tensor:
         """Embed N sentences: (N, D)."""
         self._require_loaded()
+        if not hasattr(self.model, "embed_text"):
+            raise ConfigError(f"the {self.kind} teacher embeds no text; choose a CLAP, a tagger or a student of theirs")
         return self.model.embed_text(list(texts))
 
     def embed_classes(self, prompts: Sequence[Sequence[str]]) -> Tensor:
@@ -163,3 +163,75 @@ class FrozenTeacher(nn.Module):
     def score(self, audio: Tensor, text: Tensor) -> Tensor:
         """Score each text for each clip: (B, D) and (N, D) → (B, N); see :func:`score`."""
         return score(audio, text, self.score_kind)
+
+    def text_side(self) -> dict[str, Any] | None:
+        """The config by which :func:`tinyclap.teachers.make_text_side` rebuilds its text side; None without one."""
+        return None
+
+
+class TowerTeacher(FrozenTeacher):
+    """Base of the teachers with an audio tower of ours, a :class:`tinyclap.models.student.AudioStudent`."""
+
+    columns = ("clip", "frames", "middle")
+
+    @property
+    def tower(self) -> Any:
+        """The audio tower."""
+        return getattr(self.model, "audio", self.model)
+
+    def embed_audio(self, wavs: Any, sample_rate_hz: float) -> Tensor:
+        """Embed clips of any length, rate and channels: (B, D); see :func:`tinyclap.features.windows.as_waveforms`."""
+        return self.targets(wavs, sample_rate_hz)["clip"]
+
+    def _targets(self, wavs, sample_rate_hz, columns):
+        tower, maps = self.tower, {name: [] for name in ("frames", "middle") if name in columns}
+        device = next(tower.parameters()).device
+        clips = clips_at(wavs, sample_rate_hz, self.sample_rate_hz, device, tower.resampler)
+        policy = getattr(self, "policy", tower.policy)
+        if maps:
+            valid = self._valid_part(clips, policy)
+
+        def forward(windows):
+            encoding = tower(windows)
+            for name, parts in maps.items():
+                parts.append(self._map(encoding, name, valid))
+            return self._rows(encoding)
+
+        rows = embed_windows(forward, clips, self.sample_rate_hz, policy, normalize=self._is_normalized())
+        return {**self._columns_of(rows.float()), **{name: torch.cat(parts) for name, parts in maps.items()}}
+
+    def _rows(self, encoding):
+        """What is averaged over the windows of a clip."""
+        return encoding.clip
+
+    def _is_normalized(self):
+        return self.tower.output == "none"
+
+    def _columns_of(self, rows):
+        """The columns that follow from the averaged rows."""
+        return {"clip": rows}
+
+    def _valid_part(self, clips, policy):
+        """Which part of a window the clips fill, in (0, 1]."""
+        need = f"frames and middle maps of the {self.kind} teacher need clips of one length and one window"
+        if not isinstance(clips, Tensor):
+            lengths = sorted(len(clip) / self.sample_rate_hz for clip in clips)
+            raise ConfigError(f"{need}; these have {lengths[0]:g} to {lengths[-1]:g} s")
+        if len(policy.starts(clips.shape[1], self.sample_rate_hz)) > 1:
+            raise ConfigError(f"{need}, {policy.window_s:g} s; these have {clips.shape[1] / self.sample_rate_hz:g} s")
+        return min(1.0, clips.shape[1] / policy.length(clips.shape[1], self.sample_rate_hz))
+
+    def _map(self, encoding, name, valid):
+        """A feature map without the frames that a tiled or padded clip does not fill."""
+        values = getattr(encoding, name)
+        if values is None:
+            raise ConfigError(f"the encoder of the {self.kind} teacher gives no {name} map; leave that column out")
+        axis = {"frames": 1, "middle": 2}[name]
+        return values.float().narrow(axis, 0, math.ceil(valid * values.shape[axis]))
+
+    def _to_bf16(self):
+        low = in_bf16(self.tower)
+        if self.model is self.tower:
+            self.model = low
+        else:
+            self.model.audio = low

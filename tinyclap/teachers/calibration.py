@@ -67,9 +67,9 @@ class TagCalibration:
             waveform, rate = read_audio(path)
             waiting.setdefault(rate, []).append(waveform)
             if len(waiting[rate]) == 32:
-                yield self.teacher.probabilities(waiting.pop(rate), rate)
+                yield self.teacher.targets(waiting.pop(rate), rate, ["tags"])["tags"]
         for rate, waveforms in waiting.items():
-            yield self.teacher.probabilities(waveforms, rate)
+            yield self.teacher.targets(waveforms, rate, ["tags"])["tags"]
 
 
 def read_calibration(path):

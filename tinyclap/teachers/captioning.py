@@ -5,7 +5,6 @@ is WavCaps' HTSAT-BART); a captioner of ours can take its place.
 """
 
 import hashlib
-import importlib
 import json
 from functools import cached_property
 from pathlib import Path
@@ -14,67 +13,40 @@ import torch
 
 from tinyclap.checkpoints.state import load_student
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.features.windows import as_waveforms
 from tinyclap.files import sha256_of
 from tinyclap.models.captioner import Captioner
 from tinyclap.published.networks import load_published
 from tinyclap.published.table import PUBLISHED
 from tinyclap.published.tokenizers import BART, hub_tokenizer
-from tinyclap.teachers.base import FrozenTeacher, fitting_options
+from tinyclap.teachers.base import FrozenTeacher
+from tinyclap.teachers.precision import in_bf16
 
 
 class CaptioningTeacher(FrozenTeacher):
-    """Base of the captioning teachers.
+    """Base of the captioning teachers: ``clip`` is not normalised, and each clip alone gives the same as in a batch.
 
-    A subclass, of name `kind`, sets ``caption_dim`` (width D of its clip embedding) and ``sample_rate_hz`` at the
-    latest in ``_load``, and implements ``_load``, ``_decides``, and ``_teach(clips, sample_rate_hz)`` → (embeddings
-    (B, D), B strings). One for token-level distillation has ``n_word_choices`` above 0, ``words`` (its vocabulary) and
-    ``_teach_words`` → (embeddings, strings, WordChoices). `weights` are None where its outputs are cached already.
+    A subclass sets ``embed_dim`` and ``sample_rate_hz`` at the latest in ``_load``, and implements ``_load``,
+    ``_decides`` and ``_targets``. `weights` are None where its targets are cached already.
     """
 
-    n_word_choices = 0
+    columns = ("clip", "caption")
 
     def __init__(self, kind, weights):
         super().__init__(kind)
         self.weights = None if weights is None else str(weights)
 
-    def load(self):
-        """Load the weights from disk, strictly; returns itself."""
-        self._require_weights()
-        return super().load()
+    def embed_audio(self, wavs, sample_rate_hz):
+        """Embed clips of any length, rate and channels: (B, D), not normalised."""
+        return self.targets(wavs, sample_rate_hz)["clip"]
 
-    @torch.no_grad()
-    def teach_captions(self, wavs, sample_rate_hz):
-        """Embed (B, D; float32, not normalised) and caption (B str) clips; each alone gives the same as in a batch."""
-        self._require_loaded()
-        embeddings, captions = self._teach(as_waveforms(wavs), sample_rate_hz)
-        return embeddings.float(), captions
-
-    @torch.no_grad()
-    def teach_words(self, wavs, sample_rate_hz):
-        """:meth:`teach_captions`, and the ``n_word_choices`` most probable words of each place: a WordChoices."""
-        self._require_loaded()
-        if not self.n_word_choices:
-            advice = "a captioner does, with the option n_word_choices: 8"
-            raise ConfigError(f"the {self.kind} teacher gives no word choices; {advice}")
-        embeddings, captions, choices = self._teach_words(as_waveforms(wavs), sample_rate_hz)
-        return embeddings.float(), captions, choices
-
-    def identity(self):
-        """What decides its outputs, JSON-able, weights included; caches of other outputs are refused."""
-        self._require_weights()
-        choices = {"n_word_choices": self.n_word_choices} if self.n_word_choices else {}
-        return {**super().identity(), **choices}
+    def _to_bf16(self):
+        self.model.encoder = in_bf16(self.model.encoder)
 
     def _load_run(self, kind_of_model, advice):
         """Load a folder of ours that holds a model of one class, with its config."""
         self.model, self._folder_config = load_student(self.weights)
         if not isinstance(self.model, kind_of_model):
             raise CheckpointError(f"{self.weights} holds a {type(self.model).__name__}{advice}")
-
-    def _require_weights(self):
-        if self.weights is None:
-            raise CheckpointError(f"the {self.kind} teacher has no weights; give their path as teacher_weights")
 
 
 class WavcapsTeacher(CaptioningTeacher):
@@ -90,20 +62,23 @@ class WavcapsTeacher(CaptioningTeacher):
     htsat, bart : dict, optional. Sizes, as for :class:`tinyclap.published.wavcaps.WavcapsHtsatBart`.
     """
 
-    def __init__(self, weights, tokenizer=BART, beam=3, max_length=30, batch_size=4, htsat=None, bart=None):
+    def __init__(self, weights=None, tokenizer=BART, beam=3, max_length=30, batch_size=4, htsat=None, bart=None):
         super().__init__("wavcaps_htsat_bart", weights)
         self.tokenizer, self.beam, self.max_length, self.batch_size = str(tokenizer), beam, max_length, batch_size
         self.sizes = {name: sizes for name, sizes in (("htsat", htsat), ("bart", bart)) if sizes}
 
     def _load(self):
         self.model = load_published("wavcaps-htsat-bart", path=self.weights, tokenizer=self.tokenizer, **self.sizes)
-        self.sample_rate_hz, self.caption_dim = self.model.sample_rate_hz, self.model.embed_dim
+        self.sample_rate_hz, self.embed_dim = self.model.sample_rate_hz, self.model.embed_dim
         self.model.load_tokenizer()  # a missing one is better known now
 
-    def _teach(self, clips, sample_rate_hz):
+    def _targets(self, wavs, sample_rate_hz, columns):
+        if columns == {"clip"}:
+            encodings = self.model.encode_first(wavs, sample_rate_hz, self.batch_size)
+            return {"clip": torch.cat([encoding.clip for encoding in encodings]).float()}
         options = {"beam": self.beam, "max_length": self.max_length, "batch_size": self.batch_size}
-        embeddings, ids = self.model.describe(clips, sample_rate_hz, **options)
-        return embeddings, self.model.strings(ids)
+        rows, ids = self.model.describe(wavs, sample_rate_hz, **options)
+        return {"clip": rows.float(), "caption": self.model.strings(ids)}
 
     def _decides(self):
         return {
@@ -130,7 +105,7 @@ class CaptionerTeacher(CaptioningTeacher):
     n_word_choices : int. Most probable words of each place, stored for token-level distillation; 0 stores none.
     """
 
-    def __init__(self, weights, beam=3, max_words=20, n_word_choices=0):
+    def __init__(self, weights=None, beam=3, max_words=20, n_word_choices=0):
         super().__init__("captioner", weights)
         if n_word_choices < 0:
             raise ConfigError(f"n_word_choices={n_word_choices}; it is at least 0")
@@ -138,18 +113,25 @@ class CaptionerTeacher(CaptioningTeacher):
 
     def _load(self):
         self._load_run(Captioner, ", which writes no captions; give the run of a captioner")
-        self.sample_rate_hz, self.caption_dim = self.model.sample_rate_hz, self.model.caption_dim
+        self.sample_rate_hz, self.embed_dim = self.model.sample_rate_hz, self.model.caption_dim
 
-    def _teach(self, clips, sample_rate_hz):
-        rows, found = self.model.describe(clips, sample_rate_hz, beam=self.beam, max_words=self.max_words)
-        return rows, self._strings(found.ids[:, 0])
+    @property
+    def columns(self):
+        """Names of its targets."""
+        return ("clip", "caption", "token_choices") if self.n_word_choices else ("clip", "caption")
 
-    def _teach_words(self, clips, sample_rate_hz):
-        rows, choices = self.model.describe_words(clips, sample_rate_hz, self.n_word_choices, self.beam, self.max_words)
-        return rows, self._strings(choices.words), choices
-
-    def _strings(self, ids):
-        return [self.model.tokenizer.decode(row) for row in ids.tolist()]
+    def _targets(self, wavs, sample_rate_hz, columns):
+        options = {"beam": self.beam, "max_words": self.max_words}
+        if columns == {"clip"}:
+            return {"clip": self.model.embed_audio(wavs, sample_rate_hz).float()}
+        if "token_choices" in columns:
+            rows, choices = self.model.describe_words(wavs, sample_rate_hz, self.n_word_choices, **options)
+            ids = choices.words
+        else:
+            (rows, found), choices = self.model.describe(wavs, sample_rate_hz, **options), None
+            ids = found.ids[:, 0]
+        captions = [self.model.tokenizer.decode(row) for row in ids.tolist()]
+        return {"clip": rows.float(), "caption": captions, "token_choices": choices}
 
     @property
     def words(self):
@@ -163,6 +145,7 @@ class CaptionerTeacher(CaptioningTeacher):
             "model_sha256": _sha256_of_json(self._folder_config["model"]),
             "beam": self.beam,
             "max_words": self.max_words,
+            **({"n_word_choices": self.n_word_choices} if self.n_word_choices else {}),
         }
 
 
@@ -176,7 +159,7 @@ class Effb2TrmTeacher(CaptionerTeacher):
     beam, max_words : int. 1 beam is greedy, the authors' is 3; maximum words of a caption.
     """
 
-    def __init__(self, weights, tokenizer=None, beam=3, max_words=20):
+    def __init__(self, weights=None, tokenizer=None, beam=3, max_words=20):
         super().__init__(weights, beam, max_words)
         self.kind, self.tokenizer = "effb2_trm", tokenizer
 
@@ -191,34 +174,11 @@ class Effb2TrmTeacher(CaptionerTeacher):
     def _load(self):
         weights, words = self._files()
         self.model = load_published("effb2-trm", path=weights, tokenizer=words).captioner
-        self.sample_rate_hz, self.caption_dim = self.model.sample_rate_hz, self.model.caption_dim
+        self.sample_rate_hz, self.embed_dim = self.model.sample_rate_hz, self.model.caption_dim
 
     def _decides(self):
         sums = dict(zip(("weights_sha256", "vocabulary_sha256"), map(sha256_of, self._files()), strict=True))
         return {**sums, "beam": self.beam, "max_words": self.max_words}
-
-
-# kind → (module, class); a module, and what it needs, is imported when it is used
-_KINDS = {
-    "wavcaps_htsat_bart": (__name__, "WavcapsTeacher"),
-    "captioner": (__name__, "CaptionerTeacher"),
-    "text_captioner": ("tinyclap.teachers.text_captioner", "TextCaptionerTeacher"),
-    "effb2_trm": (__name__, "Effb2TrmTeacher"),
-}
-
-
-def make_captioning_teacher(kind, weights=None, more=None, **options):
-    """Make a captioning teacher by its name; its weights are loaded later, by ``load()``.
-
-    `kind` is "wavcaps_htsat_bart", "captioner", "text_captioner" or "effb2_trm"; `weights` are None where its outputs
-    are cached already; `more` and `options` as for :func:`tinyclap.teachers.make_teacher`.
-    """
-    if kind not in _KINDS:
-        raise ConfigError(f"captioning teacher {kind!r} is unknown; choose one of {', '.join(_KINDS)}")
-    module, name = _KINDS[kind]
-    teacher_class = getattr(importlib.import_module(module), name)
-    what = f"captioning teacher {kind!r}"
-    return teacher_class(**fitting_options(teacher_class, what, more, options, weights=weights))
 
 
 def _sha256_of_json(value):

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from tinyclap.checkpoints.state import load_student
 from tinyclap.config.kept_dims import kept_dims
 from tinyclap.errors import CheckpointError
-from tinyclap.teachers.base import FrozenTeacher, class_embeddings
-from tinyclap.teachers.precision import in_bf16
+from tinyclap.models.student import AudioStudent
+from tinyclap.teachers.base import TowerTeacher, class_embeddings
 
 
-class CheckpointTeacher(FrozenTeacher):
+class CheckpointTeacher(TowerTeacher):
     """Any run of ours.
 
     Arguments
@@ -29,21 +29,19 @@ class CheckpointTeacher(FrozenTeacher):
 
     def _load(self):
         self.model, self.folder_config = load_student(self.weights, self.dim)
+        if not isinstance(self.tower, AudioStudent):
+            raise CheckpointError(
+                f"{self.weights} holds a {type(self.model).__name__}, which embeds no clips for texts"
+            )
         self._kept = kept_dims(self.folder_config)
         self.sample_rate_hz, self.embed_dim = self.model.sample_rate_hz, self.model.embed_dim
         if not hasattr(self.model, "embed_text"):
-            if "text_side" not in self.folder_config:
+            if not self.folder_config.get("text_side"):
                 raise CheckpointError(f"{self.weights} has no text side; teach with a run that names its teacher")
             from tinyclap.teachers import make_text_side  # the registry imports this file
 
             self._text = make_text_side(self.folder_config["text_side"], self.text_weights)
             self.score_kind, self.default_templates = self._text.score_kind, self._text.default_templates
-
-    def _to_bf16(self):
-        if hasattr(self.model, "audio"):
-            super()._to_bf16()
-        else:
-            self.model = in_bf16(self.model)
 
     def _decides(self):
         self._require_loaded()

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 
 from tinyclap.config.network import hub_options
 from tinyclap.errors import CheckpointError
-from tinyclap.features.resample import resample
-from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
+from tinyclap.features.windows import WindowPolicy, clips_at, embed_windows
 from tinyclap.teachers.base import FrozenTeacher
 
 
@@ -51,7 +50,7 @@ class HfClapTeacher(FrozenTeacher):
     def embed_audio(self, wavs, sample_rate_hz):
         """Embed clips of any length: L2-normalised (B, D)."""
         self._require_loaded()
-        clips = [resample(clip, sample_rate_hz, self.sample_rate_hz) for clip in as_waveforms(wavs)]
+        clips = clips_at(wavs, sample_rate_hz, self.sample_rate_hz, next(self.model.parameters()).device)
         return embed_windows(self._embed, clips, self.sample_rate_hz, self.policy, self.batch_size)
 
     def _embed(self, windows):

@@ -6,10 +6,10 @@ from tinyclap.files import sha256_of
 from tinyclap.published.networks import load_published
 from tinyclap.published.table import PUBLISHED
 from tinyclap.published.tokenizers import BERT
-from tinyclap.teachers.base import FrozenTeacher
+from tinyclap.teachers.base import TowerTeacher
 
 
-class MsClapTeacher(FrozenTeacher):
+class MsClapTeacher(TowerTeacher):
     """Microsoft CLAP 2022: CNN14 + BERT, embeddings (B, 1024), L2-normalised.
 
     Arguments
@@ -18,6 +18,8 @@ class MsClapTeacher(FrozenTeacher):
     tokenizer : str or os.PathLike. Local folder or hub name of BERT's tokenizer; loaded with the first text.
     cache : str or os.PathLike, optional. Folder of the download; by default that of :func:`cache_folder`.
     """
+
+    columns = ("clip", "frames")
 
     def __init__(self, weights, tokenizer=BERT, cache=None):
         super().__init__("msclap2022")
@@ -38,7 +40,7 @@ class MsClapTeacher(FrozenTeacher):
         return {"kind": "msclap2022", "weights": str(self.weights), "tokenizer": str(self.tokenizer)}
 
 
-class PublishedStudent(FrozenTeacher):
+class PublishedStudent(TowerTeacher):
     """A published tinyCLAP student and Microsoft CLAP's text tower.
 
     Arguments

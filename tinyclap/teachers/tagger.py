@@ -16,12 +16,11 @@ import torch
 import torch.nn.functional as F
 
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.features.resample import resample
-from tinyclap.features.windows import WindowPolicy, as_waveforms, embed_windows
+from tinyclap.features.windows import WindowPolicy
 from tinyclap.files import sha256_of
 from tinyclap.published.networks import load_published
 from tinyclap.published.table import PUBLISHED
-from tinyclap.teachers.base import FrozenTeacher
+from tinyclap.teachers.base import TowerTeacher
 from tinyclap.teachers.calibration import read_calibration
 from tinyclap.teachers.sentences import DEFAULT_ENCODER, SentenceEncoder
 from tinyclap.teachers.tag_text import DEFAULT_TEMPLATES, TagSpaceText
@@ -40,7 +39,7 @@ def read_labels(path):
         raise CheckpointError(f"{path}: cannot read the tagger's labels ({error}); {columns}") from error
 
 
-class TaggerTeacher(FrozenTeacher):
+class TaggerTeacher(TowerTeacher):
     """A tagger and a sentence encoder.
 
     Arguments
@@ -54,6 +53,8 @@ class TaggerTeacher(FrozenTeacher):
     n_likeliest : int. Sentence space: the number of labels that make up a clip.
     min_s : float. Shorter clips are tiled to this length, in seconds: taggers are trained on 10 s.
     """
+
+    columns = ("clip", "frames", "middle", "tags")
 
     def __init__(
         self,
@@ -113,24 +114,17 @@ class TaggerTeacher(FrozenTeacher):
         self._require_loaded()
         self._text.prior = list(prior)
 
-    @torch.no_grad()
-    def probabilities(self, wavs, sample_rate_hz, batch_size=32):
-        """Tag probabilities (B, K) of clips of any length, averaged over windows."""
-        self._require_loaded()
-        clips = [resample(clip, sample_rate_hz, self.sample_rate_hz) for clip in as_waveforms(wavs)]
-        options = self.sample_rate_hz, self.policy, batch_size, False
-        return embed_windows(lambda windows: self.model.window_logits(windows).sigmoid(), clips, *options)
+    def _rows(self, encoding):
+        return self.tower.encoder.tag_logits(encoding.clip).sigmoid()
 
-    @torch.no_grad()
-    def embed_audio(self, wavs, sample_rate_hz):
-        """Embed clips of any length: (B, D), tag probabilities, or L2-normalised in the sentence space."""
-        return self.target_of(self.probabilities(wavs, sample_rate_hz))
+    def _is_normalized(self):
+        return False
 
-    @torch.no_grad()
-    def target_of(self, probabilities):
-        """Embeddings (B, D) of clips by their tag probabilities (B, K)."""
-        if self.space == "tag":
-            return probabilities
+    def _columns_of(self, rows):
+        return {"tags": rows, "clip": rows if self.space == "tag" else self._sentences(rows)}
+
+    def _sentences(self, probabilities):
+        """Embeddings (B, D) in the sentence space, given tag probabilities (B, K)."""
         likeliest, index = probabilities.topk(min(self.n_likeliest, probabilities.shape[-1]), dim=-1)
         rows = (likeliest[..., None] * self.label_rows[index]).sum(dim=1) / likeliest.sum(dim=-1, keepdim=True)
         return F.normalize(rows, dim=-1)
@@ -163,21 +157,8 @@ class TaggerTeacher(FrozenTeacher):
             "templates": list(self.default_templates),
         }
 
-    def target_identity(self):
-        """What decides the outputs of :meth:`teach`, which are those of both spaces."""
-        return {**self.identity(), "space": "tag"}
-
     def _decides(self):
-        return {"space": self.space, "width": self.width, "weights_sha256": self._sha256()}
-
-    @torch.no_grad()
-    def teach(self, wavs, sample_rate_hz):
-        """Targets for a student, of clips (B, T) in one pass.
-
-        Tag probabilities (B, K), the last feature map averaged over frequency (B, F', C), and the feature map before
-        the last halving (B, C", F", M").
-        """
-        self._require_loaded()
-        encoding = self.model(resample(wavs, sample_rate_hz, self.sample_rate_hz))
-        logits = self.model.audio.encoder.tag_logits(encoding.clip)
-        return logits.sigmoid(), encoding.frames, encoding.middle
+        found = {"space": self.space, "width": self.width, "weights_sha256": self._sha256()}
+        if self.space == "sentence":
+            found |= {"sentence_encoder": str(self.sentence_encoder), "n_likeliest": self.n_likeliest}
+        return found

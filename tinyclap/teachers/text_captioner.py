@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from tinyclap.errors import CheckpointError
-from tinyclap.features.windows import as_waveforms
 from tinyclap.files import sha256_of
 from tinyclap.models.conditioners import TagConditioner
 from tinyclap.models.text_captioner import TextCaptioner
@@ -25,7 +24,7 @@ class TextCaptionerTeacher(CaptioningTeacher):
     style : str, optional. Corpus whose wording is imitated; by default the first one that it was trained on.
     """
 
-    def __init__(self, weights, listener_weights=None, beam=3, max_words=20, style=None):
+    def __init__(self, weights=None, listener_weights=None, beam=3, max_words=20, style=None):
         super().__init__("text_captioner", weights)
         self.listener_weights = None if listener_weights is None else str(listener_weights)
         self.beam, self.max_words, self.style = beam, max_words, style
@@ -39,8 +38,8 @@ class TextCaptionerTeacher(CaptioningTeacher):
         if self.listener_weights is not None:
             listener["weights"] = self.listener_weights
         self._require_listener(listener["weights"])
-        self.listener = make_teacher(listener.pop("kind"), **listener).load()
-        self.sample_rate_hz, self.caption_dim = self.listener.sample_rate_hz, self.model.caption_dim
+        self.listener = make_teacher(**listener).load()
+        self.sample_rate_hz, self.embed_dim = self.listener.sample_rate_hz, self.model.caption_dim
 
     def _require_listener(self, path):
         """Refuse other weights than the decoder was trained with."""
@@ -54,24 +53,19 @@ class TextCaptionerTeacher(CaptioningTeacher):
     def evidence(self, wavs, sample_rate_hz):
         """The decoder's input for clips of any length, (B, D)."""
         self._require_loaded()
-        is_tags = isinstance(self.model.conditioner, TagConditioner)
-        output = self.listener.probabilities if is_tags else self.listener.embed_audio
-        return self.model.conditioner.from_audio(output(as_waveforms(wavs), sample_rate_hz).float())
+        column = "tags" if isinstance(self.model.conditioner, TagConditioner) else "clip"
+        return self.model.conditioner.from_audio(self.listener.targets(wavs, sample_rate_hz, [column])[column])
 
-    def caption(self, wavs, sample_rate_hz, n_best=1, **options):
-        """Captions of clips: list of B lists of `n_best` (≤ ``beam``) strings, best first.
+    def _targets(self, wavs, sample_rate_hz, columns):
+        evidence = self.evidence(wavs, sample_rate_hz)
+        found = {"clip": self.model.conditioner.clip_vector(evidence).float()}
+        if "caption" in columns:
+            options = {"beam": self.beam, "max_words": self.max_words, "style": self.style}
+            found["caption"] = [best[0] for best in self.model.caption(evidence, **options)]
+        return found
 
-        Options are those of :meth:`tinyclap.models.text_captioner.TextCaptioner.generate`.
-        """
-        return self._captions(self.evidence(wavs, sample_rate_hz), n_best=n_best, **options)
-
-    def _captions(self, evidence, **options):
-        defaults = {"beam": self.beam, "max_words": self.max_words, "style": self.style}
-        return self.model.caption(evidence, **{**defaults, **options})
-
-    def _teach(self, clips, sample_rate_hz):
-        evidence = self.evidence(clips, sample_rate_hz)
-        return self.model.conditioner.clip_vector(evidence), [best[0] for best in self._captions(evidence)]
+    def _to_bf16(self):
+        self.listener.use_precision("bf16")
 
     def _decides(self):
         self.load()

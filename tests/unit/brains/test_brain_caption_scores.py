@@ -31,17 +31,17 @@ class PitchCaptioner(CaptioningTeacher):
     def __init__(self):
         super().__init__("pitch", "pitch.weights")
         self.scale = torch.nn.Parameter(torch.ones(2))
-        self.sample_rate_hz, self.caption_dim, self.n_calls = 8000, 1, 0
+        self.sample_rate_hz, self.embed_dim, self.n_calls = 8000, 1, 0
 
     def _load(self):
         """Its weights are those of the start."""
 
-    def _teach(self, clips, sample_rate_hz):
+    def _targets(self, clips, sample_rate_hz, columns):
         self.n_calls += 1
         pitches = [torch.fft.rfft(clip).abs().argmax().item() * sample_rate_hz / len(clip) for clip in clips]
         seconds = [len(clip) / sample_rate_hz for clip in clips]
         said = [f"A tone of {round(p, -1):.0f}, clip of {s:.1f} s." for p, s in zip(pitches, seconds, strict=True)]
-        return torch.tensor(pitches)[:, None] * self.scale[:1], said
+        return {"clip": torch.tensor(pitches)[:, None] * self.scale[:1], "caption": said}
 
     def _decides(self):
         return {"beam": 1}

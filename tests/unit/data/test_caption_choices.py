@@ -44,7 +44,9 @@ def test_what_is_stored_is_what_the_teacher_could_have_said(make, corpora):
     assert store.taught.choices.words == WordyTeacher.words
     lengths = set()
     for key in views.keys():
-        _, (caption,), wanted = teacher.teach_words([torch.from_numpy(views.read(*key))], RATE)
+        _, (caption,), wanted = teacher.targets(
+            [torch.from_numpy(views.read(*key))], RATE, ["clip", "caption", "token_choices"]
+        ).values()
         said, ids, log_probs = store.taught.choices.row(store.taught.row(*key))
         assert store.get(*key)[1] == caption
         assert said.tolist() == wanted.words[0].tolist() and ids.tolist() == wanted.ids[0].tolist()
@@ -128,10 +130,10 @@ class Answers(WordyTeacher):
         super().__init__()
         self.change = change
 
-    def teach_words(self, wavs, sample_rate_hz):
-        """As told."""
-        *taught, choices = super().teach_words(wavs, sample_rate_hz)
-        return *taught, choices._replace(**self.change(choices))
+    def _targets(self, wavs, sample_rate_hz):
+        found = super()._targets(wavs, sample_rate_hz)
+        choices = found["token_choices"]
+        return {**found, "token_choices": choices._replace(**self.change(choices))}
 
 
 @pytest.mark.parametrize(

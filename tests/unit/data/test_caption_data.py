@@ -131,7 +131,7 @@ def test_a_row_has_what_the_teacher_said_of_the_window_it_hears(place):
     rows = rows_of(train_of(place))
     assert len(rows) == 2 * N_LABELLED
     for row in rows:
-        (embedding,), (caption,) = teacher.teach_captions([row.wav], RATE)
+        (embedding,), (caption,) = teacher.targets([row.wav], RATE, ["clip", "caption"]).values()
         torch.testing.assert_close(row.teacher_embedding, embedding, atol=1e-3, rtol=1e-3)
         assert row.teacher_ids == TOKENIZER.encode(caption)
         assert row.ids is not None or row.references == [caption]

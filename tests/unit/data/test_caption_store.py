@@ -57,7 +57,9 @@ def test_what_is_stored_is_what_the_teacher_says_of_each_view(make, corpora, sma
     said = set()
     for key in views.keys():
         embedding, caption = store.get(*key)
-        (wanted,), (wanted_caption,) = teacher.teach_captions([torch.from_numpy(views.read(*key))], RATE)
+        (wanted,), (wanted_caption,) = teacher.targets(
+            [torch.from_numpy(views.read(*key))], RATE, ["clip", "caption"]
+        ).values()
         assert embedding.dtype == torch.float32
         torch.testing.assert_close(embedding, wanted, atol=1e-4, rtol=1e-3)
         assert caption == wanted_caption
@@ -116,9 +118,9 @@ from tinyclap.data.caption_store import CaptionStore
 from pathlib import Path
 caption_shards.SHARD_SIZE = 8
 class Slow(LoudnessTeacher):
-    def teach_captions(self, wavs, sample_rate_hz):
+    def _targets(self, wavs, sample_rate_hz):
         time.sleep(0.2)
-        return super().teach_captions(wavs, sample_rate_hz)
+        return super()._targets(wavs, sample_rate_hz)
 corpora = make_corpora(Path({corpus!r}), train=captioned(10))
 CaptionStore({folder!r}, Slow(), make_views(corpora), batch_size=4).load()
 """
@@ -263,9 +265,9 @@ class Answers(LoudnessTeacher):
         super().__init__()
         self.answer = embeddings, captions
 
-    def teach_captions(self, wavs, sample_rate_hz):
+    def _targets(self, wavs, sample_rate_hz):
         """The same answer to all."""
-        return self.answer
+        return dict(zip(("clip", "caption"), self.answer, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tinyclap.models.encoders import ENCODERS, front_end_of, make_encoder
 from tinyclap.published.captioners import Effb2Trm
 from tinyclap.published.encoder_weights import EncoderWeights
 from tinyclap.published.wavcaps import WavcapsHtsatBart
-from tinyclap.teachers.captioning import make_captioning_teacher
+from tinyclap.teachers import make_teacher
 
 
 def test_a_frozen_encoder_gets_no_gradient_and_keeps_its_statistics():
@@ -82,23 +82,23 @@ def released(tmp_path_factory):
 
 def test_a_released_student_says_what_its_network_says(released):
     folder, network = released
-    teacher = make_captioning_teacher("effb2_trm", folder / "pytorch_model.bin", max_words=6).load()
+    teacher = make_teacher("effb2_trm", weights=folder / "pytorch_model.bin", max_words=6).load()
     wav = torch.randn(16000, generator=torch.Generator().manual_seed(3)) * 0.1
-    rows, captions = teacher.teach_captions([wav], 16000)
+    rows, captions = teacher.targets([wav], 16000, ["clip", "caption"]).values()
     ids = network.generate([wav], 16000, max_words=6)[0].tolist()
     words = json.loads((folder / "vocabulary.json").read_text())
     assert captions == [" ".join(words[index] for index in ids[: (*ids, 2).index(2)] if index not in (0, 1))]
     torch.testing.assert_close(rows, network.captioner.embed_audio([wav], 16000))
-    assert (teacher.caption_dim, teacher.sample_rate_hz) == (1408, 16000)
+    assert (teacher.embed_dim, teacher.sample_rate_hz) == (1408, 16000)
     assert sum(parameter.numel() for parameter in teacher.parameters()) == 11_443_650 - (4981 - 20) * 256
 
 
 def test_a_released_student_is_known_by_its_weights_its_words_and_its_search(released, tmp_path):
     folder, _ = released
-    identity = make_captioning_teacher("effb2_trm", folder / "pytorch_model.bin").identity()
+    identity = make_teacher("effb2_trm", weights=folder / "pytorch_model.bin").identity()
     assert set(identity) == {"kind", "weights_sha256", "vocabulary_sha256", "beam", "max_words"}
-    assert make_captioning_teacher("effb2_trm", folder / "pytorch_model.bin", beam=2).identity() != identity
+    assert make_teacher("effb2_trm", weights=folder / "pytorch_model.bin", beam=2).identity() != identity
     with pytest.raises(
         CheckpointError, match="no file .*other.json; a released captioner is its weights and its words"
     ):
-        make_captioning_teacher("effb2_trm", folder / "pytorch_model.bin", tokenizer=tmp_path / "other.json").load()
+        make_teacher("effb2_trm", weights=folder / "pytorch_model.bin", tokenizer=tmp_path / "other.json").load()

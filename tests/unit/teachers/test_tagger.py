@@ -145,8 +145,11 @@ def test_a_space_that_is_none_is_refused():
 def test_what_a_student_is_taught_is_what_the_teacher_hears(tmp_path):
     teacher = random_tagger(tmp_path).load()
     wavs = torch.rand(2, 64_000) - 0.5
-    targets = teacher.teach(wavs, 32000)
-    torch.testing.assert_close(targets[0], teacher.probabilities(wavs, 32000))
+    targets = teacher.targets(wavs, 32000, ["tags", "frames", "middle"])
+    torch.testing.assert_close(targets["tags"], teacher.targets(list(wavs), 32000, ["tags"])["tags"])
+    encoding = teacher.model(wavs)
+    torch.testing.assert_close(targets["frames"], encoding.frames)
+    torch.testing.assert_close(targets["middle"], encoding.middle)
     assert teacher.identity()["weights_sha256"] == TaggerTeacher(tmp_path / "mn01.pt").identity()["weights_sha256"]
 
 
@@ -175,7 +178,7 @@ def test_priors_are_the_mean_probabilities_over_the_training_clips(calibration, 
     fitting = calibration(teacher, [1, 2])
     fitting.load()
     clips = [read_audio(path)[0] for path in sorted((tmp_path / "ESC-50-master/audio").glob("[12]-*"))]
-    probabilities = teacher.probabilities(clips, 8000)
+    probabilities = teacher.targets(clips, 8000, ["tags"])["tags"]
     note = read_calibration(fitting.path)
     torch.testing.assert_close(torch.tensor(note["prior"]), probabilities.mean(dim=0), atol=1e-6, rtol=1e-4)
     assert teacher.text_side()["prior"] == note["prior"]
@@ -235,10 +238,10 @@ def _first_rows(path, n_rows):
     return "".join(",".join(row) + "\n" for row in rows)
 
 
-def test_what_a_pool_keeps_becomes_the_target_of_either_space(real_weights):
+def test_both_spaces_follow_from_the_same_tags(real_weights):
     tags, sentences = (TaggerTeacher(real_weights, space=space).load() for space in ("tag", "sentence"))
     wavs = torch.randn(2, 64000, generator=torch.Generator().manual_seed(0)) / 10
-    kept = tags.embed_audio(wavs, 32000)
-    assert torch.equal(tags.target_of(kept), kept)
-    torch.testing.assert_close(sentences.target_of(kept), sentences.embed_audio(wavs, 32000))
-    assert tags.target_identity() == sentences.target_identity() and tags.identity() != sentences.identity()
+    ours, theirs = (teacher.targets(wavs, 32000, ["clip", "tags"]) for teacher in (tags, sentences))
+    assert torch.equal(ours["clip"], ours["tags"]) and torch.equal(ours["tags"], theirs["tags"])
+    assert torch.equal(theirs["clip"], sentences.embed_audio(wavs, 32000)) and theirs["clip"].shape == (2, 384)
+    assert tags.identity() != sentences.identity()

@@ -16,6 +16,10 @@ OPTIONS = {
     "hf_clap": {"weights": "nowhere", "local_files_only": True},
     "tagger": {"weights": "nowhere/mn04.pt"},
     "checkpoint": {"weights": "nowhere/run"},
+    "wavcaps_htsat_bart": {"weights": "nowhere/HTSAT_BART.pt"},
+    "captioner": {"weights": "nowhere/run"},
+    "text_captioner": {"weights": "nowhere/run"},
+    "effb2_trm": {"weights": "nowhere/pytorch_model.bin"},
     "tinyclap-student": {"weights": "nowhere/student_model.ckpt", "text_weights": "nowhere/CLAP_weights_2022.pth"},
 }
 
@@ -82,7 +86,7 @@ def test_no_teacher_is_used_before_its_weights_are_there(kind):
 def test_an_unknown_teacher_or_option_is_named_with_what_there_is():
     with pytest.raises(ConfigError, match="teacher 'clap' is unknown; choose one of msclap2022, hf_clap, tagger"):
         make_teacher("clap", weights="x")
-    with pytest.raises(ConfigError, match="teacher 'tagger': .*'wdith'.*teacher_\\* keys"):
+    with pytest.raises(ConfigError, match="teacher 'tagger': .*'wdith'.* takes weights, width, labels"):
         make_teacher("tagger", weights="x", wdith=0.4)
     with pytest.raises(ConfigError, match="teacher 'tinyclap-student': missing .*'text_weights'"):
         make_teacher("tinyclap-student", weights="x", text_weights=None)

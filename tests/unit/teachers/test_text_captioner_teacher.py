@@ -17,8 +17,7 @@ from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.conditioners import EmbeddingConditioner, TagConditioner
 from tinyclap.models.text_captioner import TextCaptioner
 from tinyclap.published.networks import EfficientAtMn
-from tinyclap.teachers import TaggerTeacher, tag_text, tagger
-from tinyclap.teachers.captioning import make_captioning_teacher
+from tinyclap.teachers import TaggerTeacher, make_teacher, tag_text, tagger
 from tinyclap.teachers.tag_simulation import TagSimulator
 from tinyclap.teachers.tagger import LABELS_FILE
 from tinyclap.teachers.text_evidence import EmbeddingEvidence, TagEvidence, make_text_evidence
@@ -204,32 +203,32 @@ def test_the_release_says_what_it_listens_to(trained):
 
 
 def test_the_teacher_embeds_and_captions_alike_alone_and_in_a_batch(trained):
-    teacher = make_captioning_teacher("text_captioner", trained[0].parent).load()
-    embeddings, captions = teacher.teach_captions(clips(), RATE)
-    assert embeddings.shape == (3, 527) == (3, teacher.caption_dim) and embeddings.dtype == torch.float32
+    teacher = make_teacher("text_captioner", weights=trained[0].parent).load()
+    embeddings, captions = teacher.targets(clips(), RATE, ["clip", "caption"]).values()
+    assert embeddings.shape == (3, 527) == (3, teacher.embed_dim) and embeddings.dtype == torch.float32
     assert all(set(caption.split()) <= set(" ".join(["and", *SOUNDS]).split()) and caption for caption in captions)
     for clip, embedding, caption in zip(clips(), embeddings, captions, strict=True):
-        row, said = teacher.teach_captions([clip], RATE)
+        row, said = teacher.targets([clip], RATE, ["clip", "caption"]).values()
         torch.testing.assert_close(row[0], embedding, atol=1e-4, rtol=1e-4)
         assert said == [caption]
-    probabilities = teacher.listener.probabilities(clips(), RATE)
+    probabilities = teacher.listener.targets(clips(), RATE, ["tags"])["tags"]
     centre = teacher.model.conditioner.centre
     torch.testing.assert_close(embeddings * 4 + centre, torch.logit(probabilities), atol=1e-3, rtol=1e-3)
 
 
 def test_the_teacher_offers_several_captions(trained):
-    teacher = make_captioning_teacher("text_captioner", trained[0], beam=4).load()
-    several = teacher.caption(clips(), RATE, n_best=3)
+    teacher = make_teacher("text_captioner", weights=trained[0], beam=4).load()
+    several = teacher.model.caption(teacher.evidence(clips(), RATE), n_best=3, beam=4)
     assert [len(set(of_clip)) for of_clip in several] == [3, 3, 3]
-    assert [of_clip[0] for of_clip in several] == teacher.teach_captions(clips(), RATE)[1]
+    assert [of_clip[0] for of_clip in several] == teacher.caption(clips(), RATE)
 
 
 def test_who_the_teacher_is_depends_on_weights_listener_and_search(trained):
     identities = [
-        make_captioning_teacher("text_captioner", trained[0], **options).identity()
+        make_teacher("text_captioner", weights=trained[0], **options).identity()
         for options in ({}, {"beam": 2}, {"style": "audiocaps"})
     ]
-    assert json.loads(json.dumps(identities[0])) == make_captioning_teacher("text_captioner", trained[0]).identity()
+    assert json.loads(json.dumps(identities[0])) == make_teacher("text_captioner", weights=trained[0]).identity()
     assert identities[0]["kind"] == "text_captioner" and identities[0]["listener"]["weights_sha256"]
     assert len({json.dumps(identity) for identity in identities}) == 3
 
@@ -238,17 +237,17 @@ def test_another_listener_is_refused_and_a_moved_one_is_found(trained, tmp_path)
     folder, weights = trained
     other = write_tagger(tmp_path / "other", seed=1)
     with pytest.raises(CheckpointError, match="is not the listener that .* was trained for"):
-        make_captioning_teacher("text_captioner", folder, listener_weights=other).load()
+        make_teacher("text_captioner", weights=folder, listener_weights=other).load()
     with pytest.raises(CheckpointError, match="weights have moved; give listener_weights"):
-        make_captioning_teacher("text_captioner", folder, listener_weights=tmp_path / "nowhere.pt").load()
-    assert make_captioning_teacher("text_captioner", folder, listener_weights=weights).load().is_loaded
+        make_teacher("text_captioner", weights=folder, listener_weights=tmp_path / "nowhere.pt").load()
+    assert make_teacher("text_captioner", weights=folder, listener_weights=weights).load().is_loaded
 
 
 def test_a_folder_of_something_else_is_refused(trained, tmp_path):
     with pytest.raises(CheckpointError, match="has no weights; give their path as teacher_weights"):
-        make_captioning_teacher("text_captioner").load()
+        make_teacher("text_captioner").load()
     with pytest.raises(CheckpointError, match="no model there"):
-        make_captioning_teacher("text_captioner", tmp_path).load()
+        make_teacher("text_captioner", weights=tmp_path).load()
 
 
 def test_a_captioner_of_embeddings_is_trained_and_taught_with_the_same_space(tmp_path):
@@ -256,8 +255,8 @@ def test_a_captioner_of_embeddings_is_trained_and_taught_with_the_same_space(tmp
     rows = run.evidence.take(torch.arange(48).numpy())[0]
     torch.testing.assert_close(rows.norm(dim=-1), torch.ones(48), atol=1e-3, rtol=1e-3)
     assert rows.mean(dim=0).abs().max() < 0.1, "what all captions share is taken away"
-    teacher = make_captioning_teacher("text_captioner", run.release()).load()
-    embeddings, captions = teacher.teach_captions(clips(), RATE)
+    teacher = make_teacher("text_captioner", weights=run.release()).load()
+    embeddings, captions = teacher.targets(clips(), RATE, ["clip", "caption"]).values()
     assert embeddings.shape == (3, DIM) and len(captions) == 3 and all(captions)
 
 
