@@ -13,7 +13,7 @@ import torch
 
 from tinyclap.checkpoints.folder import FORMAT, WEIGHTS, read_config
 from tinyclap.config.kept_dims import at_dim
-from tinyclap.config.registry import build
+from tinyclap.config.registry import build, unknown_class
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.files import CONFIG, model_folder, sha256_of, write_json
 
@@ -134,7 +134,7 @@ def _listed(names):
 def save_folder(module, folder, extra=None):
     """Write `module` as a folder that :func:`load_folder` turns back into it; other files in it are left alone.
 
-    Its class is under :func:`tinyclap.config.registry.configurable`; `extra` are JSON values to keep in its config. The
+    Its class is under :func:`tinyclap.config.configurable`; `extra` are JSON values to keep in its config. The
     config is renamed into place first: a run killed before the second rename leaves the new weights under their
     temporary name, where :func:`load_folder` finds them.
     """
@@ -143,9 +143,10 @@ def save_folder(module, folder, extra=None):
     extra = extra or {}
     if taken := [key for key in _RESERVED if key in extra]:
         raise ConfigError(f"save_folder: {', '.join(taken)} cannot be in extra, they are its own")
-    if not hasattr(module, "config"):
-        raise ConfigError(f"{type(module).__name__} has no config: its class is not @configurable")
-    folder = Path(folder)
+    if not isinstance(getattr(type(module), "config", None), property):
+        name = type(module).__name__
+        raise ConfigError(f"{name} cannot be saved: write @configurable above its class (tinyclap.config)")
+    model, folder = module.config, Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # Copies, because safetensors refuses tensors that share memory (tied weights).
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.state_dict().items()}
@@ -153,7 +154,7 @@ def save_folder(module, folder, extra=None):
     save_file(tensors, new_weights, metadata={"format": "pt"})
     with open(new_weights, "rb+") as stream:
         os.fsync(stream.fileno())
-    config = {"format": FORMAT, "model": module.config, **extra, "weights_sha256": sha256_of(new_weights)}
+    config = {"format": FORMAT, "model": model, **extra, "weights_sha256": sha256_of(new_weights)}
     write_json(folder / CONFIG, config)
     os.chmod(new_weights, (folder / CONFIG).stat().st_mode)  # safetensors writes files that only their owner can read
     os.replace(new_weights, folder / WEIGHTS)
@@ -175,6 +176,8 @@ def load_folder(folder):
             "changed, or copied from another run; fetch or save the folder again"
         )
     _know_all_classes()
+    if unknown := unknown_class(config["model"]):
+        raise CheckpointError(f"{folder}: {unknown}")
     try:
         module = build(config["model"])
     except Exception as error:  # arguments of a kind that a constructor does not expect raise anything

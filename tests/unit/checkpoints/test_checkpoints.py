@@ -148,7 +148,7 @@ def test_a_run_killed_while_saving_leaves_a_whole_model(tmp_path, head, monkeypa
 def test_what_cannot_be_saved_is_refused(tmp_path, head):
     with pytest.raises(ConfigError, match="weights_sha256 cannot be in extra"):
         save_folder(head, tmp_path, {"weights_sha256": "x"})
-    with pytest.raises(ConfigError, match="not @configurable"):
+    with pytest.raises(ConfigError, match="write @configurable above its class"):
         save_folder(nn.Linear(2, 2), tmp_path)
 
 
