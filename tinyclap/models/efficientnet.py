@@ -48,6 +48,7 @@ class EfficientNetB2(nn.Module):
     wide: max((⌈s/S⌉ − 1)·S + k − s, 0), the smaller half first. Too short inputs repeat their last frame.
     """
 
+    front_end = "efficientnet_captioner"
     mel_frames_each = 32  # per valid frame
     conv_norms = (("_conv_stem", "_bn0"), ("_conv_head", "_bn1"))  # what folding.py may join
 
@@ -64,7 +65,7 @@ class EfficientNetB2(nn.Module):
         super().__init__()
         norm = {"momentum": batchnorm_momentum, "eps": batchnorm_eps}
         self._conv_stem = _SameConv(1, make_divisible(_STEM * width), 3, 2, 1, image_size)
-        self._bn0 = _Norm(self._conv_stem.out_channels, **norm)
+        self._bn0 = nn.BatchNorm2d(self._conv_stem.out_channels, **norm)
         size, n_in = self._conv_stem.out_size, self._conv_stem.out_channels
         n_blocks = sum(math.ceil(depth * repeats) for repeats, *_ in _STAGES)
         blocks = []
@@ -76,7 +77,7 @@ class EfficientNetB2(nn.Module):
                 size, n_in = blocks[-1]._depthwise_conv.out_size, n_out
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = _SameConv(n_in, make_divisible(_HEAD * width), 1, 1, 1, size)
-        self._bn1 = _Norm(self._conv_head.out_channels, **norm)
+        self._bn1 = nn.BatchNorm2d(self._conv_head.out_channels, **norm)
         self.n_mels = n_mels
         self.embed_dim = self.frame_dim = self._conv_head.out_channels
         self._n_min_frames = 1
@@ -93,12 +94,12 @@ class EfficientNetB2(nn.Module):
     def forward(self, log_mel):
         """Log-mel (B, F, M) in dB → clip (B, embed_dim), frames (B, ~F / 32, embed_dim)."""
         feature_map = at_least_frames(log_mel, self._n_min_frames).transpose(1, 2)[:, None]
-        feature_map = F.silu(self._bn0(feature_map, self._conv_stem), inplace=True)
+        feature_map = F.silu(_conv_norm(self._conv_stem, self._bn0, feature_map), inplace=True)
         if feature_map.device.type == "cpu":  # depthwise convolutions are quicker so, and the order stays
             feature_map = feature_map.contiguous(memory_format=torch.channels_last)
         for block in self._blocks:
             feature_map = block(feature_map)
-        feature_map = F.silu(self._bn1(feature_map, self._conv_head), inplace=True)
+        feature_map = F.silu(_conv_norm(self._conv_head, self._bn1, feature_map), inplace=True)
         frames = feature_map.mean(2).transpose(1, 2)
         return as_encoding(frames.mean(1), frames)
 
@@ -118,23 +119,23 @@ class _Block(nn.Module):
         self.expands, self.drop = expansion > 1, drop
         if self.expands:
             self._expand_conv = _SameConv(n_in, n_hidden, 1, 1, 1, size)
-            self._bn0 = _Norm(n_hidden, **norm)
+            self._bn0 = nn.BatchNorm2d(n_hidden, **norm)
         self._depthwise_conv = _SameConv(n_hidden, n_hidden, kernel, stride, n_hidden, size)
-        self._bn1 = _Norm(n_hidden, **norm)
+        self._bn1 = nn.BatchNorm2d(n_hidden, **norm)
         self._se_reduce = nn.Conv2d(n_hidden, n_squeezed, 1)
         self._se_expand = nn.Conv2d(n_squeezed, n_hidden, 1)
         self._project_conv = _SameConv(n_hidden, n_out, 1, 1, 1, self._depthwise_conv.out_size)
-        self._bn2 = _Norm(n_out, **norm)
+        self._bn2 = nn.BatchNorm2d(n_out, **norm)
         self.skip = stride == 1 and n_in == n_out
 
     def forward(self, feature_map):
         hidden = feature_map
         if self.expands:
-            hidden = F.silu(self._bn0(hidden, self._expand_conv), inplace=True)
-        hidden = F.silu(self._bn1(hidden, self._depthwise_conv), inplace=True)
+            hidden = F.silu(_conv_norm(self._expand_conv, self._bn0, hidden), inplace=True)
+        hidden = F.silu(_conv_norm(self._depthwise_conv, self._bn1, hidden), inplace=True)
         squeezed = F.silu(self._se_reduce(hidden.mean((2, 3), keepdim=True)))
         hidden = hidden * torch.sigmoid(self._se_expand(squeezed))
-        projected = self._bn2(hidden, self._project_conv)
+        projected = _conv_norm(self._project_conv, self._bn2, hidden)
         return self._dropped(projected) + feature_map if self.skip else projected
 
     def _dropped(self, projected):
@@ -167,11 +168,10 @@ class _SameConv(nn.Conv2d):
         return (n_out - 1) * self.stride[0] + self.kernel_size[0] - self.n_padded
 
 
-class _Norm(nn.BatchNorm2d):
-    """Batch norm after a convolution, folded into it in evaluation where that is faster."""
-
-    def forward(self, feature_map, conv):
-        if self.training or conv.weight[0].numel() > _FOLD:
-            return super().forward(conv(feature_map))
-        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
-        return conv(feature_map, scale, self.bias - self.running_mean * scale)
+def _conv_norm(conv, norm, feature_map):
+    """Convolution, then batch norm; in evaluation the norm is folded into the weights where that is faster."""
+    is_folded = isinstance(norm, nn.Identity)  # by folding.py
+    if is_folded or norm.training or conv.weight[0].numel() > _FOLD:
+        return norm(conv(feature_map))
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return conv(feature_map, scale, norm.bias - norm.running_mean * scale)

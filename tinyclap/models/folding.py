@@ -7,6 +7,8 @@ from torch import nn
 
 from tinyclap.errors import ConfigError
 
+_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
+
 
 class ScaleShift(nn.Module):
     """A folded batch norm of `n_channels`: scale and shift of each; output in `dtype`, or in that of the input."""
@@ -40,13 +42,6 @@ class StridedSubsample(nn.Module):
         return feature_map[:, :, :: self.stride[0], :: self.stride[1]]
 
 
-class _Applied(nn.Module):
-    """Takes the place of a folded norm that is called with the convolution before it."""
-
-    def forward(self, feature_map, conv):
-        return conv(feature_map)
-
-
 def folded(module):
     """A copy of a module in eval mode, with batch norms folded into convolutions."""
     return fold_norms(copy.deepcopy(module).eval())
@@ -64,11 +59,10 @@ def fold_norms(module):
             norm = part.get_submodule(norm_name)
             scale, shift = _scale_and_shift(norm, norm_name)
             _absorb(part.get_submodule(conv_name), scale, shift)
-            after = nn.Identity() if type(norm) is nn.BatchNorm2d else _Applied()
-            setattr(part, norm_name, after)
+            setattr(part, norm_name, nn.Identity())
     for part in list(module.modules()):
         for name, norm in list(part.named_children()):
-            if isinstance(norm, nn.BatchNorm2d):
+            if isinstance(norm, _NORMS):
                 scale, shift = _scale_and_shift(norm, name)
                 alone = ScaleShift(norm.num_features).to(scale.device)
                 alone.weight.copy_(scale)
@@ -80,14 +74,14 @@ def fold_norms(module):
 def _pairs(part):
     """Names of the convolutions of `part` and of the norms that follow them."""
     if hasattr(part, "conv_norms"):
-        return [pair for pair in part.conv_norms if isinstance(getattr(part, pair[1], None), nn.BatchNorm2d)]
+        return [pair for pair in part.conv_norms if isinstance(getattr(part, pair[1], None), _NORMS)]
     if not isinstance(part, (nn.Sequential, nn.ModuleList)):
         return []
     children = list(part.named_children())
     return [
         (before, after)
         for (before, conv), (after, norm) in zip(children, children[1:], strict=False)
-        if isinstance(conv, nn.Conv2d) and type(norm) is nn.BatchNorm2d
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, _NORMS)
     ]
 
 
