@@ -31,6 +31,8 @@ class Cnn14(nn.Module):
     79,673,792 parameters without the tagging head. Inputs of fewer frames than the poolings need repeat their last.
     """
 
+    front_end = "clap2022"
+
     def __init__(self, n_mels=64, n_tags=527, channels=_PUBLISHED_CHANNELS, dropout=0.2):
         super().__init__()
         self._n_min_frames = 2 ** (len(channels) - 1)

@@ -1,19 +1,18 @@
 """Audio encoders by name."""
 
 from tinyclap.errors import ConfigError
+from tinyclap.models.ced import Ced
 from tinyclap.models.cnn14 import Cnn14
 from tinyclap.models.efficientnet import EfficientNetB2
 from tinyclap.models.htsat import Htsat
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.phinet import PhiNet
 
-ENCODERS = {"effb2": EfficientNetB2, "phinet": PhiNet, "mn": MobileNet, "cnn14": Cnn14, "htsat": Htsat}
+ENCODERS = {"effb2": EfficientNetB2, "phinet": PhiNet, "mn": MobileNet, "cnn14": Cnn14, "htsat": Htsat, "ced": Ced}
 _DEFAULTS = {
     "phinet": {"embed_width": 256, "embed_stride": 1},
     **{kind: {"n_tags": 0} for kind in ("mn", "cnn14", "htsat")},
 }
-# Presets that the published weights were trained with; the others take CLAP 2022's.
-_FRONT_ENDS = {"mn": "efficientat", "effb2": "efficientnet_captioner", "htsat": "wavcaps_htsat"}
 
 
 def make_encoder(kind, n_mels, more=None, sizes=None):
@@ -21,7 +20,7 @@ def make_encoder(kind, n_mels, more=None, sizes=None):
 
     Arguments
     ---------
-    kind : {"effb2", "phinet", "mn", "cnn14", "htsat"}
+    kind : {"effb2", "phinet", "mn", "cnn14", "htsat", "ced"}
     n_mels : int. M.
     more : dict, optional. Further arguments of its class: ``{"alpha": 0.5}`` of a PhiNet, ``{"width": 0.4}`` of an mn.
     sizes : dict, optional. A recipe's defaults, kind → arguments, which `more` overrides.
@@ -37,4 +36,4 @@ def make_encoder(kind, n_mels, more=None, sizes=None):
 
 def front_end_of(kind):
     """The front end of a kind of encoder, a preset of :func:`tinyclap.features.log_mel`."""
-    return _FRONT_ENDS.get(kind, "clap2022")
+    return ENCODERS[kind].front_end

@@ -36,6 +36,8 @@ class Htsat(nn.Module):
     depth and SpecAugment are left out: it is a teacher here.
     """
 
+    front_end = "wavcaps_htsat"
+
     def __init__(
         self,
         n_mels=64,

@@ -61,6 +61,8 @@ class MobileNet(nn.Module):
     torch.Size([2, 527])
     """
 
+    front_end = "efficientat"
+
     def __init__(
         self,
         width=1.0,

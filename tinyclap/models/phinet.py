@@ -53,6 +53,8 @@ class PhiNet(nn.Module):
     torch.Size([2, 2, 2048])
     """
 
+    front_end = "clap2022"
+
     def __init__(
         self,
         n_mels=64,

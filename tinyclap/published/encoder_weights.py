@@ -16,7 +16,8 @@ class EncoderWeights:
     encoder : torch.nn.Module. An encoder of ours.
     weights : str or os.PathLike, optional
         A run's or saved model's folder whose encoder is of the same kind and size, or a published file:
-        EfficientAT's "mn" for a MobileNet, EfficientLatent for an EfficientNet-B2, WavCaps' HTSAT-BART for an Htsat.
+        EfficientAT's "mn" for a MobileNet, EfficientLatent for an EfficientNet-B2, CED for a Ced, WavCaps' HTSAT-BART
+        for an Htsat.
     """
 
     def __init__(self, encoder: Any, weights: str | Path | None = None) -> None:
@@ -31,7 +32,7 @@ class EncoderWeights:
             encoder = getattr(getattr(student, "audio", student), "encoder", None)
             if encoder is None:
                 raise CheckpointError(f"{self.weights}: a {type(student).__name__} has no encoder to begin with")
-            state_dict, rename, unused = encoder.state_dict(), None, (r"^classifier\.", r"^fc_audioset\.")
+            state_dict, rename, unused = encoder.state_dict(), None, (r"^(classifier|fc_audioset|outputlayer)\.",)
         else:
             kind = type(self.encoder).__name__
             published = next((one for one in PUBLISHED.values() if one.encoder == kind), None)
@@ -39,6 +40,8 @@ class EncoderWeights:
                 raise ConfigError(f"no published file is known for a {kind}; give the folder of a run of ours")
             network = published.network_class()
             state_dict = read_state_dict(published.at(self.weights))
+            if hasattr(network, "renamed"):
+                state_dict = network.renamed(state_dict)
             rename, unused = network.encoder_name, network.not_encoder
         strict_load(self.encoder, state_dict, rename, unused, str(self.weights))
 

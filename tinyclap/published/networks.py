@@ -1,6 +1,7 @@
-"""Published networks loaded by name; Microsoft CLAP 2022, tinyCLAP's students and EfficientAT's taggers.
+"""Published networks loaded by name; Microsoft CLAP 2022, tinyCLAP's students, taggers of EfficientAT and CED.
 
-Source: github.com/microsoft/CLAP, huggingface.co/fpaissan/tinyCLAP, github.com/fschmid56/EfficientAT.
+Source: github.com/microsoft/CLAP, huggingface.co/fpaissan/tinyCLAP, github.com/fschmid56/EfficientAT,
+github.com/RicherMans/CED.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import nn
 from tinyclap.checkpoints.state import read_state_dict, strict_load, unwrapped
 from tinyclap.errors import ConfigError
 from tinyclap.features.front_ends import log_mel
+from tinyclap.models.ced import Ced
 from tinyclap.models.cnn14 import Cnn14
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.phinet import PhiNet
@@ -31,15 +33,15 @@ def load_published(name: str, state_dict: Any = None, path: str | os.PathLike[st
 
     Arguments
     ---------
-    name : {"msclap2022", "tinyclap-student", "efficientat-mn", "effb2-trm", "wavcaps-htsat-bart"}
+    name : {"msclap2022", "tinyclap-student", "efficientat-mn", "ced", "effb2-trm", "wavcaps-htsat-bart"}
         See :data:`tinyclap.published.table.PUBLISHED`.
     state_dict : dict of str to torch.Tensor, optional. The weights under their published names.
     path : str or os.PathLike, optional. The published file; exactly one of the two is given.
     **config
         ``msclap2022``, ``wavcaps-htsat-bart``: ``tokenizer`` (folder, or name on the hub), and of the latter sizes
         ``htsat`` and ``bart``. ``tinyclap-student``: ``alpha``, ``beta``, ``t_zero``, ``n_layers``.
-        ``efficientat-mn``: ``width``. ``effb2-trm``: ``tokenizer`` (the vocabulary's file), or ``start_id``,
-        ``end_id``, ``pad_id`` without one.
+        ``efficientat-mn``: ``width``. ``ced``: none. ``effb2-trm``: ``tokenizer`` (the vocabulary's file), or
+        ``start_id``, ``end_id``, ``pad_id`` without one.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def load_published(name: str, state_dict: Any = None, path: str | os.PathLike[st
     published = PUBLISHED[name]
     unknown = sorted(set(config) - set(known[name]))
     if unknown:
-        raise ConfigError(f"{name} takes {', '.join(known[name])}; not {', '.join(unknown)}")
+        raise ConfigError(f"{name} takes {', '.join(known[name]) or 'no options'}; not {', '.join(unknown)}")
     if (state_dict is None) == (path is None):
         raise ConfigError(f"{name}: give the weights either as state_dict or as path, and only one of them")
     if path is None:
@@ -66,6 +68,8 @@ def load_published(name: str, state_dict: Any = None, path: str | os.PathLike[st
     else:
         state_dict = read_state_dict(published.at(path))
     cls = published.network_class()
+    if hasattr(cls, "renamed"):
+        state_dict = cls.renamed(state_dict)
     if hasattr(cls, "config_from"):
         config = cls.config_from(state_dict, config)
     network = cls(**config)
@@ -160,7 +164,33 @@ class TinyClapStudent(_Published):
         return name.removeprefix("audio.").replace("encoder.", "base.", 1)
 
 
-class EfficientAtMn(_Published):
+class _Tagger(_Published):
+    """Base of the taggers of AudioSet's 527 labels: logits, and features that are not normalised."""
+
+    def embed_audio(self, wavs: torch.Tensor, sample_rate_hz: float, batch_size: int = 32) -> torch.Tensor:
+        """Embed clips of any length, rate and channels: features (B, embed_dim), not normalised."""
+        return self.audio.embed_windows(lambda windows: self.audio(windows).clip, wavs, sample_rate_hz, batch_size)
+
+    def tag(self, wavs: torch.Tensor, sample_rate_hz: float, batch_size: int = 32) -> torch.Tensor:
+        """Tag clips of any length, rate and channels: logits (B, 527), averaged over a clip's windows."""
+        return self.audio.embed_windows(self.window_logits, wavs, sample_rate_hz, batch_size)
+
+    def window_logits(self, wavs: torch.Tensor) -> torch.Tensor:
+        """Tag clips of one length (B, T) at ``sample_rate_hz`` in one pass: logits (B, 527)."""
+        return self.audio.encoder.tag_logits(self.audio(wavs).clip)
+
+    @classmethod
+    def encoder_name(cls, name: str) -> str:
+        """The published name of a tensor of our encoder."""
+        return cls.published_name(f"audio.encoder.{name}")
+
+    @staticmethod
+    def published_name(name: str) -> str:
+        """The published name of one of our tensors."""
+        return name.removeprefix("audio.encoder.")
+
+
+class EfficientAtMn(_Tagger):
     """A published EfficientAT "mn" tagger: 527 AudioSet tags, and features that are not normalised.
 
     Clips up to 30 s go through whole (the published code has no limit), longer ones in windows of 30 s, averaged; those
@@ -181,19 +211,31 @@ class EfficientAtMn(_Published):
         name = name.replace(".fc1.", ".conc_se_layers.0.fc1.").replace(".fc2.", ".conc_se_layers.0.fc2.")
         return name.replace("classifier.0.", "classifier.2.").replace("classifier.3.", "classifier.5.")
 
+
+class CedTagger(_Tagger):
+    """A published CED tagger, whose size is read from its weights: 192 features in tiny.
+
+    Clips over 10 s go through in windows, averaged; those under 1 s are tiled to it. The published `top_db` counts from
+    the batch's maximum; here from each clip's.
+    """
+
+    allowed_extra = (r"^front_end\.",)
+    not_encoder = (*allowed_extra, r"^outputlayer\.")
+
+    def __init__(self, width: int = 192) -> None:
+        encoder = Ced(width=width, n_tags=527)
+        window = {"window_s": 10.0, "short": "native"}
+        super().__init__(AudioStudent(log_mel(encoder.front_end), encoder, window=window))
+
+    @staticmethod
+    def renamed(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """A state dict of Zenodo's or of Hugging Face's names under the names that both share."""
+        return {
+            name.removeprefix("encoder.").replace("init_bn.1.", "init_bn."): tensor
+            for name, tensor in state_dict.items()
+        }
+
     @classmethod
-    def encoder_name(cls, name: str) -> str:
-        """The published name of a tensor of our MobileNet."""
-        return cls.published_name(f"audio.encoder.{name}")
-
-    def embed_audio(self, wavs: torch.Tensor, sample_rate_hz: float, batch_size: int = 32) -> torch.Tensor:
-        """Embed clips of any length, rate and channels: features (B, 384 for width 0.4), not normalised."""
-        return self.audio.embed_windows(lambda windows: self.audio(windows).clip, wavs, sample_rate_hz, batch_size)
-
-    def tag(self, wavs: torch.Tensor, sample_rate_hz: float, batch_size: int = 32) -> torch.Tensor:
-        """Tag clips of any length, rate and channels: logits (B, 527), averaged over a clip's windows."""
-        return self.audio.embed_windows(self.window_logits, wavs, sample_rate_hz, batch_size)
-
-    def window_logits(self, wavs: torch.Tensor) -> torch.Tensor:
-        """Tag clips of one length (B, T) at ``sample_rate_hz`` in one pass: logits (B, 527)."""
-        return self.audio.encoder.tag_logits(self.audio(wavs).clip)
+    def config_from(cls, state_dict: dict[str, torch.Tensor], config: dict[str, Any]) -> dict[str, Any]:
+        """The width of the weights."""
+        return {"width": len(state_dict["norm.weight"])} if "norm.weight" in state_dict else {}

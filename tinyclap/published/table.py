@@ -108,6 +108,16 @@ PUBLISHED = {
         ("features.0.0.", "classifier.2."),
         encoder="MobileNet",
     ),
+    "ced": Published(
+        "CED, a tagger of AudioSet's 527 labels",
+        "Apache-2.0",
+        "audiotransformer_tiny_mAP_4814.pt, or that of mini, small or base",
+        "zenodo.org/records/8275347; or model.safetensors of huggingface.co/mispeech/ced-tiny …",
+        "networks:CedTagger",
+        (),
+        ("outputlayer.0.", "outputlayer.1."),
+        encoder="Ced",
+    ),
     # with which the captioning paper's student begins
     "efficientlatent-effb2": Published(
         "EfficientLatent, an EfficientNet-B2",

@@ -131,7 +131,8 @@ def test_every_row_of_the_table_has_a_class_that_maps_names():
         network = row.network_class()
         assert row.arguments is None or callable(network.published_name), name
         assert not row.encoder or (network.encoder_name("x.y") and network.not_encoder), name
-    assert len({row.encoder for row in PUBLISHED.values() if row.encoder}) == 3, "one file for a kind of encoder"
+    encoders = [row.encoder for row in PUBLISHED.values() if row.encoder]
+    assert len(set(encoders)) == len(encoders), "one file for a kind of encoder"
 
 
 @pytest.mark.parametrize("name", [name for name, row in PUBLISHED.items() if row.arguments is not None])
