@@ -17,7 +17,7 @@ from tinyclap.losses.common import check_positive, gathered, in_float32
 
 TEMPERATURE = 0.07  # of CLIP's and CLAP's softmax when training begins
 CLAP_LOGIT_SCALE = 1 / TEMPERATURE
-_MAX_LOG_SCALE = math.log(100)  # CLIP's bound
+_MAX_SCALE = 100  # CLIP's bound
 
 
 def cosines(left: Tensor, right: Tensor) -> Tensor:
@@ -37,8 +37,11 @@ def clap_contrastive(
     max_logit : float. Logits are clipped to it, as in the published code.
     """
     logits = (logit_scale * cosines(audio, text)).clamp(max=max_logit)
-    diagonal = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, diagonal) + F.cross_entropy(logits.T, diagonal)) / 2
+    return (_pair_cross_entropy(logits) + _pair_cross_entropy(logits.T)) / 2
+
+
+def _pair_cross_entropy(logits: Tensor) -> Tensor:
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
 def affinity_divergence(given: Tensor, wanted: Tensor) -> Tensor:
@@ -67,12 +70,14 @@ class InBatchLoss(nn.Module):
     Arguments
     ---------
     temperature : float. Where it begins, if it is learnable.
-    learnable : bool. The inverse temperature is kept in [1, 100], as in CLIP.
+    learnable : bool. The inverse temperature stays ≤ 100, as in CLIP.
     """
 
     def __init__(self, temperature: float = TEMPERATURE, learnable: bool = True) -> None:
         super().__init__()
         check_positive(self, temperature=temperature)
+        if learnable and temperature * _MAX_SCALE < 1:
+            raise ConfigError(f"{type(self).__name__}: temperature={temperature}; a learnable one is at least 0.01")
         self.temperature = temperature
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature))) if learnable else None
 
@@ -94,7 +99,7 @@ class InBatchLoss(nn.Module):
             return 1 / self.temperature
         if self.training:
             with torch.no_grad():
-                self.log_scale.clamp_(0, _MAX_LOG_SCALE)  # here, as a clamp in the graph would stop its gradient
+                self.log_scale.clamp_(max=math.log(_MAX_SCALE))  # here, as a clamp in the graph would stop its gradient
         return self.log_scale.exp()
 
 
@@ -108,12 +113,11 @@ class ContrastiveLoss(InBatchLoss):
     def loss_of(self, pairs: Tensor) -> Tensor:
         """The loss of the cosines (B, B)."""
         logits = self.scale() * pairs
-        diagonal = torch.arange(len(logits), device=logits.device)
-        return (F.cross_entropy(logits, diagonal) + F.cross_entropy(logits.T, diagonal)) / 2
+        return (_pair_cross_entropy(logits) + _pair_cross_entropy(logits.T)) / 2
 
 
 class InteractiveContrastiveLoss(InBatchLoss):
-    """The student's embedding must find its own clip among the teacher's: L = CE(C, diagonal), C_ij = cos(s_i, t_j) / τ.
+    """L = CE(C, diagonal), C_ij = cos(s_i, t_j) / τ: the student's embedding must find its clip among the teacher's.
 
     In [0, ∞). The half of CLIP-KD's interactive contrastive learning that trains an audio tower: its other half begins
     at the student's texts, and these are the teacher's here. Source: Yang et al., "CLIP-KD", CVPR 2024.
@@ -121,7 +125,7 @@ class InteractiveContrastiveLoss(InBatchLoss):
 
     def loss_of(self, pairs: Tensor) -> Tensor:
         """The loss of the cosines (B, B)."""
-        return F.cross_entropy(self.scale() * pairs, torch.arange(len(pairs), device=pairs.device))
+        return _pair_cross_entropy(self.scale() * pairs)
 
 
 class SigLIPLoss(InBatchLoss):
@@ -134,11 +138,13 @@ class SigLIPLoss(InBatchLoss):
     ---------
     temperature : float. τ
     bias : float. b
-    learnable : bool. Both; the inverse temperature is kept in [1, 100].
+    learnable : bool. Both; the inverse temperature stays ≤ 100.
     """
 
     def __init__(self, temperature: float = 0.1, bias: float = -10.0, learnable: bool = True) -> None:
         super().__init__(temperature, learnable)
+        if isinstance(bias, bool) or not isinstance(bias, int | float) or not math.isfinite(bias):
+            raise ConfigError(f"SigLIPLoss: bias={bias!r}; give a number, -10 for instance")
         self.bias = nn.Parameter(torch.tensor(float(bias))) if learnable else float(bias)
 
     def loss_of(self, pairs: Tensor) -> Tensor:
@@ -192,6 +198,9 @@ class AffinityLoss(nn.Module):
         if self.training:
             student, teacher = gathered(student), gathered(teacher)
         keys = teacher if self.bank is None else self.bank
+        if keys.shape[1] != student.shape[1]:
+            sizes = f"texts of {keys.shape[1]} dimensions, and a student of {student.shape[1]}"
+            raise ConfigError(f"AffinityLoss: {sizes}; the bank is of the student's teacher")
         given, wanted = cosines(student, keys) / self.temperature, cosines(teacher, keys) / self.temperature
         loss = affinity_divergence(given, wanted)
         return (loss + affinity_divergence(given.T, wanted.T)) / 2 if self.both_directions else loss

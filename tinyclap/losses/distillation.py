@@ -176,7 +176,7 @@ def make_loss(
         raise ConfigError(f"loss {name!r} is unknown; choose one of {', '.join(LOSSES)}")
     made, size = LOSSES[name]
     options = {key: value for key, value in options.items() if value is not None}
-    accepted = [key for key in inspect.signature(made).parameters if key != size]
+    accepted = [key for key in inspect.signature(made).parameters if key not in (size, "args", "kwargs")]
     for key in options:
         if key not in accepted:
             has = f"it has {', '.join(accepted)}" if accepted else "it has none"

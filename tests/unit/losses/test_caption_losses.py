@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from published_reference import arrays, rule
 
 from tinyclap.errors import ConfigError
+from tinyclap.losses import CaptionCrossEntropy, EncoderKDLoss, TokenKD
 from tinyclap.losses import contrastive as losses
-from tinyclap.losses.captioning import EncoderKDLoss, caption_cross_entropy, sparse_token_kd
 
 
 def random(*shape, seed=0):
@@ -35,21 +35,21 @@ def reference_kd(**options):
 def test_words_are_weighed_alike_however_the_batch_is_padded():
     logits, targets = random(2, 4, 6), torch.tensor([[3, 2, 0, 0], [4, 5, 3, 2]])
     by_hand = -logits.log_softmax(-1)[[0, 0, 1, 1, 1, 1], [0, 1, 0, 1, 2, 3], [3, 2, 4, 5, 3, 2]].mean()
-    assert caption_cross_entropy(logits, targets, 0).item() == pytest.approx(by_hand.item(), rel=1e-6)
+    assert CaptionCrossEntropy()(logits, targets).item() == pytest.approx(by_hand.item(), rel=1e-6)
     changed = logits.clone()
     changed[0, 2:] = 50.0
-    assert caption_cross_entropy(changed, targets, 0) == caption_cross_entropy(logits, targets, 0)
+    assert CaptionCrossEntropy()(changed, targets) == CaptionCrossEntropy()(logits, targets)
 
 
 def test_label_smoothing_spreads_over_all_words():
     logits, targets = random(1, 2, 5), torch.tensor([[3, 2]])
     log_p = logits.log_softmax(-1)[0]
     by_hand = -(0.9 * (log_p[0, 3] + log_p[1, 2]) / 2 + 0.1 * log_p.mean(-1).mean())
-    assert caption_cross_entropy(logits, targets, 0, 0.1).item() == pytest.approx(by_hand.item(), rel=1e-6)
+    assert CaptionCrossEntropy(0, 0.1)(logits, targets).item() == pytest.approx(by_hand.item(), rel=1e-6)
 
 
 def test_a_batch_without_a_word_has_no_loss_and_no_nan():
-    assert caption_cross_entropy(random(1, 3, 5), torch.zeros(1, 3, dtype=torch.long), 0).item() == 0
+    assert CaptionCrossEntropy()(random(1, 3, 5), torch.zeros(1, 3, dtype=torch.long)).item() == 0
 
 
 def most_probable(teacher, n_words, mask):
@@ -62,7 +62,7 @@ def most_probable(teacher, n_words, mask):
 def test_with_all_words_the_token_level_loss_is_the_cross_entropy(temperature):
     student, teacher, mask = random(2, 3, 7), random(2, 3, 7, seed=1), torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()
     p, log_q = (teacher / temperature).softmax(-1), (student / temperature).log_softmax(-1)
-    given = sparse_token_kd(student, *most_probable(teacher, 7, mask), temperature)
+    given = TokenKD(temperature)(student, most_probable(teacher, 7, mask))
     assert given.item() == pytest.approx(-(p * log_q).sum(-1)[mask].mean().item(), rel=1e-5)
 
 
@@ -72,27 +72,27 @@ def test_a_few_words_are_the_teacher_s_distribution_among_them(temperature):
     few, log_q = teacher.topk(3), (student / temperature).log_softmax(-1)
     by_hand = -((few.values / temperature).softmax(-1) * log_q.gather(2, few.indices)).sum(-1)[mask].mean()
     ids, probabilities = most_probable(teacher, 3, mask)
-    given = sparse_token_kd(student, ids, probabilities, temperature)
+    given = TokenKD(temperature)(student, (ids, probabilities))
     assert given.item() == pytest.approx(by_hand.item(), rel=1e-4)
-    scaled = sparse_token_kd(student, ids, probabilities * torch.rand(2, 3, 1).add(0.1), temperature)
+    scaled = TokenKD(temperature)(student, (ids, probabilities * torch.rand(2, 3, 1).add(0.1)))
     assert scaled.item() == pytest.approx(given.item(), rel=1e-4), "they need not add up to 1"
 
 
 def test_the_sparse_loss_is_least_where_the_student_agrees_and_its_gradient_is_the_difference():
     probabilities, ids = torch.tensor([[[0.75, 0.25]]]), torch.tensor([[[2, 0]]])
     student = torch.tensor([[[math.log(0.25), -30.0, math.log(0.75)]]]).requires_grad_()
-    loss = sparse_token_kd(student, ids, probabilities.requires_grad_())
+    loss = TokenKD()(student, (ids, probabilities.requires_grad_()))
     loss.backward()
     assert loss.item() == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25), rel=1e-5)
     assert student.grad.abs().max() < 1e-6 and probabilities.grad is None
     other = torch.zeros(1, 1, 3).requires_grad_()
-    sparse_token_kd(other, ids, probabilities).backward()
+    TokenKD()(other, (ids, probabilities)).backward()
     torch.testing.assert_close(other.grad[0, 0], torch.tensor([1 / 3 - 0.25, 1 / 3, 1 / 3 - 0.75]))
 
 
 def test_places_without_a_target_neither_count_nor_make_nan():
     student, ids = random(1, 2, 5).requires_grad_(), torch.zeros(1, 2, 3, dtype=torch.long)
-    loss = sparse_token_kd(student, ids, torch.zeros(1, 2, 3), 2.0)
+    loss = TokenKD(2.0)(student, (ids, torch.zeros(1, 2, 3)))
     loss.backward()
     assert loss.item() == 0 and not student.grad.any()
 
@@ -155,6 +155,11 @@ def test_the_teacher_gets_no_gradient_through_the_shared_space(kind):
         (lambda: EncoderKDLoss(8, 8, 4, kind="cosine"), "kind='cosine'"),
         (lambda: EncoderKDLoss(8, 8, 4, projection="teacher"), "projection='teacher'"),
         (lambda: EncoderKDLoss(8, 6, projection="none"), "8 and 6"),
+        (lambda: CaptionCrossEntropy(0, 1.0), "label_smoothing"),
+        (lambda: CaptionCrossEntropy(0, -0.1), "label_smoothing"),
+        (lambda: CaptionCrossEntropy(0, "0,1"), "label_smoothing"),
+        (lambda: TokenKD(0), "temperature=0"),
+        (lambda: TokenKD("warm"), "temperature='warm'"),
     ],
 )
 def test_what_is_unknown_or_does_not_fit_is_refused(make, says):
