@@ -18,30 +18,27 @@ import sys
 import time
 from pathlib import Path
 
-from tinyclap.errors import ConfigError, TinyclapError
-from tinyclap.training import experiment
+from tinyclap.errors import ConfigError
+from tinyclap.training import command_line
 
 logger = logging.getLogger("precompute")
 
 
 def main(arguments):
     """Make the stores of a recipe; returns the exit status."""
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(__doc__.strip())
-        return 0
     logging.basicConfig(level=logging.INFO, format="%(name)s - %(message)s")
-    hparams_file, _, overrides = experiment.parse_command_line(arguments)
+    hparams_file, _, overrides = command_line.parse_command_line(arguments)
     n_processes, ray_address = overrides.pop("n_processes", None), overrides.pop("ray", None)
-    hparams, _ = experiment.load_hparams(hparams_file, overrides)
+    hparams = command_line.open_recipe(hparams_file, overrides).build()
     stores = [part for part in hparams["load_weights"] if hasattr(part, "scale")]
     if not stores:
         raise ConfigError(f"{hparams_file} has no store with these options; name one: --store_folder FOLDER")
     for prepare in hparams["prepare"]:
-        prepare.prepare()
+        getattr(prepare, "prepare", prepare)()
     for weights in filter(None, hparams["load_weights"]):
         started = time.monotonic()
         if weights in stores and (n_processes is not None or ray_address is not None):
-            weights.scale(n_processes or 0, ray_address)
+            weights.scale(int(n_processes or 0), ray_address)
         weights.load()
         if weights in stores:
             logger.info("%s is whole: %s, %.0f s", weights.folder, *_size(weights.folder, started))
@@ -55,7 +52,4 @@ def _size(folder, started):
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except TinyclapError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    sys.exit(command_line.run(main, __doc__))

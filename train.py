@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Train what a recipe describes.
 
-    python train.py hparams/distill_phinet.yaml [--key value …]
+    python train.py RECIPE [--key value …]        e.g. hparams/distill_phinet.yaml
+    python train.py RECIPE --help                 the recipe's keys, with their defaults
 
-Any top-level key of the recipe can be given as an option; so can SpeechBrain's run options (--device cuda:0,
---precision bf16, --debug, …). The same command resumes a run that was stopped. --profile True times the stages of a
-step (waiting for data, log-mel, teacher, forward, backward, optimiser) and writes profile.json. With several GPUs:
+The same command resumes a run that was stopped; a larger --number_of_epochs goes on with one that has ended.
+--import my_net imports a module of your own, from beside the recipe or the current folder. With several GPUs:
 
-    torchrun --standalone --nproc_per_node=4 train.py hparams/distill_phinet.yaml …
+    torchrun --standalone --nproc_per_node=4 train.py RECIPE …
 
 The run's folder (key output_folder) ends with: student/ (config.json and model.safetensors of the best epoch),
 history.jsonl and train_steps.csv (exact losses), provenance.json, hyperparams.yaml, log.txt, save/ (checkpoints).
@@ -17,57 +17,56 @@ import logging
 import sys
 
 import speechbrain as sb
+import torch
 from speechbrain.utils.distributed import run_on_main
 
-from tinyclap.brains.stage_times import StageTimes
-from tinyclap.errors import TinyclapError
-from tinyclap.training import experiment
+from tinyclap.training import command_line, run_folder
 
 logger = logging.getLogger("train")
 
 
 def main(arguments):
     """Run a recipe from its YAML to its released student; returns the exit status."""
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(__doc__.strip())
-        return 0
-    hparams_file, run_opts, overrides = experiment.parse_command_line(arguments)
-    wants_profile = overrides.pop("profile", False)
+    path, run_opts, options = command_line.parse_command_line(arguments)
+    own_modules = command_line.import_named(options.pop("import", None), path)
+    recipe = command_line.open_recipe(path, options)
     sb.utils.distributed.ddp_init_group(run_opts)
-    hparams, overrides = experiment.load_hparams(hparams_file, overrides)
-    experiment.start_run(hparams, hparams_file, overrides, run_opts)
+    hparams = recipe.build()
+    command_line.check_recipe(recipe, hparams)
+    run_folder.start_run(hparams, recipe, run_opts, own_modules)
 
     for prepare in hparams["prepare"]:
-        run_on_main(prepare.prepare)
+        run_on_main(getattr(prepare, "prepare", prepare))
+    modules = {name: _built(module) for name, module in hparams["modules"].items()}
+    hparams["modules"] = modules
     for weights in filter(None, hparams["load_weights"]):
         weights.load()
     datasets = hparams["make_datasets"]()
 
     brain = hparams["brain_class"](
-        modules=hparams["modules"],
+        modules=modules,
         opt_class=hparams["opt_class"],
         hparams=hparams,
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
-    if wants_profile:
-        reader = hparams["reader"] if "reader" in hparams else None
-        StageTimes(brain, hparams["output_folder"], reader).attach()
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],
         datasets["valid"],
-        train_loader_kwargs=hparams["train_loader"],
-        valid_loader_kwargs=hparams["valid_loader"],
+        train_loader_kwargs=hparams["train_dataloader_opts"],
+        valid_loader_kwargs=hparams["valid_dataloader_opts"],
     )
     folder = f"{hparams['output_folder']}/student"
-    brain.release(folder, experiment.release_note(hparams))
-    logger.info("best epoch of %s released to %s", hparams_file, folder)
+    brain.release(folder, run_folder.release_note(hparams))
+    logger.info("best epoch of %s released to %s", recipe.path, folder)
     return 0
 
 
+def _built(module):
+    """A module, made now where the recipe names how (``!name:``): its size may depend on what was prepared."""
+    return module if isinstance(module, torch.nn.Module) or not callable(module) else module()
+
+
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except TinyclapError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    sys.exit(command_line.run(main, __doc__))

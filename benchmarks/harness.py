@@ -140,7 +140,7 @@ def _run_child(name, options, groups):
     """Time the groups and print rows for people and records for the parent."""
     import torch
 
-    from tinyclap.training.experiment import provenance
+    from tinyclap.training.provenance import provenance
 
     torch.set_num_threads(options.threads)
     limits = machine_limits(options.threads)

@@ -123,7 +123,7 @@ def main():
         left_over = [name for name in got if name.endswith(".part")]
         rows = [line.split() for line in whole.with_suffix(".memory").read_text(encoding="utf-8").splitlines()]
         memory = [float(mb) for shards, mb in rows if int(shards) >= n_shards / 10]
-        from tinyclap.training.experiment import git_state
+        from tinyclap.training.provenance import git_state
 
         record = {
             "benchmark": "store_killed",

@@ -23,9 +23,10 @@ sys.path.insert(1, str(ROOT))
 
 from tinyclap.audio.io import read_audio  # noqa: E402
 from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
+from tinyclap.files import write_json  # noqa: E402
 from tinyclap.metrics.cost import count_parameters, measure_latency  # noqa: E402
 from tinyclap.teachers import make_teacher  # noqa: E402
-from tinyclap.training import experiment  # noqa: E402 - this checkout's package, from any folder
+from tinyclap.training.provenance import provenance  # noqa: E402 - this checkout's package, from any folder
 
 RATE = 32000
 SEED = 1234
@@ -112,9 +113,10 @@ def main(words):
         "times": times,
         "model": {"kind": options.student, "weights": options.student_weights},
         "seed": SEED,
-        **experiment.provenance("cpu"),
+        **provenance("cpu"),
     }
-    experiment.write_json(options.output_folder / "metrics.json", record)
+    options.output_folder.mkdir(parents=True, exist_ok=True)
+    write_json(options.output_folder / "metrics.json", record)
     shown = ", ".join(f"{name} {measured['median_ms']:.1f} ms" for name, measured in times.items())
     print(f"{value:.1f} times as fast: {shown} for {options.clip_s:g} s")
     return 0

@@ -162,13 +162,15 @@ def main(arguments=None):
         print(f"{left_out} clips are on one side alone and were left out.")
     if options.output:
         # loads torch, which the comparison does without
-        from tinyclap.training.experiment import git_state, write_json
+        from tinyclap.files import write_json
+        from tinyclap.training.provenance import git_state
 
         facts = {
             "labels": list(options.labels),
             "n_left_out": left_out,
             **git_state(Path(__file__).parent),
         }
+        options.output.mkdir(parents=True, exist_ok=True)
         write_json(options.output / "compare.json", {**content, **facts})
         write_table(options.output / "differences.csv", differences(first, second))
         print(f"Written: {options.output}/compare.json, differences.csv")

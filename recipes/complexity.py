@@ -20,8 +20,11 @@ from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 from ruamel.yaml.error import YAMLError  # noqa: E402
 
 from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
+from tinyclap.files import write_json  # noqa: E402
 from tinyclap.metrics.cost import complexity  # noqa: E402
-from tinyclap.training import experiment  # noqa: E402
+from tinyclap.training.command_line import parse_command_line  # noqa: E402
+from tinyclap.training.provenance import provenance  # noqa: E402
+from tinyclap.training.values import read_value  # noqa: E402
 
 REFERENCE = re.compile(r"<(\w+)")
 
@@ -63,7 +66,8 @@ def build(recipe, words, key="student"):
     """
     if not recipe.is_file():
         raise ConfigError(f"no recipe {recipe}")
-    _, _, overrides = experiment.parse_command_line([str(recipe), *words])
+    _, _, options = parse_command_line([str(recipe), *words])
+    overrides = {name: read_value(name, word, None) for name, word in options.items()}
     text = recipe.read_text(encoding="utf-8")
     strangers = sorted(set(overrides) - set(blocks_of(text)))
     if strangers:
@@ -99,9 +103,10 @@ def main(words):
         "n_items": 1,
         "model": {"kind": "untrained", "weights": "none", **counts},
         "seed": None,
-        **experiment.provenance("cpu"),
+        **provenance("cpu"),
     }
-    experiment.write_json(options.output_folder / "metrics.json", record)
+    options.output_folder.mkdir(parents=True, exist_ok=True)
+    write_json(options.output_folder / "metrics.json", record)
     print(f"{counts['n_parameters']:,} parameters, {counts['n_macs_paper'] / 1e6:.1f} MMACs as the paper counts")
     return 0
 

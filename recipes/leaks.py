@@ -178,9 +178,11 @@ def exclusion_table(content):
 def write_record(path, content):
     """Write a result with the commit and the date."""
     # loads torch, which the counting does without
-    from tinyclap.training.experiment import git_state, write_json
+    from tinyclap.files import write_json
+    from tinyclap.training.provenance import git_state
 
     date = datetime.now(UTC).isoformat(timespec="seconds")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**content, **git_state(Path(__file__).parent), "date": date})
 
 

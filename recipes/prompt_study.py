@@ -22,12 +22,14 @@ import torch
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from tinyclap.errors import ConfigError, TinyclapError
+from tinyclap.files import write_json
 from tinyclap.metrics.classification import paired_difference
 from tinyclap.metrics.leakage import scored
 from tinyclap.metrics.predictions import write_table
 from tinyclap.pruning.ranking import EMBEDDINGS, read_arrays
 from tinyclap.text.prompts import CLAP_TEMPLATE, ENSEMBLE, TINYCLAP_TEMPLATE, make_prompts
-from tinyclap.training.experiment import git_state, load_hparams, write_json
+from tinyclap.training.provenance import git_state
+from tinyclap.training.recipe import load_hparams
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = (
@@ -92,7 +94,7 @@ def read_scores(folder):
         part = f"{metrics['kept_dims']} of {metrics['n_dims']} dimensions"
         raise ConfigError(f"{folder} was scored with {part}; score it whole, without ranking and kept_dims")
     arrays = read_arrays(folder / EMBEDDINGS, ARRAYS)
-    hparams, _ = load_hparams(ROOT / "hparams" / run["recipe"], run["overrides"])
+    hparams = load_hparams(ROOT / "hparams" / run["recipe"], run["overrides"])
     model = hparams["model_to_score"].load()
     again, before = model.embed_classes(metrics["prompts"]).float().cpu().numpy(), arrays["text"]
     if again.shape != before.shape or np.abs(again - before).max() > SAME * np.linalg.norm(before, axis=-1).max():
@@ -180,6 +182,7 @@ def main(arguments=None):
         head = {"model": label, "dataset": metrics["dataset"], "folds": folds}
         rows += [{**head, **row} for row in study(model, arrays, metrics["classes"], options.bootstrap_seed)]
     text = page(rows)
+    options.output.mkdir(parents=True, exist_ok=True)
     write_json(options.output / "prompt_study.json", {"format": 1, "rows": rows, **git_state(ROOT)})
     write_table(options.output / "prompt_study.csv", [FIELDS, *(list(row.values()) for row in rows)])
     (options.output / "prompt_study.md").write_text(text, encoding="utf-8")

@@ -27,9 +27,9 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from tinyclap.config.kept_dims import RANKING, read_order
 from tinyclap.errors import TinyclapError
+from tinyclap.files import write_json
 from tinyclap.pruning.curves import METHODS, curve_points, fall_interval, kept_at_fall, method_hits, read_scored
 from tinyclap.pruning.ranking import EMBEDDINGS, MOMENTS, RIDGE, read_arrays
-from tinyclap.training.experiment import write_json
 from tinyclap.training.provenance import provenance
 
 COLUMNS = ("model", "benchmark", "method", "seed", "kept", "kept_fraction", "accuracy", "low", "high", "n_items",
@@ -219,6 +219,7 @@ def main(arguments):
         "benchmarks": benchmarks,
     }
     write_rows(options.output_folder / "curve.csv", rows)
+    options.output_folder.mkdir(parents=True, exist_ok=True)
     write_json(options.output_folder / "pruning_summary.json", summary)
     write_json(options.output_folder / "metrics.json", {**table_record(summary), **provenance("cpu")})
     if options.merge is not None:

@@ -21,7 +21,9 @@ from run_rows import plan
 from tasks import PLACEHOLDER
 
 from tinyclap.errors import ConfigError, TinyclapError
-from tinyclap.training.experiment import parse_command_line, write_json
+from tinyclap.files import write_json
+from tinyclap.training.command_line import parse_command_line
+from tinyclap.training.values import read_value
 
 PLACES = ("output_folder", "seed", "noprogressbar")
 
@@ -31,7 +33,7 @@ def options_of(task):
     words = task.words[1:]
     placed = {word[2:] for word, value in zip(words, words[1:], strict=False) if PLACEHOLDER.search(value)}
     _, _, asked = parse_command_line([PLACEHOLDER.sub("x", word) for word in words])
-    return {key: value for key, value in asked.items() if key not in placed}, placed
+    return {key: read_value(key, word, None) for key, word in asked.items() if key not in placed}, placed
 
 
 def differences(task, folder):
@@ -76,6 +78,7 @@ def adopt(task, folder, output):
         if not task.is_done(output, place):
             ignored = shutil.ignore_patterns("save", "scores", "task.json")
             shutil.copytree(folder, output / place, dirs_exist_ok=True, ignore=ignored)
+            (output / place).mkdir(parents=True, exist_ok=True)
             write_json(output / place / "task.json", {**note, "seconds": None, "date": date, "adopted": str(folder)})
 
 

@@ -8,9 +8,9 @@ import torch
 from tinyclap.brains.evaluation import EvaluationBrain
 from tinyclap.config.kept_dims import RANKING, read_order
 from tinyclap.errors import ConfigError
+from tinyclap.files import write_json
 from tinyclap.pruning import ranking as latent
 from tinyclap.text.scores import audio_side
-from tinyclap.training.experiment import write_json
 
 
 class LatentRankingBrain(EvaluationBrain):
@@ -86,6 +86,7 @@ class LatentRankingBrain(EvaluationBrain):
             "normalised": model.score_kind == "cosine",
             "score": model.score_kind,
         }
+        folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / RANKING, record)
         quarter = max(1, len(order) // 4)
         self.results = {

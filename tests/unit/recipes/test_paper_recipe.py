@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tinyclap.models.projection import ClapProjection
-from tinyclap.training import experiment
+from tinyclap.training.recipe import load_hparams
 
 RECIPE = ROOT / "hparams" / "distill_phinet.yaml"
 
@@ -14,7 +14,7 @@ def paper(tmp_path, monkeypatch):
     """The objects of the recipe as one builds them who has Clotho and the published weights."""
     monkeypatch.chdir(ROOT)
     overrides = {"clotho_folder": str(tmp_path), "teacher_weights": "CLAP_weights_2022.pth"}
-    return experiment.load_hparams(RECIPE, {**overrides, "output_folder": str(tmp_path / "run")})[0]
+    return load_hparams(RECIPE, {**overrides, "output_folder": str(tmp_path / "run")})
 
 
 def test_the_student_is_the_headline_student(paper):

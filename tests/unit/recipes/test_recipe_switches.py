@@ -6,7 +6,7 @@ from tests.conftest import ROOT
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.models.mobilenet import MobileNet
 from tinyclap.models.phinet import PhiNet
-from tinyclap.training import experiment
+from tinyclap.training.recipe import load_hparams
 
 RECIPE = ROOT / "hparams" / "distill_phinet.yaml"
 
@@ -16,7 +16,7 @@ def recipe(tmp_path, monkeypatch):
     """Builds the recipe as for one who has Clotho and the published teacher, with changes."""
     monkeypatch.chdir(ROOT)
     given = {"clotho_folder": str(tmp_path), "teacher_weights": "x.pth", "output_folder": str(tmp_path / "run")}
-    return lambda **changes: experiment.load_hparams(RECIPE, {**given, **changes})[0]
+    return lambda **changes: load_hparams(RECIPE, {**given, **changes})
 
 
 def test_the_student_is_that_of_the_paper_unless_another_is_asked_for(recipe):
@@ -60,6 +60,6 @@ def test_clips_are_read_our_way_unless_a_public_code_s_is_asked_for(name, tmp_pa
     monkeypatch.chdir(ROOT)
     given = {"data_folder": str(tmp_path), "weights": str(tmp_path / "run"), "output_folder": str(tmp_path / "out")}
     path = ROOT / "hparams" / f"{name}.yaml"
-    assert experiment.load_hparams(path, given)[0]["make_datasets"].keywords["loader"] is None
-    loader = experiment.load_hparams(path, {**given, "loader": "official"})[0]["make_datasets"].keywords["loader"]
+    assert load_hparams(path, given)["make_datasets"].keywords["loader"] is None
+    loader = load_hparams(path, {**given, "loader": "official"})["make_datasets"].keywords["loader"]
     assert loader.options == {"loader": "official", "loader_seed": 1234}

@@ -1,0 +1,192 @@
+"""The command line of the scripts: options, errors in one line, help of a recipe."""
+
+import contextlib
+import io
+import logging
+import math
+import sys
+from pathlib import Path
+
+import torch
+from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
+
+from tinyclap.config.own_modules import import_modules
+from tinyclap.errors import ConfigError, TinyclapError
+from tinyclap.models.check import check_encoder
+from tinyclap.models.student import AudioStudent
+from tinyclap.training.recipe import Recipe, data_options, demonstration, head_comment, text_of
+
+logger = logging.getLogger(__name__)
+
+_NEEDS_VALUE_FROM = {  # run options below these cannot be meant
+    **{"grad_accumulation_factor": 1, "debug_batches": 1, "nonfinite_patience": 0, "optimizer_step_limit": 1},
+    **{"profile_warmup": 0, "profile_steps": 1},
+}
+_RUN_OPTIONS = (  # in the help; SpeechBrain has more
+    *("device", "precision", "debug", "compile", "noprogressbar", "max_grad_norm", "grad_accumulation_factor"),
+    *("ckpt_interval_minutes", "ckpt_interval_steps", "optimizer_step_limit", "remove_vector_weight_decay"),
+    *("skip_nonfinite_grads", "find_unused_parameters", "distributed_backend"),
+)
+
+
+def parse_command_line(arguments):
+    """Split ``recipe.yaml --key value --key=value …`` into the recipe, SpeechBrain's run options and the options.
+
+    Options stay text, as typed: a recipe knows what each of its keys takes. Names count in full: SpeechBrain's parser
+    takes any prefix of a run option for the option.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        raise ConfigError("the recipe comes first: python train.py hparams/distill_phinet.yaml [--key value …]")
+    known = set(RunOptions().as_dict())
+    run_words, options, key = [arguments[0]], {}, None
+    for word in arguments[1:]:
+        if word.startswith("--"):
+            key, sign, value = word[2:].partition("=")
+            if key in known:
+                run_words.append(word)
+            else:
+                options[key] = [value] if sign else []
+        elif key is None:
+            raise ConfigError(f"{word!r} stands alone; options are written --key value")
+        elif key in known:
+            run_words.append(word)
+        else:
+            options[key].append(word)
+    return arguments[0], _run_options(run_words), {key: _one_value(key, words) for key, words in options.items()}
+
+
+def _one_value(key, words):
+    if not words:
+        raise ConfigError(f"--{key} has no value; write --{key} True, or --{key} null")
+    if len(words) > 1:
+        raise ConfigError(f"--{key} has more than one value: put {' '.join(words)!r} in quotation marks")
+    return words[0]
+
+
+def _run_options(words):
+    """SpeechBrain's run options, checked."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            _, run_opts, surplus = RunOptions.from_command_line_args(words)
+    except SystemExit:
+        message = said.getvalue().strip().rpartition("error: ")[2].replace("argument ", "")
+        raise ConfigError(message or f"{' '.join(words[1:])}: no such run options") from None
+    if surplus:
+        raise ConfigError(f"{surplus!r} stands alone: the option before it takes no value, or no second one")
+    values = run_opts.as_dict()
+    if values["optimizer_step_limit"] is not None:  # SpeechBrain leaves it a text
+        values["optimizer_step_limit"] = _integer("optimizer_step_limit", values["optimizer_step_limit"])
+        run_opts = RunOptions(**values)
+    for name, lowest in _NEEDS_VALUE_FROM.items():
+        if values[name] is not None and values[name] < lowest:
+            raise ConfigError(f"--{name} {values[name]}: it needs a whole number from {lowest} on")
+    if not math.isfinite(values["max_grad_norm"]):
+        raise ConfigError(f"--max_grad_norm {values['max_grad_norm']}: it needs a number; -1 switches clipping off")
+    if values["device"] is not None:
+        check_device("device", values["device"])
+    return run_opts
+
+
+def _integer(name, text):
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"--{name} {text!r}: it needs a whole number") from None
+
+
+def check_device(name, device):
+    """Raise ConfigError where `device`, given as option `name`, is not on this machine."""
+    try:
+        if torch.device(device).type == "meta":
+            raise RuntimeError("nothing can be computed there")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        there += ["mps"] if torch.backends.mps.is_available() else []
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--{name} {device}: no such device ({reason}); there are: {', '.join(there)}") from error
+
+
+def import_named(names, path):
+    """Import modules of the user's (``--import a,b``), from the current folder or beside the recipe; their names."""
+    names = [name for name in str(names or "").replace(",", " ").split() if name]
+    import_modules(names, Path(path).parent)
+    return names
+
+
+def open_recipe(path, options):
+    """The recipe with these options; where neither data nor a teacher are named, its built-in demonstration."""
+    demo = demonstration(path, options)
+    if demo is None:
+        return Recipe(path, options)
+    recipe = Recipe(demo, options)
+    folders = " ".join(f"--{name} …" for name in data_options(path)[:4])
+    logger.warning(
+        "No data and no teacher were named: this is the built-in demonstration, %s. For the real experiment: "
+        "python train.py %s %s (all keys: --help)",
+        *(demo, path, folders),
+    )
+    return recipe
+
+
+def check_recipe(recipe, hparams):
+    """Refuse, before any work, what the objects of a recipe cannot do together: devices, the Brain's keys, the student.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for name, key in recipe.keys().items():
+        if key.key.endswith("_device") and isinstance(key.node, str):
+            check_device(name, key.node)
+    check = getattr(hparams["brain_class"], "check", None)
+    if check is not None:
+        check(hparams)
+    student = hparams["modules"].get("student")
+    if isinstance(student, AudioStudent):
+        check_encoder(student)
+
+
+def run(main, documentation, arguments=None):
+    """Run a script's ``main(arguments)`` or print its help; returns the exit status, after one line for an error.
+
+    Arguments
+    ---------
+    main : callable
+    documentation : str. The script's docstring.
+    arguments : list of str, optional. Those of the process by default.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if not arguments or {"-h", "--help"} & set(arguments):
+            print(help_text(documentation, [word for word in arguments if word not in ("-h", "--help")]))
+            return 0
+        return main(arguments)
+    except TinyclapError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from the last checkpoint, if there is one.", file=sys.stderr)
+        return 130
+
+
+def help_text(documentation, words):
+    """Help of a script, or of the recipe that `words` begin with."""
+    if words and not words[0].startswith("-"):
+        _, _, options = parse_command_line(words)
+        return f"{Recipe(words[0], options, is_complete=False).help()}\n\n{_run_options_help()}"
+    script = Path(sys.argv[0]).name
+    found = [path for path in sorted(Path("hparams").glob("*.yaml")) if script in head_comment(path)]
+    width = max((len(str(path)) for path in found), default=0)
+    lines = [f"  {str(path):{width}}  {head_comment(path).splitlines()[0]}" for path in found]
+    return "\n".join([documentation.strip(), "", f"Recipes (their keys: {script} RECIPE --help):", *lines])
+
+
+def _run_options_help():
+    defaults = RunOptions().as_dict()
+    lines = ["Run options (SpeechBrain's):"]
+    for name in _RUN_OPTIONS:
+        value = "" if defaults[name] is False else f" {text_of(defaults[name])}"
+        lines.append(f"  {f'--{name}{value}':32}  {HELP_TEXTS[name].split('. ')[0].split('(e.g.')[0].strip()}")
+    return "\n".join(lines)

@@ -1,0 +1,141 @@
+"""The folder of a run: what may be resumed, and the records in it."""
+
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from speechbrain.core import create_experiment_directory
+from speechbrain.utils.distributed import if_main_process, infer_device
+
+from tinyclap.errors import ConfigError
+from tinyclap.files import read_json, sha256_of, write_json, write_text
+from tinyclap.training.provenance import installed_packages, provenance
+
+logger = logging.getLogger(__name__)
+
+_ADVICE = "delete it to go on without it, or give another --output_folder"
+_ANEW = "Give another --output_folder to start anew"
+_EPOCHS = "number_of_epochs"
+
+
+def start_run(hparams, recipe, run_opts, modules=()):
+    """Make the run's folder and record the resolved YAML, the script, the environment and the commit.
+
+    Arguments
+    ---------
+    hparams : dict. The recipe's objects.
+    recipe : tinyclap.training.recipe.Recipe
+    run_opts : speechbrain.utils.run_opts.RunOptions
+    modules : iterable of str. Modules that ``--import`` named.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds a run that is trained with other options; nothing was written.
+    """
+    folder = Path(hparams["output_folder"])
+    note = {
+        "recipe": recipe.path.name,
+        "options": {key: _plain(value) for key, value in recipe.options.items()},
+        "settings": recipe.settings(output_folder="."),
+        "modules": _own_modules(recipe, modules),
+    }
+    started = folder / "run.json"
+    if started.exists() and "epoch_counter" in hparams:
+        _check_same_run(folder, read_json(started, _ADVICE, ConfigError), note, recipe)
+    starts = folder / "provenance.json"
+    before = read_json(starts, _ADVICE, ConfigError, list) if starts.exists() else []
+    # its own list of packages comes from a pip in another process, which takes longer than a small run
+    create_experiment_directory(experiment_directory=str(folder), save_env_desc=False)
+    if if_main_process():
+        write_text(folder / "env.log", "\n".join([f"Python {sys.version}", *installed_packages(), ""]))
+        write_text(folder / "hyperparams.yaml", f"# Resolved from {recipe.path}\n{recipe.resolved()}")
+        # SpeechBrain copies its caller, which is this file
+        (folder / Path(__file__).name).unlink(missing_ok=True)
+        if Path(sys.argv[0]).is_file():  # not so in a notebook, or where another program calls main()
+            shutil.copy(sys.argv[0], folder)
+        write_json(started, note)
+        write_json(starts, [*before, provenance(run_opts["device"] or infer_device())])
+
+
+def _check_same_run(folder, before, note, recipe):
+    """Raise ConfigError unless the run in `folder` can be resumed; more epochs than before are a warning."""
+    if "settings" not in before:
+        raise ConfigError(f"{folder} holds a run of an older version, which noted other things. {_ANEW}")
+    if before.get("recipe") != note["recipe"]:
+        raise ConfigError(f"{folder} holds a run of {before.get('recipe')}, not of {note['recipe']}. {_ANEW}")
+    old, new = before["settings"], note["settings"]
+    epochs = old.get(_EPOCHS), new.get(_EPOCHS)
+    if epochs[0] != epochs[1] and all(isinstance(each, int) for each in epochs) and epochs[0] < epochs[1]:
+        new = recipe.settings(output_folder=".", **{_EPOCHS: epochs[0]})
+    different = [key for key in dict.fromkeys([*old, *new]) if old.get(key, "absent") != new.get(key, "absent")]
+    if different:
+        # a key of the recipe stands in other places too, by reference: name the place where it is given
+        given = set(recipe.keys())
+        shown = [key for key in different if key in given] or different
+        words = "; ".join(f"{key}: {old.get(key, 'absent')}, now {new.get(key, 'absent')}" for key in shown[:6])
+        more = f" and {len(shown) - 6} more" if len(shown) > 6 else ""
+        raise ConfigError(
+            f"{folder} holds a run with other options ({words}{more}). Give the same options to resume it, or another "
+            "--output_folder"
+        )
+    if new is not note["settings"] and if_main_process():
+        logger.warning(
+            "%s was to have %d epochs and goes on to %d: a learning rate that depends on the total (cosine, "
+            "exponential, warm-up) goes on as in a run of the new total",
+            folder,
+            *epochs,
+        )
+
+
+def _plain(value):
+    return value if isinstance(value, (int, float, str, bool, list, dict, type(None))) else str(value)
+
+
+def _own_modules(recipe, names):
+    """Modules of the user's that the run uses: name → path and SHA-256."""
+    places = {recipe.path.resolve().parent, Path.cwd()}
+    ours = {"tinyclap", "data_prep", "__main__", *(Path(sys.argv[0]).stem,)}
+    found = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name in ours or not file or name.partition(".")[0] in ours:
+            continue
+        root = Path(os.path.realpath(sys.modules[name.partition(".")[0]].__file__ or file))
+        if name in names or root.parent in places or (root.name == "__init__.py" and root.parent.parent in places):
+            found[name] = {"file": str(file), "sha256": sha256_of(file)}
+    return found
+
+
+def release_note(hparams):
+    """Metadata of a released folder, JSON-able: teacher, its text side, corpora, seed, each start of the run."""
+    folder = Path(hparams["output_folder"])
+    note = {
+        "seed": hparams["seed"],
+        "corpora": hparams["corpora"].describe(),
+        "starts": read_json(folder / "provenance.json", _ADVICE, ConfigError, list),
+    }
+    teacher = hparams["modules"].get("teacher")
+    if teacher is not None:
+        note["teacher"], note["text_side"] = teacher.kind, teacher.text_side()
+    loss = hparams["modules"].get("distill_loss")
+    if hasattr(loss, "stored_order"):  # a nested loss
+        note["latent"] = loss.stored_order(hparams["modules"]["student"].embed_dim)
+    return note
+
+
+def write_metrics(hparams, meta, brain):
+    """Write ``metrics.json`` of a brain's evaluation, with `meta` of the test set."""
+    model = brain.modules.model
+    record = {
+        "dataset": meta["dataset"],
+        "split": meta["split"],
+        "options": meta["options"],
+        **brain.results,
+        "model": {"kind": model.kind, "weights": str(model.weights), **brain.complexity()},
+        "seed": hparams["bootstrap_seed"],
+        **provenance(brain.device),
+    }
+    write_json(Path(hparams["output_folder"]) / "metrics.json", record)
