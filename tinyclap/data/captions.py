@@ -11,14 +11,11 @@ import zlib
 from collections import Counter
 
 import numpy as np
-import torch
 
-from tinyclap.data.caption_batches import CaptionExample, RowMaker, collate_captions
-from tinyclap.data.pipeline import ClipReader
+from tinyclap.data.batches import EpochDataset
+from tinyclap.data.token_choices import StudentChoices
 from tinyclap.errors import ConfigError, ManifestError
-from tinyclap.text.tokenizer import caption_words
-
-__all__ = ["choose_labelled", "collate_captions", "make_caption_sets"]
+from tinyclap.text.tokenizer import WordTokenizer, caption_words
 
 logger = logging.getLogger(__name__)
 
@@ -53,104 +50,149 @@ def choose_labelled(items, fraction, seed):
 def make_caption_sets(
     labelled,
     unlabelled,
-    tokenizer,
+    targets,
+    vocabulary,
     sample_rate_hz,
     seed,
-    epoch_counter,
-    store=None,
     labelled_fraction=1.0,
     rest_as_unlabelled=False,
     unlabelled_per_labelled=1,
     examples_per_epoch=None,
+    one_item_a_caption=False,
     max_words=20,
     valid_max_s=30.0,
     valid_max_clips=None,
 ):
-    """``train`` and ``valid``: datasets of a captioner's run for :func:`collate_captions`.
+    """``train`` and ``valid``: datasets of a captioner's run for :func:`tinyclap.data.batches.collate`.
 
-    Validation is on labelled clips: the corpora's validation parts and those held out by ``labelled.valid_fraction``;
-    where there are none, on held-out unlabelled views with the teacher's captions as references.
-    Load with ``shuffle: False`` and without ``persistent_workers``: workers learn the epoch when they start.
+    A training example is a labelled row and its unlabelled ones; a row has teacher targets where they are cached.
+    Validation is on whole labelled clips: the corpora's validation parts and those held out by
+    ``labelled.valid_fraction``; where there are none, on held-out unlabelled views with the teacher's captions as
+    references.
 
     Arguments
     ---------
     labelled, unlabelled : tinyclap.data.views.Views or None
         Windows of clips with captions (which belong to the whole clip), and views of audio alone.
-    tokenizer : tinyclap.text.tokenizer.WordTokenizer
+    targets : tinyclap.data.targets.TeacherTargets or None
+        Loaded. Without any there are no unlabelled rows.
+    vocabulary : str or os.PathLike. See :meth:`tinyclap.text.tokenizer.WordTokenizer.load`.
     sample_rate_hz, seed : int. The student's rate.
-    epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
-    store : tinyclap.data.caption_store.CaptionStore, optional. Without it: no teacher targets, no unlabelled rows.
     labelled_fraction : float. Of the labelled training clips that keep their captions; see :func:`choose_labelled`.
     rest_as_unlabelled : bool. The other clips join the unlabelled ones.
     unlabelled_per_labelled : int. Unlabelled rows for each labelled one; without labelled clips, rows of an example.
     examples_per_epoch : int, optional. By default each labelled clip (or else unlabelled view) comes once an epoch.
+    one_item_a_caption : bool. A clip comes once an epoch for each of its captions, as in the paper's code.
     max_words, valid_max_s : int, float. Longer captions and validation clips are cut; in words and seconds.
     valid_max_clips : int, optional. At most so many validation clips, the same in every run.
     """
-    if labelled is not None and labelled.augment is not None:
-        raise ConfigError(
-            "labelled views are mixtures, of which the clips' captions do not hold; leave their augment out"
-        )
-    with_labels, held = labelled.sides if labelled is not None else ({}, {})
+    for name, value in (("examples_per_epoch", examples_per_epoch), ("valid_max_clips", valid_max_clips)):
+        if value is not None and (value != int(value) or value < 1):
+            raise ConfigError(f"{name}={value}; it is a whole number from 1 on, or null")
+    if labelled is not None and labelled.kind != "windows":
+        raise ConfigError(f"labelled views are {labelled.kind}, of which captions need not hold; give windows")
+    tokenizer = WordTokenizer.load(vocabulary)
+    rows = _Rows(targets, tokenizer, sample_rate_hz, max_words)
+    with_labels, valid = (labelled.train_items, labelled.valid_items) if labelled is not None else ({}, {})
     chosen = choose_labelled(with_labels, labelled_fraction, seed)
-    valid = {**(labelled.valid_items() if labelled is not None else {}), **held}
-    _require_captions({**{name: with_labels[name] for name in chosen}, **valid})
-    taught = store.load().taught if store is not None else None
+    _require_captions({**{clip: with_labels[clip] for clip in chosen}, **valid})
     pool = []
-    if taught is not None and unlabelled_per_labelled:
+    if rows.has_teacher and unlabelled_per_labelled:
         rest = sorted(set(with_labels) - set(chosen)) if rest_as_unlabelled else []
-        pool += [(labelled, *key) for key in labelled.keys(rest)] if rest else []
-        pool += [(unlabelled, *key) for key in unlabelled.keys(unlabelled.sides[0])] if unlabelled is not None else []
+        pool += [(labelled, clip, view) for clip in rest for view in labelled.views_of(clip)]
+        pool += [(unlabelled, *key) for key in unlabelled.keys("train")] if unlabelled is not None else []
     if not chosen and not pool:
-        raise ManifestError("nothing to train on: no labelled clip, and no unlabelled one in a teacher's store")
-    maker = RowMaker(tokenizer, taught, sample_rate_hz, max_words, valid_max_s)
-    _report([caption for name in chosen for caption in with_labels[name]["captions"]], maker, "the training captions")
-    if taught is not None:
-        taught.require([*(labelled.keys(chosen) if chosen else []), *(key[1:] for key in pool)])
-        _report(taught.captions, maker, "the teacher's captions")
-        if maker.choices is not None:
-            logger.info("%s", maker.choices.report())
-    train = _TrainSet(labelled, chosen, pool, maker, seed, epoch_counter, examples_per_epoch, unlabelled_per_labelled)
+        raise ManifestError("nothing to train on: no labelled clip, and no unlabelled one with teacher targets")
+    _report([caption for clip in chosen for caption in with_labels[clip]["captions"]], rows, "the training captions")
+    if "caption" in rows.columns:
+        _report(list(targets.values("caption")), rows, "the teacher's captions")
+    if rows.choices is not None:
+        logger.info("%s", rows.choices.report(targets.values("token_choices")))
+    entries = [(clip, None) for clip in chosen]
+    if one_item_a_caption:
+        entries = [(clip, number) for clip in chosen for number in range(len(with_labels[clip]["captions"]))]
+    train = _TrainSet(labelled, entries, pool, rows, seed, examples_per_epoch, unlabelled_per_labelled)
+    train[0]  # raises here, not in a worker, where the targets are of other views
     if valid:
         kept = _some(sorted(valid), valid_max_clips)
-        return {"train": train, "valid": _WholeClips({name: valid[name] for name in kept}, maker, labelled.in_memory)}
-    held = unlabelled.keys(unlabelled.sides[1]) if unlabelled is not None and taught is not None else []
+        return {"train": train, "valid": _WholeClips(labelled, kept, rows, valid_max_s)}
+    held = unlabelled.keys("valid") if unlabelled is not None and "caption" in rows.columns else []
     if not held:
         raise ManifestError(
             "nothing to validate on: name a labelled corpus with a validation part, or hold recordings out by the "
             "views' valid_fraction"
         )
-    return {"train": train, "valid": _HeldViews(unlabelled, _some(held, valid_max_clips), maker)}
+    return {"train": train, "valid": _HeldViews(unlabelled, _some(held, valid_max_clips), rows)}
 
 
-class _TrainSet(torch.utils.data.Dataset):
-    """Training examples in a shuffled order that depends on seed and epoch alone."""
+class _Rows:
+    """Makes the rows of a batch."""
 
-    def __init__(self, labelled, names, pool, maker, seed, epoch_counter, examples_per_epoch, unlabelled_per_labelled):
-        self.labelled, self.names, self.pool, self.maker = labelled, names, pool, maker
-        self.seed, self.epoch_counter = seed, epoch_counter
+    def __init__(self, targets, tokenizer, sample_rate_hz, max_words):
+        self.targets, self.tokenizer, self.sample_rate_hz, self.max_words = (
+            targets,
+            tokenizer,
+            sample_rate_hz,
+            max_words,
+        )
+        self.has_teacher = targets is not None and bool(targets.columns)
+        self.columns = tuple(targets.columns) if self.has_teacher and targets.is_cached else ()
+        self.choices = StudentChoices(targets.words, tokenizer) if "token_choices" in self.columns else None
+
+    def of_view(self, views, clip, view, captions=None, chosen=0):
+        """A row of one view, with the `chosen` one of its clip's `captions`, if any, and its teacher targets."""
+        row = self._row(clip, views.read(clip, view, self.sample_rate_hz), captions or [], chosen)
+        if not self.columns:
+            return row
+        row |= self.targets.example(clip, view)
+        if "caption" in row:
+            row["teacher_ids"] = self._encoded(row["caption"])
+            row["references"] = captions or [row["caption"]]
+        if self.choices is not None:
+            choices = row.pop("token_choices")
+            row["token_ids"], row["token_probs"] = self.choices.targets(choices, len(row["teacher_ids"]) - 1)
+        return row
+
+    def of_clip(self, clip, wav, captions):
+        """A row of a whole clip with one of its captions, always the same, and no teacher targets."""
+        return self._row(clip, wav, captions, zlib.crc32(clip.encode()) % len(captions))
+
+    def _row(self, clip, wav, captions, chosen):
+        ids = {"ids": self._encoded(captions[chosen])} if captions else {}
+        return {"id": clip, "wav": wav, "references": captions, "pad_id": self.tokenizer.pad_id, **ids}
+
+    def _encoded(self, caption):
+        return np.array(self.tokenizer.encode(caption, self.max_words))
+
+
+class _TrainSet(EpochDataset):
+    """Training examples, lists of rows; each pass over the clips, and over the unlabelled views, has another order."""
+
+    def __init__(self, labelled, entries, pool, rows, seed, examples_per_epoch, unlabelled_per_labelled):
+        self.labelled, self.entries, self.pool, self.rows, self.seed = labelled, entries, pool, rows, seed
         self.n_unlabelled = unlabelled_per_labelled if pool else 0
-        whole = len(names) or math.ceil(len(pool) / self.n_unlabelled)
-        self.n_examples = examples_per_epoch or whole
+        self.n_examples = examples_per_epoch or len(entries) or math.ceil(len(pool) / self.n_unlabelled)
         self._orders = {}
 
     def __len__(self):
         return self.n_examples
 
-    def __getitem__(self, index):
-        position = (max(self.epoch_counter.current, 1) - 1) * self.n_examples + index
+    def example(self, epoch, index):
+        """A labelled row, where there are labels, and its unlabelled ones."""
+        position = (max(epoch, 1) - 1) * self.n_examples + index
         rows = []
-        if self.names:
-            turn, place = self._place(position, len(self.names), _LABELLED)
-            name = self.names[place]
-            random = np.random.default_rng([self.seed, turn, zlib.crc32(name.encode())])
-            views, captions = self.labelled.views_of(name), self.labelled.items[name]["captions"]
+        if self.entries:
+            turn, place = self._place(position, len(self.entries), _LABELLED)
+            clip, number = self.entries[place]
+            key = [zlib.crc32(clip.encode()), *([] if number is None else [number])]
+            random = np.random.default_rng([self.seed, turn, *key])
+            views, captions = self.labelled.views_of(clip), self.labelled.train_items[clip]["captions"]
             view, chosen = views[random.integers(len(views))], random.integers(len(captions))
-            rows.append(self.maker.row(self.labelled, name, view, captions, chosen))
+            rows.append(self.rows.of_view(self.labelled, clip, view, captions, chosen if number is None else number))
         for number in range(position * self.n_unlabelled, (position + 1) * self.n_unlabelled):
             _, place = self._place(number, len(self.pool), _UNLABELLED)
-            rows.append(self.maker.row(*self.pool[place]))
-        return CaptionExample(rows, self.maker.tokenizer.pad_id)
+            rows.append(self.rows.of_view(*self.pool[place]))
+        return rows
 
     def _place(self, number, n_places, stream):
         """The pass over the places, each shuffled anew, and the place of a running number."""
@@ -162,33 +204,36 @@ class _TrainSet(torch.utils.data.Dataset):
         return turn, int(self._orders[stream, turn][step])
 
 
-class _WholeClips(torch.utils.data.Dataset):
+class _WholeClips(EpochDataset):
     """Labelled validation clips, short ones first, to need little padding."""
 
-    def __init__(self, items, maker, in_memory):
-        self.items, self.maker = items, maker
-        self.names = sorted(items, key=lambda name: (items[name]["duration_s"], name))
-        self.reader = ClipReader(maker.sample_rate_hz, in_memory)
+    def __init__(self, views, clips, rows, max_s):
+        self.items, self.rows, self.max_s = views.valid_items, rows, max_s
+        self.clips = sorted(clips, key=lambda clip: (self.items[clip]["duration_s"], clip))
+        self.reader = views.reader(rows.sample_rate_hz)
 
     def __len__(self):
-        return len(self.names)
+        return len(self.clips)
 
-    def __getitem__(self, index):
-        name = self.names[index]
-        return CaptionExample([self.maker.whole(name, self.items[name], self.reader)], self.maker.tokenizer.pad_id)
+    def example(self, epoch, index):
+        """The clip at `index`, in every epoch the same."""
+        clip = self.clips[index]
+        item = self.items[clip]
+        return [self.rows.of_clip(clip, self.reader(item["wav"], 0.0, self.max_s), item["captions"])]
 
 
-class _HeldViews(torch.utils.data.Dataset):
+class _HeldViews(EpochDataset):
     """Unlabelled views to validate on."""
 
-    def __init__(self, views, keys, maker):
-        self.views, self.keys, self.maker = views, keys, maker
+    def __init__(self, views, keys, rows):
+        self.views, self.keys, self.rows = views, keys, rows
 
     def __len__(self):
         return len(self.keys)
 
-    def __getitem__(self, index):
-        return CaptionExample([self.maker.row(self.views, *self.keys[index])], self.maker.tokenizer.pad_id)
+    def example(self, epoch, index):
+        """The view at `index`, in every epoch the same."""
+        return [self.rows.of_view(self.views, *self.keys[index])]
 
 
 def _some(keys, n_keys):
@@ -211,18 +256,18 @@ def _require_captions(items):
     if empty:
         problems.append(f"{len(empty)} captions have no word, such as {', '.join(empty[:_N_SHOWN])}")
     if problems:
-        raise ManifestError(f"{'; '.join(problems)}. Mend the corpus' table and prepare it again, or leave these out")
+        raise ManifestError(f"{'; '.join(problems)}. Fix the corpus' table and prepare it again, or leave these out")
 
 
-def _report(captions, maker, what):
+def _report(captions, rows, what):
     """Log how many words are unknown, and how many captions are cut or empty."""
     unknown, n_words, n_long, n_empty = Counter(), 0, 0, 0
     for caption in captions:
         words = caption_words(caption)
-        n_words, n_long, n_empty = n_words + len(words), n_long + (len(words) > maker.max_words), n_empty + (not words)
-        unknown.update(maker.tokenizer.unknown_words(caption))
+        n_words, n_long, n_empty = n_words + len(words), n_long + (len(words) > rows.max_words), n_empty + (not words)
+        unknown.update(rows.tokenizer.unknown_words(caption))
     level = logging.WARNING if unknown or n_long or n_empty else logging.INFO
     shown = f" ({', '.join(word for word, _ in unknown.most_common(_N_SHOWN))} …)" if unknown else ""
     facts = f"{unknown.total()} of {n_words} words are not in the vocabulary and become <unk>{shown}"
-    cut = f"{n_long} are cut at {maker.max_words} words, {n_empty} have no word"
+    cut = f"{n_long} are cut at {rows.max_words} words, {n_empty} have no word"
     logger.log(level, "%s (%d): %s; %s", what, len(captions), facts, cut)

@@ -6,7 +6,7 @@ whose folder is null is left out.
 
 from pathlib import Path
 
-from tinyclap.data.pipeline import read_items
+from tinyclap.data.items import read_items
 from tinyclap.errors import ConfigError
 from tinyclap.files import write_text
 

@@ -86,15 +86,17 @@ class DistillationSet(EpochDataset):
     def example(self, epoch, index):
         """A dict of ``id`` and what :func:`make_distillation_sets` says."""
         place = self.clips[index]
-        name, visit_of_epoch = str(self.names[place]), int(self.visits[index])
-        visit = (max(epoch, 1) - 1) * int(self.n_visits[place]) + visit_of_epoch
+        name, repeat = str(self.names[place]), int(self.visits[index])
         if self.is_cached:
-            return {"id": name, **self._cached(name, self._view(name, visit))}
-        if not self.is_training:
-            example = {"id": name, "wav": self.views.read(name, self._view(name, 0))}
+            view = self._view(name, (max(epoch, 1) - 1) * int(self.n_visits[place]) + repeat)
+            columns = self.targets.example(name, view)
+            audio = {} if "log_mel" in columns else {"wav": self.views.read(name, view)}
+            return {"id": name, **audio, **columns}
+        if self.is_training:
+            example = {"id": name, "wav": self.views.crop(name, epoch, repeat, self.seed)}
         else:
-            example = {"id": name, "wav": self.views.crop(name, visit + 1)}
-        return {**example, "texts": self._caption(name, visit, visit_of_epoch)} if self.has_texts else example
+            example = {"id": name, "wav": self.views.read(name, self.views.views_of(name)[0])}
+        return {**example, "texts": self._caption(name, epoch, repeat)} if self.has_texts else example
 
     def _view(self, name, visit):
         """The view of a clip's visit, counted from 0 through all epochs."""
@@ -102,19 +104,11 @@ class DistillationSet(EpochDataset):
         if not self.is_training or len(views) == 1:
             return views[0]
         turn, place = divmod(visit, len(views))
-        return views[np.random.default_rng([self.seed, _hash(name), turn]).permutation(len(views))[place]]
+        return views[np.random.default_rng([self.seed, zlib.crc32(name.encode()), turn]).permutation(len(views))[place]]
 
-    def _cached(self, name, view):
-        columns = self.targets.example(name, view)
-        return columns if "log_mel" in columns else {**columns, "wav": self.views.read(name, view)}
-
-    def _caption(self, name, visit, visit_of_epoch):
+    def _caption(self, name, epoch, repeat):
         captions = self.items[name]["captions"]
         if self.in_caption_order:
-            return captions[visit_of_epoch]
-        epoch = visit + 1 if self.is_training else 0
-        return str(np.random.default_rng([self.seed, epoch, _hash(name), 1]).choice(captions))
-
-
-def _hash(name):
-    return zlib.crc32(name.encode())
+            return captions[repeat]
+        key = [self.seed, epoch if self.is_training else 0, zlib.crc32(name.encode()), 1, *([repeat] if repeat else [])]
+        return str(np.random.default_rng(key).choice(captions))

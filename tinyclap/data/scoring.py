@@ -17,9 +17,8 @@ import torch
 
 from tinyclap.audio.io import read_audio, read_channels
 from tinyclap.data.batches import Batch, EpochDataset
-from tinyclap.data.item_table import ItemTable
+from tinyclap.data.items import ItemTable, read_items
 from tinyclap.data.manifest import read_manifest
-from tinyclap.data.pipeline import read_items
 from tinyclap.errors import ConfigError, ManifestError, TinyclapError
 
 LOADERS = ("ours", "official", "msclap")
