@@ -16,7 +16,7 @@ from tinyclap.data.corpora import Corpora, Corpus
 from tinyclap.data.pipeline import make_training_sets
 from tinyclap.data.stored_sets import collate_examples
 from tinyclap.features.front_ends import log_mel
-from tinyclap.losses.distillation import CosineDistillLoss
+from tinyclap.losses import CosineLoss
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import LinearHead
 from tinyclap.models.student import AudioStudent
@@ -109,7 +109,7 @@ def make_brain(brain_class, folder, student=None, modules=None, run_opts=None, *
     recoverables = {name: hparams[name] for name in ("epoch_counter", "lr_schedule")}
     if not isinstance(recoverables["lr_schedule"], PlateauSchedule):
         del recoverables["lr_schedule"]  # it has no state
-    modules = modules or {"teacher": ToneTeacher().load(), "distill_loss": CosineDistillLoss()}
+    modules = modules or {"teacher": ToneTeacher().load(), "distill_loss": CosineLoss()}
     return brain_class(
         modules={"student": student, **modules},
         opt_class=torch.optim.Adam,

@@ -23,12 +23,12 @@ def test_packages_give_what_the_modules_of_their_names_gave():
     from tinyclap.audio import probe, read_audio
     from tinyclap.checkpoints import load_folder, load_student, read_state_dict, sha256_of, strict_load
     from tinyclap.features import LogMel, log_mel
-    from tinyclap.losses import cosine_distill, make_distill_loss
+    from tinyclap.losses import CosineLoss, make_loss
     from tinyclap.metrics import accuracy, bootstrap_interval
     from tinyclap.published import load_published
 
     found = [probe, read_audio, load_folder, load_student, read_state_dict, sha256_of, strict_load, LogMel, log_mel]
-    assert all(map(callable, [*found, make_distill_loss, cosine_distill, accuracy, bootstrap_interval, load_published]))
+    assert all(map(callable, [*found, make_loss, CosineLoss, accuracy, bootstrap_interval, load_published]))
 
 
 def test_an_unknown_name_is_still_an_import_error():
