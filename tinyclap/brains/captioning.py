@@ -1,67 +1,83 @@
-"""Training of captioners: reference captions, the teacher's captions and its clip embeddings.
+"""Training of captioners: reference captions, the teacher's captions, word choices and clip embeddings.
 
 Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024.
 """
 
-import speechbrain as sb
+import torch
 
-from tinyclap.brains.base import RecipeBrain
+from tinyclap.brains.distill import DistillBrain
+from tinyclap.brains.terms import read_terms
 from tinyclap.decoding.beam_search import beam_search
 from tinyclap.errors import ConfigError
-from tinyclap.losses import CaptionCrossEntropy, TokenKD
 from tinyclap.metrics.captioning import cider_d
+from tinyclap.models.check import check_encoder
 from tinyclap.training.average import WeightAverage
 
-SELECTIONS = ("cider_d", "loss")
+AUDIO_ONLY = ("average", "add")
+_IDS = {"reference_logits": "ids", "teacher_logits": "teacher_ids"}  # column of the words that the decoder reads
+_FIELDS = {"references": "ids", "teacher_captions": "teacher_ids", "token_choices": "token_ids"}
 
 
-class CaptionDistillBrain(RecipeBrain):
+class CaptioningBrain(DistillBrain):
     """Trains a captioner on labelled clips and on cached teacher targets of labelled and unlabelled ones.
 
-    ``modules``: ``student`` (a Captioner) and, for the term ``encoder``, ``encoder_kd`` (an EncoderKDLoss). Terms:
-    ``supervised`` (references), ``sequence`` (the teacher's caption), ``token`` (its word choices), ``encoder`` (its
-    clip embedding); those of weight 0 are not computed. The decoder reads the teacher's caption once for ``sequence``
-    and ``token``. The encoder runs once a batch over all clips (the public code runs it once for each kind of caption,
-    and updates BatchNorm as often: its defect E4).
+    ``modules``: ``student`` (:class:`tinyclap.models.captioner.Captioner`) and, where a term needs one, ``teacher``
+    (:class:`tinyclap.data.targets.TeacherTargets`). A term's ``student`` may also be ``reference_logits`` (B, L, V) of
+    the labelled clips, or ``teacher_logits`` (B + U, L, V), and its ``teacher`` then ``references``,
+    ``teacher_captions`` (ids of the words to predict) or ``token_choices`` (the teacher's most probable words). The
+    encoder runs once a batch (the public code runs it once for each kind of caption: its defect E4), and the decoder
+    reads the teacher's caption once.
 
-    Keys of the YAML beside RecipeBrain's: ``label_smoothing``; ``token_temperature`` (above 0; 1 takes the teacher's
-    probabilities as they are); ``scheduled_sampling`` (fraction of input words that are the model's own by the end of
-    training, rising linearly from 0); ``spec_augment`` (a module on log-mels (B, F, M), or null); ``swa_from_epoch``
-    (weights are averaged from this epoch on, or null; not beside ``ema_decay``); ``select_by`` ("cider_d" of greedy
-    captions of the validation clips, or "loss"); ``valid_beam``, ``max_words``.
+    The best epoch is that with the greatest ``cider_d`` of the validation clips' captions, or ``select_by``. Keys of
+    the YAML beside RecipeBrain's: ``scheduled_sampling`` (fraction of input words that are the model's own by the end of
+    training, rising linearly from 0), ``spec_augment`` (a module on log-mels (B, F, M), or null), ``swa_from_epoch``
+    (weights are averaged from this epoch on, or null; not beside ``ema_decay``), ``valid_beam``, ``max_words``, and
+    ``audio_only_loss``: "average" over labelled and unlabelled rows, or "add" the unlabelled rows' loss, as published.
     """
 
     required_hparams = (
-        *RecipeBrain.required_hparams,
-        *("label_smoothing", "token_temperature", "scheduled_sampling", "spec_augment", "swa_from_epoch"),
-        *("select_by", "valid_beam", "max_words"),
+        *DistillBrain.required_hparams,
+        *("scheduled_sampling", "spec_augment", "swa_from_epoch", "valid_beam", "max_words", "audio_only_loss"),
     )
+    selections = ("cider_d",)
+    outputs = ("clip", "frames", "pooled", *_IDS)
+
+    @classmethod
+    def targets_of(cls, teacher):
+        """Names that a term's ``teacher`` may take."""
+        columns = [] if teacher is None else list(teacher.columns)
+        words = {"caption": "teacher_captions", "token_choices": "token_choices"}
+        pooled = ["pooled"] if "frames" in columns else []
+        return ("references", *(words.get(column, column) for column in columns if column != "log_mel"), *pooled)
+
+    @classmethod
+    def check_sides(cls, hparams, student, teacher):
+        """Refuse keys that mean nothing, and an encoder that cannot be trained."""
+        if hparams["audio_only_loss"] not in AUDIO_ONLY:
+            raise ConfigError(
+                f"audio_only_loss: {hparams['audio_only_loss']!r} is unknown; choose one of {', '.join(AUDIO_ONLY)}"
+            )
+        if hparams["swa_from_epoch"] is not None and hparams.get("ema_decay") is not None:
+            raise ConfigError("give ema_decay or swa_from_epoch, not both")
+        if not 0 <= hparams["scheduled_sampling"] <= 1:
+            raise ConfigError(f"scheduled_sampling: {hparams['scheduled_sampling']}; it is a fraction in [0, 1]")
+        if (hparams.get("select_by") or "cider_d") == "cider_d":
+            cider_d(["a dog", "rain"], [["a dog"], ["rain"]])  # raises now, not after an epoch, if it is not installed
+        for name, term in read_terms(hparams["terms"]).items():
+            wanted = "reference_logits" if term.teacher == "references" else "teacher_logits"
+            if (term.teacher in _FIELDS or term.student in _IDS) and term.student != wanted:
+                raise ConfigError(f"the term {name!r} has teacher: {term.teacher}, which goes with student: {wanted}")
+        if isinstance(student, torch.nn.Module):
+            check_encoder(student.encoder, student.features)
 
     def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):
         super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
-        if self.hparams.select_by not in SELECTIONS:
-            raise ConfigError(f"select_by={self.hparams.select_by!r}; choose one of {', '.join(SELECTIONS)}")
-        if self.hparams.select_by == "cider_d":
-            cider_d(["a dog", "rain"], [["a dog"], ["rain"]])  # raises now, not after an epoch, if it is not installed
-        if self._weight("encoder") > 0 and "encoder_kd" not in self.modules:
-            raise ConfigError("loss_weights has a term 'encoder', and modules no 'encoder_kd'")
-        if not self.hparams.token_temperature > 0:
-            raise ConfigError(f"token_temperature={self.hparams.token_temperature}; it is above 0")
-        if not any(self._weight(term) > 0 for term in ("supervised", "sequence", "token", "encoder")):
-            raise ConfigError("every term of loss_weights is 0: there is nothing to learn")
-        tokenizer = self.evaluated_student().tokenizer
-        self.pad_id, self.start_id, self.end_id = tokenizer.pad_id, tokenizer.start_id, tokenizer.end_id
         self.candidates, self.references = [], []
-
-    def _weight(self, term):
-        return self.hparams.loss_weights.get(term, 0.0)
 
     def make_average(self):
         """EMA by ``ema_decay``, SWA by ``swa_from_epoch``, or None."""
         if self.hparams.swa_from_epoch is None:
             return super().make_average()
-        if self.hparams.ema_decay is not None:
-            raise ConfigError("give ema_decay or swa_from_epoch, not both")
         return WeightAverage(self.modules.student, decay=None)
 
     def is_averaging(self):
@@ -70,9 +86,8 @@ class CaptionDistillBrain(RecipeBrain):
         return first is None or self.hparams.epoch_counter.current >= first
 
     def compute_forward(self, batch, stage):
-        """(CaptionerOutput, logits by term: ``supervised``, ``sequence``) of a CaptionBatch."""
-        batch = batch.to(self.device)
-        is_training = stage == sb.Stage.TRAIN
+        """Outputs of the student and targets of the teacher, each a dict by name."""
+        is_training = stage.name == "TRAIN"
         student = self.modules.student if is_training else self.evaluated_student()
         log_mel, sampling = None, 0.0
         if is_training:
@@ -80,71 +95,77 @@ class CaptionDistillBrain(RecipeBrain):
                 sampling = self.hparams.scheduled_sampling * self._progress()
             if self.hparams.spec_augment is not None:
                 log_mel = self.hparams.spec_augment(getattr(student, "module", student).features(batch.wavs))
-        captions = {"supervised": batch.ids} if self._weight("supervised") > 0 else {}
-        if self._weight("sequence") > 0 or self._weight("token") > 0:
-            captions["sequence"] = batch.teacher_ids
-        captions = {term: ids for term, ids in captions.items() if ids is not None and len(ids) > 0}
+        read = {name: batch[_IDS[name]] for name in self._logits() if batch.get(_IDS[name]) is not None}
+        read = {name: ids for name, ids in read.items() if len(ids) > 0}
         encoded, logits = student(
-            [ids[:, :-1] for ids in captions.values()], batch.wavs, batch.n_samples, log_mel, sampling
+            [ids[:, :-1] for ids in read.values()], batch.wavs, batch.n_samples, log_mel, sampling
         )
-        if not is_training and self.hparams.select_by == "cider_d":
+        if not is_training and self.select_by == "cider_d":
             self._caption(student, encoded, batch)
-        return encoded, dict(zip(captions, logits, strict=True))
+        return {**self.outputs_of(encoded), **dict(zip(read, logits, strict=True))}, self.targets(batch)
+
+    def _logits(self):
+        """Names of the logits that terms name, once each."""
+        return [name for name in _IDS if any(term.student == name for term in self.terms.values())]
 
     def _progress(self):
         epochs = self.hparams.epoch_counter
         return min((epochs.current - 1 + self.step / self.steps_per_epoch) / epochs.limit, 1.0)
 
     def _caption(self, student, encoded, batch):
-        state = student.decoder.begin(encoded.frames, encoded.n_frames)
-        found = beam_search(
-            student.decoder, state, self.start_id, self.end_id, self.hparams.valid_beam, self.hparams.max_words
-        )
-        self.candidates += [student.tokenizer.decode(ids) for ids in found.ids[:, 0].tolist()]
+        tokenizer, state = student.tokenizer, student.decoder.begin(encoded.frames, encoded.n_frames)
+        ends = tokenizer.start_id, tokenizer.end_id
+        found = beam_search(student.decoder, state, *ends, self.hparams.valid_beam, self.hparams.max_words)
+        self.candidates += [tokenizer.decode(ids) for ids in found.ids[:, 0].tolist()]
         self.references += batch.references
 
+    def targets(self, batch):
+        """The targets that terms name and the batch has, by name; validation clips have references alone."""
+        targets = {}
+        for name in {term.teacher for term in self.terms.values()}:
+            column = batch.get({**_FIELDS, "pooled": "frames"}.get(name, name))
+            if column is None or len(column) == 0:
+                continue
+            if name in ("references", "teacher_captions"):
+                column = column[:, 1:]
+            elif name == "token_choices":
+                column = column, batch.token_probs
+            targets[name] = column.mean(dim=1, keepdim=True) if name == "pooled" else column
+        return targets
+
     def loss_terms(self, predictions, batch, stage):
-        """The terms whose weight is above zero."""
-        encoded, logits = predictions
-        batch = batch.to(self.device)
-        terms, absent = {}, encoded.clip.sum() * 0  # every step logs every term; validation clips lack teacher targets
-        for term, ids in (("supervised", batch.ids), ("sequence", batch.teacher_ids)):
-            if self._weight(term) > 0 and term not in logits:
-                terms[term] = absent
-            elif self._weight(term) > 0:
-                # the teacher's words are smooth already (Kim & Rush)
-                smoothing = self.hparams.label_smoothing if term == "supervised" else 0.0
-                terms[term] = CaptionCrossEntropy(self.pad_id, smoothing)(logits[term], ids[:, 1:])
-        if self._weight("token") > 0:
-            if batch.choice_ids is not None:
-                terms["token"] = TokenKD(self.hparams.token_temperature)(
-                    logits["sequence"], (batch.choice_ids, batch.choice_probs)
-                )
-            elif stage == sb.Stage.TRAIN:
+        """The terms with a weight; in validation those alone whose targets there are."""
+        outputs, targets = predictions
+        terms = {}
+        for name, term in self.terms.items():
+            if term.teacher in targets and term.student in outputs:
+                n_rows = batch.n_labelled if term.teacher != "references" else None
+                terms[name] = self._term(name, outputs[term.student], targets[term.teacher], n_rows)
+            elif stage.name == "TRAIN" and term.teacher != "references":
                 raise ConfigError(
-                    "the term 'token' needs the words that a teacher held possible, and the data has none; give "
-                    '--teacher_options "{n_word_choices: 8}" and a store of its own (a captioner can, other kinds of '
-                    "teachers cannot)"
+                    f"the term {name!r} needs {term.teacher} of the teacher, and the data has none; give a "
+                    "--target_cache whose columns have it, or the term a weight of 0"
                 )
-            else:
-                terms["token"] = absent
-        if self._weight("encoder") > 0:
-            if batch.teacher_embedding is not None:
-                terms["encoder"] = self.modules.encoder_kd(encoded.clip.float(), batch.teacher_embedding)
-            elif stage == sb.Stage.TRAIN:
-                raise ConfigError("the term 'encoder' needs a teacher's store, and the data has none")
-            else:
-                terms["encoder"] = absent
+            elif stage.name == "TRAIN":
+                terms[name] = outputs["clip"].sum() * 0  # a batch of audio alone; every step logs every term
         return terms
 
+    def _term(self, name, student, teacher, n_labelled):
+        """A term over all rows, or over the labelled ones plus over the others."""
+        loss, n_rows = self.modules[name], len(student)
+        if self.hparams.audio_only_loss == "average" or n_labelled in (None, 0, n_rows):
+            return loss(student, teacher)
+        parts = slice(None, n_labelled), slice(n_labelled, None)
+        return sum(loss(student[part], _rows(teacher, part)) for part in parts)
+
     def validation_stats(self):
-        """CIDEr-D on the validation clips, where it selects the best epoch."""
-        if self.hparams.select_by != "cider_d":
+        """``cider_d`` on the validation clips, where it selects the best epoch."""
+        if self.select_by != "cider_d":
             return {}
         value = cider_d(self.candidates, self.references)
         self.candidates, self.references = [], []
         return {"cider_d": value}
 
-    def criterion(self, stats):
-        """Minus CIDEr-D, or the loss."""
-        return -stats["cider_d"] if self.hparams.select_by == "cider_d" else stats["loss"]
+
+def _rows(teacher, part):
+    return tuple(column[part] for column in teacher) if isinstance(teacher, tuple) else teacher[part]

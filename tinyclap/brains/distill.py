@@ -1,71 +1,171 @@
-"""Encoder-level distillation: the student matches its teacher's embeddings, from audio alone."""
+"""Distillation: outputs of the student against targets of its teacher, by the terms of the recipe."""
+
+import itertools
 
 import torch
 import torch.nn.functional as F
 
 from tinyclap.brains.base import RecipeBrain
+from tinyclap.brains.terms import read_terms
 from tinyclap.errors import ConfigError
+from tinyclap.models.check import check_encoder
+
+WARM_UP_BATCHES = 32
 
 
-class EmbeddingDistillBrain(RecipeBrain):
-    """Distils an audio encoder of ours from a teacher of ``tinyclap.teachers``; its text tower does not run.
+class DistillBrain(RecipeBrain):
+    """Distils a student from the targets of its teacher, live or cached; audio alone is needed.
 
-    ``modules``: ``student``, ``teacher``, ``distill_loss`` and, for the term ``text``, ``text_loss``, which contrasts
-    the student with the teacher's embeddings of the clips' captions. Batches are those of
-    ``tinyclap.data.stored_sets.collate_examples``: with teacher targets, or with audio for the teacher.
+    ``modules``: ``student`` (:class:`tinyclap.models.student.AudioStudent`) and ``teacher``
+    (:class:`tinyclap.data.targets.TeacherTargets`). A term's ``student`` is one of ``clip`` (B, D), ``frames``
+    (B, F, C), ``pooled`` (their mean over time, (B, 1, C)), ``middle`` (B, C, F, M); its ``teacher`` is a column of the
+    targets, ``pooled``, or ``texts``: the teacher's embeddings of the clips' captions, of a live teacher.
+
+    The best epoch is that with the greatest mean ``cosine`` of both sides' ``clip`` in validation, or ``select_by``.
+    Losses with running statistics are warmed up before the first step.
     """
 
-    required_hparams = (*RecipeBrain.required_hparams, "sample_rate_hz")
+    selections = ("cosine",)
+    outputs = ("clip", "frames", "pooled", "middle")
 
-    def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):
-        super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
-        student, teacher = self.modules.student, self.modules.teacher
-        if student.embed_dim != teacher.embed_dim:
+    @classmethod
+    def check(cls, hparams):
+        """See :meth:`RecipeBrain.check`; a student that ``!name:`` builds later is checked when it is there."""
+        super().check(hparams)
+        student, teacher = hparams["modules"]["student"], hparams["modules"].get("teacher")
+        targets = cls.targets_of(teacher)
+        for name, term in read_terms(hparams["terms"]).items():
+            cls.check_term(name, term, targets)
+        cls.check_sides(hparams, student, teacher)
+
+    @classmethod
+    def targets_of(cls, teacher):
+        """Names that a term's ``teacher`` may take."""
+        if teacher is None:
+            raise ConfigError(f"modules has no teacher, and {cls.__name__} learns from one")
+        pooled = ("pooled",) if "frames" in teacher.columns else ()
+        return (*teacher.columns, *pooled, "texts")
+
+    @classmethod
+    def check_term(cls, name, term, targets):
+        """Refuse a term of an output or target that there is not."""
+        for side, known in (("student", cls.outputs), ("teacher", targets)):
+            if getattr(term, side) not in known:
+                raise ConfigError(
+                    f"the term {name!r} has {side}: {getattr(term, side)}; choose one of {', '.join(known)}"
+                )
+
+    @classmethod
+    def check_sides(cls, hparams, student, teacher):
+        """Refuse a student and a teacher that do not fit."""
+        terms = read_terms(hparams["terms"])
+        texts = [name for name, term in terms.items() if term.teacher == "texts" or bank_texts(term.loss)]
+        if texts and teacher.is_cached:
             raise ConfigError(
-                f"the student's embedding has {student.embed_dim} dimensions, the {teacher.kind} teacher's "
-                f"{teacher.embed_dim}; give --embed_dim {teacher.embed_dim}"
+                f"the term {texts[0]!r} needs the teacher's embeddings of texts, and a cache keeps none; give "
+                "--target_cache null, so that the teacher runs in every step"
             )
-        if student.sample_rate_hz != self.hparams.sample_rate_hz:
-            raise ConfigError(
-                f"the student listens at {student.sample_rate_hz} Hz, the data comes at {hparams['sample_rate_hz']} Hz"
-            )
+        if not isinstance(student, torch.nn.Module):
+            return  # built later
+        check_encoder(student)
+        rate = hparams.get("sample_rate_hz", student.sample_rate_hz)
+        if student.sample_rate_hz != rate:
+            raise ConfigError(f"the student takes audio at {student.sample_rate_hz} Hz, the data comes at {rate} Hz")
         if teacher.score_kind == "sqrt_dot" and student.output != "sigmoid":
             raise ConfigError(
                 f"the {teacher.kind} teacher's space is that of tag probabilities, and this student gives none: use "
                 "hparams/distill_real_audio.yaml, or the teacher's sentence space"
             )
-        self.reads_text = hparams["loss_weights"].get("text", 0.0) > 0
-        if self.reads_text and not hasattr(teacher, "embed_text"):
-            raise ConfigError(
-                "loss_weights has a term 'text', and a store holds no text: give --store_folder null, so that the "
-                "teacher is asked in every step"
-            )
+        for name, term in terms.items():
+            if term.student == "clip" and term.teacher in ("clip", "texts") and teacher.embed_dim is not None:
+                check_widths(name, term.loss, student.embed_dim, teacher)
+
+    def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):
+        super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
         self.cosines = []
 
+    def on_fit_start(self):
+        """Embed the banks of texts of losses that have one, then as :class:`RecipeBrain`."""
+        for term in self.terms.values():
+            if bank_texts(term.loss):
+                term.loss.set_bank(self.modules.teacher.embed_text(bank_texts(term.loss)))
+        super().on_fit_start()
+
+    def warm_up(self, train_set):
+        """Settle the running statistics of losses on the teacher's targets of the first batches."""
+        settled = {name: term for name, term in self.terms.items() if hasattr(term.loss, "warm_up")}
+        if not settled:
+            return
+        targets = {name: [] for name in settled}
+        for batch in itertools.islice(train_set, WARM_UP_BATCHES):
+            given = self.targets(batch.to(self.device))
+            for name, term in settled.items():
+                targets[name].append(given[term.teacher])
+        for name, term in settled.items():
+            term.loss.warm_up(targets[name])
+
     def compute_forward(self, batch, stage):
-        """Student and teacher embeddings of a batch: ((B, D), (B, D))."""
-        batch = batch.to(self.device)
-        student = self.modules.student if stage.name == "TRAIN" or self.average is None else self.average
-        teacher_clip = batch.target
-        if teacher_clip is None:
-            teacher_clip = self.modules.teacher.embed_audio(batch.wav, self.hparams.sample_rate_hz)
-        return student(batch.wav, log_mel=batch.log_mel).clip, teacher_clip
+        """Outputs of the student and targets of the teacher, each a dict by name."""
+        student = self.modules.student if stage.name == "TRAIN" else self.evaluated_student()
+        return self.outputs_of(student(batch.wavs, log_mel=batch.log_mel)), self.targets(batch)
+
+    def outputs_of(self, encoding):
+        """The outputs that terms name, by name, of an :class:`tinyclap.models.encoding.AudioEncoding`."""
+        outputs = encoding._asdict()
+        if any(term.student == "pooled" for term in self.terms.values()):
+            outputs["pooled"] = encoding.frames.mean(dim=1, keepdim=True)
+        return outputs
+
+    def targets(self, batch):
+        """The targets that terms name, by name."""
+        wanted = {term.teacher for term in self.terms.values()}
+        with torch.autocast(self.device_type, enabled=False), torch.no_grad():  # a teacher has a precision of its own
+            targets = self.modules.teacher(batch)
+            if "pooled" in wanted:
+                targets["pooled"] = targets["frames"].mean(dim=1, keepdim=True)
+            if "texts" in wanted:
+                if batch.texts is None:
+                    raise ConfigError("a term has teacher: texts, which needs a caption of every clip; some have none")
+                targets["texts"] = self.modules.teacher.embed_text(batch.texts).to(self.device)
+        return targets
 
     def loss_terms(self, predictions, batch, stage):
-        """The terms ``distill`` and, where it has a weight, ``text``; validation keeps cosines too."""
-        student_clip, teacher_clip = predictions
-        if stage.name == "VALID":
-            self.cosines.append(F.cosine_similarity(student_clip.float(), teacher_clip.float(), dim=-1))
-        terms = {"distill": self.modules.distill_loss(student_clip, teacher_clip)}
-        return {**terms, "text": self._text_term(student_clip, batch.caption)} if self.reads_text else terms
+        """The terms with a weight; validation keeps cosines too."""
+        outputs, targets = predictions
+        if stage.name == "VALID" and self.measures_cosine(outputs, targets):
+            clips = outputs["clip"].float(), targets["clip"].float()
+            self.cosines.append(F.cosine_similarity(*clips, dim=-1))
+        return {
+            name: self.modules[name](outputs[term.student], targets[term.teacher]) for name, term in self.terms.items()
+        }
 
-    def _text_term(self, student_clip, captions):
-        if captions is None:
-            raise ConfigError("loss_weights has a term 'text', which needs a caption of every clip; some have none")
-        rows = self.modules.teacher.embed_text(captions).to(student_clip.device)
-        return self.modules.text_loss(student_clip, rows)
+    @staticmethod
+    def measures_cosine(outputs, targets):
+        """Whether both sides have clip embeddings of one space."""
+        clips = outputs.get("clip"), targets.get("clip")
+        return None not in clips and clips[0].shape == clips[1].shape
 
     def validation_stats(self):
-        """Mean cosine between student and teacher over the validation clips, in [−1, 1]."""
-        cosine, self.cosines = torch.cat(self.cosines).mean().item(), []
-        return {"cosine": cosine}
+        """``cosine``: the mean cosine between student and teacher over the validation clips, in [−1, 1]."""
+        cosines, self.cosines = self.cosines, []
+        return {"cosine": torch.cat(cosines).mean().item()} if cosines else {}
+
+
+def bank_texts(loss):
+    """The texts that a loss compares with, a list of str; mostly empty."""
+    return loss.bank_texts() if hasattr(loss, "bank_texts") else []
+
+
+def check_widths(name, loss, student_dim, teacher):
+    """Refuse a loss that cannot compare embeddings of these widths, by a dry run."""
+    try:
+        with torch.no_grad():
+            device = next((tensor.device for tensor in loss.state_dict().values()), "cpu")
+            loss(torch.ones(2, student_dim, device=device), torch.ones(2, teacher.embed_dim, device=device))
+    except (RuntimeError, ValueError) as error:
+        if student_dim == teacher.embed_dim:
+            raise ConfigError(f"the term {name!r}: {error}") from error
+        raise ConfigError(
+            f"the term {name!r}: the student's embedding has {student_dim} dimensions, the {teacher.kind} teacher's "
+            f"{teacher.embed_dim}; give --embed_dim {teacher.embed_dim}, or a loss with a learnt map"
+        ) from error

@@ -1,5 +1,7 @@
 """Losses of training steps, kept on the device and fetched many steps at a time."""
 
+import math
+
 import torch
 
 
@@ -30,3 +32,30 @@ class StepLog:
             return []
         numbers = iter(torch.stack([value for _, _, values in kept for value in values]).tolist())
         return [{**known, **{name: next(numbers) for name in names}} for known, names, _ in kept]
+
+
+class Means:
+    """Running means by name; a row whose ``loss`` is not finite does not count.
+
+    Example
+    -------
+    >>> means = Means()
+    >>> for loss in (1.0, 3.0, float("nan")):
+    ...     means.add({"loss": loss})
+    >>> means.values()
+    {'loss': 2.0}
+    """
+
+    def __init__(self):
+        self._sums = {}  # name → (sum, number)
+
+    def add(self, row):
+        """Count a row, dict of name → float."""
+        if math.isfinite(row["loss"]):
+            for name, value in row.items():
+                total, number = self._sums.get(name, (0.0, 0))
+                self._sums[name] = total + value, number + 1
+
+    def values(self):
+        """dict of name → mean; empty where nothing was counted."""
+        return {name: total / number for name, (total, number) in self._sums.items()}

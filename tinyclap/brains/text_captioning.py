@@ -3,22 +3,19 @@
 import torch
 
 from tinyclap.brains.base import RecipeBrain
-from tinyclap.losses import CaptionCrossEntropy
 
 
 class TextCaptioningBrain(RecipeBrain):
     """Trains a TextCaptioner.
 
     ``modules``: ``student`` (a TextCaptioner), ``teacher`` (not run) and ``evidence`` (of
-    :mod:`tinyclap.teachers.text_evidence`), drawn anew each time a caption is used. The one term is ``words``. Words
-    outside the vocabulary are input, never targets. Key of the YAML beside RecipeBrain's: ``label_smoothing``.
+    :mod:`tinyclap.teachers.text_evidence`), drawn anew each time a caption is used. Losses of ``terms`` take logits and
+    the ids of the next words, as :class:`tinyclap.losses.CaptionCrossEntropy`. Words outside the vocabulary are input,
+    never targets.
     """
 
-    required_hparams = (*RecipeBrain.required_hparams, "label_smoothing")
-
     def compute_forward(self, batch, stage):
-        """Logits (B, L - 1, V) of a :class:`tinyclap.data.caption_texts.CaptionTextBatch`, from random evidence."""
-        batch = batch.to(self.device)
+        """Logits (B, L - 1, V) of a batch with ``ids``, ``style`` and ``facts``, from random evidence."""
         if stage.name == "TRAIN":
             return self.modules.student(batch.ids[:, :-1], self.modules.evidence(*batch.facts), batch.style)
         with torch.random.fork_rng():
@@ -27,12 +24,11 @@ class TextCaptioningBrain(RecipeBrain):
         return self.evaluated_student()(batch.ids[:, :-1], evidence, batch.style)
 
     def loss_terms(self, predictions, batch, stage):
-        """One term, ``words``: cross-entropy of the next word; in validation without label smoothing."""
+        """The terms with a weight, of the next words."""
         tokenizer = self.evaluated_student().tokenizer
-        targets = batch.ids[:, 1:].to(self.device)
+        targets = batch.ids[:, 1:]
         targets = targets.masked_fill(targets == tokenizer.unk_id, tokenizer.pad_id)
-        smoothing = self.hparams.label_smoothing if stage.name == "TRAIN" else 0.0
-        return {"words": CaptionCrossEntropy(tokenizer.pad_id, smoothing)(predictions, targets)}
+        return {name: self.modules[name](predictions, targets) for name in self.terms}
 
     def release(self, folder, extra):
         """Write the best checkpoint, and the identity of the evidence."""

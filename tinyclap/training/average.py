@@ -16,16 +16,35 @@ class WeightAverage(AveragedModel):
     """
 
     def __init__(self, module, decay):
-        def update(averages, values, n):
-            if averages[0].is_floating_point():
-                n = int(n)
-                weight = 1 / (n + 1) if decay is None else 1 - min(decay, (1 + n) / (10 + n))
-                torch._foreach_lerp_(averages, values, weight)
-            else:  # a counter of batches
-                torch._foreach_copy_(averages, values)
-
-        super().__init__(module, multi_avg_fn=torch.no_grad()(update), use_buffers=True)
+        super().__init__(module, use_buffers=True)
+        self.decay = decay
         self.requires_grad_(False).eval()
+
+    def _apply(self, fn, recurse=True):
+        """Keep the count on the CPU: an update would wait for a GPU's otherwise."""
+        super()._apply(fn, recurse)
+        self.n_averaged = self.n_averaged.cpu()
+        return self
+
+    @torch.no_grad()
+    def update_parameters(self, module):
+        """Add the module's weights and buffers; counters, which are no floats, are copied."""
+        n = int(self.n_averaged)
+        weight = 1 / (n + 1) if self.decay is None else 1 - min(self.decay, (1 + n) / (10 + n))
+        pairs = [
+            (average, value)
+            for ours, theirs in (
+                (self.module.parameters(), module.parameters()),
+                (self.module.buffers(), module.buffers()),
+            )
+            for average, value in zip(ours, theirs, strict=True)
+        ]
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_(*map(list, zip(*floats, strict=True)), weight if n else 1.0)
+        for average, value in pairs:
+            if not average.is_floating_point():
+                average.copy_(value)
+        self.n_averaged += 1
 
     def train(self, mode=True):
         """Stay in eval mode."""
