@@ -14,7 +14,7 @@ from tinyclap.config.registry import configurable
 from tinyclap.decoding.beam_search import Hypotheses, WordChoices, beam_search, word_choices
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.features.windows import WindowPolicy, as_waveforms, clips_at, cut_windows
-from tinyclap.models.encoding import evaluating, valid_frames
+from tinyclap.models.encoding import check_attributes, evaluating, valid_frames
 
 
 class CaptionerOutput(NamedTuple):
@@ -45,8 +45,7 @@ class Captioner(nn.Module):
         self, features, encoder, decoder, tokenizer, max_s=30.0, min_s=1.0, resampler="sinc", freeze_encoder=False
     ):
         super().__init__()
-        if encoder.n_mels != features.n_mels:
-            raise ConfigError(f"the front end gives {features.n_mels} mel bands, the encoder wants {encoder.n_mels}")
+        check_attributes(encoder, features.n_mels)
         if encoder.frame_dim != decoder.memory_dim:
             sizes = f"{encoder.frame_dim} channels, the decoder wants {decoder.memory_dim}"
             raise ConfigError(f"the encoder's frames have {sizes}")

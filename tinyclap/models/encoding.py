@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tinyclap.errors import ConfigError
+
 
 class AudioEncoding(NamedTuple):
     """Output of an audio encoder."""
@@ -26,6 +28,17 @@ def evaluating(module):
         yield
     finally:
         module.train(was_training)
+
+
+def check_attributes(encoder, n_mels):
+    """Check the attributes of an encoder (ConfigError): ``embed_dim``, ``frame_dim``, and the front end's `n_mels`."""
+    name = type(encoder).__name__
+    wanted = ("n_mels", "embed_dim", "frame_dim")
+    if missing := [each for each in wanted if not isinstance(getattr(encoder, each, None), int)]:
+        what = "mel bands M, widths of a clip's and of a frame's vector"
+        raise ConfigError(f"encoder {name}: has no {', '.join(missing)}; set them in its constructor ({what})")
+    if encoder.n_mels != n_mels:
+        raise ConfigError(f"the front end gives {n_mels} mel bands, the encoder {name} wants {encoder.n_mels}")
 
 
 def as_encoding(clip, frames, middle=None):

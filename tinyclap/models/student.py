@@ -19,7 +19,7 @@ from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.features.resample import RESAMPLERS
 from tinyclap.features.windows import WindowPolicy, clips_at, embed_windows
-from tinyclap.models.encoding import evaluating
+from tinyclap.models.encoding import check_attributes, evaluating
 from tinyclap.models.folding import compose_head, fold_norms
 from tinyclap.models.projection import ClapProjection
 from tinyclap.models.pruned_head import chosen_dims
@@ -75,10 +75,9 @@ class AudioStudent(nn.Module):
             raise ConfigError(f"output {output!r} is neither 'none' nor 'sigmoid'")
         if resampler not in RESAMPLERS:
             raise ConfigError(f"resampler {resampler!r} is none of {', '.join(RESAMPLERS)}")
-        if encoder.n_mels != features.n_mels:
-            raise ConfigError(f"the front end gives {features.n_mels} mel bands, the encoder wants {encoder.n_mels}")
-        if projection is not None and projection.d_in != encoder.embed_dim:
-            raise ConfigError(f"the encoder gives {encoder.embed_dim} features, the projection wants {projection.d_in}")
+        check_attributes(encoder, features.n_mels)
+        if projection is not None:
+            _check_head(projection, encoder.embed_dim)
         self.features, self.encoder, self.projection = features, encoder, projection
         self.policy = WindowPolicy(**window)
         self.resampler, self.output = resampler, output
@@ -136,6 +135,9 @@ class AudioStudent(nn.Module):
             head = self.projection.keep_dims(indices, moments, n_statistic_rows, hidden_fraction)
         elif hidden_fraction is not None:
             raise ConfigError(f"hidden_fraction is for CLAP's whole head, not for {type(self.projection).__name__}")
+        elif not hasattr(self.projection, "keep_dims"):
+            name = type(self.projection).__name__
+            raise ConfigError(f"the head {name} has no keep_dims(indices), a copy of it with those outputs; write it")
         else:
             head = self.projection.keep_dims(indices)
         head.d_in = self.projection.d_in  # of a folded one: not what its config says
@@ -192,6 +194,15 @@ class AudioStudent(nn.Module):
         clips = clips_at(wavs, sample_rate_hz, self.sample_rate_hz, device, self.resampler)
         with evaluating(self):
             return embed_windows(forward, clips, self.sample_rate_hz, self.policy, batch_size, normalize)
+
+
+def _check_head(head, n_features):
+    """Check the widths of a projection head (ConfigError)."""
+    name = type(head).__name__
+    if missing := [each for each in ("d_in", "d_out") if not isinstance(getattr(head, each, None), int)]:
+        raise ConfigError(f"head {name}: has no {', '.join(missing)}; set its widths in its constructor")
+    if head.d_in != n_features:
+        raise ConfigError(f"the encoder gives {n_features} features, the head {name} wants {head.d_in}")
 
 
 class ClapOutput(NamedTuple):

@@ -125,8 +125,8 @@ def test_samples_that_are_not_numbers_are_refused_with_the_clip_s_place():
     [
         ({"output": "softmax"}, "output 'softmax'"),
         ({"resampler": "fft"}, "resampler 'fft'"),
-        ({"features": log_mel("clap2022")}, "gives 64 mel bands, the encoder wants 32"),
-        ({"projection": LinearHead(7, 4)}, "the projection wants 7"),
+        ({"features": log_mel("clap2022")}, "gives 64 mel bands, the encoder PhiNet wants 32"),
+        ({"projection": LinearHead(7, 4)}, "the head LinearHead wants 7"),
         ({"window": {"window_s": -1.0}}, "window_s=-1.0"),
     ],
 )
