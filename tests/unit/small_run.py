@@ -11,17 +11,18 @@ from torch import nn
 
 from data_prep.esc50_prepare import prepare_esc50
 from tests import fakes
-from tinyclap.brains import EmbeddingDistillBrain
+from tinyclap.brains import DistillBrain
 from tinyclap.data.corpora import Corpora, Corpus
-from tinyclap.data.pipeline import make_training_sets
-from tinyclap.data.stored_sets import collate_examples
+from tinyclap.data.distillation import make_distillation_sets
+from tinyclap.data.targets import TeacherTargets
+from tinyclap.data.views import Views
 from tinyclap.features.front_ends import log_mel
 from tinyclap.losses import CosineLoss
 from tinyclap.models.phinet import PhiNet
 from tinyclap.models.projection import LinearHead
 from tinyclap.models.student import AudioStudent
 from tinyclap.teachers.base import FrozenTeacher
-from tinyclap.training.schedules import CosineSchedule, PlateauSchedule
+from tinyclap.training.schedules import CosineSchedule
 
 RATE = 8000
 CLIP_S = 0.2
@@ -87,35 +88,34 @@ def make_student(embed_dim=6, **options):
     return AudioStudent(make_features(), encoder, head, {"window_s": CLIP_S}, **options)
 
 
+def make_views(corpora, **options):
+    """Views of a corpus of tones: crops, and about three in ten clips to validate on."""
+    return Views(corpora, RATE, CLIP_S, **{"n_views": 2, "seed": 7, "valid_fraction": 0.3, **options})
+
+
 def make_hparams(folder, **changes):
     """What the Brains ask of a YAML."""
     return {
         "output_folder": str(folder),
         "epoch_counter": EpochCounter(limit=2),
-        "lr_schedule": CosineSchedule(lr=0.01, warmup_fraction=0.25),
+        "lr_annealing": CosineSchedule(lr=0.01, warmup_fraction=0.25),
         "seed": 7,
         "ema_decay": None,
-        "loss_weights": {"distill": 1.0},
+        "terms": {"distill": {"loss": CosineLoss(), "student": "clip", "teacher": "clip"}},
         "sample_rate_hz": RATE,
         **changes,
     }
 
 
-def make_brain(brain_class, folder, student=None, modules=None, run_opts=None, **changes):
+def make_brain(brain_class, folder, student=None, modules=None, run_opts=None, opt_class=torch.optim.Adam, **changes):
     """A Brain on the CPU with a checkpointer in `folder`, as train.py would make it."""
     folder.mkdir(parents=True, exist_ok=True)
-    student = student or make_student()
-    hparams = make_hparams(folder, **changes)
-    recoverables = {name: hparams[name] for name in ("epoch_counter", "lr_schedule")}
-    if not isinstance(recoverables["lr_schedule"], PlateauSchedule):
-        del recoverables["lr_schedule"]  # it has no state
-    modules = modules or {"teacher": ToneTeacher().load(), "distill_loss": CosineLoss()}
     return brain_class(
-        modules={"student": student, **modules},
-        opt_class=torch.optim.Adam,
-        hparams=hparams,
+        modules={"student": student or make_student(), **(modules or {})},
+        opt_class=opt_class,
+        hparams=make_hparams(folder, **changes),
         run_opts={**QUIET, **(run_opts or {})},
-        checkpointer=Checkpointer(folder / "save", {"student": student, **recoverables}),
+        checkpointer=Checkpointer(folder / "save"),
     )
 
 
@@ -126,23 +126,21 @@ class Killed(Exception):
 class Distillation:
     """A distillation run: 18 tones, about 12 of them to train on, in batches of three, two epochs."""
 
-    def __init__(self, corpora, folder, **options):
-        self.corpora, self.brain = corpora, make_brain(EmbeddingDistillBrain, folder, **options)
+    def __init__(self, corpora, folder, teacher=None, columns=("clip",), target_cache=None, n_workers=0, **options):
+        self.views, self.n_workers = make_views(corpora), n_workers
+        self.targets = TeacherTargets(teacher or ToneTeacher(), self.views, columns, target_cache).load()
+        self.brain = make_brain(DistillBrain, folder, modules={"teacher": self.targets}, **options)
 
     def datasets(self):
         """Training and validation set."""
-        epoch_counter = self.brain.hparams.epoch_counter
-        return make_training_sets(self.corpora, RATE, CLIP_S, seed=7, epoch_counter=epoch_counter, valid_fraction=0.3)
+        return make_distillation_sets(self.targets, self.views, seed=7)
 
     def fit(self):
         """Train to the end."""
-        datasets, loader = self.datasets(), {"batch_size": 3, "collate_fn": collate_examples}
+        datasets, options = self.datasets(), {"batch_size": 3, "num_workers": self.n_workers}
+        counter = self.brain.hparams.epoch_counter
         self.brain.fit(
-            self.brain.hparams.epoch_counter,
-            datasets["train"],
-            datasets["valid"],
-            train_loader_kwargs={**loader, "shuffle": True},
-            valid_loader_kwargs=loader,
+            counter, datasets["train"], datasets["valid"], train_loader_kwargs=options, valid_loader_kwargs=options
         )
 
     def fit_until(self, epoch, step):
@@ -160,12 +158,12 @@ class Distillation:
 
     def steps(self):
         """What train_steps.csv holds: list of dict of str."""
-        with open(self.brain._path("train_steps.csv"), newline="", encoding="utf-8") as file:
+        with open(self.brain.logs.steps, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     def history(self):
         """What history.jsonl holds: list of dict."""
-        lines = self.brain._path("history.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = self.brain.logs.history.read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
 
 

@@ -29,8 +29,8 @@ class CaptioningBrain(DistillBrain):
     reads the teacher's caption once.
 
     The best epoch is that with the greatest ``cider_d`` of the validation clips' captions, or ``select_by``. Keys of
-    the YAML beside RecipeBrain's: ``scheduled_sampling`` (fraction of input words that are the model's own by the end of
-    training, rising linearly from 0), ``spec_augment`` (a module on log-mels (B, F, M), or null), ``swa_from_epoch``
+    the YAML beside RecipeBrain's: ``scheduled_sampling`` (fraction of input words that are the model's own by the end
+    of training, rising linearly from 0), ``spec_augment`` (a module on log-mels (B, F, M), or null), ``swa_from_epoch``
     (weights are averaged from this epoch on, or null; not beside ``ema_decay``), ``valid_beam``, ``max_words``, and
     ``audio_only_loss``: "average" over labelled and unlabelled rows, or "add" the unlabelled rows' loss, as published.
     """

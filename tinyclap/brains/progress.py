@@ -37,10 +37,12 @@ def epoch_line(record, n_epochs, seconds, clips_per_second, best):
     Example
     -------
     >>> record = {"epoch": 2, "lr": 0.001, "train": {"loss": -0.5}, "valid": {"loss": -0.25, "cosine": 0.25}}
-    >>> print(epoch_line(record, 6, 12.34, 455.2, {"epoch": 1, "by": "cosine", "value": 0.5}).replace("; ", ";\n"))
-    epoch 2 of 6: 12.3 s, 455 clips/s, lr 1.00e-03;
-    train loss -0.5000;
-    valid loss -0.2500, cosine 0.2500;
+    >>> best = {"epoch": 1, "by": "cosine", "value": 0.5}
+    >>> for part in epoch_line(record, 6, 12.34, 455.2, best).split("; "):
+    ...     print(part)
+    epoch 2 of 6: 12.3 s, 455 clips/s, lr 1.00e-03
+    train loss -0.5000
+    valid loss -0.2500, cosine 0.2500
     best so far: epoch 1, cosine 0.5000
     """
     train, valid = (
