@@ -7,23 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyclap.audio.io import read_audio
+from tinyclap.audio.io import probe, read_audio
 from tinyclap.data.items import NameIndex
 from tinyclap.errors import ConfigError
 from tinyclap.files import atomic_path
 
 
 class ClipReader:
-    """Reads parts of clips as mono waveforms at `sample_rate_hz`.
+    """Reads parts of clips as mono waveforms at `sample_rate_hz`, the `channels`' "mean" or (official tinyCLAP) "sum".
 
     Decoded clips are kept as 16-bit samples `in_memory` (5 s at 32 kHz take 0.3 MB), which forked loader workers share
     after :meth:`reserve`, or in the folder `decoded_cache` (:class:`DecodedFolder`).
     """
 
-    def __init__(self, sample_rate_hz, in_memory=False, decoded_cache=None):
+    def __init__(self, sample_rate_hz, in_memory=False, decoded_cache=None, channels="mean"):
+        if channels not in ("mean", "sum"):
+            raise ConfigError(f"channels={channels!r}; choose mean | sum")
         if in_memory and decoded_cache is not None:
             raise ConfigError("decoded clips are kept in memory or in a folder, not in both; leave one out")
-        self.sample_rate_hz, self.in_memory = sample_rate_hz, in_memory
+        self.sample_rate_hz, self.in_memory, self.channels = sample_rate_hz, in_memory, channels
         self._folder = None if decoded_cache is None else DecodedFolder(decoded_cache, sample_rate_hz)
         self._shared, self._own = None, {}
 
@@ -32,7 +34,11 @@ class ClipReader:
         return {**self.__dict__, "_shared": None, "_own": {}}
 
     def __call__(self, path, start_s=0.0, duration_s=None):
-        """A part of a clip, to its end by default: numpy.ndarray, shape (T,), float32."""
+        """A part of a clip, to its end by default: numpy.ndarray, shape (T,), float32; sums may leave [−1, 1]."""
+        mean = self._mean(path, start_s, duration_s)
+        return mean if self.channels == "mean" else mean * np.float32(probe(path).n_channels)
+
+    def _mean(self, path, start_s, duration_s):
         if not self.in_memory and self._folder is None:
             return read_audio(path, self.sample_rate_hz, start_s, duration_s)[0]
         samples = self._samples(str(path))
@@ -42,7 +48,7 @@ class ClipReader:
 
     def at(self, sample_rate_hz):
         """A reader of the same kind at another rate."""
-        return ClipReader(sample_rate_hz, self.in_memory, self._folder and self._folder.folder)
+        return ClipReader(sample_rate_hz, self.in_memory, self._folder and self._folder.folder, self.channels)
 
     def reserve(self, items):
         """Share the memory of `items` (id → item with ``wav`` and ``duration_s``) with processes forked from now on.

@@ -41,7 +41,7 @@ class Views:
     corpora : tinyclap.data.corpora.Corpora or None. Read when first needed; None has no clips.
     sample_rate_hz : int. Of the waveforms.
     duration_s : float. Of a view.
-    kind : {"crops", "windows", "mixtures"}
+    kind : {"crops", "windows", "mixtures"}, optional. By default mixtures with an `augment`, else crops.
     n_views : int, optional. Views of a training clip.
     short : {"tile", "pad"}. How a clip that is shorter than a crop fills it.
     augment : tinyclap.data.augment.FunctionMatchingAugment, optional. Of mixtures.
@@ -59,7 +59,7 @@ class Views:
         corpora,
         sample_rate_hz,
         duration_s,
-        kind="crops",
+        kind=None,
         n_views=None,
         short="tile",
         augment=None,
@@ -67,6 +67,7 @@ class Views:
         valid_fraction=0.0,
         reader=None,
     ):
+        kind = kind or ("crops" if augment is None else "mixtures")
         if kind not in KINDS or short not in ("tile", "pad"):
             raise ConfigError(f"views of kind={kind!r}, short={short!r}: choose {' | '.join(KINDS)}, tile | pad")
         if (kind == "mixtures") != (augment is not None):
@@ -162,6 +163,8 @@ class Views:
         """What decides a view beside the clips; JSON-able."""
         options = {"kind": self.kind, "sample_rate_hz": self.sample_rate_hz, "duration_s": self.duration_s}
         options |= {"resampler": "soxr", "n_views": self.n_views}
+        if (channels := self.reader().channels) != "mean":
+            options["channels"] = channels
         if self.kind == "windows":
             return options
         mixing = {"augment": self.augment.options} if self.kind == "mixtures" else {}
