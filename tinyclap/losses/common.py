@@ -10,17 +10,17 @@ from torch import Tensor, distributed
 
 from tinyclap.errors import ConfigError
 
-_HALF = (torch.float16, torch.bfloat16)
-
 
 def in_float32(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Compute a module's ``forward`` in single precision, also under autocast."""
 
     @functools.wraps(forward)
     def wrapped(self: Any, student: Tensor, teacher: Any, *more: Any) -> Tensor:
-        inputs = [one.float() if isinstance(one, Tensor) and one.dtype in _HALF else one for one in (teacher, *more)]
+        inputs = [
+            one.float() if isinstance(one, Tensor) and one.is_floating_point() else one for one in (teacher, *more)
+        ]
         with torch.autocast(student.device.type, enabled=False):
-            return forward(self, student.float() if student.dtype in _HALF else student, *inputs)
+            return forward(self, student.float(), *inputs)
 
     return wrapped
 

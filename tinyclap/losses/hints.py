@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinyclap.errors import ConfigError
 from tinyclap.losses.common import check_positive, in_float32
 
 
@@ -19,10 +20,13 @@ class _Hint(nn.Module):
 
     def standardised(self, teacher: Tensor) -> Tensor:
         """The teacher's (B, C', …), standardised in each channel; a single value by the running statistics."""
-        teacher = teacher.detach()
+        teacher, norm = teacher.detach(), self.standardise
+        if teacher.shape[1] != norm.num_features:
+            made_for = f"made for a teacher of {norm.num_features} channels, and this one gives {teacher.shape[1]}"
+            raise ConfigError(f"{type(self).__name__}: {made_for}; give teacher_dim: {teacher.shape[1]}")
         if teacher.numel() == teacher.shape[1]:
-            return F.batch_norm(teacher, self.standardise.running_mean, self.standardise.running_var)
-        return self.standardise(teacher)
+            return F.batch_norm(teacher, norm.running_mean, norm.running_var)
+        return norm(teacher)
 
     def _settle(self, teachers: Iterable[Tensor]) -> None:
         """Set the running statistics to their plain average over the teacher's (B, C', …)."""
@@ -32,7 +36,8 @@ class _Hint(nn.Module):
         norm.train()
         with torch.no_grad():
             for teacher in teachers:
-                norm(teacher.to(norm.running_mean))
+                if teacher.numel() > teacher.shape[1]:  # a single value has no variance
+                    norm(teacher.to(norm.running_mean))
         norm.momentum = momentum
         norm.train(training)
 

@@ -106,9 +106,19 @@ def test_a_resumed_hint_has_its_statistics():
 
 def test_a_batch_of_one_clip_s_mean_is_standardised_by_the_running_statistics():
     hint = feature_hint()
-    hint.warm_up([torch.tensor([[[1.0, 5.0]], [[3.0, 9.0]]])])  # mean (2, 7), variance (2, 8)
+    pair, alone = torch.tensor([[[1.0, 5.0]], [[3.0, 9.0]]]), torch.zeros(1, 1, 2)
+    hint.warm_up([pair, alone])  # mean (2, 7), variance (2, 8); one value has no variance
     value = hint(torch.zeros(1, 1, 2), torch.tensor([[[4.0, 7.0]]]))
     assert value.item() == pytest.approx((2 + 0) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("hint", "student", "teacher"),
+    [(FeatureHint(4, 3), (2, 5, 4), (2, 5, 6)), (MapHint(4, 3), (2, 4, 5, 5), (2, 6, 5, 5))],
+)
+def test_a_teacher_of_another_width_is_refused(hint, student, teacher):
+    with pytest.raises(ConfigError, match="3 channels, and this one gives 6"):
+        hint(torch.randn(student), torch.randn(teacher))
 
 
 @pytest.mark.parametrize("make", [FeatureHint, MapHint])
