@@ -5,6 +5,7 @@ from pathlib import Path
 
 import speechbrain as sb
 
+from tinyclap.data.scoring import collate_clips
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.features.windows import as_waveforms
 from tinyclap.files import atomic_path
@@ -29,6 +30,10 @@ class EvaluationBrain(sb.Brain):
     def start(self, meta):
         """Keep the data's `meta`, of :func:`tinyclap.data.scoring.make_test_set`, before ``evaluate``."""
         self.meta = meta
+
+    def make_dataloader(self, dataset, stage, ckpt_prefix=None, **options):
+        """SpeechBrain's loader of whole clips."""
+        return super().make_dataloader(dataset, stage, ckpt_prefix, **{"collate_fn": collate_clips, **options})
 
     def on_evaluate_start(self, max_key=None, min_key=None):
         """Refuse a model without weights."""
