@@ -9,6 +9,7 @@ from tinyclap.teachers.base import FrozenTeacher as FrozenTeacher
 from tinyclap.teachers.base import class_embeddings as class_embeddings
 from tinyclap.teachers.base import score as score
 from tinyclap.teachers.checkpoint import CheckpointTeacher as CheckpointTeacher
+from tinyclap.teachers.ensemble import EnsembleTeacher as EnsembleTeacher
 from tinyclap.teachers.hf_clap import HfClapTeacher as HfClapTeacher
 from tinyclap.teachers.msclap import MsClapTeacher as MsClapTeacher
 from tinyclap.teachers.msclap import PublishedStudent as PublishedStudent

@@ -1,15 +1,17 @@
 """Prior, and mean and spread of the logit, of each tag over training clips; they calibrate a tagger's student."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from tqdm import tqdm
 
 from tinyclap.audio.io import read_audio
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.files import read_json, sha256_of, write_text
+from tinyclap.files import read_json, write_json
 
 _KEYS = ("prior", "logit_mean", "logit_std", "made_of", "weights_sha256")
 _ADVICE = "delete it to make it again"
@@ -20,7 +22,7 @@ class TagCalibration:
 
     Arguments
     ---------
-    teacher : tinyclap.teachers.TaggerTeacher. In its sentence space nothing is done.
+    teacher : tinyclap.teachers.TaggerTeacher or EnsembleTeacher of them. In the sentence space nothing is done.
     corpora : tinyclap.data.corpora.Corpora. Their training parts alone are used, without labels.
     path : str or os.PathLike. JSON file of the result; used again while teacher and manifests are the same.
     loss : torch.nn.Module, optional. Gets the prior by ``set_prior``.
@@ -31,26 +33,39 @@ class TagCalibration:
         self.teacher, self.corpora, self.path, self.loss, self.head = teacher, corpora, Path(path), loss, head
 
     def load(self):
-        """Compute the statistics, or read them, and hand them to teacher, loss and head."""
-        if self.teacher.space != "tag":
+        """Read the statistics, or compute them (one process does, others wait); give them to teacher, loss and head."""
+        self.teacher.load()
+        if self.teacher.score_kind != "sqrt_dot":
             return
+        clips, facts = self._clips_and_facts()
+        note = self._known(facts)
+        if note is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+                note = self._known(facts)
+                if note is None:
+                    note = {**self._fitted(clips), **facts}
+                    write_json(self.path, note)
+        self.teacher.set_prior(note["prior"])
+        if self.loss is not None:
+            self.loss.set_prior(note["prior"])
+        if self.head is not None:
+            self.head.calibrate(note["logit_mean"], note["logit_std"])
+
+    def _clips_and_facts(self):
+        """Paths of the training clips, and what decides the statistics, for the file."""
         clips, made_of = [], {}
         for manifest_path, folder in self.corpora.manifests("train"):
             manifest = read_manifest(manifest_path, folder)
             clips += [item["wav"] for item in manifest.items]
             facts = {"options": manifest.meta["options_hash"], "n_clips": len(manifest.items)}
             made_of[Path(manifest_path).stem] = facts
-        facts = {"made_of": made_of, "weights_sha256": sha256_of(self.teacher.weights)}
+        return clips, {"made_of": made_of, "weights_sha256": _sha256_of_weights(self.teacher)}
+
+    def _known(self, facts):
+        """The content of the file, or None where it is missing, or of other clips or another teacher."""
         note = read_calibration(self.path) if self.path.exists() else {}
-        if any(note.get(key) != value for key, value in facts.items()):
-            note = {**self._fitted(clips), **facts}
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.path, json.dumps(note))
-        self.teacher.set_prior(note["prior"])
-        if self.loss is not None:
-            self.loss.set_prior(note["prior"])
-        if self.head is not None:
-            self.head.calibrate(note["logit_mean"], note["logit_std"])
+        return note if all(note.get(key) == value for key, value in facts.items()) else None
 
     def _fitted(self, clips):
         if len(clips) < 2:
@@ -70,6 +85,13 @@ class TagCalibration:
                 yield self.teacher.targets(waiting.pop(rate), rate, ["tags"])["tags"]
         for rate, waveforms in waiting.items():
             yield self.teacher.targets(waveforms, rate, ["tags"])["tags"]
+
+
+def _sha256_of_weights(teacher):
+    """SHA-256 of a tagger's weights; of an ensemble that of all its members' identities."""
+    identity = teacher.identity()
+    known = identity.get("weights_sha256")
+    return known or hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def read_calibration(path):

@@ -1,7 +1,7 @@
-"""Any CLAP of `transformers` as teacher, made deterministic.
+"""Any CLAP of `transformers` as teacher.
 
-The library's feature extractor crops longer clips at random (``truncation="rand_trunc"`` and ``"fusion"``). Here clips
-are cut into windows first, at fixed places.
+The library's feature extractor crops longer clips at random, and works clip by clip. Here clips are cut into windows at
+fixed places, and batches of windows become log-mels on the model's device.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from tinyclap.config.network import hub_options
 from tinyclap.errors import CheckpointError
 from tinyclap.features.windows import WindowPolicy, clips_at, embed_windows
 from tinyclap.teachers.base import FrozenTeacher
+from tinyclap.teachers.precision import in_bf16
 
 
 class HfClapTeacher(FrozenTeacher):
@@ -42,6 +43,10 @@ class HfClapTeacher(FrozenTeacher):
             advice = "give a local folder written by save_pretrained, or a hub name and a network"
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"no CLAP model at {self.weights!r} ({reason}); {advice}") from error
+        self._sha256 = _digest(self.model)
+        fused = self.extractor.truncation == "fusion"
+        filters = self.extractor.mel_filters if fused else self.extractor.mel_filters_slaney
+        self.register_buffer("_filters", torch.from_numpy(filters).float(), persistent=False)
         self.sample_rate_hz = self.extractor.sampling_rate
         self.embed_dim = self.model.config.projection_dim
         self.policy = WindowPolicy(window_s=self.extractor.max_length_s, short="native", min_s=0.01)
@@ -50,24 +55,36 @@ class HfClapTeacher(FrozenTeacher):
     def embed_audio(self, wavs, sample_rate_hz):
         """Embed clips of any length: L2-normalised (B, D)."""
         self._require_loaded()
-        clips = clips_at(wavs, sample_rate_hz, self.sample_rate_hz, next(self.model.parameters()).device)
+        clips = clips_at(wavs, sample_rate_hz, self.sample_rate_hz, self._filters.device)
         return embed_windows(self._embed, clips, self.sample_rate_hz, self.policy, self.batch_size)
 
     def _embed(self, windows):
-        device = next(self.model.parameters()).device
-        options = {"sampling_rate": self.sample_rate_hz, "padding": "repeatpad", "return_tensors": "pt"}
-        inputs = self.extractor([window.cpu().numpy() for window in windows], **options)
-        # the extractor sets one flag at random where none is needed, which would add a random crop
-        inputs["is_longer"] = torch.zeros(len(windows), 1, dtype=torch.bool)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            return _rows(self.model.get_audio_features(**inputs.to(device))).float()
+        log_mel = self.log_mel(windows)
+        is_longer = torch.zeros(len(windows), 1, dtype=torch.bool, device=windows.device)
+        return _rows(self.model.get_audio_features(input_features=log_mel, is_longer=is_longer))
+
+    def log_mel(self, windows):
+        """The library's log-mel (n, C, F, M) of windows (n, T), in dB, computed on their device in float64.
+
+        Equal to ``ClapFeatureExtractor`` with ``padding="repeatpad"`` to 1e-4 dB; C is 4 for fused models, else 1.
+        """
+        extractor, n_samples = self.extractor, windows.shape[1]
+        n_total = int(extractor.nb_max_samples)
+        windows = F.pad(windows.repeat(1, n_total // n_samples), (0, n_total % n_samples))
+        dtype = torch.float32 if windows.device.type == "mps" else torch.float64
+        taper = torch.hann_window(extractor.fft_window_size, dtype=dtype, device=windows.device)
+        sizes = extractor.fft_window_size, extractor.hop_length
+        spectra = torch.stft(windows.to(dtype), *sizes, window=taper, pad_mode="reflect", return_complex=True)
+        power = spectra.real.square() + spectra.imag.square()
+        log_mel = 10 * (power.transpose(1, 2) @ self._filters.to(dtype)).clamp(min=1e-10).log10()
+        return log_mel.float()[:, None].expand(-1, 4 if extractor.truncation == "fusion" else 1, -1, -1)
 
     def _to_bf16(self):
-        """Nothing to change: its passes run under autocast."""
+        self.model.audio_model = in_bf16(self.model.audio_model)
 
     def _decides(self):
         self._require_loaded()
-        return {"weights": self.weights, "revision": self.revision, "weights_sha256": _digest(self.model)}
+        return {"weights": self.weights, "revision": self.revision, "weights_sha256": self._sha256}
 
     @torch.no_grad()
     def embed_text(self, texts):

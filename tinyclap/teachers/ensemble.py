@@ -1,0 +1,128 @@
+"""Several teachers of one space as one."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tinyclap.errors import ConfigError
+from tinyclap.teachers.base import FrozenTeacher
+
+_PROBES = ("the sound of a dog barking", "rain", "a man speaks while music plays in the background")
+_MIN_COSINE = 0.9999
+
+
+class EnsembleTeacher(FrozenTeacher):
+    """The weighted mean of several teachers of one space: runs of one recipe, or taggers of the same labels.
+
+    Embeddings are L2-normalised, averaged and normalised again where scores are cosines; probabilities are averaged.
+    Averages mean something in one space alone, so all teachers must have the same text side: equal by its config, or
+    the same embeddings of some sentences. Texts are embedded by the first. Another ``embed_dim``, score or text side is
+    refused. Its rate is the highest of theirs; each resamples for itself.
+
+    Arguments
+    ---------
+    teachers : list of FrozenTeacher. One forward pass each.
+    weights : list of float, optional. Positive; by default all are equal.
+
+    Example
+    -------
+    .. code-block:: yaml
+
+        teacher: !new:tinyclap.teachers.EnsembleTeacher
+            teachers:
+                - !new:tinyclap.teachers.TaggerTeacher
+                    weights: mn04_as_mAP_432.pt
+                - !new:tinyclap.teachers.TaggerTeacher
+                    weights: mn10_as_mAP_471.pt
+                    width: 1.0
+            weights: [1.0, 2.0]
+    """
+
+    def __init__(self, teachers, weights=None):
+        super().__init__("ensemble")
+        teachers = list(teachers)
+        weights = [1.0] * len(teachers) if weights is None else [float(weight) for weight in weights]
+        if not teachers or len(weights) != len(teachers):
+            raise ConfigError(f"an ensemble of {len(teachers)} teachers with {len(weights)} weights; give one of each")
+        if not all(math.isfinite(weight) and weight > 0 for weight in weights):
+            raise ConfigError(f"an ensemble's weights are positive numbers, not {weights}; leave a teacher out instead")
+        self.teachers, self.shares = nn.ModuleList(teachers), [weight / sum(weights) for weight in weights]
+
+    @property
+    def columns(self):
+        """``clip``, and ``tags`` where all have them; feature maps of several networks have no mean."""
+        return tuple(name for name in ("clip", "tags") if all(name in teacher.columns for teacher in self.teachers))
+
+    def _load(self):
+        for teacher in self.teachers:
+            teacher.load()
+        first, *others = self.teachers
+        for number, teacher in enumerate(others, start=2):
+            _require_one_space(first, teacher, f"teacher {number} of the ensemble ({teacher.kind})")
+        self.embed_dim, self.score_kind = first.embed_dim, first.score_kind
+        self.default_templates = first.default_templates
+        self.sample_rate_hz = max(teacher.sample_rate_hz for teacher in self.teachers)
+
+    def embed_audio(self, wavs, sample_rate_hz):
+        """Embed clips of any length, rate and channels: (B, D)."""
+        return self.targets(wavs, sample_rate_hz)["clip"]
+
+    def _targets(self, wavs, sample_rate_hz, columns):
+        found = [teacher.targets(wavs, sample_rate_hz, list(columns)) for teacher in self.teachers]
+        means = {}
+        for name in columns:
+            is_cosine = name == "clip" and self.score_kind == "cosine"
+            rows = [F.normalize(of_one[name], dim=-1) if is_cosine else of_one[name] for of_one in found]
+            mean = sum(share * of_one for share, of_one in zip(self.shares, rows, strict=True))
+            means[name] = F.normalize(mean, dim=-1) if is_cosine else mean
+        return means
+
+    def embed_text(self, texts):
+        """Embed N sentences by the first teacher: (N, D)."""
+        self._require_loaded()
+        return self.teachers[0].embed_text(texts)
+
+    def embed_classes(self, prompts):
+        """One embedding a class by the first teacher: list of list of str, N × K → (N, D)."""
+        self._require_loaded()
+        return self.teachers[0].embed_classes(prompts)
+
+    def text_side(self):
+        """The config of the first teacher's text side."""
+        return self.teachers[0].text_side()
+
+    def set_prior(self, prior):
+        """Set the mean probability (K,) of each tag over unlabelled clips, of taggers."""
+        for teacher in self.teachers:
+            teacher.set_prior(prior)
+
+    def _to_bf16(self):
+        for teacher in self.teachers:
+            teacher.use_precision("bf16")
+
+    def _decides(self):
+        return {"teachers": [teacher.identity() for teacher in self.teachers], "weights": self.shares}
+
+
+@torch.no_grad()
+def _require_one_space(first, other, what):
+    """Raise a ConfigError unless two teachers embed audio and texts into one space."""
+    for name in ("embed_dim", "score_kind"):
+        if getattr(first, name) != getattr(other, name):
+            ours, theirs = getattr(first, name), getattr(other, name)
+            raise ConfigError(
+                f"{what} has {name} {theirs}, the first has {ours}; teachers of one space can be averaged"
+            )
+    if getattr(first, "label_names", None) != getattr(other, "label_names", None):
+        raise ConfigError(f"{what} has other labels than the first; taggers of the same labels can be averaged")
+    sides = first.text_side(), other.text_side()
+    if None in sides:
+        raise ConfigError(f"{what} or the first has no text side, so nothing tells whether they share a space")
+    if sides[0] == sides[1]:
+        return
+    cosine = F.cosine_similarity(first.embed_text(_PROBES), other.embed_text(_PROBES), dim=-1).min().item()
+    if cosine < _MIN_COSINE:
+        advice = "give teachers with the same text side"
+        raise ConfigError(f"{what} embeds texts otherwise than the first (cosine {cosine:.3f}); {advice}")
