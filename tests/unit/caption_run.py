@@ -18,7 +18,7 @@ RATE = 1000
 class LoudnessTeacher(torch.nn.Module):
     """A simple but real teacher: it embeds four spectral statistics, and says how loud and how high a sound is."""
 
-    embed_dim, columns = 4, ("clip", "caption")
+    kind, embed_dim, columns = "loudness", 4, ("clip", "caption")
 
     def __init__(self, weights="loudness", threshold=0.15):
         super().__init__()
@@ -35,6 +35,9 @@ class LoudnessTeacher(torch.nn.Module):
         """What its words depend on."""
         digest = hashlib.sha256(str(self.weights).encode()).hexdigest()
         return {"kind": "loudness", "weights_sha256": digest, "threshold": self.threshold}
+
+    def text_side(self):
+        """None."""
 
     def targets(self, wavs, sample_rate_hz, columns=("clip",)):
         """Targets of clips, column → value."""
@@ -133,6 +136,6 @@ def make_corpora(folder, name="toy", train=None, valid=None, rate=RATE):
     return corpora
 
 
-def make_views(corpora, window_s=1.0, **options):
+def make_views(corpora, duration_s=1.0, kind="windows", **options):
     """Views of a corpus at its own rate."""
-    return Views(corpora, RATE, window_s, **options)
+    return Views(corpora, RATE, duration_s, kind, **options)

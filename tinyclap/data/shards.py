@@ -1,127 +1,226 @@
-"""Shards: files written atomically, with checksums.
+"""Shards of a target cache: Arrow IPC files, which pandas, DuckDB, `datasets` and Ray read.
 
-A shard is some files ``<part>_<first>.<ending>`` and ``<part>_<first>.sha256``, which comes last and which
-``sha256sum -c`` reads. Its bytes do not depend on who makes it, so killed runs resume and runs may share a folder.
+``<part>_<first row>.arrow`` is one record batch, a row a view: ``clip_id``, ``view``, ``note`` (JSON of what a mixture
+is made of), and a column a target: arrays as float16 in fixed-size lists, with their shape in the field's metadata;
+captions as strings; token choices as a struct of lists. ``<…>.sha256``, which comes last, has its checksum for
+``sha256sum -c``, and its size and modification time as a comment. A shard's bytes do not depend on who makes it.
 """
 
 import contextlib
-import hashlib
 import json
 import time
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
-from tinyclap import files
-from tinyclap.errors import CheckpointError
-from tinyclap.files import atomic_path, sha256_of
+from tinyclap.data.items import NameIndex
+from tinyclap.decoding.beam_search import WordChoices
+from tinyclap.errors import CheckpointError, ManifestError
+from tinyclap.files import atomic_path, sha256_of, write_text
 
-_STALE_S = 600  # a shard is written in far less, so a part older than this belongs to a run that was killed
+_STALE_S = 600  # a shard is written in far less, so an older temporary file belongs to a run that was killed
+_MAX_OPEN = 256  # files mapped at once; a process may have some thousand open
+
+
+class Shard(NamedTuple):
+    """Some views of a part: `n_views` from the `first` on."""
+
+    part: str
+    first: int
+    n_views: int
+
+    def path(self, folder):
+        """Its file."""
+        return folder / f"{self.part}_{self.first:07d}.arrow"
 
 
 def list_shards(counts, size):
-    """Shards of at most `size` rows, (part, first row, number of rows), of parts with `counts` rows.
+    """Shards of at most `size` views, of parts with `counts` views.
 
     Example
     -------
-    >>> list_shards({"train": 5, "valid": 2}, 3)
+    >>> [tuple(shard) for shard in list_shards({"train": 5, "valid": 2}, 3)]
     [('train', 0, 3), ('train', 3, 2), ('valid', 0, 2)]
     """
-    return [
-        (part, first, min(size, count - first)) for part, count in counts.items() for first in range(0, count, size)
-    ]
+    firsts = [(part, first, count - first) for part, count in counts.items() for first in range(0, count, size)]
+    return [Shard(part, first, min(size, n_left)) for part, first, n_left in firsts]
 
 
-def shard_path(folder, part, first):
-    """Path of a shard without ending; `first` is its first row in the part."""
-    return folder / f"{part}_{first:07d}"
+def write_shard(path, keys, notes, columns):
+    """Write a shard atomically, and its checksum.
 
-
-def shard_file(shard, ending):
-    """Path of one file of a shard."""
-    return shard.with_name(f"{shard.name}.{ending}")
-
-
-def is_whole(shard):
-    """Whether a shard is complete: its last file exists."""
-    return shard_file(shard, "sha256").exists()
-
-
-def write_shard(shard, contents):
-    """Write the files of a shard, the checksums last.
-
-    `contents` maps an ending to its content: an array for ``npy`` (or ``….npy``), a dict of arrays for ``npz``,
-    anything JSON-able for ``json``.
+    Arguments
+    ---------
+    path : pathlib.Path
+    keys : list of (clip, view). n of them.
+    notes : list of dict. JSON-able.
+    columns : dict of str to column
+        float16 arrays (n, …), n str, or WordChoices of arrays: ``words`` (N,), ``ids`` (N, k), ``log_probs`` (N, k) of
+        all positions one after the other, and ``n_words`` (n,).
     """
-    paths = {ending: shard_file(shard, ending) for ending in ("sha256", *contents)}
-    with contextlib.ExitStack() as stack:  # renames in reverse order: sha256 last
-        parts = {ending: stack.enter_context(atomic_path(path)) for ending, path in paths.items()}
-        for ending, content in contents.items():
-            with open(parts[ending], "wb") as file:
-                if ending == "json":
-                    file.write(json.dumps(content, ensure_ascii=False, indent=0).encode())
-                elif ending == "npz":
-                    np.savez(file, **content)
-                else:
-                    np.save(file, content)
-        lines = [f"{sha256_of(parts[ending])}  {paths[ending].name}\n" for ending in contents]
-        parts["sha256"].write_text("".join(lines), encoding="utf-8")
+    texts = {"clip_id": [clip for clip, _ in keys], "view": [view for _, view in keys]}
+    texts["note"] = [json.dumps(note, ensure_ascii=False) if note else "" for note in notes]
+    fields, arrays = [], []
+    for name, column in {**texts, **columns}.items():
+        arrays.append(_to_arrow(column))
+        shape = {"shape": json.dumps(column.shape[1:])} if isinstance(column, np.ndarray) else None
+        fields.append(pa.field(name, arrays[-1].type, nullable=False, metadata=shape))
+    batch = pa.record_batch(arrays, schema=pa.schema(fields))
+    with atomic_path(path) as part, pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
+    _write_checksum(path, sha256_of(path))
 
 
-def checked_files(shard, endings):
-    """Paths by ending of a shard's files, or a CheckpointError that names one that is missing or damaged."""
-    lines = shard_file(shard, "sha256").read_text(encoding="utf-8").splitlines()
-    promised = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    paths = {ending: shard_file(shard, ending) for ending in endings}
-    for path in paths.values():
-        if not path.exists() or sha256_of(path) != promised.get(path.name):
-            raise damaged(shard, f"{path.name} is missing, or has another sha256")
-    return paths
+def _to_arrow(column):
+    if isinstance(column, np.ndarray):
+        return _lists_of(column)
+    if not isinstance(column, WordChoices):
+        return pa.array(column, pa.string())
+    ends = pa.array(np.concatenate([[0], np.cumsum(column.n_words)]), pa.int32())
+    parts = pa.array(column.words), _lists_of(column.ids), _lists_of(column.log_probs)
+    lists = [pa.ListArray.from_arrays(ends, part) for part in parts]
+    return pa.StructArray.from_arrays(lists, names=["words", "ids", "log_probs"])
 
 
-def damaged(shard, why):
+def _lists_of(array):
+    """An array (n, …) as n lists of one size."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(array).reshape(-1)), array[0].size)
+
+
+def _write_checksum(path, digest):
+    stat = path.stat()
+    write_text(_checksum(path), f"{digest}  {path.name}\n# {stat.st_size} bytes, modified {stat.st_mtime_ns}\n")
+
+
+def _checksum(path):
+    return path.with_suffix(".sha256")
+
+
+def is_whole(path):
+    """Whether a shard and its checksum were written."""
+    return _checksum(path).exists() and path.exists()
+
+
+def check_shard(path, verify=False):
+    """Raise a CheckpointError for a damaged shard; it is hashed where size or time are others, or with `verify`."""
+    words = _checksum(path).read_text(encoding="utf-8", errors="replace").split()
+    stat = path.stat()
+    is_known = words[3:4] == [str(stat.st_size)] and words[-1:] == [str(stat.st_mtime_ns)]
+    if verify or not is_known:
+        digest = sha256_of(path)
+        if words[:1] != [digest]:
+            raise damaged(path, "it has another sha256")
+        if not is_known:
+            with contextlib.suppress(OSError):  # a folder that can only be read is hashed each time
+                _write_checksum(path, digest)
+
+
+def damaged(path, why):
     """The error that names a shard and its remedy."""
     return CheckpointError(
-        f"{shard.parent}: the shard {shard.name} is damaged ({why}); delete {shard.name}.* to make this one again"
+        f"{path}: this shard of the target cache is damaged ({why}); delete {path.stem}.* and make it again: the same "
+        "command makes what is missing"
     )
 
 
 def remove_stale(folder):
     """Delete old temporary files of killed runs; another run may be writing newer ones."""
     for part in folder.glob(".*.part"):
-        try:
+        with contextlib.suppress(FileNotFoundError):  # its writer has just finished it
             if time.time() - part.stat().st_mtime > _STALE_S:
                 part.unlink()
-        except FileNotFoundError:  # its writer has just finished it
-            continue
 
 
-def fingerprint(content):
-    """16 hexadecimal digits of a JSON-able dict.
+class ShardReader:
+    """The views of a cache as they are read, by memory map; pickled without their numbers.
 
-    Example
-    -------
-    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 2, "b": 2})
-    True
+    Arguments
+    ---------
+    folder : pathlib.Path
+    keys : dict of str to list of (clip, view). By part; views of one kind of a clip come together, in their order.
+    shard_size : int
+    columns : tuple of str. Of those in the shards.
     """
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def __init__(self, folder, keys, shard_size, columns):
+        self.folder, self.shard_size, self.columns = folder, shard_size, columns
+        self._shards, firsts, counts = [], {}, []
+        for part, part_keys in keys.items():
+            begin = len(self._shards) * shard_size  # each part begins with a shard
+            self._shards += list_shards({part: len(part_keys)}, shard_size)
+            for row, (clip, view) in enumerate(part_keys, begin):
+                name = f"{clip} {view[0]}"
+                if name not in firsts:
+                    firsts[name] = row
+                    counts.append(0)
+                counts[-1] += 1
+        # arrays, which forked workers share, whereas reference counts copy dicts
+        self._names, self._firsts, self._counts = NameIndex(firsts), np.array([*firsts.values()]), np.array(counts)
+        self._open = {}
+
+    def __getstate__(self):
+        # memory maps pickle as their content
+        return {**self.__dict__, "_open": {}}
+
+    def __len__(self):
+        return sum(shard.n_views for shard in self._shards)
+
+    def get(self, clip, view, column):
+        """One value: numpy.ndarray (a copy), str, or WordChoices of arrays."""
+        shard, row = divmod(self._row(clip, view), self.shard_size)
+        return self._value(shard, row, column)
+
+    def values(self, column):
+        """Iterate over a column, in the order of the cache."""
+        for number, shard in enumerate(self._shards):
+            for row in range(shard.n_views):
+                yield self._value(number, row, column)
+
+    def shape(self, column):
+        """The shape of a column's arrays."""
+        return self._column(0, column).shape[1:]
+
+    def require(self, keys):
+        """Raise a ManifestError if some of these (clip, view) are missing."""
+        for clip, view in keys:
+            self._row(clip, view)
+
+    def _row(self, clip, view):
+        index = 0 if view == "v" else int(view[1:]) if view[1:].isdigit() else None
+        place = None if index is None else self._names.position(f"{clip} {view[:1]}")
+        if place is None or index >= self._counts[place]:
+            raise ManifestError(
+                f"the target cache {self.folder} has no view {view!r} of {clip!r}; give it the views of the training"
+            )
+        return int(self._firsts[place]) + index
+
+    def _value(self, shard, row, column):
+        values = self._column(shard, column)
+        if isinstance(values, np.ndarray):
+            return values[row].copy()
+        value = values[row]
+        if isinstance(value, pa.StringScalar):
+            return value.as_py()
+        words, ids, log_probs = (value[name].values for name in ("words", "ids", "log_probs"))
+        k = ids.type.list_size
+        arrays = (words.to_numpy(), ids.flatten().to_numpy().reshape(-1, k), log_probs.flatten().to_numpy())
+        return WordChoices(*(array.copy() for array in arrays[:2]), arrays[2].reshape(-1, k).copy(), len(words))
+
+    def _column(self, shard, column):
+        if (shard, column) not in self._open:
+            if len(self._open) >= _MAX_OPEN:
+                self._open.clear()
+            self._open[shard, column] = _read_column(self._shards[shard].path(self.folder), column)
+        return self._open[shard, column]
 
 
-def differences(there, here):
-    """What differs between two dicts, in words.
-
-    Example
-    -------
-    >>> differences({"seed": 1, "width": 4}, {"seed": 2, "width": 4})
-    'seed (1 there, 2 here)'
-    """
-    shown = [
-        f"{key} ({there.get(key, 'nothing')} there, {here.get(key, 'nothing')} here)"
-        for key in sorted({*there, *here})
-        if there.get(key) != here.get(key)
-    ]
-    return ", ".join(shown)
-
-
-def read_json(path):
-    """The content of a JSON file of a target cache."""
-    return files.read_json(path, "delete its folder to make it again", kind=object)
+def _read_column(path, column):
+    """A column of a shard: numpy.ndarray (n, …) in a memory map, or an Arrow array."""
+    try:
+        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+        values, field = batch.column(column), batch.schema.field(column)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise damaged(path, str(error)) from error
+    shape = (field.metadata or {}).get(b"shape")
+    return values if shape is None else values.values.to_numpy().reshape(len(values), *json.loads(shape))

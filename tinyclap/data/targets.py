@@ -1,27 +1,56 @@
-"""TeacherTargets: what a teacher gives for each view of a run's clips, computed live or read from a cache."""
+"""TeacherTargets: what a teacher gives for each view of a run's clips, computed live or read from a target cache."""
 
+import json
+import logging
+import os
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
 from torch import nn
+from tqdm import tqdm
+
+import tinyclap
+from tinyclap.data.making import LOG_MEL, ShardMaker, make_missing
+from tinyclap.data.shards import ShardReader, check_shard, is_whole, list_shards
+from tinyclap.errors import CheckpointError, ConfigError, DownloadError, ManifestError
+from tinyclap.files import read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # of the shards, and of what is computed: raised when either changes
+NOTE = "targets.json"
+_OLD_NOTES = ("store.json", "pool.json", "*/pool.json")
+_N_READERS = 8  # at most, by default
 
 
 class TeacherTargets(nn.Module):
     """A teacher's targets as named columns, live or from a target cache.
 
+    A cache is a folder of shards (:mod:`tinyclap.data.shards`) and ``targets.json``, which says what they depend on. It
+    resumes where it was stopped, several runs and ranks share its making, and other teachers and views are refused.
+
     Arguments
     ---------
     teacher : tinyclap.teachers.FrozenTeacher or None
-        With ``columns`` and ``targets(wavs, sample_rate_hz, columns)``. None, or one without weights, takes a cache as
-        it is; None and no folder: there are no targets.
+        None, or one without weights, takes a cache as it is; None without a folder: there are no targets.
     views : tinyclap.data.views.Views or list of them
         Entries that are None are left out.
     columns : sequence of str. Of the teacher's: clip, frames, middle, tags, caption, token_choices.
-    folder : str or os.PathLike, optional. The target cache; None: the teacher computes them in every step.
+    folder : str or os.PathLike, optional. The target cache; None: the teacher runs in every step.
     features : tinyclap.features.log_mel.LogMel, optional
         The student's front end, whose output is then cached too, as the column ``log_mel``.
     precision : {"fp32", "bf16"}. Of the teacher; see ``FrozenTeacher.use_precision``.
     batch_size : int. Views in a batch of the teacher.
     n_processes : int. CPU processes that make the cache, each with its own teacher; 0 and 1: this process.
-    n_readers : int, optional. Processes that load audio for a teacher in this process.
-    device : str, optional. Of the teacher while the cache is made; None: this process' GPU where there is one.
+    n_readers : int, optional. Processes that load audio for the teacher; None: some for a GPU, else none.
+    device : str, optional. Of the teacher while the cache is made; None: the GPU of this rank where there is one.
+    shard_size : int. Views of a shard.
+
+    Raises
+    ------
+    ConfigError: The teacher has no such column, or several processes are to share one device.
     """
 
     def __init__(
@@ -36,10 +65,25 @@ class TeacherTargets(nn.Module):
         n_processes=0,
         n_readers=None,
         device=None,
+        shard_size=256,
     ):
         super().__init__()
-        self.teacher, self.folder = teacher, folder
+        columns = (columns,) if isinstance(columns, str) else tuple(columns)
+        unknown = [] if teacher is None else [name for name in columns if name not in teacher.columns]
+        if unknown:
+            gives = ", ".join(teacher.columns)
+            raise ConfigError(f"columns {', '.join(unknown)}: the {teacher.kind} teacher gives {gives}")
+        for name, value in (("batch_size", batch_size), ("shard_size", shard_size)):
+            if value != int(value) or value < 1:
+                raise ConfigError(f"target {name}={value}; give a whole number of views, at least one")
+        self.teacher, self.folder = teacher, None if folder is None else Path(folder)
+        self.views = [part for part in (views if isinstance(views, (list, tuple)) else [views]) if part is not None]
+        self._wanted, self.precision, self.batch_size, self.shard_size = columns, precision, batch_size, shard_size
+        self._features = [features] if features is not None and self.is_cached else []  # no module of this one
+        self.n_readers, self.device = n_readers, device
         self.kind = self.embed_dim = self.score_kind = self.identity = self.words = None
+        self._text_side = self._reader = None
+        self.scale(n_processes)
 
     @property
     def is_cached(self):
@@ -48,28 +92,284 @@ class TeacherTargets(nn.Module):
 
     @property
     def columns(self):
-        """Names of the targets; ``log_mel`` among them where the student's input is cached."""
+        """Names of the teacher's targets; empty where there are none."""
+        return self._wanted if self.is_cached or self.teacher is not None else ()
+
+    @property
+    def has_log_mel(self):
+        """Whether the student's input is cached."""
+        return bool(self._features) or (self._reader is not None and LOG_MEL in self._reader.columns)
+
+    def scale(self, n_processes=0, ray_address=None):
+        """Set who makes the shards: `n_processes` of this machine, or a Ray cluster (`ray_address`, or ``"local"``).
+
+        With Ray, `n_processes` is the number of teachers at once; 0 for one a GPU.
+        """
+        if n_processes > 1 and ray_address is None and self.device not in (None, "cpu"):
+            raise ConfigError(f"n_processes={n_processes} are for the CPU; leave them out with device={self.device!r}")
+        self.n_processes, self.ray_address = n_processes, ray_address
 
     def load(self, verify=False):
-        """Load a live teacher; or make missing shards and open the cache (`verify`: hash all of it); returns itself."""
+        """Load a live teacher; or make missing shards, open the cache and drop the teacher; returns itself.
+
+        Arguments
+        ---------
+        verify : bool. Hash all shards, also those of known size and time.
+
+        Raises
+        ------
+        CheckpointError
+            Another teacher, front end or format made the cache, it lacks a column, it is damaged, or incomplete without
+            a teacher's weights.
+        ManifestError: It was made of other clips or other views.
+        """
+        if self._reader is not None or not self.columns:
+            return self
+        if not self.is_cached:
+            self._describe(self._loaded_teacher(), None)
+            return self
+        parts = self._parts()
+        note, keys = self._agree(parts), {name: part.keys for name, (_, part) in parts.items()}
+        shards = list_shards({name: len(part_keys) for name, part_keys in keys.items()}, note["shard_size"])
+        missing = [shard for shard in shards if not is_whole(shard.path(self.folder))]
+        if missing:
+            self._make(missing, len(shards), parts, note)
+        if if_main_process():
+            for shard in shards:
+                check_shard(shard.path(self.folder), verify)
+        ddp_barrier()
+        self._describe(note["about"], note["teacher"])
+        columns = (*self._wanted, *([LOG_MEL] if self._features else []))
+        self._reader = ShardReader(self.folder, keys, note["shard_size"], columns)
+        self.teacher, self._features = None, []
+        return self
 
     def text_side(self):
-        """The text side in a student's config, as it was when the cache was begun."""
+        """The text side in a student's config; of a cache, as it was when the cache was begun."""
+        return self._text_side
 
     def get(self, clip, view, column):
-        """One cached target of a view: numpy.ndarray float16, str, or WordChoices of arrays (ids of `words`)."""
+        """One cached target of a view: numpy.ndarray float16, str, or WordChoices of arrays with ids of ``words``."""
+        return self._reader.get(clip, view, column)
 
     def example(self, clip, view):
-        """All cached columns of a view: dict."""
+        """The cached columns of a view: dict, with ``log_mel`` where it is cached."""
+        return {column: self._reader.get(clip, view, column) for column in self._reader.columns}
 
     def values(self, column):
         """Iterate over a cached column, in the order of the cache."""
+        return self._reader.values(column)
+
+    def __len__(self):
+        return len(self._reader)
 
     def forward(self, batch):
-        """Targets of a batch: dict column → tensor or list, its own where cached, else the teacher's of ``wavs``."""
+        """Targets of a batch: column → tensor or list; its own where cached, else the teacher's of its ``wavs``."""
+        if self.is_cached:
+            return {column: batch[column] for column in self._wanted}
+        if not self.columns:
+            return {}
+        wavs, views = batch["wavs"], self.views[0]
+        if views.kind == "windows":
+            wavs = [wav[:n_samples] for wav, n_samples in zip(wavs, batch["n_samples"].tolist(), strict=True)]
+        return self.teacher.targets(wavs, views.sample_rate_hz, self.columns)
 
     def embed_text(self, texts):
         """The live teacher's text embeddings (N, D)."""
+        if self.is_cached:
+            raise ConfigError(
+                f"the target cache {self.folder} keeps no text embeddings; give the terms of captions a weight of 0, "
+                "or train with the teacher itself: --target_cache null"
+            )
+        return self.teacher.embed_text(texts)
 
-    def scale(self, n_processes=0, ray_address=None):
-        """Set who makes the shards: `n_processes` of this machine, or a Ray cluster (`ray_address`, or ``"local"``)."""
+    def _describe(self, about, identity):
+        """Take what a student needs to know of the teacher."""
+        self.kind, self.embed_dim, self.score_kind = about["kind"], about["embed_dim"], about["score_kind"]
+        self._text_side, self.words, self.identity = about["text_side"], about["words"], identity
+
+    def _loaded_teacher(self):
+        """Load the teacher's weights and set its precision; what is to be said of it, JSON-able."""
+        teacher = self.teacher.load()
+        if self.precision != "fp32":
+            teacher.use_precision(self.precision)
+        about = {name: getattr(teacher, name, None) for name in ("kind", "embed_dim", "score_kind")}
+        words = teacher.words if "token_choices" in self._wanted else None
+        return {**about, "text_side": teacher.text_side(), "words": words}
+
+    def _parts(self):
+        """(Views, ViewsPart) by name."""
+        parts = {}
+        for views in self.views:
+            for name, part in views.parts().items():
+                if name in parts and parts[name][1] != part:
+                    raise ConfigError(f"two views of this run are called {name}, and differ; give each a target cache")
+                parts[name] = (views, part)
+        if not any(part.keys for _, part in parts.values()):
+            raise ConfigError(f"there are no clips to fill the target cache {self.folder} with; name a corpus")
+        return parts
+
+    # --- what a cache was made of ---
+
+    def _agree(self, parts):
+        """The cache's note, which it gets first if it is new; raises where this run's targets would be others."""
+        path = self.folder / NOTE
+        views = {name: _as_json(part.description) for name, (_, part) in parts.items()}
+        identity, why = self._own_identity(path.exists())
+        if not path.exists():
+            if identity is None:
+                raise self._absent(f"{path} does not exist", why)
+            self._begin(path, identity)
+        note = read_json(path, f"delete {self.folder} to make it again")
+        self._require_same(note, identity)
+        if identity is None:
+            logger.warning("%s: %s is used as it is, made by %s", why, self.folder, note["teacher"])
+        new = {name: description for name, description in views.items() if note["views"].get(name) != description}
+        for name in new:
+            there = note["views"].get(name)
+            if there is not None and list(self.folder.glob(f"{name}_*")):
+                raise ManifestError(
+                    f"{self.folder} was made of other clips or other views of {name}: "
+                    f"{_differences(there, new[name])}. Give this run another --target_cache, or delete {name}_* in "
+                    "that one to make this part again"
+                )
+        if new and self.teacher is None:
+            raise self._absent(f"it has nothing of {', '.join(new)}", why)
+        if new:
+            with FileLock(self.folder / ".targets.lock"):
+                note = read_json(path, f"delete {self.folder} to make it again")
+                note["views"] |= new
+                write_json(path, note)
+        return note
+
+    def _own_identity(self, is_begun):
+        """(identity of this run's teacher, None), or (None, why it is not known): the cache is then taken as it is."""
+        if self.teacher is None:
+            return None, "no teacher is given"
+        if is_begun and str(getattr(self.teacher, "weights", "")) == "download":
+            return None, "the teacher's weights are not fetched"  # a complete cache needs no download
+        try:
+            return _as_json(self.teacher.identity()), None
+        except (CheckpointError, OSError):
+            pass  # not loaded, or not there: loading it tells
+        try:
+            return _as_json(self.teacher.load().identity()), None
+        except (CheckpointError, DownloadError, OSError) as error:
+            return None, str(error)
+
+    def _begin(self, path, identity):
+        old = [name for pattern in _OLD_NOTES for name in self.folder.glob(pattern)]
+        if old:
+            raise CheckpointError(
+                f"{old[0]} is of a cache of an earlier tinyclap, which cannot be read; delete {self.folder}, or give "
+                "another --target_cache"
+            )
+        note = {"format": FORMAT, "tinyclap": tinyclap.__version__, "shard_size": self.shard_size}
+        note |= {"columns": [*self._wanted, *([LOG_MEL] if self._features else [])], "precision": self.precision}
+        note |= {"log_mel": _as_json(self._features[0].config) if self._features else None, "teacher": identity}
+        note |= {"about": self._loaded_teacher(), "views": {}}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / ".targets.lock"):
+                if not path.exists():  # another run began it
+                    write_json(path, note)
+        except OSError as error:
+            raise CheckpointError(
+                f"{path} cannot be written ({error.strerror or error}); give another folder"
+            ) from error
+
+    def _require_same(self, note, identity):
+        """Raise a CheckpointError where the cache lacks a column, or its columns depend on something else."""
+        here = {"format": FORMAT, "precision": self.precision}
+        if self._features:
+            here["log_mel"] = _as_json(self._features[0].config)
+        there = {name: note.get(name) for name in here}
+        absent = [name for name in self._wanted if name not in note.get("columns", [])]
+        if there.get("log_mel", {}) is None:
+            absent.append(LOG_MEL)
+            there["log_mel"] = here["log_mel"]
+        if absent and there["format"] == FORMAT:
+            raise CheckpointError(
+                f"{self.folder} has the columns {', '.join(note['columns'])}, and not {', '.join(absent)}; give "
+                "another --target_cache, or delete that one to make it again with these"
+            )
+        if there != here:
+            raise CheckpointError(
+                f"{self.folder} is another target cache: {_differences(there, here)}; give another --target_cache, or "
+                "delete that one to make it again"
+            )
+        if identity is not None and note["teacher"] != identity:
+            raise CheckpointError(
+                f"{self.folder} was made by another teacher: {_differences(note['teacher'], identity)}. Give this "
+                "teacher a folder of its own, or delete that one, or give the teacher that made it"
+            )
+
+    def _absent(self, what, why):
+        return CheckpointError(
+            f"the target cache {self.folder} is not whole ({what}), and no teacher can make it ({why}). Make it once: "
+            "python precompute.py RECIPE.yaml --target_cache FOLDER --teacher_weights WEIGHTS …, or give a whole one"
+        )
+
+    # --- making ---
+
+    def _make(self, missing, n_shards, parts, note):
+        """Make missing shards; this rank begins with its own, and helps with others' then."""
+        try:
+            if self.teacher is None:
+                raise CheckpointError("no teacher is given")
+            self._loaded_teacher()
+        except (CheckpointError, DownloadError, OSError) as error:
+            raise self._absent(f"{len(missing)} of its {n_shards} shards are missing", error) from error
+        if note["precision"] == "fp32":
+            self._require_same(note, _as_json(self.teacher.identity()))
+        if LOG_MEL in note["columns"] and not self._features:
+            raise ConfigError(
+                f"{len(missing)} of {n_shards} shards of {self.folder} are missing, and the others have {LOG_MEL}; "
+                "give --cache_log_mel True to make them"
+            )
+        features, device = self._features[0] if self._features else None, self._making_device()
+        n_readers = self.n_readers
+        if n_readers is None:
+            n_readers = min(_N_READERS, len(os.sched_getaffinity(0)) - 1) if device else 0
+        sources = {name: (views, part.keys) for name, (views, part) in parts.items()}
+        maker = ShardMaker(
+            self.folder, self.teacher, features, tuple(note["columns"]), sources, self.batch_size, n_readers
+        )
+        if device is not None:
+            maker.to(device)
+        rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        own = missing[rank::world_size]
+        order = [*own, *(shard for shard in missing if shard not in set(own))]
+        logger.info("making %d of %d shards of teacher targets in %s", len(missing), n_shards, self.folder)
+        with tqdm(total=sum(shard.n_views for shard in missing), unit="view", desc="target cache") as bar:
+            make_missing(maker, order, self.n_processes, self.ray_address, bar)
+
+    def _making_device(self):
+        """The device of this process' teacher, None for the CPU."""
+        if self.n_processes > 1 or self.ray_address is not None:
+            return None
+        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if device == "cpu":
+            return None
+        if device == "cuda":
+            device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        try:
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"target_device {device!r} is not there ({str(error).splitlines()[0]})") from error
+        return device
+
+
+def _as_json(content):
+    """As read back from JSON: tuples are lists."""
+    return json.loads(json.dumps(content))
+
+
+def _differences(there, here):
+    """What differs between two dicts, in words."""
+    shown = [
+        f"{key} ({there.get(key, 'nothing')} there, {here.get(key, 'nothing')} here)"
+        for key in sorted({*there, *here})
+        if there.get(key) != here.get(key)
+    ]
+    return ", ".join(shown)
