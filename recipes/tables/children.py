@@ -25,7 +25,7 @@ PRELOADED = [
         "tinyclap.teachers",
         "tinyclap.losses.distillation",
     ),
-    *("tinyclap.published.encoder_weights", "tinyclap.models.encoders", "tinyclap.data.stored_sets"),
+    *("tinyclap.published.encoder_weights", "tinyclap.models.encoders", "tinyclap.data.distillation"),
     *("tinyclap.data.views", "tinyclap.data.corpora", "data_prep.soundscapes_prepare", "data_prep.esc50_prepare"),
 ]
 

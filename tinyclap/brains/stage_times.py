@@ -22,7 +22,7 @@ class StageTimes:
     ---------
     brain : tinyclap.brains.RecipeBrain
     output_folder : str or os.PathLike. ``profile.json`` is written there: a list with one dict an epoch.
-    reader : tinyclap.data.pipeline.ClipReader, optional. Tells decoding from other waiting, where no workers do it.
+    reader : tinyclap.data.clip_reader.ClipReader, optional. Tells decoding from other waiting, where no workers do it.
     """
 
     def __init__(self, brain, output_folder, reader=None):
