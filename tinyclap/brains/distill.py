@@ -158,6 +158,8 @@ def bank_texts(loss):
 
 def check_widths(name, loss, student_dim, teacher):
     """Refuse a loss that cannot compare embeddings of these widths, by a dry run."""
+    was_training = loss.training
+    loss.eval()  # so that it neither updates statistics nor gathers rows of other ranks
     try:
         with torch.no_grad():
             device = next((tensor.device for tensor in loss.state_dict().values()), "cpu")
@@ -169,3 +171,5 @@ def check_widths(name, loss, student_dim, teacher):
             f"the term {name!r}: the student's embedding has {student_dim} dimensions, the {teacher.kind} teacher's "
             f"{teacher.embed_dim}; give --embed_dim {teacher.embed_dim}, or a loss with a learnt map"
         ) from error
+    finally:
+        loss.train(was_training)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tinyclap.errors import ConfigError
 from tinyclap.losses.common import check_positive, gathered, in_float32
+from tinyclap.text.bank import LabelBank
 
 TEMPERATURE = 0.07  # of CLIP's and CLAP's softmax when training begins
 CLAP_LOGIT_SCALE = 1 / TEMPERATURE
@@ -165,7 +166,8 @@ class AffinityLoss(nn.Module):
     temperature : float. τ, of both sides.
     both_directions : bool. Average with the same loss of the columns: for each key, a distribution over clips.
     texts : sequence of str, str or os.PathLike, optional
-        Texts of the bank, or a file with one a line; who trains embeds them by the teacher and calls :meth:`set_bank`.
+        Texts of the bank, or a file with one a line: the Brain embeds them by the teacher, which has to be live. Or a
+        label bank (.npz, .json: ``tinyclap labels``) of a student of this teacher, which has their embeddings.
     """
 
     def __init__(
@@ -178,9 +180,12 @@ class AffinityLoss(nn.Module):
         check_positive(self, temperature=temperature)
         self.temperature, self.both_directions, self.texts = temperature, both_directions, texts
         self.register_buffer("bank", None, persistent=False)  # made of the texts at each start
+        if isinstance(texts, str | os.PathLike) and Path(texts).suffix in (".npz", ".json"):
+            self.texts = None
+            self.set_bank(torch.from_numpy(LabelBank.load(texts).vectors))
 
     def bank_texts(self) -> list[str]:
-        """The texts of the bank; none where the batch takes its place."""
+        """The texts that the teacher has to embed for :meth:`set_bank`."""
         if self.texts is None or not isinstance(self.texts, str | os.PathLike):
             return list(self.texts or [])
         if not Path(self.texts).is_file():

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from tinyclap.errors import ConfigError
+from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.losses import (
     AffinityLoss,
     CaptionCrossEntropy,
@@ -27,6 +27,7 @@ from tinyclap.losses import (
     TokenKD,
 )
 from tinyclap.losses.contrastive import clap_contrastive
+from tinyclap.text.bank import LabelBank
 
 
 def embeddings(seed=0, n=5, dim=8):
@@ -140,6 +141,17 @@ def test_texts_of_a_bank_are_a_list_or_lines_of_a_file(tmp_path):
     assert AffinityLoss(texts=tmp_path / "texts.txt").bank_texts() == ["a dog barks", "rain falls"]
     assert AffinityLoss(texts=["a dog barks"]).bank_texts() == ["a dog barks"]
     assert AffinityLoss().bank_texts() == []
+
+
+def test_a_label_bank_has_the_embeddings_so_that_no_teacher_is_needed(tmp_path):
+    texts, student, teacher = embeddings(2, 3), embeddings(0), embeddings(1)
+    LabelBank(["dog", "rain", "bell"], texts.numpy(), ["{}"], "cosine", "m", "00").save(tmp_path / "bank.npz")
+    loss, by_rows = AffinityLoss(texts=tmp_path / "bank.npz"), AffinityLoss()
+    by_rows.set_bank(texts)
+    assert loss.bank_texts() == [] and loss(student, teacher) == by_rows(student, teacher)
+    assert not loss.state_dict(), "it is read again at each start"
+    with pytest.raises(CheckpointError, match="no such bank"):
+        AffinityLoss(texts=tmp_path / "other.npz")
 
 
 # What every in-batch loss owes ----------------------------------------------------------------------------------------
