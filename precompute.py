@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Make what a recipe's teacher says of its clips, once, before it is trained.
+"""Make a recipe's target cache before it is trained: its teacher's targets for every view of its clips.
 
-    python precompute.py hparams/distill_phinet.yaml --store_folder STORE [--key value …]
+    python precompute.py RECIPE --target_cache FOLDER [--key value …]        e.g. hparams/distill_phinet.yaml
 
-The options are those of train.py for the same recipe; the same store_folder then trains from the store. Stopped and run
-again, it goes on where it was; a store of another teacher, other clips or other crops is refused. Of its own it has:
+The options are those of train.py for the same recipe, which then trains from the same --target_cache without running
+the teacher. Stopped and run again, it goes on where it was; several runs may fill one cache; a cache of another
+teacher, front end or other views is refused. Of its own it has:
 
---n_processes N   CPU processes, each with a teacher (by default the recipe's own key); with --ray: teachers at once
+--n_processes N   CPU processes, each with a teacher (default: the recipe's n_target_processes); with --ray: teachers
 --ray ADDRESS     make the shards on a Ray cluster (extra `scale`): auto, ray://host:10001, or local to start one here
-
-Any recipe with a store or a pool can be given: hparams/distill_phinet.yaml, distill_phinet_projection.yaml,
-distill_real_audio.yaml, distill_tagger_trunk.yaml, distill_captioner_*.yaml.
+--verify True     hash the shards that are there already, all of them
+--device DEVICE   of the teacher, e.g. cuda:1 or cpu (default: the recipe's target_device, else the GPU, else the CPU)
 """
 
 import logging
@@ -18,31 +18,47 @@ import sys
 import time
 from pathlib import Path
 
+import speechbrain as sb
+from speechbrain.utils.distributed import run_on_main
+
+from tinyclap.data.targets import TeacherTargets
 from tinyclap.errors import ConfigError
 from tinyclap.training import command_line
+from tinyclap.training.values import check_value, read_value
 
 logger = logging.getLogger("precompute")
 
 
 def main(arguments):
-    """Make the stores of a recipe; returns the exit status."""
+    """Make the target caches of a recipe; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(name)s - %(message)s")
-    hparams_file, _, overrides = command_line.parse_command_line(arguments)
-    n_processes, ray_address = overrides.pop("n_processes", None), overrides.pop("ray", None)
-    hparams = command_line.open_recipe(hparams_file, overrides).build()
-    stores = [part for part in hparams["load_weights"] if hasattr(part, "scale")]
-    if not stores:
-        raise ConfigError(f"{hparams_file} has no store with these options; name one: --store_folder FOLDER")
+    path, run_opts, options = command_line.parse_command_line(arguments)
+    own = {name: options.pop(name, None) for name in ("import", "n_processes", "ray", "verify")}
+    n_processes = None if own["n_processes"] is None else _value("n_processes", own["n_processes"], 0)
+    verify = _value("verify", own["verify"] or "False", False)
+    command_line.import_named(own["import"], path)
+    recipe = command_line.open_recipe(path, options)
+    sb.utils.distributed.ddp_init_group(run_opts)
+    hparams = recipe.build()
+    command_line.check_recipe(recipe, hparams)
+    caches = [part for part in hparams["load_weights"] if isinstance(part, TeacherTargets) and part.is_cached]
+    if not caches:
+        raise ConfigError(f"{recipe.path} has no target cache with these options; name one: --target_cache FOLDER")
+    for cache in caches:
+        cache.device = run_opts["device"] or cache.device
+        cache.scale(cache.n_processes if n_processes is None else n_processes, own["ray"])
     for prepare in hparams["prepare"]:
-        getattr(prepare, "prepare", prepare)()
-    for weights in filter(None, hparams["load_weights"]):
+        run_on_main(getattr(prepare, "prepare", prepare))
+    for cache in caches:
         started = time.monotonic()
-        if weights in stores and (n_processes is not None or ray_address is not None):
-            weights.scale(int(n_processes or 0), ray_address)
-        weights.load()
-        if weights in stores:
-            logger.info("%s is whole: %s, %.0f s", weights.folder, *_size(weights.folder, started))
+        cache.load(verify)
+        logger.info("%s is whole: %d views, %s, %.0f s", cache.folder, len(cache), *_size(cache.folder, started))
     return 0
+
+
+def _value(name, text, default):
+    """An option of this script, checked."""
+    return check_value(name, read_value(name, text, default), default)
 
 
 def _size(folder, started):
