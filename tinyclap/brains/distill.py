@@ -4,6 +4,7 @@ import itertools
 
 import torch
 import torch.nn.functional as F
+from torch.profiler import record_function
 
 from tinyclap.brains.base import RecipeBrain
 from tinyclap.brains.terms import read_terms
@@ -119,7 +120,8 @@ class DistillBrain(RecipeBrain):
     def targets(self, batch):
         """The targets that terms name, by name."""
         wanted = {term.teacher for term in self.terms.values()}
-        with torch.autocast(self.device_type, enabled=False), torch.no_grad():  # a teacher has a precision of its own
+        # A teacher has a precision of its own.
+        with record_function("teacher"), torch.autocast(self.device_type, enabled=False), torch.no_grad():
             targets = self.modules.teacher(batch)
             if "pooled" in wanted:
                 targets["pooled"] = targets["frames"].mean(dim=1, keepdim=True)
