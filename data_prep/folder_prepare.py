@@ -182,7 +182,9 @@ def _read_table(preparation, path):
         raise preparation.error([f"{path.name} is no text: save it as CSV (UTF-8)"])
     try:
         text = content.decode("utf-16") if is_utf16 else common.read_text(path)
-        tables = [list(csv.reader(io.StringIO(text, newline=""), delimiter=sign)) for sign in _SEPARATORS]
+        text = text.partition("\n")[2] if text.startswith("sep=") else text  # a hint for Excel
+        options = {"skipinitialspace": True}
+        tables = [list(csv.reader(io.StringIO(text, newline=""), delimiter=sign, **options)) for sign in _SEPARATORS]
     except (UnicodeDecodeError, csv.Error) as error:
         raise preparation.error([f"{path.name} is no CSV table ({error})"]) from error
     if not any(map(any, tables[0])):

@@ -1,13 +1,14 @@
 """Captions without audio: tables as published, broken tables, events, and batches that a seed and an epoch decide."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from tests import fakes
-from tinyclap.data.caption_texts import CaptionTexts, make_text_sets, only_batch, split_events, text_vocabulary
+from tinyclap.data.batches import EpochSampler, collate
+from tinyclap.data.caption_texts import CaptionTexts, make_text_sets, split_events
+from tinyclap.data.vocabulary import Vocabulary
 from tinyclap.errors import ConfigError, ManifestError
 
 CLOTHO = {"name": "clotho", "file": "clotho_captions_development.csv", "group": "file_name",
@@ -30,11 +31,17 @@ def texts(tmp_path):
     return CaptionTexts([{**AUDIOCAPS, "folder": audiocaps}, {**CLOTHO, "folder": clotho}])
 
 
-def sets(texts, epoch=1, **options):
-    options = {"seed": 3, "batch_size": 4, "valid_fraction": 0.3, **options}
-    return make_text_sets(
-        texts, Lengths(), text_vocabulary(texts), epoch_counter=SimpleNamespace(current=epoch), **options
-    )
+@pytest.fixture
+def sets(tmp_path):
+    """Training and validation batches of texts, with the words of all of them."""
+
+    def make(texts, min_count=1, **options):
+        path = tmp_path / f"words{min_count}.json"
+        Vocabulary(texts, path, min_count=min_count).prepare()
+        options = {"seed": 3, "batch_size": 4, "valid_fraction": 0.3, **options}
+        return make_text_sets(texts, Lengths(), path, **options)
+
+    return make
 
 
 def table(folder, text):
@@ -49,7 +56,7 @@ def test_published_tables_are_read_and_no_audio_is_needed(texts):
     assert captions[0] == "A dog barks, clip 0, sentence 0" and groups[12].startswith("clotho/Café")
     assert [row["n_captions"] for row in texts.describe()] == [12, 20]
     around = CaptionTexts([{**AUDIOCAPS, "folder": texts.tables[0].folder.parent}])
-    assert around.captions == captions[:12]
+    assert around.captions() == captions[:12]
 
 
 def test_a_corpus_without_a_folder_is_left_out_but_not_all(texts):
@@ -93,48 +100,53 @@ def test_captions_are_split_where_one_event_ends(caption, events):
     assert split_events(caption) == events
 
 
-def test_every_training_caption_comes_once_an_epoch_and_none_that_is_held_out(texts):
+def test_every_training_caption_comes_once_an_epoch_and_none_that_is_held_out(texts, sets):
     both = sets(texts)
-    batches = [both["train"][number] for number in range(len(both["train"]))]
+    batches = list(both["train"])
     train = torch.cat([batch.facts[0] for batch in batches]).tolist()
-    valid = torch.cat([both["valid"][number].facts[0] for number in range(len(both["valid"]))]).tolist()
+    valid = torch.cat([batch.facts[0] for batch in both["valid"]]).tolist()
     assert sorted(train + valid) == list(range(32)) and valid
     groups = texts.prepare()[1]
     assert not {groups[index] for index in train} & {groups[index] for index in valid}
     assert {int(style) for batch in batches for style in batch.style} == {0, 1}
 
 
-def test_a_batch_is_decided_by_seed_epoch_and_index(texts):
-    def plan(**options):
+def test_a_batch_is_decided_by_seed_epoch_and_index(texts, sets):
+    def plan(epoch=1, **options):
         train = sets(texts, **options)["train"]
-        return [train[number].facts[0].tolist() for number in range(len(train))]
+        return [train[epoch, number].facts[0].tolist() for number in reversed(range(len(train)))]
 
     assert plan() == plan() and plan() != plan(epoch=2) and plan() != plan(seed=4)
-    valid = [sets(texts, epoch=epoch)["valid"][0].ids.tolist() for epoch in (1, 2)]
+    valid = [sets(texts)["valid"][epoch, 0].ids.tolist() for epoch in (1, 2)]
     assert valid[0] == valid[1]
 
 
-def test_captions_of_one_length_meet_and_are_padded(tmp_path):
+def test_a_loader_gives_whole_batches_with_any_number_of_workers(texts, sets):
+    train = sets(texts)["train"]
+    epochs = []
+    for n_workers in (0, 2):
+        sampler = EpochSampler(len(train), seed=1)
+        sampler.set_epoch(2)
+        loader = DataLoader(train, 1, sampler=sampler, collate_fn=collate, num_workers=n_workers)
+        epochs.append([(batch.ids.tolist(), batch.style.tolist(), batch.facts[0].tolist()) for batch in loader])
+    assert epochs[0] == epochs[1] and len(epochs[0]) == len(train)
+
+
+def test_captions_of_one_length_meet_and_are_padded(tmp_path, sets):
     texts = table(tmp_path, "".join(f"{n},v{n},0,{'dog ' * (1 + n % 7)}\n" for n in range(70)))
-    train = sets(texts, batch_size=8)["train"]
-    ids = [train[number].ids for number in range(len(train))]
+    ids = [batch.ids for batch in sets(texts, batch_size=8)["train"]]
     assert np.mean([(batch == 0).float().mean() for batch in ids]) < 0.1
     assert all((batch[:, 0] == 1).all() and ((batch == 2).sum(dim=1) == 1).all() for batch in ids)
 
 
-def test_a_caption_of_sixty_words_is_cut_and_unknown_words_are_counted(tmp_path, caplog):
+def test_a_caption_of_sixty_words_is_cut_and_unknown_words_are_counted(tmp_path, caplog, sets):
     texts = table(tmp_path, f"1,x,0,{'dog ' * 60}\n" + "".join(f"{n},v{n},0,rain\n" for n in range(2, 30)))
-    tokenizer = text_vocabulary(texts, min_count=30)
     with caplog.at_level("INFO"):
-        both = make_text_sets(texts, Lengths(), tokenizer, 0, None, 64, max_words=20, valid_fraction=0.5)
-    assert "28 of 48 words are not in the vocabulary" in caplog.text and "1 captions are cut at 20 words" in caplog.text
+        both = sets(texts, min_count=30, batch_size=64, max_words=20, valid_fraction=0.5)
+    assert "28 of 48 words are outside the vocabulary" in caplog.text and "1 captions are cut at 20" in caplog.text
     assert max(batches[0].ids.shape[1] for batches in both.values()) == 22
 
 
-def test_a_side_without_captions_is_an_error(texts):
+def test_a_side_without_captions_is_an_error(texts, sets):
     with pytest.raises(ManifestError, match="valid_fraction=0.0 leaves 32 captions to train on and 0 to validate"):
         sets(texts, valid_fraction=0.0)
-
-
-def test_the_loader_gives_the_batch_itself():
-    assert only_batch(["batch"]) == "batch"

@@ -3,7 +3,7 @@
 import pytest
 
 from tinyclap.data.corpora import Corpora, Corpus
-from tinyclap.errors import ConfigError
+from tinyclap.errors import ConfigError, ManifestError
 
 
 @pytest.fixture
@@ -41,9 +41,30 @@ def test_the_record_holds_names_and_parts_and_no_path_of_this_machine(prepare, t
     assert corpora.describe() == [{"name": "esc50", "parts": {"train": {"split": "train"}}}]
 
 
-def test_no_corpus_at_all_is_an_error_that_lists_them(prepare, tmp_path):
-    with pytest.raises(ConfigError, match="at least one of: clotho, macs"):
-        Corpora([Corpus("clotho", None, prepare), Corpus("macs", None, prepare)], tmp_path)
+def test_no_corpus_at_all_is_one_line_that_names_the_keys(prepare, tmp_path):
+    absent = [Corpus(name, None, prepare) for name in ("clotho", "macs", "audio_folder", "macs")]
+    with pytest.raises(ConfigError, match="^no corpus .* of: --clotho_folder, --macs_folder, --audio_folder$"):
+        Corpora(absent, tmp_path)
+    assert Corpora(absent, tmp_path, may_be_empty=True).manifests("train") == []
+
+
+def test_a_refused_corpus_leaves_every_manifest_as_it_was(tmp_path):
+    def write(data_folder, manifest_folder, split):
+        (manifest_folder / f"one_{split}.json").write_text("new")
+
+    def refuse(**_):
+        raise ManifestError("broken")
+
+    parts = {"train": {"split": "train"}, "valid": {"split": ["a", "b"]}}
+    corpora = Corpora([Corpus("one", "/1", write, **parts), Corpus("two", "/2", refuse, **parts)], tmp_path)
+    (tmp_path / "one_train.json").write_text("old")
+    (tmp_path / "two_train.json").write_text("another's")
+    with pytest.raises(ManifestError, match="broken"):
+        corpora.prepare()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "one_train.json": "old",
+        "two_train.json": "another's",
+    }
 
 
 def test_a_part_without_a_split_has_no_manifest_and_is_refused(prepare):

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from data_prep.audio_folder_prepare import prepare_audio_folder
-from tinyclap.errors import DataLayoutError
+from tinyclap.errors import ConfigError, DataLayoutError
 
 
 def write(path, seconds=1.0):
@@ -45,3 +45,37 @@ def test_a_folder_without_audio_is_refused(case, tmp_path):
     says = {"absent": "does not exist", "empty": "no recording in it", "short": "shorter than 0.5 s"}[case]
     with pytest.raises(DataLayoutError, match=says):
         prepare_audio_folder(tmp_path / "audio", tmp_path / "manifests")
+
+
+def manifest_of(folder, split):
+    prepare_audio_folder(folder, folder.parent / "manifests", split=split)
+    return json.loads((folder.parent / "manifests" / f"audio_folder_{split}.json").read_text())["items"]
+
+
+@pytest.mark.parametrize("n_recordings", [2, 3, 60])
+def test_a_folder_has_a_training_and_a_validation_side(n_recordings, tmp_path):
+    for index in range(n_recordings):
+        write(tmp_path / "audio" / f"r{index}.wav")
+    train, valid = manifest_of(tmp_path / "audio", "train"), manifest_of(tmp_path / "audio", "valid")
+    assert train and valid and not set(train) & set(valid)
+    assert {**train, **valid} == manifest_of(tmp_path / "audio", "all")
+    assert len(valid) < len(train) or n_recordings == 2
+    for index in range(n_recordings, n_recordings + 5):
+        write(tmp_path / "audio" / f"r{index}.wav")
+    if n_recordings > 50:  # new recordings move no old one
+        assert set(valid) <= set(manifest_of(tmp_path / "audio", "valid"))
+
+
+def test_recordings_of_one_source_stay_on_one_side(tmp_path):
+    for index in range(40):
+        write(tmp_path / "audio" / f"{index // 4}_{index}.wav")
+    train, valid = manifest_of(tmp_path / "audio", "train"), manifest_of(tmp_path / "audio", "valid")
+    assert not {item["freesound_id"] for item in train.values()} & {item["freesound_id"] for item in valid.values()}
+
+
+def test_one_recording_cannot_be_both_trained_and_validated_on(tmp_path):
+    write(tmp_path / "audio" / "a.wav")
+    with pytest.raises(DataLayoutError, match="1 recording to train and to validate on; two or more are needed"):
+        manifest_of(tmp_path / "audio", "train")
+    with pytest.raises(ConfigError, match="valid_fraction is 0"):
+        prepare_audio_folder(tmp_path / "audio", tmp_path / "manifests", valid_fraction=0)
