@@ -4,29 +4,43 @@ import contextlib
 import io
 import logging
 import math
+import os
 import sys
 from pathlib import Path
 
 import torch
-from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
+from speechbrain.utils.run_opts import RunOptions
 
+from tinyclap import losses
 from tinyclap.config.own_modules import import_modules
 from tinyclap.errors import ConfigError, TinyclapError
 from tinyclap.models.check import check_encoder
 from tinyclap.models.student import AudioStudent
-from tinyclap.training.recipe import Recipe, data_options, demonstration, head_comment, text_of
+from tinyclap.training.recipe import Recipe, data_options, demonstration
+from tinyclap.training.yaml_tree import head_comment, text_of
 
 logger = logging.getLogger(__name__)
 
-_NEEDS_VALUE_FROM = {  # run options below these cannot be meant
+_COMPARES_EXAMPLES = (losses.AffinityLoss, losses.ClapContrastiveLoss, losses.ContrastiveLoss)
+_COMPARES_EXAMPLES += (losses.InteractiveContrastiveLoss,)
+_LOWEST = {  # run options that SpeechBrain takes below this too
     **{"grad_accumulation_factor": 1, "debug_batches": 1, "nonfinite_patience": 0, "optimizer_step_limit": 1},
     **{"profile_warmup": 0, "profile_steps": 1},
 }
-_RUN_OPTIONS = (  # in the help; SpeechBrain has more
-    *("device", "precision", "debug", "compile", "noprogressbar", "max_grad_norm", "grad_accumulation_factor"),
-    *("ckpt_interval_minutes", "ckpt_interval_steps", "optimizer_step_limit", "remove_vector_weight_decay"),
-    *("skip_nonfinite_grads", "find_unused_parameters", "distributed_backend"),
-)
+_RUN_OPTIONS = {  # of SpeechBrain's, those in the help
+    "device": "cpu, cuda:0, mps …; by default a GPU where there is one",
+    "precision": "fp32 | bf16 | fp16",
+    "compile": "compile the student by torch.compile",
+    "debug": "two batches of two epochs, in a temporary folder",
+    "max_grad_norm": "norm at which gradients are clipped; -1: not at all",
+    "grad_accumulation_factor": "batches in a step of the optimiser",
+    "remove_vector_weight_decay": "no weight decay of norms and biases",
+    "ckpt_interval_minutes": "a checkpoint so often within an epoch; 0: none",
+    "ckpt_interval_steps": "the same in steps",
+    "optimizer_step_limit": "stop after so many steps",
+    "nonfinite_patience": "steps of an epoch whose loss may be NaN or infinite",
+    "noprogressbar": "no bar",
+}
 
 
 def parse_command_line(arguments):
@@ -78,7 +92,7 @@ def _run_options(words):
     if values["optimizer_step_limit"] is not None:  # SpeechBrain leaves it a text
         values["optimizer_step_limit"] = _integer("optimizer_step_limit", values["optimizer_step_limit"])
         run_opts = RunOptions(**values)
-    for name, lowest in _NEEDS_VALUE_FROM.items():
+    for name, lowest in _LOWEST.items():
         if values[name] is not None and values[name] < lowest:
             raise ConfigError(f"--{name} {values[name]}: it needs a whole number from {lowest} on")
     if not math.isfinite(values["max_grad_norm"]):
@@ -143,9 +157,21 @@ def check_recipe(recipe, hparams):
     check = getattr(hparams["brain_class"], "check", None)
     if check is not None:
         check(hparams)
+    _refuse_batch_of_one(hparams)
     student = hparams["modules"].get("student")
     if isinstance(student, AudioStudent):
         check_encoder(student)
+
+
+def _refuse_batch_of_one(hparams):
+    """Refuse batches of one where a loss compares the examples of a batch: it would be 0 in every step."""
+    if hparams.get("train_dataloader_opts", {}).get("batch_size") != 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        return
+    given = [*hparams["modules"].values(), *(term["loss"] for term in hparams.get("terms", {}).values())]
+    inner = [module for loss in given if isinstance(loss, torch.nn.Module) for module in loss.modules()]
+    found = sorted({type(module).__name__ for module in inner if isinstance(module, _COMPARES_EXAMPLES)})
+    if found:
+        raise ConfigError(f"--batch_size 1: {found[0]} compares the examples of a batch, and learns nothing from one")
 
 
 def run(main, documentation, arguments=None):
@@ -186,7 +212,8 @@ def help_text(documentation, words):
 def _run_options_help():
     defaults = RunOptions().as_dict()
     lines = ["Run options (SpeechBrain's):"]
-    for name in _RUN_OPTIONS:
-        value = "" if defaults[name] is False else f" {text_of(defaults[name])}"
-        lines.append(f"  {f'--{name}{value}':32}  {HELP_TEXTS[name].split('. ')[0].split('(e.g.')[0].strip()}")
+    for name, words in _RUN_OPTIONS.items():
+        lines.append(
+            f"  {f'--{name}' if defaults[name] is False else f'--{name} {text_of(defaults[name])}':40}  {words}"
+        )
     return "\n".join(lines)

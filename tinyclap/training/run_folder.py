@@ -1,9 +1,9 @@
 """The folder of a run: what may be resumed, and the records in it."""
 
 import logging
-import os
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 from speechbrain.core import create_experiment_directory
@@ -36,19 +36,28 @@ def start_run(hparams, recipe, run_opts, modules=()):
         The folder holds a run that is trained with other options; nothing was written.
     """
     folder = Path(hparams["output_folder"])
+    settings = recipe.settings(output_folder=".")
     note = {
         "recipe": recipe.path.name,
-        "options": {key: _plain(value) for key, value in recipe.options.items()},
-        "settings": recipe.settings(output_folder="."),
-        "modules": _own_modules(recipe, modules),
+        "overrides": {key: _plain(value) for key, value in recipe.options.items()},
+        "settings": settings,
+        "modules": _own_modules(settings, modules),
     }
     started = folder / "run.json"
+    more_epochs = None
     if started.exists() and "epoch_counter" in hparams:
-        _check_same_run(folder, read_json(started, _ADVICE, ConfigError), note, recipe)
+        more_epochs = _check_same_run(folder, read_json(started, _ADVICE, ConfigError), note, recipe)
     starts = folder / "provenance.json"
     before = read_json(starts, _ADVICE, ConfigError, list) if starts.exists() else []
     # its own list of packages comes from a pip in another process, which takes longer than a small run
     create_experiment_directory(experiment_directory=str(folder), save_env_desc=False)
+    if more_epochs and if_main_process():
+        logger.warning(
+            "%s was to have %d epochs and goes on to %d: a learning rate that depends on the total (cosine, "
+            "exponential, warm-up) goes on as in a run of the new total",
+            folder,
+            *more_epochs,
+        )
     if if_main_process():
         write_text(folder / "env.log", "\n".join([f"Python {sys.version}", *installed_packages(), ""]))
         write_text(folder / "hyperparams.yaml", f"# Resolved from {recipe.path}\n{recipe.resolved()}")
@@ -61,7 +70,7 @@ def start_run(hparams, recipe, run_opts, modules=()):
 
 
 def _check_same_run(folder, before, note, recipe):
-    """Raise ConfigError unless the run in `folder` can be resumed; more epochs than before are a warning."""
+    """Raise ConfigError unless the run in `folder` can be resumed; returns (before, now) where it gets more epochs."""
     if "settings" not in before:
         raise ConfigError(f"{folder} holds a run of an older version, which noted other things. {_ANEW}")
     if before.get("recipe") != note["recipe"]:
@@ -81,32 +90,28 @@ def _check_same_run(folder, before, note, recipe):
             f"{folder} holds a run with other options ({words}{more}). Give the same options to resume it, or another "
             "--output_folder"
         )
-    if new is not note["settings"] and if_main_process():
-        logger.warning(
-            "%s was to have %d epochs and goes on to %d: a learning rate that depends on the total (cosine, "
-            "exponential, warm-up) goes on as in a run of the new total",
-            folder,
-            *epochs,
-        )
+    return epochs if new is not note["settings"] else None
 
 
 def _plain(value):
     return value if isinstance(value, (int, float, str, bool, list, dict, type(None))) else str(value)
 
 
-def _own_modules(recipe, names):
-    """Modules of the user's that the run uses: name → path and SHA-256."""
-    places = {recipe.path.resolve().parent, Path.cwd()}
-    ours = {"tinyclap", "data_prep", "__main__", *(Path(sys.argv[0]).stem,)}
-    found = {}
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name in ours or not file or name.partition(".")[0] in ours:
-            continue
-        root = Path(os.path.realpath(sys.modules[name.partition(".")[0]].__file__ or file))
-        if name in names or root.parent in places or (root.name == "__init__.py" and root.parent.parent in places):
-            found[name] = {"file": str(file), "sha256": sha256_of(file)}
-    return found
+def _own_modules(settings, names):
+    """Modules of the user's that a run uses, by ``--import`` or by its YAML: name → file and its SHA-256."""
+    tags = [str(value).partition(":")[2] for place, value in settings.items() if place.endswith("!")]
+    packages = {tag.partition(".")[0] for tag in tags} - {
+        "tinyclap",
+        "data_prep",
+        "speechbrain",
+        "torch",
+        "builtins",
+        "",
+    }
+    found = {name: getattr(sys.modules.get(name), "__file__", None) for name in sorted({*packages, *names})}
+    installed = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "purelib", "platlib"))
+    own = {name: file for name, file in found.items() if file and (name in names or not file.startswith(installed))}
+    return {name: {"file": file, "sha256": sha256_of(file)} for name, file in own.items()}
 
 
 def release_note(hparams):
