@@ -18,6 +18,7 @@ config.json, model.safetensors and pruning.json.
 import argparse
 import sys
 
+from tinyclap.config import import_modules
 from tinyclap.errors import ConfigError, TinyclapError
 from tinyclap.export.sources import parse_options
 from tinyclap.pruning.prune import PruneOptions, open_model, prune, summary
@@ -42,6 +43,8 @@ def parser():
     made.add_argument("--fold", action="store_true", help="also fold the student's norms and last convolution")
     made.add_argument("--check_audio", help="clips to compare on: a folder, or MANIFEST.json@FOLDER (default: noise)")
     made.add_argument("--n_check", type=int, default=default.n_check)
+    what = "a module of your own that the model's classes are in: my_net"
+    made.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE", help=what)
     made.add_argument("--seed", type=int, default=default.seed)
     return made
 
@@ -53,6 +56,7 @@ def main(arguments=None):
     if rows != "all" and not rows.isdigit():
         raise ConfigError(f"--statistic_rows is a number or all, not {rows}")
     given["statistic_rows"] = None if rows == "all" else int(rows)
+    import_modules(given.pop("imports"))
     where = {key: given.pop(key) for key in ("model", "path", "text_weights")}
     ranking, target, options = given.pop("ranking"), given.pop("target"), parse_options(given.pop("option"))
     model, note = open_model(**where, options=options)

@@ -25,8 +25,8 @@ _CHILD = """
 import json, sys, time
 start = time.perf_counter()
 import tinyclap
-source, path, labels, n_threads = json.loads(sys.argv[1])
-model = tinyclap.from_pretrained(source, local_files_only=True, n_threads=n_threads)
+source, path, labels, n_threads, imports = json.loads(sys.argv[1])
+model = tinyclap.from_pretrained(source, local_files_only=True, n_threads=n_threads, imports=imports)
 opened = time.perf_counter()
 if model.kind == "captioner":
     model.caption(path)
@@ -52,6 +52,7 @@ class BenchOptions:
     n_repeats: int = 9  # passes that count
     n_clips: int = 64  # for the throughput
     n_starts: int = 3  # new processes; 0 leaves the cold start out
+    imports: tuple = ()  # modules of one's own that the model needs
 
     def __post_init__(self):
         numbers = (*self.lengths_s, *self.threads, self.n_repeats, self.n_clips)
@@ -75,7 +76,7 @@ def bench(source, options=None, revision=None, local_files_only=False):
 
     options = options or BenchOptions()
     folder = find_folder(source, revision, local_files_only)
-    model = from_pretrained(folder)
+    model = from_pretrained(folder, imports=options.imports)
     rows = _exported_passes(folder, options) if "graphs" in model.config else _torch_passes(model, options)
     wanted = {"engine": options.engines, "precision": options.precisions}
     rows = [row for row in rows if all(not names or row[key] in names for key, names in wanted.items())]
@@ -189,7 +190,7 @@ def _cold_start(model, folder, path, options):
     """New processes, each to its first answer: from the start of Python to its end."""
     labels = _LABELS if "text" in model.config else ([] if model.labels else None)
     n_threads = max(options.threads) if "graphs" in model.config else None
-    command = [sys.executable, "-c", _CHILD, json.dumps([str(folder), str(path), labels, n_threads])]
+    command = [sys.executable, "-c", _CHILD, json.dumps([str(folder), str(path), labels, n_threads, options.imports])]
     runs = []
     for _ in range(options.n_starts):
         start = time.perf_counter()

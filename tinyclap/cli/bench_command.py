@@ -47,7 +47,7 @@ def run(options):
     """Measure and print."""
     from tinyclap.cli.bench import BenchOptions, bench
 
-    names = ("lengths", "threads", "engines", "precisions", "repeats", "clips", "starts")
+    names = ("lengths", "threads", "engines", "precisions", "repeats", "clips", "starts", "imports")
     chosen = BenchOptions(*(getattr(options, name) for name in names))
     report = bench(options.model, chosen, options.revision, options.offline)
     sys.stdout.write((json.dumps(report, indent=1) if options.json else as_text(report)) + "\n")

@@ -60,12 +60,21 @@ def add_model_arguments(parser, default=DEFAULT_MODEL, threads="all cores"):
 
 
 def add_source_arguments(group, default=DEFAULT_MODEL):
-    """Add --model, --revision and --offline to a parser or a group of one; `default` is the model's name."""
+    """Add --model, --revision, --offline and --import to a parser or a group of one; `default` is the model's name."""
     add = group.add_argument
     what = "name of a shipped model, folder, or owner/name on the Hub (default: %(default)s)"
     add("--model", default=default, help=what)
     add("--revision", help="branch, tag or commit on the Hub")
     add("--offline", action="store_true", help="do not use the network")
+    add_import_argument(group)
+
+
+def add_import_argument(parser):
+    """Add --import to a parser or a group of one; what it names is imported before the command runs."""
+    what = (
+        "your own modules that the model's classes are in, as in Python: my_net (looked up in the current folder too)"
+    )
+    parser.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE", help=what)
 
 
 def open_model(options, n_threads=None):
@@ -73,6 +82,7 @@ def open_model(options, n_threads=None):
     from tinyclap.inference.pretrained import from_pretrained
 
     how = {"engine": options.engine, "precision": options.precision, "n_threads": options.threads or n_threads}
+    how |= {"imports": options.imports}
     return from_pretrained(options.model, options.dim, options.revision, options.offline, **how)
 
 

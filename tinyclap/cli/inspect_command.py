@@ -3,6 +3,7 @@
 import json
 import sys
 
+from tinyclap.cli.common import add_import_argument
 from tinyclap.config.shipped import DEFAULT_MODEL
 
 DESCRIPTION = """\
@@ -24,6 +25,7 @@ def add_arguments(parser):
     add("source", nargs="?", metavar="SOURCE", default=DEFAULT_MODEL, help="default: %(default)s")
     add("--no-macs", dest="macs", action="store_false", help="leave out MACs, which take a pass of a checkpoint")
     add("--json", action="store_true", help="print one JSON object")
+    add_import_argument(parser)
 
 
 def run(options):

@@ -122,6 +122,10 @@ def _run(words):
     options, surplus = made.parse_known_args(respelled(words, part))
     if surplus:
         part.error(f"unrecognized arguments: {' '.join(surplus)}")
+    if getattr(options, "imports", None):
+        from tinyclap.config.own_modules import import_modules
+
+        import_modules(options.imports)
     return options.run(options) or DONE
 
 

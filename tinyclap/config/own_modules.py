@@ -16,14 +16,14 @@ from tinyclap.errors import ConfigError
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-def import_modules(names: Iterable[str], beside: str | os.PathLike[str] | None = None) -> list[ModuleType]:
+def import_modules(names: str | Iterable[str], beside: str | os.PathLike[str] | None = None) -> list[ModuleType]:
     """Import a user's modules: from the current folder, the folder `beside`, or what is installed.
 
     Both folders go to the end of ``sys.path``, also without names, so that a recipe's ``!new:my_net.MyNet`` is found.
 
     Arguments
     ---------
-    names : iterable of str. Names as in an import statement: ``my_net``, ``my_package.nets``.
+    names : str or iterable of str. Names as in an import statement, in a text with commas between: ``my_net``.
     beside : str or os.PathLike, optional. The recipe's folder.
 
     Raises
@@ -31,7 +31,8 @@ def import_modules(names: Iterable[str], beside: str | os.PathLike[str] | None =
     ConfigError: A name is no module's, is not found, or stands for two files; or the module does not import.
     """
     folders = list(dict.fromkeys(str(Path(folder).resolve()) for folder in (os.curdir, beside) if folder is not None))
-    modules = []
+    texts = [names] if isinstance(names, str) else names
+    names, modules = [name for text in texts for name in str(text).replace(",", " ").split()], []
     for name in names:
         _check(name, folders)
     sys.path += [folder for folder in folders if folder not in sys.path]
@@ -46,8 +47,8 @@ def import_modules(names: Iterable[str], beside: str | os.PathLike[str] | None =
 
 def _check(name: str, folders: list[str]) -> None:
     """Refuse a name that is none, or that stands for more than one file."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith(".py"):
-        stem = Path(str(name)).stem
+    if not _NAME.fullmatch(name) or name.endswith(".py"):
+        stem = Path(name).stem
         raise ConfigError(f"--import {name}: give a module's name as in Python, without folder and .py: {stem}")
     top = name.partition(".")[0]
     if top in sys.stdlib_module_names or top == "tinyclap":

@@ -26,6 +26,9 @@ def add_arguments(parser):
     add("--path", metavar="FILE", help="weights file of a published network")
     add("--option", action="append", metavar="KEY=VALUE", help="size of a published network; may be repeated")
     add("--text-weights", metavar="FILE", help="weights of the text encoder, if not part of the model")
+    add(
+        "--import", dest="imports", action="append", default=[], metavar="MODULE", help="your own modules that it needs"
+    )
     add("--dim", type=int, metavar="N", help="keep the N most important dimensions, of a folder by prune.py")
     add("--labels", help="'dog,rain', a text file with one label a line, or a .csv file")
     add("--templates", nargs="+", metavar="TEXT", help="prompts with {} for the label (default: the text side's)")
@@ -55,6 +58,7 @@ def run(options):
     ConfigError: an option is wrong, or torch is not installed. CheckpointError: the model cannot be opened.
     """
     try:
+        from tinyclap.config.own_modules import import_modules
         from tinyclap.export.quantise import METHODS
         from tinyclap.export.sources import open_source, parse_options
         from tinyclap.export.write import ExportOptions, export_model, summary
@@ -67,6 +71,7 @@ def run(options):
     where = {key: given.pop(key, None) for key in _PLACES}
     target, sizes = given.pop("target"), parse_options(given.pop("option", []))
     labels = given.pop("labels", None)
+    import_modules(given.pop("imports", ()))
     source = open_source(**where, options=sizes)
     given["labels"] = [] if labels is None or source.kind == "captioner" else read_names(labels, minimum=2)
     return summary(target, export_model(source, target, ExportOptions(**given)))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinyclap.config.own_modules import import_modules
 from tinyclap.config.shipped import DEFAULT_MODEL, shipped_folder, shipped_names
 from tinyclap.errors import CheckpointError, ConfigError, DownloadError
 from tinyclap.files import CONFIG, model_folder, read_json
@@ -23,6 +25,7 @@ def from_pretrained(
     engine: str = "onnxruntime",
     precision: str = "auto",
     n_threads: int | None = None,
+    imports: str | Sequence[str] = (),
 ) -> SoundModel:
     """Open a model, ready to use.
 
@@ -37,6 +40,7 @@ def from_pretrained(
     local_files_only : bool. Never use the network: a hub name is looked up in the cache alone.
     cache_dir : str or os.PathLike, optional. Where downloads are kept; None takes the hub's own place.
     engine, precision, n_threads : Of exported folders; see :func:`tinyclap.runtime.load`.
+    imports : str or sequence of str. Your own modules that a checkpoint needs; see :mod:`tinyclap.config.own_modules`.
 
     Raises
     ------
@@ -51,6 +55,8 @@ def from_pretrained(
     """
     from tinyclap.inference.sound_model import SoundModel
 
+    if imports:
+        import_modules(imports)
     folder = find_folder(source, revision, local_files_only, cache_dir)
     # what a pickled model is opened by: the same folder, or the same commit of the hub
     opening: dict[str, Any] = {"source": folder.absolute() if os.path.isdir(source) else str(source), "dim": dim}
@@ -60,7 +66,7 @@ def from_pretrained(
         "local_files_only": local_files_only,
         "cache_dir": cache_dir,
     }
-    opening |= {"engine": engine, "precision": precision, "n_threads": n_threads}
+    opening |= {"engine": engine, "precision": precision, "n_threads": n_threads, "imports": imports}
     if "graphs" in read_json(model_folder(folder) / CONFIG, "fetch the folder again"):
         from tinyclap.runtime import load
 

@@ -13,10 +13,10 @@ import torch
 from tinyclap.audio.batch import embed_together
 from tinyclap.audio.clips import as_clips, as_sources
 from tinyclap.checkpoints.state import load_student
-from tinyclap.config.kept_dims import tags_of
+from tinyclap.config.kept_dims import at_dim, tags_of
 from tinyclap.config.network import local_files_only
 from tinyclap.errors import ConfigError
-from tinyclap.files import CONFIG, model_folder, read_json
+from tinyclap.files import model_folder
 from tinyclap.models.student import AudioStudent, Clap
 from tinyclap.teachers import make_teacher
 
@@ -28,22 +28,23 @@ def open_checkpoint(
     folder: str | os.PathLike[str], dim: int | None = None, is_local: bool = False
 ) -> CheckpointModel | CheckpointCaptioner:
     """Open the folder of a run or of a saved model; with `is_local`, text sides on the hub are read from its cache."""
-    model = read_json(model_folder(folder) / CONFIG).get("model")
-    if isinstance(model, dict) and model.get("type") in ("AudioStudent", "Clap"):
-        return CheckpointModel(folder, dim, is_local)
+    network, saved = load_student(folder)
+    if isinstance(network, (AudioStudent, Clap)):
+        return CheckpointModel(folder, *at_dim(network, saved, dim, model_folder(folder)), dim, is_local)
     if dim is not None:
         raise ConfigError(f"{folder}: dim belongs to models with a space that texts share, not to captioners")
-    return CheckpointCaptioner(folder)
+    return CheckpointCaptioner(folder, network, saved)
 
 
 class CheckpointModel:
-    """A student or CLAP as :class:`tinyclap.runtime.audio_model.AudioModel`; `folder`, `dim`, `is_local` as above."""
+    """A student or CLAP as :class:`tinyclap.runtime.audio_model.AudioModel`, opened by :func:`open_checkpoint`."""
 
     usual_workers = 1  # torch gives every pass all cores
 
-    def __init__(self, folder: str | os.PathLike[str], dim: int | None = None, is_local: bool = False) -> None:
-        self.folder, self._dim, self._is_local = Path(folder), dim, is_local
-        self.network, saved = load_student(folder, dim)
+    def __init__(
+        self, folder: str | os.PathLike[str], network: Any, saved: dict[str, Any], dim: int | None, is_local: bool
+    ) -> None:
+        self.folder, self.network, self._dim, self._is_local = Path(folder), network, dim, is_local
         audio = self.network if isinstance(self.network, AudioStudent) else self.network.audio
         self.audio, self.sample_rate_hz, self.embed_dim = audio, audio.sample_rate_hz, audio.embed_dim
         side, self.policy, self.tags = saved.get("text_side", {}), audio.policy, tags_of(saved)
@@ -90,9 +91,8 @@ class CheckpointModel:
 class CheckpointCaptioner:
     """A captioner in torch, of the `folder` of a run or of a saved model."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self.network, saved = load_student(folder)
+    def __init__(self, folder: str | os.PathLike[str], network: Any, saved: dict[str, Any]) -> None:
+        self.folder, self.network = Path(folder), network
         self.sample_rate_hz, self.embed_dim = self.network.sample_rate_hz, getattr(self.network, "embed_dim", 0)
         self.config = {"kind": "captioner", "saved": saved}
 

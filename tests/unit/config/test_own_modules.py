@@ -25,7 +25,8 @@ def folder(tmp_path, monkeypatch):
 def test_modules_of_both_folders_are_imported(folder):
     net, loss = import_modules(["lark_net", "lark_loss"], beside=folder)
     assert (net.WIDTH, loss.WEIGHT) == (3, 0.5)
-    assert import_modules(["lark_net"], beside=folder) == [net]
+    assert import_modules("lark_net, lark_loss", beside=folder) == [net, loss]
+    assert import_modules("") == []
 
 
 def test_a_recipe_finds_its_modules_without_naming_them(folder):
@@ -49,7 +50,6 @@ def test_packages_and_installed_modules_are_taken(folder):
         ("lark_net.py", "without folder and .py: lark_net"),
         ("../recipe/lark_net", "without folder and .py: lark_net"),
         ("lark-net", "a module's name as in Python"),
-        ("", "a module's name as in Python"),
         ("lark_tree", "there is no lark_tree.py in "),
         ("json", "json is a module of Python itself"),
         ("tinyclap.models", "tinyclap is tinyclap's own"),
