@@ -17,11 +17,13 @@ class EvaluationBrain(sb.Brain):
 
     ``modules``: ``model``, whose weights are loaded. A subclass collects outputs in ``compute_forward`` and
     ``compute_objectives``, sets ``results`` (for ``metrics.json``) in ``on_stage_end``, and has ``summary``.
+    Keys of a recipe's part ``scoring`` count as its own.
     """
 
     required_hparams = ("output_folder", "bootstrap_seed")
 
     def __init__(self, modules=None, hparams=None, run_opts=None):
+        hparams = {**hparams.get("scoring", {}), **hparams}
         missing = [key for key in self.required_hparams if key not in hparams]
         if missing:
             raise ConfigError(f"{type(self).__name__} needs the YAML keys: {', '.join(missing)}")
