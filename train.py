@@ -38,6 +38,8 @@ def main(arguments):
     for prepare in hparams["prepare"]:
         run_on_main(getattr(prepare, "prepare", prepare))
     modules = {name: _built(module) for name, module in hparams["modules"].items()}
+    if "train_logger" in hparams:
+        hparams["train_logger"] = _built(hparams["train_logger"])  # may open files, so not before the run's folder
     hparams["modules"] = modules
     for weights in filter(None, hparams["load_weights"]):
         weights.load()
@@ -64,7 +66,7 @@ def main(arguments):
 
 
 def _built(module):
-    """A module, made now where the recipe names how (``!name:``): its size may depend on what was prepared."""
+    """An object, made now where the recipe names how (``!name:``): it may depend on what was prepared."""
     return module if isinstance(module, torch.nn.Module) or not callable(module) else module()
 
 
