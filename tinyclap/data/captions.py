@@ -86,9 +86,16 @@ def make_caption_sets(
     max_words, valid_max_s : int, float. Longer captions and validation clips are cut; in words and seconds.
     valid_max_clips : int, optional. At most so many validation clips, the same in every run.
     """
-    for name, value in (("examples_per_epoch", examples_per_epoch), ("valid_max_clips", valid_max_clips)):
-        if value is not None and (value != int(value) or value < 1):
-            raise ConfigError(f"{name}={value}; it is a whole number from 1 on, or null")
+    for name, value, minimum in (
+        ("examples_per_epoch", examples_per_epoch, 1),
+        ("valid_max_clips", valid_max_clips, 1),
+        ("unlabelled_per_labelled", unlabelled_per_labelled, 0),
+        ("max_words", max_words, 1),
+    ):
+        if value is not None and (value != int(value) or value < minimum):
+            raise ConfigError(f"{name}={value}; it is a whole number from {minimum} on")
+    if targets is not None and targets.columns and not targets.is_cached:
+        raise ConfigError("captioners learn from cached teacher targets; give --target_cache FOLDER, or no teacher")
     if labelled is not None and labelled.kind != "windows":
         raise ConfigError(f"labelled views are {labelled.kind}, of which captions need not hold; give windows")
     tokenizer = WordTokenizer.load(vocabulary)
@@ -97,7 +104,7 @@ def make_caption_sets(
     chosen = choose_labelled(with_labels, labelled_fraction, seed)
     _require_captions({**{clip: with_labels[clip] for clip in chosen}, **valid})
     pool = []
-    if rows.has_teacher and unlabelled_per_labelled:
+    if rows.columns and unlabelled_per_labelled:
         rest = sorted(set(with_labels) - set(chosen)) if rest_as_unlabelled else []
         pool += [(labelled, clip, view) for clip in rest for view in labelled.views_of(clip)]
         pool += [(unlabelled, *key) for key in unlabelled.keys("train")] if unlabelled is not None else []
@@ -135,8 +142,7 @@ class _Rows:
             sample_rate_hz,
             max_words,
         )
-        self.has_teacher = targets is not None and bool(targets.columns)
-        self.columns = tuple(targets.columns) if self.has_teacher and targets.is_cached else ()
+        self.columns = () if targets is None else tuple(targets.columns)
         self.choices = StudentChoices(targets.words, tokenizer) if "token_choices" in self.columns else None
 
     def of_view(self, views, clip, view, captions=None, chosen=0):
