@@ -41,8 +41,9 @@ def main(arguments):
     if "train_logger" in hparams:
         hparams["train_logger"] = _built(hparams["train_logger"])  # may open files, so not before the run's folder
     hparams["modules"] = modules
-    for weights in filter(None, hparams["load_weights"]):
-        weights.load()
+    for weights in hparams["load_weights"]:
+        if weights is not None:
+            weights.load()
     datasets = hparams["make_datasets"]()
 
     brain = hparams["brain_class"](
