@@ -125,9 +125,9 @@ def release_note(hparams):
     teacher = hparams["modules"].get("teacher")
     if teacher is not None:
         note["teacher"], note["text_side"] = teacher.kind, teacher.text_side()
-    loss = hparams["modules"].get("distill_loss")
-    if hasattr(loss, "stored_order"):  # a nested loss
-        note["latent"] = loss.stored_order(hparams["modules"]["student"].embed_dim)
+    for term in hparams.get("terms", {}).values():
+        if hasattr(term["loss"], "stored_order"):  # a nested loss
+            note["latent"] = term["loss"].stored_order(hparams["modules"]["student"].embed_dim)
     return note
 
 
