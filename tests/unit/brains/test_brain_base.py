@@ -4,17 +4,22 @@ import json
 
 import pytest
 import torch
-from small_run import Distillation, Killed, ToneTeacher, make_corpora, moved
+from small_run import Distillation, Killed, make_corpora, moved
 
-from tinyclap.brains import EmbeddingDistillBrain
-from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.losses.distillation import CosineDistillLoss
+from tinyclap.brains import DistillBrain
+from tinyclap.errors import CheckpointError, ConfigError, TinyclapError
+from tinyclap.losses import CosineLoss
 from tinyclap.training.schedules import CosineSchedule, PlateauSchedule
 
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
     return make_corpora(tmp_path_factory.mktemp("corpus"))
+
+
+def clip_term(loss=None, **fields):
+    """The terms of a run that matches clip embeddings alone."""
+    return {"distill": {"loss": loss or CosineLoss(), "student": "clip", "teacher": "clip", **fields}}
 
 
 @pytest.fixture
@@ -40,18 +45,18 @@ def test_the_schedule_is_applied_at_every_step(distil):
 
 
 def test_a_plateau_lowers_the_optimiser_s_rate_and_its_state_is_recovered(distil):
-    class Worsening(CosineDistillLoss):
+    class Worsening(CosineLoss):
         """A loss whose validation never improves."""
 
         def forward(self, student, teacher):
             return super().forward(student, teacher) * 0
 
-    options = {"modules": {"teacher": ToneTeacher().load(), "distill_loss": Worsening()}}
-    run = distil(lr_schedule=PlateauSchedule(0.01, factor=0.5, patience=0), **options)
+    options = {"terms": clip_term(Worsening())}
+    run = distil(lr_annealing=PlateauSchedule(0.01, factor=0.5, patience=0), **options)
     run.fit()
     assert [record["lr"] for record in run.history()] == [0.01, 0.01]
-    assert run.brain.hparams.lr_schedule.lr == 0.005
-    resumed = distil(lr_schedule=PlateauSchedule(0.01, factor=0.5, patience=0), **options)
+    assert run.brain.hparams.lr_annealing.lr == 0.005
+    resumed = distil(lr_annealing=PlateauSchedule(0.01, factor=0.5, patience=0), **options)
     resumed.brain.hparams.epoch_counter.limit = 3
     resumed.fit()
     assert [record["lr"] for record in resumed.history()] == [0.01, 0.01, 0.005]
@@ -69,11 +74,9 @@ def test_a_killed_run_repeats_the_unbroken_one(distil, at):
     unbroken.fit()
     distil("killed", **options).fit_until(*at)
     resumed = distil("killed", **options)
-    resumed_from = {}
-    truncate = resumed.brain._truncate_logs
-    resumed.brain._truncate_logs = lambda: (truncate(), resumed_from.update(steps=len(resumed.steps())))
+    taken = counting(resumed)
     resumed.fit()
-    assert 0 < resumed_from["steps"] < len(unbroken.steps()), "it did go on from a checkpoint"
+    assert 0 < len(taken) < len(unbroken.steps()), "it did go on from a checkpoint"
     assert resumed.steps() == unbroken.steps()
     assert resumed.history() == unbroken.history()
     assert not moved(resumed.brain.modules.student, unbroken.brain.modules.student.state_dict())
@@ -125,9 +128,9 @@ def test_steps_and_epochs_that_the_checkpoint_does_not_know_are_dropped_from_the
     run = distil()
     run.fit()
     rows, epochs = run.steps(), run.history()
-    with open(run.brain._path("train_steps.csv"), "a", encoding="utf-8") as file:
+    with open(run.brain.logs.steps, "a", encoding="utf-8") as file:
         file.write("3,1,0.1,-0.5,-0.5\n3,2,0.1")  # an epoch that was killed, its last line torn
-    with open(run.brain._path("history.jsonl"), "a", encoding="utf-8") as file:
+    with open(run.brain.logs.history, "a", encoding="utf-8") as file:
         file.write(json.dumps({**epochs[-1], "epoch": 3}) + '\n{"epoch": 4, "lr"')
     again = distil()
     again.fit()
@@ -162,21 +165,14 @@ def test_losses_are_logged_in_full_precision(distil):
 
 def test_the_best_and_the_last_checkpoint_are_kept_and_the_best_is_recovered(distil):
     run = distil()
-    worsening = iter([0.1, 0.5])
-    run.brain.validation_stats = lambda: {"ignored": 0.0}
-    end = run.brain.on_stage_end
-    run.brain.on_stage_end = lambda stage, loss, epoch=None: end(
-        stage, next(worsening) if stage.name == "VALID" else loss, epoch
-    )
+    worsening = iter([0.9, 0.5])
+    run.brain.validation_stats = lambda: {"cosine": next(worsening)}
     run.fit()
-    losses = sorted(checkpoint.meta["valid_loss"] for checkpoint in run.brain.checkpointer.list_checkpoints())
-    assert losses == [0.1, 0.5]
-    assert run.brain.recover_best() == {
-        "checkpoint": run.brain.checkpointer.find_checkpoint(min_key="criterion").path.name,
-        "epoch": 1,
-        "valid_loss": 0.1,
-        "criterion": 0.1,
-    }
+    cosines = sorted(checkpoint.meta["cosine"] for checkpoint in run.brain.checkpointer.list_checkpoints())
+    assert cosines == [0.5, 0.9]
+    best = run.brain.recover_best()
+    assert best["epoch"] == 1 and best["criterion"] == -0.9
+    assert best["valid_loss"] == run.history()[0]["valid"]["loss"]
 
 
 def test_scoring_without_any_checkpoint_is_refused(distil):
@@ -199,33 +195,48 @@ def test_releasing_an_untrained_run_is_refused_and_writes_nothing(distil, tmp_pa
     assert not (tmp_path / "released").exists()
 
 
-def test_a_weight_of_a_term_that_there_is_not_is_refused(distil):
-    run = distil(loss_weights={"distil": 1.0})
-    with pytest.raises(ConfigError, match=r"loss_weights names \['distil'\]; the terms are \['distill'\]"):
-        run.fit()
-
-
-@pytest.mark.parametrize(("weights", "factor"), [({"distill": 0.25}, 0.25), ({}, 1.0)])
-def test_the_total_is_the_weighted_sum_and_a_term_without_a_weight_counts_once(distil, weights, factor):
-    run = distil(loss_weights=weights)
+@pytest.mark.parametrize(("weight", "factor"), [({"weight": 0.25}, 0.25), ({"weight": 3}, 3.0), ({}, 1.0)])
+def test_the_total_is_the_weighted_sum_and_a_term_without_a_weight_counts_once(distil, weight, factor):
+    run = distil(terms=clip_term(**weight))
     run.fit()
     for row in run.steps():
         assert float(row["loss"]) == pytest.approx(factor * float(row["distill"]), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("terms", "says"),
+    [
+        (clip_term(weight=-1.0), "'distill' has weight -1.0; it is a number from 0 on"),
+        (clip_term(weight="1,5"), "'distill' has weight '1,5'"),
+        (clip_term(weight=0), "every term has weight 0"),
+        (clip_term(wieght=1), "'distill' has wieght; a term is a map of loss, weight, student, teacher"),
+        ({"distill": {"student": "clip", "teacher": "clip"}}, "the term 'distill' has no loss"),
+        ({"student": clip_term()["distill"]}, "a term is called 'student', as another part"),
+        ({"update": clip_term()["distill"]}, "a term cannot be called 'update'"),
+        ("distill", "terms is no map"),
+    ],
+)
+def test_terms_that_mean_nothing_are_refused(distil, terms, says):
+    with pytest.raises(ConfigError, match=says):
+        distil(terms=terms)
+
+
 def test_missing_keys_are_all_named_at_once(distil):
-    run = distil()
-    hparams = {key: getattr(run.brain.hparams, key) for key in ("output_folder", "epoch_counter", "lr_schedule")}
-    with pytest.raises(ConfigError, match="seed, ema_decay, loss_weights, sample_rate_hz"):
-        EmbeddingDistillBrain(
-            {**run.brain.modules}, torch.optim.Adam, hparams, {"device": "cpu"}, run.brain.checkpointer
-        )
+    with pytest.raises(ConfigError, match="DistillBrain needs the YAML keys: lr_annealing, seed, terms"):
+        DistillBrain.check({"output_folder": "x", "epoch_counter": 1, "modules": {}})
+
+
+@pytest.mark.parametrize("select_by", ["cider_d", "distil", 3])
+def test_a_selection_that_there_is_not_is_refused(distil, select_by):
+    with pytest.raises(ConfigError, match="is unknown; choose one of cosine, loss, distill"):
+        distil(select_by=select_by)
 
 
 def test_an_epoch_without_a_batch_is_refused_in_words(distil):
     run = distil()
+    run.datasets = lambda datasets=run.datasets: {**datasets(), "train": []}
     with pytest.raises(ConfigError, match="smaller --batch_size"):
-        run.brain._fit_train([], 1, False)
+        run.fit()
 
 
 # Steps of the optimiser -----------------------------------------------------------------------------------------------
@@ -288,32 +299,23 @@ def test_the_optimiser_is_fused_where_it_has_such_a_form(distil):
     assert "fused" not in other.brain.optimizer.defaults
 
 
-def test_the_host_asks_for_losses_of_many_steps_at_once(distil):
-    run = distil()
-    written, write = [], run.brain._append_rows
-    run.brain._append_rows = lambda name, rows: (written.append(len(rows)), write(name, rows))
-    run.fit()
-    assert written == [len(run.steps()) // 2] * 2, "once an epoch: it has fewer than 50 steps"
-
-
 def test_losses_that_are_not_finite_stop_the_run_in_words_and_are_in_no_mean(distil):
-    class Broken(CosineDistillLoss):
+    class Broken(CosineLoss):
         """A loss that is not a number from its third call on."""
 
         calls = 0
 
         def forward(self, student, teacher):
-            self.calls += 1
+            self.calls += self.training
             return super().forward(student, teacher) * (float("nan") if self.calls > 2 else 1.0)
 
-    options = {"modules": {"teacher": ToneTeacher().load(), "distill_loss": Broken()}}
+    options = {"terms": clip_term(Broken())}
     run = distil(**options, run_opts={"nonfinite_patience": 0})
-    with pytest.raises(ValueError, match="losses of epoch 1 were not finite; lower --lr"):
+    with pytest.raises(TinyclapError, match="losses of epoch 1 were not finite; lower --lr"):
         run.fit()
-    assert run.steps()[2]["loss"] == "nan" and run.brain.avg_train_loss == pytest.approx(
-        sum(float(row["loss"]) for row in run.steps()[:2]) / 2
-    )
-    assert not run.brain._path("history.jsonl").exists()
+    assert run.steps()[2]["loss"] == "nan"
+    assert run.brain.means.values()["loss"] == pytest.approx(sum(float(row["loss"]) for row in run.steps()[:2]) / 2)
+    assert not run.brain.logs.history.exists()
 
 
 def test_bf16_trains_and_logs_finite_losses(distil):
