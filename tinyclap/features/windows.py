@@ -45,9 +45,10 @@ def as_clips(wavs):
         if not clips:
             raise AudioError("the batch", _NO_CLIP)
         return torch.stack(clips) if len({len(clip) for clip in clips}) == 1 else clips
+    wavs = wavs.float()
     if wavs.device.type == "cpu" and not wavs.isfinite().all():
         as_waveforms(wavs)  # names the clip
-    return wavs.float()
+    return wavs
 
 
 def clips_at(wavs, from_hz, to_hz, device, method="sinc"):

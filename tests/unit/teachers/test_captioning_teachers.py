@@ -48,13 +48,18 @@ def small_state_dict():
     return {**state_dict, "decoder.final_logits_bias": bias}
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """Weights as published files hold them, and a tokenizer of few words."""
-    folder = tmp_path_factory.mktemp("wavcaps")
+def write_wavcaps(folder):
+    """Write weights as published files hold them, and a tokenizer of few words; returns a teacher's options."""
     torch.save({"model": small_state_dict(), "epoch": 3, "config": {"device": "cuda"}}, folder / "HTSAT_BART.pt")
     words = ["<s>", "<pad>", "</s>", "<unk>", *(f"Ġ{word}" for word in WORDS), "<mask>"]
     BartTokenizer(vocab={word: index for index, word in enumerate(words)}, merges=[]).save_pretrained(folder)
+    return {"weights": folder / "HTSAT_BART.pt", "tokenizer": folder, **SIZES}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wavcaps")
+    write_wavcaps(folder)
     return folder
 
 

@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -88,6 +89,14 @@ def test_a_real_clip_has_one_embedding_alone_and_in_a_batch(real_teacher, real_c
     for clip, row in zip(clips, rows, strict=True):
         torch.testing.assert_close(real_teacher.embed_audio(clip, 44100)[0], row, atol=1e-5, rtol=1e-3)
     assert rows.shape == (3, real_teacher.embed_dim)
+
+
+def test_a_real_tagger_in_bfloat16_gives_nearly_the_same_tags(real_weights, real_clips):
+    high, low = (TaggerTeacher(real_weights).load().use_precision(precision) for precision in ("fp32", "bf16"))
+    minimum, wavs = {"tags": 0.999, "frames": 0.997, "middle": 0.997}, np.stack([wav[:220_000] for wav in real_clips])
+    wanted, found = (teacher.targets(wavs, 44100, list(minimum)) for teacher in (high, low))
+    for name, least in minimum.items():
+        assert torch.cosine_similarity(found[name].flatten(1), wanted[name].flatten(1)).min() > least, name
 
 
 def test_the_sentence_space_s_text_side_embeds_classes_as_the_teacher_does(real_weights):
