@@ -1,143 +1,160 @@
-"""A shard is there whole or not at all, and says when it is no longer what was written."""
+"""A shard is written atomically, says when it is no longer what was written, and is an Arrow file to others."""
 
+import json
 import os
+import pickle
 import subprocess
-import threading
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from tinyclap.data import shards
-from tinyclap.data.shards import checked_files, is_whole, shard_path, write_shard
-from tinyclap.data.workers import ShardMaker, read_ahead
-from tinyclap.errors import CheckpointError
+from tinyclap.data.shards import Shard, ShardReader, check_shard, is_whole, list_shards, write_shard
+from tinyclap.decoding.beam_search import WordChoices
+from tinyclap.errors import CheckpointError, ManifestError
 
-CONTENTS = {"npy": np.arange(6.0).reshape(3, 2), "json": {"keys": ["é"]}, "npz": {"a": np.ones(2)}}
+KEYS = [("ä/1", "c0"), ("ä/1", "c1"), ("b", "v")]
+NOTES = [{"with": ["ü"]}, {}, {}]
+RANDOM = np.random.default_rng(0)
+CHOICES = WordChoices(
+    np.array([4, 5, 2, 2, 6, 2], np.int32),
+    RANDOM.integers(0, 9, (6, 2)).astype(np.int32),
+    RANDOM.normal(size=(6, 2)).astype(np.float16),
+    np.array([3, 1, 2]),
+)
+COLUMNS = {
+    "clip": RANDOM.normal(size=(3, 5)).astype(np.float16),
+    "middle": RANDOM.normal(size=(3, 2, 3, 4)).astype(np.float16),
+    "caption": ["ein Vögelchen", "", "rain"],
+    "token_choices": CHOICES,
+}
 
 
 @pytest.fixture
-def shard(tmp_path):
-    path = shard_path(tmp_path, "train", 40)
-    write_shard(path, CONTENTS)
+def path(tmp_path):
+    path = Shard("train", 0, 3).path(tmp_path)
+    write_shard(path, KEYS, NOTES, COLUMNS)
     return path
 
 
-def test_a_shard_is_read_as_it_was_written_and_by_sha256sum(shard):
-    paths = checked_files(shard, CONTENTS)
-    np.testing.assert_array_equal(np.load(paths["npy"]), CONTENTS["npy"])
-    assert shards.read_json(paths["json"]) == CONTENTS["json"] and np.load(paths["npz"])["a"].tolist() == [1.0, 1.0]
-    listed = subprocess.run(["sha256sum", "-c", f"{shard.name}.sha256"], cwd=shard.parent, capture_output=True)
-    assert listed.returncode == 0 and listed.stdout.count(b"OK") == 3
+def reader_of(path, **changes):
+    options = {"keys": {"train": KEYS}, "shard_size": 4, "columns": tuple(COLUMNS), **changes}
+    return ShardReader(path.parent, **options)
 
 
-@pytest.mark.parametrize("ending", CONTENTS)
-@pytest.mark.parametrize("place", [0, -1])
-def test_a_flipped_bit_is_found_and_named(shard, ending, place):
-    path = shards.shard_file(shard, ending)
+def test_a_shard_is_read_as_it_was_written(path):
+    reader = reader_of(path)
+    assert len(reader) == 3 and reader.shape("middle") == (2, 3, 4)
+    for row, key in enumerate(KEYS):
+        for name in ("clip", "middle"):
+            value = reader.get(*key, name)
+            np.testing.assert_array_equal(value, COLUMNS[name][row])
+            value += 1  # the reader's own copy stays
+            assert value.dtype == np.float16 and np.array_equal(reader.get(*key, name), COLUMNS[name][row])
+        assert reader.get(*key, "caption") == COLUMNS["caption"][row]
+    ends = np.cumsum(CHOICES.n_words)
+    for row, choices in enumerate(reader.values("token_choices")):
+        places = slice(ends[row] - CHOICES.n_words[row], ends[row])
+        assert choices.n_words == CHOICES.n_words[row]
+        for name in ("words", "ids", "log_probs"):
+            np.testing.assert_array_equal(getattr(choices, name), getattr(CHOICES, name)[places])
+
+
+def test_pandas_and_pyarrow_read_a_shard(path):
+    table = pd.read_feather(path)
+    assert list(table) == ["clip_id", "view", "note", *COLUMNS]
+    assert list(zip(table.clip_id, table.view, strict=True)) == KEYS and list(table.caption) == COLUMNS["caption"]
+    np.testing.assert_array_equal(np.stack(table["clip"]), COLUMNS["clip"])
+    assert json.loads(table.note[0]) == NOTES[0] and table.note[1] == ""
+    with pa.memory_map(str(path)) as source:
+        schema = pa.ipc.open_file(source).schema
+    assert json.loads(schema.field("middle").metadata[b"shape"]) == [2, 3, 4]
+
+
+def test_the_same_contents_are_the_same_bytes(path, tmp_path):
+    again = tmp_path / "again.arrow"
+    write_shard(again, KEYS, NOTES, COLUMNS)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_views_are_found_across_shards_and_parts(tmp_path):
+    keys = {"one": [(f"clip{row // 3}", f"m{row % 3}") for row in range(9)], "two": [("clip1", "w0"), ("other", "v")]}
+    rows = {}
+    for shard in list_shards({part: len(part_keys) for part, part_keys in keys.items()}, 4):
+        own = keys[shard.part][shard.first : shard.first + shard.n_views]
+        values = np.array([[len(rows) + place] for place in range(len(own))], np.float16)
+        rows |= {key: value for key, value in zip(own, values[:, 0], strict=True)}
+        write_shard(shard.path(tmp_path), own, [{}] * len(own), {"clip": values})
+    reader = ShardReader(tmp_path, keys, 4, ("clip",))
+    assert len(reader) == 11 and [float(value[0]) for value in reader.values("clip")] == list(range(11))
+    assert {key: reader.get(*key, "clip")[0] for key in rows} == rows
+    sent = pickle.dumps(reader)
+    assert pickle.loads(sent).get("clip2", "m1", "clip") == rows["clip2", "m1"] and len(sent) < 3000
+
+
+@pytest.mark.parametrize(
+    ("clip", "view"), [("b", "c0"), ("b", "w0"), ("ä/1", "c2"), ("ä/1", "c"), ("c", "v"), ("b", "")]
+)
+def test_a_view_that_is_not_there_is_named(path, clip, view):
+    with pytest.raises(ManifestError, match=f"no view '{view}' of '{clip}'"):
+        reader_of(path).get(clip, view, "clip")
+
+
+@pytest.mark.parametrize("place", [0, 0.3, 0.6, 1])
+def test_a_flipped_bit_is_found_and_named(path, place):
     content = bytearray(path.read_bytes())
-    content[place] ^= 1
+    content[round(place * (len(content) - 1))] ^= 1
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=rf"train_0000040\.{ending} is missing, or has another.*delete train_00"):
-        checked_files(shard, CONTENTS)
-    checked_files(shard, set(CONTENTS) - {ending})
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(CheckpointError, match=r"train_0000000\.arrow: .* another sha256.*delete train_0000000\.\*"):
+        check_shard(path)
 
 
-def test_a_file_that_is_gone_or_was_never_promised_is_named(shard):
-    with pytest.raises(CheckpointError, match="tags.npy is missing"):
-        checked_files(shard, ["tags.npy"])
-    np.save(shards.shard_file(shard, "tags.npy"), np.ones(3))
-    with pytest.raises(CheckpointError, match="tags.npy is missing, or has another sha256"):
-        checked_files(shard, ["tags.npy"])
+def test_a_shard_is_hashed_only_where_size_or_time_differ_or_all_is_verified(path, monkeypatch):
+    hashed, sha256_of = [], shards.sha256_of
+    monkeypatch.setattr(shards, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+    check_shard(path)
+    assert not hashed
+    check_shard(path, verify=True)
+    assert len(hashed) == 1
+    os.utime(path, ns=(1, 1))  # copied to another machine
+    check_shard(path)
+    check_shard(path)
+    assert len(hashed) == 2, "the new time is noted"
 
 
-def test_a_write_that_fails_leaves_no_shard(tmp_path):
-    path = shard_path(tmp_path, "train", 0)
-    with pytest.raises(TypeError):
-        write_shard(path, {"npy": np.ones(2), "json": {"not": object()}})
-    assert not is_whole(path) and not list(tmp_path.glob("train*"))
+@pytest.mark.parametrize("content", [b"", b"half"])
+def test_a_cut_shard_or_checksum_is_named(path, content):
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if content else content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        check_shard(path)
+    with pytest.raises(CheckpointError, match="damaged"):
+        reader_of(path).get("b", "v", "clip")
+    path.write_bytes(whole)
+    path.with_suffix(".sha256").write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        check_shard(path)
 
 
-def test_only_old_parts_are_cleared_away(tmp_path):
-    old, new = tmp_path / ".a.npy.host-1.part", tmp_path / ".b.npy.host-2.part"
+def test_the_checksum_is_that_of_sha256sum(path):
+    listed = subprocess.run(["sha256sum", "-c", f"{path.stem}.sha256"], cwd=path.parent, capture_output=True, text=True)
+    assert listed.returncode == 0 and listed.stdout == f"{path.name}: OK\n" and not listed.stderr
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path):
+    path = tmp_path / "train_0000000.arrow"
+    with pytest.raises((TypeError, pa.ArrowException)):
+        write_shard(path, KEYS, NOTES, {"caption": ["a", "b", object()]})
+    assert not is_whole(path) and not list(tmp_path.iterdir())
+
+
+def test_only_old_temporary_files_are_deleted(tmp_path):
+    old, new = tmp_path / ".a.part", tmp_path / ".b.part"
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (0, 0))
     shards.remove_stale(tmp_path)
     assert not old.exists() and new.exists(), "another process may be writing the new one"
-
-
-def test_reading_ahead_keeps_the_order_and_runs_ahead_by_so_much():
-    begun = threading.Event()
-
-    def numbers():
-        for number in range(6):
-            if number == 3:
-                begun.set()
-            yield number
-
-    ahead = read_ahead(numbers(), n_ahead=3)
-    assert next(ahead) == 0
-    assert begun.wait(5), "the fourth is worked out before the second is asked for"
-    assert list(ahead) == [1, 2, 3, 4, 5]
-
-
-def test_an_error_while_reading_ahead_comes_in_its_place():
-    def numbers():
-        yield 1
-        raise ValueError("clip 2")
-
-    ahead = read_ahead(numbers())
-    assert next(ahead) == 1
-    with pytest.raises(ValueError, match="clip 2"):
-        next(ahead)
-
-
-def test_who_stops_asking_stops_the_thread():
-    asked = []
-    ahead = read_ahead((asked.append(number) or number for number in range(1000)), n_ahead=2)
-    next(ahead)
-    ahead.close()
-    n_threads = [thread for thread in threading.enumerate() if thread.name.endswith("(work)")]
-    for thread in n_threads:
-        thread.join(5)
-    assert len(asked) <= 5
-
-
-class _Doubling(ShardMaker):
-    """Writes what it hears, doubled."""
-
-    def read(self, part, keys):
-        """Each view is its own number."""
-        return [(np.array([float(key[1][1:])]), {}) for key in keys]
-
-    def keys(self, part, first, n_views):
-        """Views of one clip."""
-        return [("clip", f"c{place}") for place in range(first, first + n_views)]
-
-    def contents(self, part, keys, batches):
-        """The views of all batches in their order."""
-        sizes, rows = [], []
-        for batch, heard in batches:
-            sizes.append(len(batch))
-            rows += [2 * wav for wav, _ in heard]
-        return {"npy": np.stack(rows), "json": sizes}
-
-
-def test_shards_are_made_in_batches_that_never_cross_them_and_none_twice(tmp_path):
-    maker = _Doubling(tmp_path, None, {}, batch_size=3)
-    wanted = [("train", 0, 4), ("train", 4, 4), ("train", 8, 1)]
-    write_shard(shard_path(tmp_path, "train", 4), {"npy": np.zeros(1), "json": "made by another process"})
-    assert list(maker.make_all(wanted)) == [4, 4, 1]
-    assert shards.read_json(shard_path(tmp_path, "train", 0).with_suffix(".json")) == [3, 1]
-    assert shards.read_json(shard_path(tmp_path, "train", 4).with_suffix(".json")) == "made by another process"
-    assert np.load(shard_path(tmp_path, "train", 8).with_suffix(".npy")).tolist() == [[16.0]]
-
-
-def test_a_shard_heard_elsewhere_is_the_same(tmp_path):
-    shard = ("train", 0, 5)
-    here, elsewhere = (_Doubling(tmp_path / name, None, {}, batch_size=2) for name in ("here", "elsewhere"))
-    for maker, heard in ((here, None), (elsewhere, here.hear(*shard))):
-        maker.folder.mkdir()
-        assert maker.make(*shard, heard) == 5
-    for path in here.folder.iterdir():
-        assert (elsewhere.folder / path.name).read_bytes() == path.read_bytes()
