@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import sys
 from typing import Any
 
 from tinyclap.errors import ConfigError
@@ -31,21 +32,38 @@ TEACHERS = {
 
 
 def make_teacher(kind: str, more: dict[str, Any] | None = None, **options: Any) -> FrozenTeacher:
-    """Make a teacher by its name, one of :data:`TEACHERS`; its weights are loaded later, by ``load()``.
+    """Make a teacher by its name; its weights are loaded later, by ``load()``.
 
+    `kind` is one of :data:`TEACHERS`, or ``module.Class`` of a module of your own that was imported before;
     `options`, and before them `more`, are arguments of its class; those that are None are left to their defaults.
     """
-    if kind not in TEACHERS:
-        raise ConfigError(f"teacher {kind!r} is unknown; choose one of {', '.join(TEACHERS)}")
-    module, _, name = TEACHERS[kind].partition(":")
-    teacher_class = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    options = {name: value for name, value in {**options, **(more or {})}.items() if value is not None}
+    return _made(_class_of(str(kind)), kind, {**options, **(more or {})})
+
+
+def _made(made_class, kind, options):
+    options = {name: value for name, value in options.items() if value is not None}
+    signature = inspect.signature(made_class)
     try:
-        inspect.signature(teacher_class).bind(**options)
+        signature.bind(**options)
     except TypeError as error:
-        known = ", ".join(inspect.signature(teacher_class).parameters)
-        raise ConfigError(f"teacher {kind!r}: {error}; it takes {known}") from error
-    return teacher_class(**options)
+        raise ConfigError(f"teacher {kind!r}: {error}; it takes {', '.join(signature.parameters)}") from error
+    return made_class(**options)
+
+
+def _class_of(kind):
+    """The class of a kind. Nothing is imported by the name of a class of one's own: a folder's config may hold it."""
+    if kind in TEACHERS:
+        module, _, name = TEACHERS[kind].partition(":")
+        return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    module, _, name = kind.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    if isinstance(found, type) and issubclass(found, FrozenTeacher):
+        return found
+    if module and module not in sys.modules:
+        raise ConfigError(f"teacher {kind!r} is a class of one's own; give --import {module}, or import it before")
+    if module:
+        raise ConfigError(f"teacher {kind!r}: the module {module} has no class {name} that is a FrozenTeacher")
+    raise ConfigError(f"teacher {kind!r} is unknown; choose one of {', '.join(TEACHERS)}")
 
 
 def make_text_side(config: dict[str, Any], weights: Any = None) -> Any:
@@ -55,9 +73,9 @@ def make_text_side(config: dict[str, Any], weights: Any = None) -> Any:
     encoder) if they have moved.
     """
     config = dict(config)
-    kind = config.pop("kind")
+    kind = config.pop("kind", None)
     if weights is not None:
         config["sentence_encoder" if kind == "tag_space" else "weights"] = str(weights)
     if kind == "tag_space":
-        return TagSpaceText(**config)
+        return _made(TagSpaceText, "tag_space", config)
     return make_teacher(kind, **config).load()

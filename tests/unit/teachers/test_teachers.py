@@ -8,7 +8,15 @@ from torch import nn
 from tests import tiny
 from tinyclap.checkpoints.state import save_folder
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.teachers import TEACHERS, CheckpointTeacher, FrozenTeacher, class_embeddings, make_teacher, score
+from tinyclap.teachers import (
+    TEACHERS,
+    CheckpointTeacher,
+    FrozenTeacher,
+    class_embeddings,
+    make_teacher,
+    make_text_side,
+    score,
+)
 from tinyclap.text.prompts import make_prompts
 
 OPTIONS = {
@@ -90,6 +98,54 @@ def test_an_unknown_teacher_or_option_is_named_with_what_there_is():
         make_teacher("tagger", weights="x", wdith=0.4)
     with pytest.raises(ConfigError, match="teacher 'tinyclap-student': missing .*'text_weights'"):
         make_teacher("tinyclap-student", weights="x", text_weights=None)
+
+
+class OwnTeacher(FrozenTeacher):
+    """A teacher of a user's own."""
+
+    def __init__(self, weights):
+        super().__init__(f"{__name__}.OwnTeacher")
+        self.weights, self.embed_dim, self.sample_rate_hz = weights, 2, 8000
+
+    def _load(self):
+        """It has none."""
+
+    def embed_text(self, texts):
+        """Of all texts the same."""
+        return torch.ones(len(texts), 2)
+
+
+def test_a_teacher_of_one_s_own_is_made_from_an_imported_module_alone():
+    kind = f"{__name__}.OwnTeacher"
+    assert make_teacher(kind, weights="x").weights == "x"
+    side = make_text_side({"kind": kind, "weights": "x"})
+    assert side.is_loaded and side.embed_classes([["rain"]]).shape == (1, 2)
+    with pytest.raises(ConfigError, match="'not_here.Own' is a class of one's own; give --import not_here"):
+        make_text_side({"kind": "not_here.Own", "weights": "x"})
+    for name in ("os.system", f"{__name__}.OPTIONS", "torch.nn.Linear", f"{__name__}.Absent"):
+        with pytest.raises(ConfigError, match=r"has no class \w+ that is a FrozenTeacher"):
+            make_teacher(name)
+
+
+@pytest.mark.parametrize("config", [{}, {"kind": ["x"]}, {"kind": "tag_space"}, {"kind": "tag_space", "lables": []}])
+def test_a_text_side_of_a_damaged_config_is_refused(config):
+    with pytest.raises(ConfigError, match="teacher .* (unknown|takes|class)"):
+        make_text_side(config)
+
+
+@pytest.mark.parametrize("columns", [["clip"], ["frames"]])
+def test_targets_of_a_teacher_that_only_embeds_are_its_embeddings(columns):
+    class Loudness(OwnTeacher):
+        def embed_audio(self, wavs, sample_rate_hz):
+            return wavs.double().square().mean(dim=-1, keepdim=True)
+
+    teacher, wavs = Loudness("x").load(), torch.rand(3, 50)
+    if columns == ["clip"]:
+        found = teacher.targets(wavs, 8000, columns)["clip"]
+        torch.testing.assert_close(found, wavs.square().mean(dim=-1, keepdim=True))
+    else:
+        with pytest.raises(ConfigError, match="gives clip; not frames"):
+            teacher.targets(wavs, 8000, columns)
 
 
 def test_a_teacher_never_leaves_eval_mode_and_never_learns(tmp_path):
