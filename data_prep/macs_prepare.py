@@ -98,7 +98,7 @@ def prepare_macs(
     rows = {}
     for file in files:
         name = file["filename"]
-        captions = [" ".join(str(note.get("sentence") or "").split()) for note in file["annotations"]]
+        captions = [" ".join(note.get("sentence", "").split()) for note in file["annotations"]]
         if not captions or not all(captions):
             problems.append(f"{TABLE}: {name} has an empty caption, or none")
         if Path(name).stem in rows:
@@ -109,8 +109,8 @@ def prepare_macs(
 
 
 def _read_annotations(preparation):
-    """The list of files in the YAML table, checked as far as its form."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    """The list of files in the YAML table, checked as far as its form; all scalars are text, as they are written."""
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # others read the captions "yes" and "1.0" as values
     try:
         content = yaml.load(common.read_text(preparation.root / TABLE), Loader=loader)
     except yaml.YAMLError as error:
@@ -119,13 +119,21 @@ def _read_annotations(preparation):
     if not isinstance(files, list) or not files:
         raise preparation.error([f"{TABLE} has no list `files`"])
     wrong = [
-        f"{TABLE}: entry {number} lacks filename or annotations"
+        f"{TABLE}: entry {number} lacks filename or annotations with a sentence each"
         for number, file in enumerate(files, 1)
-        if not isinstance(file, dict) or "filename" not in file or not isinstance(file.get("annotations"), list)
+        if not isinstance(file, dict) or not isinstance(file.get("filename"), str) or not _are_notes(file)
     ]
     if wrong:
         raise preparation.error(wrong)
     return files
+
+
+def _are_notes(file):
+    """Whether the annotations of a file have a sentence each."""
+    notes = file.get("annotations")
+    return isinstance(notes, list) and all(
+        isinstance(note, dict) and isinstance(note.get("sentence", ""), str) for note in notes
+    )
 
 
 if __name__ == "__main__":

@@ -149,6 +149,11 @@ def test_macs_finds_the_audio_as_tau_unpacks_it(tmp_path):
         ("clips: []", "MACS.yaml has no list `files`"),
         ("files: [{filename: a.wav}]", "entry 1 lacks filename or annotations"),
         ("files: [{filename: a.wav, annotations: [{sentence: ''}]}]", "a.wav has an empty caption, or none"),
+        ("files: [{filename: a.wav, annotations: [{sentence:}]}]", "a.wav has an empty caption, or none"),
+        ("files: [{filename: a.wav, annotations: [{tags: []}]}]", "a.wav has an empty caption, or none"),
+        ("files: [{filename: a.wav, annotations: [{sentence: [a, dog]}]}]", "entry 1 lacks"),
+        ("files: [{filename: a.wav, annotations: [a dog]}]", "entry 1 lacks"),
+        ("files: [{filename: [a.wav], annotations: []}]", "entry 1 lacks"),
     ],
 )
 def test_macs_says_what_is_wrong_with_its_table(tmp_path, text, message):
@@ -156,6 +161,16 @@ def test_macs_says_what_is_wrong_with_its_table(tmp_path, text, message):
     (root / "MACS.yaml").write_text(text)
     with pytest.raises(DataLayoutError, match=message):
         prepare_macs(root, tmp_path, subset="listed")
+
+
+def test_macs_captions_are_text_as_they_are_written(tmp_path):
+    root = fakes.macs(tmp_path, n_clips=1)
+    words = ["yes", "no", "null", "~", "1", "1.0", "2024-01-01", "0x1F", "on", "True", "1_000", ".inf", "A dog: barks"]
+    notes = "".join(f"  - sentence: {word if ':' not in word else repr(word)}\n    tags: []\n" for word in words)
+    head = "files:\n- filename: park-vienna-0-0-a.wav\n  annotations:\n"
+    (root / "MACS.yaml").write_text(head + notes, encoding="utf-8")
+    _, items = prepared(prepare_macs, root, tmp_path / "m", subset="listed")
+    assert items[0]["captions"] == words
 
 
 @pytest.mark.parametrize(("split", "ids"), [("dev", "0 1 2 3"), ("train", "0 1 2"), ("val", "3")])
