@@ -116,14 +116,15 @@ class RecipeBrain(StepBrain):
         recover_whole(self.checkpointer)
         # In the middle of epoch e the counter stands at e - 1 and the step is not zero; after its end at e and zero.
         epoch = self.hparams.epoch_counter.current + (self.step > 0)
-        for row in self.logs.truncate(epoch, self.step) if if_main_process() else ():
-            self.means.add(row)
+        if if_main_process():
+            self._count(self.logs.truncate(epoch, self.step))
 
     def compute_objectives(self, predictions, batch, stage):
         """The weighted sum of the terms, whose values are kept for the log."""
         terms = self.loss_terms(predictions, batch, stage)
         self.last_terms = {name: term.detach() for name, term in terms.items()}
-        return sum(self.terms[name].weight * term for name, term in terms.items())
+        weighted = [self.terms[name].weight * term for name, term in terms.items()]
+        return sum(weighted[1:], weighted[0]) if weighted else torch.zeros((), device=self.device)
 
     # Validation, checkpoints ----------------------------------------------------------------------------------------
 
@@ -152,11 +153,12 @@ class RecipeBrain(StepBrain):
             raise ConfigError(
                 f"select_by: {self.select_by} is not computed in validation, which has {', '.join(stats)}"
             )
-        self.hparams.lr_annealing.on_epoch_end(stats["loss"])
+        valid_loss = stats.get("loss", self.criterion(stats))  # a captioner without references has none
+        self.hparams.lr_annealing.on_epoch_end(valid_loss)
         record = {"epoch": epoch, "lr": self.lr, "train": self.train_stats, "valid": stats}
         if if_main_process():
             self.logs.add_epoch(record)
-        meta = {**stats, "epoch": epoch, "valid_loss": stats["loss"], "criterion": self.criterion(stats)}
+        meta = {**stats, "epoch": epoch, "valid_loss": valid_loss, "criterion": self.criterion(stats)}
         self._save_whole(meta, min_keys=["criterion"])
         best = self.checkpointer.find_checkpoint(min_key="criterion").meta
         clips_per_second = self.n_clips * int(os.environ.get("WORLD_SIZE", 1)) / self.train_seconds

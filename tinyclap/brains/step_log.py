@@ -1,7 +1,5 @@
 """Losses of training steps, kept on the device and fetched many steps at a time."""
 
-import math
-
 import torch
 
 
@@ -35,12 +33,12 @@ class StepLog:
 
 
 class Means:
-    """Running means by name; a row whose ``loss`` is not finite does not count.
+    """Running means by name.
 
     Example
     -------
     >>> means = Means()
-    >>> for loss in (1.0, 3.0, float("nan")):
+    >>> for loss in (1.0, 3.0):
     ...     means.add({"loss": loss})
     >>> means.values()
     {'loss': 2.0}
@@ -51,10 +49,9 @@ class Means:
 
     def add(self, row):
         """Count a row, dict of name → float."""
-        if math.isfinite(row["loss"]):
-            for name, value in row.items():
-                total, number = self._sums.get(name, (0.0, 0))
-                self._sums[name] = total + value, number + 1
+        for name, value in row.items():
+            total, number = self._sums.get(name, (0.0, 0))
+            self._sums[name] = total + value, number + 1
 
     def values(self):
         """dict of name → mean; empty where nothing was counted."""

@@ -169,7 +169,8 @@ class StepBrain(sb.Brain):
         batch = batch.to(self.device)
         with self.evaluation_ctx:
             loss = self.compute_objectives(self.compute_forward(batch, stage), batch, stage)
-        self.step_log.add({}, {"loss": loss, **self.last_terms})
+        if self.last_terms:
+            self.step_log.add({}, {"loss": loss, **self.last_terms})
         return loss.detach()
 
     def update_average(self, loss, avg_loss):
@@ -181,13 +182,18 @@ class StepBrain(sb.Brain):
         self._write_steps()
         return self.means.values().get("loss")
 
+    def _count(self, rows):
+        """Count losses of steps, but those that are not finite."""
+        for row in rows:
+            if math.isfinite(row["loss"]):
+                self.means.add(row)
+
     def _write_steps(self):
         """Fetch the noted steps, log them and count them; raise where too many losses are not finite."""
         rows = self.step_log.fetch()
         bad = [row for row in rows if not math.isfinite(row["loss"])]
         clips = {row["step"]: row.pop("clips") for row in rows}
-        for row in rows:
-            self.means.add({name: value for name, value in row.items() if name not in STEP_FIELDS})
+        self._count([{name: value for name, value in row.items() if name not in STEP_FIELDS} for row in rows])
         for row in bad:
             shown = ", ".join(map(str, (clips[row["step"]] or ())[:8]))
             logger.warning("step %d of epoch %d: the loss is not finite; clips %s …", row["step"], row["epoch"], shown)
