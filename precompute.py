@@ -24,7 +24,6 @@ from speechbrain.utils.distributed import run_on_main
 from tinyclap.data.targets import TeacherTargets
 from tinyclap.errors import ConfigError
 from tinyclap.training import command_line
-from tinyclap.training.values import check_value, read_value
 
 logger = logging.getLogger("precompute")
 
@@ -33,10 +32,10 @@ def main(arguments):
     """Make the target caches of a recipe; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(name)s - %(message)s")
     path, run_opts, options = command_line.parse_command_line(arguments)
-    own = {name: options.pop(name, None) for name in ("import", "n_processes", "ray", "verify")}
-    n_processes = None if own["n_processes"] is None else _value("n_processes", own["n_processes"], 0)
-    verify = _value("verify", own["verify"] or "False", False)
-    command_line.import_named(own["import"], path)
+    ray_address = options.pop("ray", None)
+    n_processes = command_line.own_option(options, "n_processes", None)
+    verify = command_line.own_option(options, "verify", False)
+    command_line.import_named(options.pop("import", None), path)
     recipe = command_line.open_recipe(path, options)
     sb.utils.distributed.ddp_init_group(run_opts)
     hparams = recipe.build()
@@ -46,7 +45,7 @@ def main(arguments):
         raise ConfigError(f"{recipe.path} has no target cache with these options; name one: --target_cache FOLDER")
     for cache in caches:
         cache.device = run_opts["device"] or cache.device
-        cache.scale(cache.n_processes if n_processes is None else n_processes, own["ray"])
+        cache.scale(cache.n_processes if n_processes is None else n_processes, ray_address)
     for prepare in hparams["prepare"]:
         run_on_main(getattr(prepare, "prepare", prepare))
     for cache in caches:
@@ -54,11 +53,6 @@ def main(arguments):
         cache.load(verify)
         logger.info("%s is whole: %d views, %s, %.0f s", cache.folder, len(cache), *_size(cache.folder, started))
     return 0
-
-
-def _value(name, text, default):
-    """An option of this script, checked."""
-    return check_value(name, read_value(name, text, default), default)
 
 
 def _size(folder, started):

@@ -5,6 +5,7 @@
     python train.py RECIPE --help                 the recipe's keys, with their defaults
 
 The same command resumes a run that was stopped; a larger --number_of_epochs goes on with one that has ended.
+--profile True writes profile.txt and trace.json (torch.profiler) of some steps.
 --import my_net imports a module of your own, from beside the recipe or the current folder. With several GPUs:
 
     torchrun --standalone --nproc_per_node=4 train.py RECIPE …
@@ -13,6 +14,7 @@ The run's folder (key output_folder) ends with: student/ (config.json and model.
 history.jsonl and train_steps.csv (exact losses), provenance.json, hyperparams.yaml, log.txt, save/ (checkpoints).
 """
 
+import contextlib
 import logging
 import sys
 
@@ -20,6 +22,7 @@ import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import run_on_main
 
+from tinyclap.brains.profiling import profiled
 from tinyclap.training import command_line, run_folder
 
 logger = logging.getLogger("train")
@@ -29,6 +32,7 @@ def main(arguments):
     """Run a recipe from its YAML to its released student; returns the exit status."""
     path, run_opts, options = command_line.parse_command_line(arguments)
     own_modules = command_line.import_named(options.pop("import", None), path)
+    wants_profile = command_line.own_option(options, "profile", False)
     recipe = command_line.open_recipe(path, options)
     sb.utils.distributed.ddp_init_group(run_opts)
     hparams = recipe.build()
@@ -53,13 +57,14 @@ def main(arguments):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
-    brain.fit(
-        hparams["epoch_counter"],
-        datasets["train"],
-        datasets["valid"],
-        train_loader_kwargs=hparams["train_dataloader_opts"],
-        valid_loader_kwargs=hparams["valid_dataloader_opts"],
-    )
+    with profiled(brain, hparams["output_folder"]) if wants_profile else contextlib.nullcontext():
+        brain.fit(
+            hparams["epoch_counter"],
+            datasets["train"],
+            datasets["valid"],
+            train_loader_kwargs=hparams["train_dataloader_opts"],
+            valid_loader_kwargs=hparams["valid_dataloader_opts"],
+        )
     folder = f"{hparams['output_folder']}/student"
     brain.release(folder, run_folder.release_note(hparams))
     logger.info("best epoch of %s released to %s", recipe.path, folder)

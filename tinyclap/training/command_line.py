@@ -17,6 +17,7 @@ from tinyclap.errors import ConfigError, TinyclapError
 from tinyclap.models.check import check_encoder
 from tinyclap.models.student import AudioStudent
 from tinyclap.training.recipe import Recipe, data_options, demonstration
+from tinyclap.training.values import check_value, read_value
 from tinyclap.training.yaml_tree import head_comment, text_of
 
 logger = logging.getLogger(__name__)
@@ -129,6 +130,11 @@ def import_named(names, path):
     return names
 
 
+def own_option(options, name, default):
+    """Take an option of the script's own out of `options`: its value, checked as that of a key with this default."""
+    return check_value(name, read_value(name, options.pop(name, default), default), default)
+
+
 def open_recipe(path, options):
     """The recipe with these options; where neither data nor a teacher are named, its built-in demonstration."""
     demo = demonstration(path, options)
@@ -201,7 +207,8 @@ def help_text(documentation, words):
     """Help of a script, or of the recipe that `words` begin with."""
     if words and not words[0].startswith("-"):
         _, _, options = parse_command_line(words)
-        return f"{Recipe(words[0], options, is_complete=False).help()}\n\n{_run_options_help()}"
+        recipe = Recipe(words[0], options, is_complete=False)
+        return f"{recipe.help()}\n\n{_run_options_help({key.key for key in recipe.options_of()})}"
     script = Path(sys.argv[0]).name
     found = [path for path in sorted(Path("hparams").glob("*.yaml")) if script in head_comment(path)]
     width = max((len(str(path)) for path in found), default=0)
@@ -209,10 +216,11 @@ def help_text(documentation, words):
     return "\n".join([documentation.strip(), "", f"Recipes (their keys: {script} RECIPE --help):", *lines])
 
 
-def _run_options_help():
+def _run_options_help(keys):
+    """Run options that are no `keys` of the recipe."""
     defaults = RunOptions().as_dict()
     lines = ["Run options (SpeechBrain's):"]
-    for name, words in _RUN_OPTIONS.items():
+    for name, words in ((name, words) for name, words in _RUN_OPTIONS.items() if name not in keys):
         lines.append(
             f"  {f'--{name}' if defaults[name] is False else f'--{name} {text_of(defaults[name])}':40}  {words}"
         )

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pydoc
 import re
 import traceback
@@ -111,7 +112,7 @@ class Recipe:
             tag, node = node.tag.value, CommentedMap()
             node.yaml_set_ctag(Tag(suffix=tag))
             self.tree[key] = node
-        path = self.path.parent / include_of(node)
+        path = Path(os.path.normpath(self.path.parent / include_of(node)))
         return Part(node, path, read_tree(path))
 
     def _choose_part(self, key, value):
@@ -260,7 +261,10 @@ def demonstration(path, options):
     written = [key for each in maps for key, value in each.items() if isinstance(value, str)]
     if any(_NAMES_A_CORPUS.fullmatch(key) for key in written):
         return None
-    return None if any(_NAMES_A_CORPUS.fullmatch(key) or key.startswith("teacher") for key in given) else demo
+    parts = [key for key, node in tree.items() if include_of(node)]
+    named = [key for key in given if _NAMES_A_CORPUS.fullmatch(key) or key.startswith("teacher")]
+    named += [key for key in options if key in parts and Path(include_of(tree[key])).stem.startswith("corpora")]
+    return None if named else demo
 
 
 def data_options(path):

@@ -53,6 +53,8 @@ class CosineSchedule(_WarmUp):
 
     def __init__(self, lr, final_lr=0.0, warmup_fraction=0.05):
         super().__init__(lr, warmup_fraction)
+        if not 0 <= final_lr <= lr:
+            raise ConfigError(f"final_lr={final_lr}; a cosine from lr={lr} ends in [0, {lr}]")
         self.final = final_lr
 
     def _after(self, rest):
@@ -95,6 +97,8 @@ class PlateauSchedule:
     """
 
     def __init__(self, lr, factor=0.1, patience=10, min_lr=1e-6, reference_dead_lr_schedule=False):
+        if not 0 < factor < 1:
+            raise ConfigError(f"factor={factor}; a rate is lowered by a factor in (0, 1)")
         self.lr, self.factor, self.patience, self.min_lr = lr, factor, patience, min_lr
         self.dead = reference_dead_lr_schedule
         self.best, self.n_bad = math.inf, 0
@@ -110,7 +114,7 @@ class PlateauSchedule:
             return
         self.n_bad += 1
         if self.n_bad > self.patience and not self.dead:
-            self.lr, self.n_bad = max(self.lr * self.factor, self.min_lr), 0
+            self.lr, self.n_bad = min(max(self.lr * self.factor, self.min_lr), self.lr), 0
 
     @mark_as_saver
     def _save(self, path):
@@ -120,18 +124,3 @@ class PlateauSchedule:
     def _recover(self, path, end_of_epoch):
         state = json.loads(Path(path).read_text(encoding="utf-8"))
         self.lr, self.best, self.n_bad = state["lr"], state["best"], state["n_bad"]
-
-
-def make_schedule(kind, lr, patience, warmup_fraction=0.0, reference_dead_lr_schedule=False):
-    """Make the schedule of a recipe.
-
-    Arguments
-    ---------
-    kind : {"plateau", "cosine"}. :class:`PlateauSchedule`, the paper's, or :class:`CosineSchedule`, down to zero.
-    lr, patience, warmup_fraction, reference_dead_lr_schedule : See the two classes.
-    """
-    if kind == "plateau":
-        return PlateauSchedule(lr, patience=patience, reference_dead_lr_schedule=reference_dead_lr_schedule)
-    if kind == "cosine":
-        return CosineSchedule(lr, warmup_fraction=warmup_fraction)
-    raise ConfigError(f"lr_decay {kind!r} is unknown; choose 'plateau' or 'cosine'")

@@ -149,7 +149,7 @@ def test_macs_finds_the_audio_as_tau_unpacks_it(tmp_path):
         ("clips: []", "MACS.yaml has no list `files`"),
         ("files: [{filename: a.wav}]", "entry 1 lacks filename or annotations"),
         ("files: [{filename: a.wav, annotations: [{sentence: ''}]}]", "a.wav has an empty caption, or none"),
-        ("files: [{filename: a.wav, annotations: [{sentence:}]}]", "a.wav has an empty caption, or none"),
+        ("files: [{filename: a.wav, annotations: [{sentence: }]}]", "a.wav has an empty caption, or none"),
         ("files: [{filename: a.wav, annotations: [{tags: []}]}]", "a.wav has an empty caption, or none"),
         ("files: [{filename: a.wav, annotations: [{sentence: [a, dog]}]}]", "entry 1 lacks"),
         ("files: [{filename: a.wav, annotations: [a dog]}]", "entry 1 lacks"),

@@ -6,7 +6,7 @@ import pytest
 from speechbrain.utils.checkpoints import Checkpointer
 
 from tinyclap.errors import ConfigError
-from tinyclap.training.schedules import CosineSchedule, ExponentialSchedule, PlateauSchedule, make_schedule
+from tinyclap.training.schedules import CosineSchedule, ExponentialSchedule, PlateauSchedule
 
 
 def test_the_cosine_rises_linearly_and_falls_to_its_end():
@@ -56,6 +56,22 @@ def test_the_plateau_bears_its_patience_and_then_lowers_the_rate():
     assert rates(schedule, [2.9, 3.0, 3.0, 3.0]) == pytest.approx([0.1, 0.1, 0.1, 0.05]), "not below min_lr"
 
 
+def test_a_rate_below_the_minimum_is_not_raised():
+    assert rates(PlateauSchedule(lr=1e-7, patience=0), [1.0, 1.0, 1.0]) == [1e-7] * 3
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0, 2.0, -0.1])
+def test_a_factor_that_lowers_nothing_is_refused(factor):
+    with pytest.raises(ConfigError, match="factor"):
+        PlateauSchedule(lr=0.1, factor=factor)
+
+
+@pytest.mark.parametrize("final_lr", [-0.1, 0.2])
+def test_a_cosine_that_rises_is_refused(final_lr):
+    with pytest.raises(ConfigError, match="final_lr"):
+        CosineSchedule(lr=0.1, final_lr=final_lr)
+
+
 def test_the_official_code_s_dead_schedule_never_lowers_the_rate():
     assert rates(PlateauSchedule(1.0, patience=0, reference_dead_lr_schedule=True), [1.0] * 20) == [1.0] * 20
 
@@ -70,15 +86,7 @@ def test_the_plateau_goes_on_from_a_checkpoint(tmp_path):
     assert rates(resumed, [2.0, 1.0, 1.5, 1.5]) == rates(unbroken, [2.0, 1.0, 1.5, 1.5]) == [0.25, 0.25, 0.25, 0.125]
 
 
-def test_a_recipe_names_its_schedule_and_an_unknown_one_is_refused():
-    assert isinstance(make_schedule("plateau", 0.1, patience=3), PlateauSchedule)
-    cosine = make_schedule("cosine", 0.1, patience=3, warmup_fraction=0.5)
-    assert [round(cosine.lr_at(at), 6) for at in (0.25, 0.5, 1.0)] == [0.05, 0.1, 0.0]
-    with pytest.raises(ConfigError, match="'plateau' or 'cosine'"):
-        make_schedule("step", 0.1, patience=3)
-
-
 def test_a_schedule_of_progress_alone_can_be_part_of_a_checkpoint(tmp_path):
-    checkpointer = Checkpointer(tmp_path, {"lr_schedule": make_schedule("cosine", 0.1, patience=3)})
+    checkpointer = Checkpointer(tmp_path, {"lr_schedule": CosineSchedule(0.1)})
     checkpointer.save_checkpoint()
     assert checkpointer.recover_if_possible() is not None
