@@ -6,9 +6,9 @@ from torch import nn
 from tinyclap.models.encoders import ENCODERS
 
 SMALL = {
-    "effb2": {"width": 0.3, "depth": 0.4},
-    "phinet": {"alpha": 0.5, "n_layers": 5, "t_zero": 2, "embed_width": 24, "embed_norm": True},
-    "mn": {"width": 0.2, "n_tags": 0, "n_mels": 64},
+    "effb2": {"width": 0.3, "depth": 0.1},
+    "phinet": {"alpha": 0.5, "n_layers": 3, "t_zero": 2, "embed_width": 24, "embed_norm": True},
+    "mn": {"width": 0.2, "n_blocks": 4, "n_tags": 0, "n_mels": 64},
     "cnn14": {"channels": [8, 12, 16], "n_tags": 0},
     "htsat": {"image_size": 64, "n_mels": 32, "depths": (1, 2), "n_heads": (2, 4), "width": 16, "n_tags": 0},
     "ced": {"width": 64, "n_layers": 2},

@@ -14,7 +14,9 @@ from tinyclap.config.registry import configurable
 from tinyclap.decoding.beam_search import Hypotheses, WordChoices, beam_search, word_choices
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.features.windows import WindowPolicy, as_waveforms, clips_at, cut_windows
+from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.encoding import check_attributes, evaluating, valid_frames
+from tinyclap.text.tokenizer import WordTokenizer
 
 
 class CaptionerOutput(NamedTuple):
@@ -244,3 +246,31 @@ class Captioner(nn.Module):
     def caption(self, wavs, sample_rate_hz, **options):
         """The best captions, a list of B strings; options as for :meth:`describe`."""
         return [self.tokenizer.decode(ids) for ids in self.generate(wavs, sample_rate_hz, **options).tolist()]
+
+
+def make_captioner(
+    features,
+    encoder,
+    vocabulary,
+    width=256,
+    n_layers=2,
+    n_heads=4,
+    dropout=0.2,
+    max_s=30.0,
+    min_s=1.0,
+    resampler="sinc",
+    freeze_encoder=False,
+):
+    """A captioner for the words of a file, which a recipe builds once its vocabulary is written (``!name:``).
+
+    Arguments
+    ---------
+    features, encoder, max_s, min_s, resampler, freeze_encoder. As for :class:`Captioner`.
+    vocabulary : str or os.PathLike. See :meth:`tinyclap.text.tokenizer.WordTokenizer.load`.
+    width, n_layers, n_heads, dropout. Of the :class:`tinyclap.models.caption_decoder.CaptionDecoder`.
+    """
+    check_attributes(encoder, features.n_mels)
+    tokenizer = WordTokenizer.load(vocabulary)
+    sizes = {"width": width, "n_layers": n_layers, "n_heads": n_heads, "ffn_width": 4 * width, "dropout": dropout}
+    decoder = CaptionDecoder(tokenizer.n_words, encoder.frame_dim, pad_id=tokenizer.pad_id, **sizes)
+    return Captioner(features, encoder, decoder, tokenizer, max_s, min_s, resampler, freeze_encoder)

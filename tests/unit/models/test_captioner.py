@@ -7,7 +7,7 @@ from tinyclap.config.registry import build
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.features.front_ends import log_mel
 from tinyclap.models.caption_decoder import CaptionDecoder
-from tinyclap.models.captioner import Captioner
+from tinyclap.models.captioner import Captioner, make_captioner
 from tinyclap.models.encoders import make_encoder
 from tinyclap.text.tokenizer import WordTokenizer
 
@@ -164,3 +164,16 @@ def test_parts_that_do_not_fit_are_refused():
         Captioner(good.features, good.encoder, CaptionDecoder(9, 24, width=16), WORDS)
     with pytest.raises(ConfigError, match="front end gives 64"):
         Captioner(log_mel("efficientnet_captioner"), good.encoder, good.decoder, WORDS)
+
+
+def test_a_captioner_is_made_for_the_words_of_a_file(tmp_path):
+    WORDS.save(tmp_path / "vocabulary.json")
+    features = log_mel("efficientnet_captioner", sample_rate_hz=RATE, n_mels=32, f_max_hz=4000.0)
+    encoder = captioner().encoder
+    made = make_captioner(features, encoder, tmp_path / "vocabulary.json", width=16, n_heads=2, max_s=2.0)
+    assert made.tokenizer.words == WORDS.words and made.decoder.n_words == WORDS.n_words
+    assert (made.config["max_s"], made.decoder.config["ffn_width"], made.decoder.memory_dim) == (2.0, 64, 24)
+    assert isinstance(made.caption([clip(0, 1.0)], RATE)[0], str)
+    assert build(made.config).config == made.config
+    with pytest.raises(ConfigError, match="missing.json"):
+        make_captioner(features, encoder, tmp_path / "missing.json")

@@ -7,8 +7,11 @@ import torch
 from small_encoders import SMALL, make, spectrograms
 from torch import nn
 
+from tinyclap.features.front_ends import log_mel
 from tinyclap.models.encoders import ENCODERS
 from tinyclap.models.folding import folded
+from tinyclap.models.projection import LinearHead
+from tinyclap.models.student import AudioStudent
 
 
 def test_every_encoder_is_tried():
@@ -42,3 +45,14 @@ def test_a_converted_encoder_trains_as_before(kind):
         torch.testing.assert_close(ours.grad, wanted.grad, rtol=1e-3, atol=1e-4)
     for ours, wanted in zip(converted.buffers(), encoder.buffers(), strict=True):
         torch.testing.assert_close(ours, wanted)
+
+
+@pytest.mark.parametrize("kind", ["effb2", "phinet", "mn", "ced"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_step_compiles_without_graph_breaks(kind):
+    encoder = make(kind)
+    student = AudioStudent(log_mel("clap2022", n_mels=encoder.n_mels), encoder, LinearHead(encoder.embed_dim, 4))
+    torch._dynamo.reset()
+    compiled = torch.compile(student, backend="eager", fullgraph=True)
+    compiled(log_mel=spectrograms(encoder)).clip.sum().backward()
+    assert all(parameter.grad is not None for parameter in student.projection.parameters())
