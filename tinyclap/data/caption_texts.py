@@ -86,8 +86,8 @@ class CaptionTexts:
         self.tables = [CaptionTable(**table) for table in tables if table["folder"] is not None]
         self.styles = [table.name for table in self.tables]
         if not self.tables:
-            names = ", ".join(table["name"] for table in tables)
-            raise ConfigError(f"no captions were named; give the folder of at least one of: {names}")
+            keys = ", ".join(f"--{table['name']}_folder" for table in tables)
+            raise ConfigError(f"no captions are named: give the folder of one or more of: {keys}")
         if len(set(self.styles)) != len(self.styles):
             raise ConfigError(f"two tables of captions have one name: {', '.join(self.styles)}")
         self._read = None
@@ -143,16 +143,10 @@ def make_text_sets(texts, evidence, vocabulary, seed, batch_size, max_words=20, 
         )
     encoded = [tokenizer.encode(caption, max_words) for caption in captions]
     n_long = sum(len(caption_words(caption)) > max_words for caption in captions)
-    n_unknown = sum(ids.count(tokenizer.unk_id) for ids in encoded)
-    n_words = sum(len(ids) - 2 for ids in encoded)
+    n_unknown, n_words = sum(ids.count(tokenizer.unk_id) for ids in encoded), sum(len(ids) - 2 for ids in encoded)
     logger.info(
-        "%d captions, %d of them held out; %d of %d words are outside the vocabulary; %d captions are cut at %d words",
-        len(captions),
-        len(valid),
-        n_unknown,
-        n_words,
-        n_long,
-        max_words,
+        f"{len(captions)} captions, {len(valid)} of them held out; {n_unknown} of {n_words} words are outside the "
+        f"vocabulary; {n_long} captions are cut at {max_words} words"
     )
     options = {"encoded": encoded, "styles": styles, "evidence": evidence, "pad_id": tokenizer.pad_id}
     return {

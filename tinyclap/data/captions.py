@@ -86,20 +86,12 @@ def make_caption_sets(
     max_words, valid_max_s : int, float. Longer captions and validation clips are cut; in words and seconds.
     valid_max_clips : int, optional. At most so many validation clips, the same in every run.
     """
-    for name, value, minimum in (
-        ("examples_per_epoch", examples_per_epoch, 1),
-        ("valid_max_clips", valid_max_clips, 1),
-        ("unlabelled_per_labelled", unlabelled_per_labelled, 0),
-        ("max_words", max_words, 1),
-    ):
-        if value is not None and (value != int(value) or value < minimum):
-            raise ConfigError(f"{name}={value}; it is a whole number from {minimum} on")
-    if targets is not None and targets.columns and not targets.is_cached:
-        raise ConfigError("captioners learn from cached teacher targets; give --target_cache FOLDER, or no teacher")
-    if labelled is not None and labelled.kind != "windows":
-        raise ConfigError(f"labelled views are {labelled.kind}, of which captions need not hold; give windows")
-    tokenizer = WordTokenizer.load(vocabulary)
-    rows = _Rows(targets, tokenizer, sample_rate_hz, max_words)
+    numbers = {"examples_per_epoch": examples_per_epoch, "valid_max_clips": valid_max_clips, "max_words": max_words}
+    _check(labelled, targets, numbers, unlabelled_per_labelled)
+    rows = _Rows(targets, WordTokenizer.load(vocabulary), sample_rate_hz, max_words)
+    for views in (labelled, unlabelled):
+        if views is not None and views.kind == "windows":
+            views.reader(sample_rate_hz)  # before loader workers are forked, which then share what it keeps
     with_labels, valid = (labelled.train_items, labelled.valid_items) if labelled is not None else ({}, {})
     chosen = choose_labelled(with_labels, labelled_fraction, seed)
     _require_captions({**{clip: with_labels[clip] for clip in chosen}, **valid})
@@ -111,39 +103,51 @@ def make_caption_sets(
     if not chosen and not pool:
         raise ManifestError("nothing to train on: no labelled clip, and no unlabelled one with teacher targets")
     _report([caption for clip in chosen for caption in with_labels[clip]["captions"]], rows, "the training captions")
-    if "caption" in rows.columns:
-        _report(list(targets.values("caption")), rows, "the teacher's captions")
-    if rows.choices is not None:
-        logger.info("%s", rows.choices.report(targets.values("token_choices")))
+    rows.report()
     entries = [(clip, None) for clip in chosen]
     if one_item_a_caption:
         entries = [(clip, number) for clip in chosen for number in range(len(with_labels[clip]["captions"]))]
     train = _TrainSet(labelled, entries, pool, rows, seed, examples_per_epoch, unlabelled_per_labelled)
     train[0]  # raises here, not in a worker, where the targets are of other views
     if valid:
-        kept = _some(sorted(valid), valid_max_clips)
-        return {"train": train, "valid": _WholeClips(labelled, kept, rows, valid_max_s)}
+        kept = sorted(_some(sorted(valid), valid_max_clips), key=lambda clip: valid[clip]["duration_s"])
+        return {"train": train, "valid": _ValidSet([(labelled, clip, valid_max_s) for clip in kept], rows.of_clip)}
     held = unlabelled.keys("valid") if unlabelled is not None and "caption" in rows.columns else []
     if not held:
         raise ManifestError(
             "nothing to validate on: name a labelled corpus with a validation part, or hold recordings out by the "
             "views' valid_fraction"
         )
-    return {"train": train, "valid": _HeldViews(unlabelled, _some(held, valid_max_clips), rows)}
+    kept = [(unlabelled, *key) for key in _some(held, valid_max_clips)]
+    return {"train": train, "valid": _ValidSet(kept, rows.of_view)}
+
+
+def _check(labelled, targets, numbers, unlabelled_per_labelled):
+    """Refuse options that mean nothing; `numbers` are None or from 1 on."""
+    for name, value in {**numbers, "unlabelled_per_labelled": unlabelled_per_labelled}.items():
+        if value is not None and (value != int(value) or value < (name in numbers)):
+            raise ConfigError(f"{name}={value}; it is a whole number from {int(name in numbers)} on")
+    if targets is not None and targets.columns and not targets.is_cached:
+        raise ConfigError("captioners learn from cached teacher targets; give --target_cache FOLDER, or no teacher")
+    if labelled is not None and labelled.kind != "windows":
+        raise ConfigError(f"labelled views are {labelled.kind}, of which captions need not hold; give windows")
 
 
 class _Rows:
     """Makes the rows of a batch."""
 
     def __init__(self, targets, tokenizer, sample_rate_hz, max_words):
-        self.targets, self.tokenizer, self.sample_rate_hz, self.max_words = (
-            targets,
-            tokenizer,
-            sample_rate_hz,
-            max_words,
-        )
+        self.targets, self.tokenizer = targets, tokenizer
+        self.sample_rate_hz, self.max_words = sample_rate_hz, max_words
         self.columns = () if targets is None else tuple(targets.columns)
         self.choices = StudentChoices(targets.words, tokenizer) if "token_choices" in self.columns else None
+
+    def report(self):
+        """Log what of the teacher's captions and word choices the student cannot take up."""
+        if "caption" in self.columns:
+            _report(list(self.targets.values("caption")), self, "the teacher's captions")
+        if self.choices is not None:
+            logger.info("%s", self.choices.report(self.targets.values("token_choices")))
 
     def of_view(self, views, clip, view, captions=None, chosen=0):
         """A row of one view, with the `chosen` one of its clip's `captions`, if any, and its teacher targets."""
@@ -159,8 +163,10 @@ class _Rows:
             row["token_ids"], row["token_probs"] = self.choices.targets(choices, len(row["teacher_ids"]) - 1)
         return row
 
-    def of_clip(self, clip, wav, captions):
-        """A row of a whole clip with one of its captions, always the same, and no teacher targets."""
+    def of_clip(self, views, clip, max_s):
+        """A row of a whole validation clip with one of its captions, always the same, and no teacher targets."""
+        item = views.valid_items[clip]
+        wav, captions = views.reader(self.sample_rate_hz)(item["wav"], 0.0, max_s), item["captions"]
         return self._row(clip, wav, captions, zlib.crc32(clip.encode()) % len(captions))
 
     def _row(self, clip, wav, captions, chosen):
@@ -210,36 +216,18 @@ class _TrainSet(EpochDataset):
         return turn, int(self._orders[stream, turn][step])
 
 
-class _WholeClips(EpochDataset):
-    """Labelled validation clips, short ones first, to need little padding."""
+class _ValidSet(EpochDataset):
+    """Validation examples, in every epoch the same: `row_of` of each of some `keys`."""
 
-    def __init__(self, views, clips, rows, max_s):
-        self.items, self.rows, self.max_s = views.valid_items, rows, max_s
-        self.clips = sorted(clips, key=lambda clip: (self.items[clip]["duration_s"], clip))
-        self.reader = views.reader(rows.sample_rate_hz)
-
-    def __len__(self):
-        return len(self.clips)
-
-    def example(self, epoch, index):
-        """The clip at `index`, in every epoch the same."""
-        clip = self.clips[index]
-        item = self.items[clip]
-        return [self.rows.of_clip(clip, self.reader(item["wav"], 0.0, self.max_s), item["captions"])]
-
-
-class _HeldViews(EpochDataset):
-    """Unlabelled views to validate on."""
-
-    def __init__(self, views, keys, rows):
-        self.views, self.keys, self.rows = views, keys, rows
+    def __init__(self, keys, row_of):
+        self.keys, self.row_of = keys, row_of
 
     def __len__(self):
         return len(self.keys)
 
     def example(self, epoch, index):
-        """The view at `index`, in every epoch the same."""
-        return [self.rows.of_view(self.views, *self.keys[index])]
+        """A list of one row."""
+        return [self.row_of(*self.keys[index])]
 
 
 def _some(keys, n_keys):

@@ -62,7 +62,7 @@ def test_published_tables_are_read_and_no_audio_is_needed(texts):
 def test_a_corpus_without_a_folder_is_left_out_but_not_all(texts):
     kept = [{**CLOTHO, "folder": texts.tables[1].folder}, {**AUDIOCAPS, "folder": None}]
     assert CaptionTexts(kept).styles == ["clotho"]
-    with pytest.raises(ConfigError, match="no captions were named; .* one of: audiocaps, clotho"):
+    with pytest.raises(ConfigError, match="no captions are named: .* of: --audiocaps_folder, --clotho_folder$"):
         CaptionTexts([{**AUDIOCAPS, "folder": None}, {**CLOTHO, "folder": None}])
     with pytest.raises(ConfigError, match="one name: clotho, clotho"):
         CaptionTexts([kept[0], kept[0]])
