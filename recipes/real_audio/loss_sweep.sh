@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Which distillation loss, at which temperature: one small PhiNet, the same cached targets, three seeds, scored on classes
+# of ESC-50 that no training clip has.
+#
+#   bash recipes/real_audio/loss_sweep.sh DATA ALL WEIGHTS [OUTPUT]
+#
+#   DATA     has UrbanSound8K/ and an ESC-50-master/ whose table lists a part of the classes: those that are trained on
+#   ALL      has an ESC-50-master/ with all classes: those that DATA lacks are held out
+#   WEIGHTS  mn04_as_mAP_432.pt of github.com/fschmid56/EfficientAT, with class_labels_indices.csv beside it
+#   OUTPUT   results/real_audio/loss_sweep by default; SEEDS="1234 1235 1236", ONLY="cosine affinity_0.07" run a part
+#
+# A run takes about two minutes of one core, all of them an hour and a half. Stopped and run again, it goes on where it was.
+set -euo pipefail
+if [ $# -lt 3 ]; then sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2; fi
+data=$(realpath "$1") all=$(realpath "$2") weights=$(realpath "$3")
+cd "$(dirname "$0")/../.."
+out=${4:-results/real_audio/loss_sweep}
+export OMP_NUM_THREADS=${OMP_NUM_THREADS-1} MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=-1
+bank=$out/audioset_labels.npz # the 527 labels of the tagger, as texts of the bank
+
+# Name of the row, and its options.
+losses=(
+    "cosine --loss cosine"
+    "affinity_0.07 --loss affinity --temperature 0.07"
+    "affinity_texts_0.07 --loss affinity --temperature 0.07 --texts $bank"
+    "interactive_0.07 --loss interactive --temperature 0.07"
+    "siglip_0.1 --loss siglip --temperature 0.1"
+    "contrastive_0.07 --loss contrastive --temperature 0.07"
+    "centred --loss centred"
+    "affinity_0.2 --loss affinity --temperature 0.2"
+    "affinity_0.02 --loss affinity --temperature 0.02"
+    "affinity_texts_0.2 --loss affinity --temperature 0.2 --texts $bank"
+    "affinity_texts_0.02 --loss affinity --temperature 0.02 --texts $bank"
+    "interactive_0.2 --loss interactive --temperature 0.2"
+    "interactive_0.02 --loss interactive --temperature 0.02"
+    "siglip_0.03 --loss siglip --temperature 0.03"
+)
+common=(--teacher tagger_sentence --teacher_weights "$weights" --corpus_subset listed --valid_fraction 0.1
+    --esc50_folder "$data/ESC-50-master" --esc50_folds "[1, 2, 3]"
+    --urbansound8k_folder "$data/UrbanSound8K" --urbansound8k_folds "[1]"
+    --clip_duration_s 2 --mix_clips True --n_views 6 --view_seed 1
+    --target_cache "$out/targets" --cache_log_mel True --n_workers 0
+    --front_end efficientat --n_mels 32 --hop_length 1280 --alpha 0.4 --t_zero 3 --squeeze_excite True --h_swish True
+    --batchnorm_momentum 0.05 --dropout 0.0 --embed_width 96 --embed_stride 1 --embed_norm True --pooling mean_max
+    --student.window_s 10 --short native --min_s 2
+    --annealing cosine --lr 0.006 --batch_size 32 --number_of_epochs "${EPOCHS:-30}")
+
+score() { # output folder, options of the model
+    [ -f "$1/metrics.json" ] || python evaluate.py hparams/esc50.yaml --data_folder "$all/ESC-50-master" \
+        --subset listed --folds "[5]" --output_folder "$1" "${@:2}"
+}
+for seed in ${SEEDS:-1234 1235 1236}; do
+    for row in "${losses[@]}"; do
+        read -r name options <<<"$row"
+        case " ${ONLY:-$name} " in *" $name "*) ;; *) continue ;; esac
+        run=$out/$name/$seed
+        if [[ $options == *--texts* && ! -f $bank ]]; then
+            tinyclap labels "$(dirname "$weights")/class_labels_indices.csv" --model "$out/cosine/$seed" --out "$bank"
+        fi
+        # shellcheck disable=SC2086 # several options
+        [ -f "$run/student/config.json" ] || python train.py hparams/distill_phinet.yaml "${common[@]}" $options \
+            --seed "$seed" --output_folder "$run"
+        score "$run/esc50" --weights "$run"
+    done
+done
+score "$out/teacher" --weights "$weights" --model tagger_sentence
+python recipes/real_audio/loss_sweep_report.py "$out" "$data/ESC-50-master/meta/esc50.csv"
