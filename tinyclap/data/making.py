@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from tinyclap.data.shards import is_whole, remove_stale, write_shard
+from tinyclap.data.shards import is_whole, remove_stale, write_shard, writing
 from tinyclap.decoding.beam_search import WordChoices
 from tinyclap.errors import CheckpointError, ConfigError, TinyclapError
 
@@ -159,14 +159,15 @@ def make_shards(maker, shards):
     def scheduled():  # in this process, some batches ahead of those that come
         for shard in shards:
             lock = FileLock(_lock_path(maker, shard))
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                left.append((shard, False))
-                continue
+            with writing(lock.lock_file):
+                try:
+                    lock.acquire(blocking=False)
+                except Timeout:
+                    left.append((shard, False))
+                    continue
             if is_whole(shard.path(maker.folder)):
                 left.append((shard, True))
-                lock.release()
+                _release(lock)
                 continue
             locks[shard] = lock
             yield from ((shard, start) for start in range(0, shard.n_views, maker.batch_size))
@@ -182,13 +183,18 @@ def make_shards(maker, shards):
     try:
         for shard, batches in itertools.groupby(loader, key=lambda batch: batch[0]):
             _make(maker, shard, batches)
-            _lock_path(maker, shard).unlink(missing_ok=True)  # who waits for it finds a whole shard
-            locks.pop(shard).release()
+            _release(locks.pop(shard))
             yield shard, True
     finally:
         for lock in locks.values():
             lock.release()
     yield from left
+
+
+def _release(lock):
+    """Release the lock of a whole shard, and delete it: who waits for it finds the shard."""
+    Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
 
 
 def _lock_path(maker, shard):
@@ -212,13 +218,8 @@ def _make(maker, shard, batches):
                 f"the teacher's {name} has several shapes, {sorted(shapes)}, for views of different lengths; leave "
                 f"{name} out, or give views of one length"
             )
-    try:
+    with writing(path):
         write_shard(path, maker.keys(shard), notes, {name: _joined(parts) for name, parts in columns.items()})
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be written ({error.strerror or error}); shards that are whole are kept: make room, or "
-            "correct the folder's permissions, and give the same command again"
-        ) from error
 
 
 def make_missing(maker, shards, n_processes=0, ray_address=None, progress=None):

@@ -8,6 +8,7 @@ captions as strings; token choices as a struct of lists. ``<…>.sha256``, which
 
 import contextlib
 import json
+import os
 import time
 from typing import NamedTuple
 
@@ -122,6 +123,19 @@ def damaged(path, why):
         f"{path}: this shard of the target cache is damaged ({why}); delete {path.stem}.* and make it again: the same "
         "command makes what is missing"
     )
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Where `path`, of a target cache, cannot be written, raise a CheckpointError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else error
+        raise CheckpointError(
+            f"{path} cannot be written ({why}); shards that are whole are kept: make room, or "
+            "correct the folder's permissions, and give the same command again, or another --target_cache"
+        ) from error
 
 
 def remove_stale(folder):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 import tinyclap
 from tinyclap.data.making import LOG_MEL, ShardMaker, make_missing
-from tinyclap.data.shards import ShardReader, check_shard, is_whole, list_shards
+from tinyclap.data.shards import ShardReader, check_shard, is_whole, list_shards, writing
 from tinyclap.errors import CheckpointError, ConfigError, DownloadError, ManifestError
 from tinyclap.files import read_json, write_json
 
@@ -236,7 +236,7 @@ class TeacherTargets(nn.Module):
         if new and self.teacher is None:
             raise self._absent(f"it has nothing of {', '.join(new)}", why)
         if new:
-            with FileLock(self.folder / ".targets.lock"):
+            with writing(path), FileLock(self.folder / ".targets.lock"):
                 note = read_json(path, f"delete {self.folder} to make it again")
                 note["views"] |= new
                 write_json(path, note)
@@ -268,15 +268,11 @@ class TeacherTargets(nn.Module):
         note |= {"columns": [*self._wanted, *([LOG_MEL] if self._features else [])], "precision": self.precision}
         note |= {"log_mel": _as_json(self._features[0].config) if self._features else None, "teacher": identity}
         note |= {"about": self._loaded_teacher(), "views": {}}
-        try:
+        with writing(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".targets.lock"):
                 if not path.exists():  # another run began it
                     write_json(path, note)
-        except OSError as error:
-            raise CheckpointError(
-                f"{path} cannot be written ({error.strerror or error}); give another folder"
-            ) from error
 
     def _require_same(self, note, identity):
         """Raise a CheckpointError where the cache lacks a column, or its columns depend on something else."""

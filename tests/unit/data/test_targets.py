@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from caption_run import LoudnessTeacher, WordyTeacher, captioned
 from caption_run import RATE as SLOW_RATE
+from caption_run import LoudnessTeacher, WordyTeacher, captioned
 from caption_run import make_corpora as make_captioned
 from caption_run import make_views as make_windows
 from small_run import RATE, ToneTeacher, make_corpora, make_features, make_views
