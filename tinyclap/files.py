@@ -99,6 +99,11 @@ def read_json(path, advice="fetch it again", error: type[Exception] = Checkpoint
     return content
 
 
+def sha256_of_json(value):
+    """SHA-256 of a value as JSON, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def sha256_of(path):
     """The SHA-256 of a file, as hexadecimal digits."""
     with open(path, "rb") as file:

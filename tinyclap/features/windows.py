@@ -52,7 +52,14 @@ def as_clips(wavs):
 
 
 def clips_at(wavs, from_hz, to_hz, device, method="sinc"):
-    """Clips of :func:`as_clips` on a device, resampled by :func:`tinyclap.features.resample.resample`."""
+    """Clips of :func:`as_clips` on a device, resampled.
+
+    Arguments
+    ---------
+    wavs : As for :func:`as_waveforms`.
+    from_hz, to_hz, method : See :func:`tinyclap.features.resample.resample`.
+    device : str or torch.device
+    """
     clips = as_clips(wavs)
     if isinstance(clips, torch.Tensor):
         return resample(clips.to(device), from_hz, to_hz, method)

@@ -16,6 +16,8 @@ from tinyclap.teachers.precision import PRECISIONS, in_bf16
 from tinyclap.text.prompts import TINYCLAP_TEMPLATE
 from tinyclap.text.scores import SCORE_KINDS
 
+_WINDOWS = 32  # of long clips, in one forward pass
+
 
 def score(audio: Tensor, text: Tensor, kind: str = "cosine") -> Tensor:
     """Score each text for each clip: (B, D) and (N, D) → (B, N).
@@ -197,7 +199,8 @@ class TowerTeacher(FrozenTeacher):
                 parts.append(self._map(encoding, name, valid))
             return self._rows(encoding)
 
-        rows = embed_windows(forward, clips, self.sample_rate_hz, policy, normalize=self._is_normalized())
+        batch_size = max(_WINDOWS, len(clips))  # a batch of clips of one window takes one forward pass
+        rows = embed_windows(forward, clips, self.sample_rate_hz, policy, batch_size, self._is_normalized())
         return {**self._columns_of(rows.float()), **{name: torch.cat(parts) for name, parts in maps.items()}}
 
     def _rows(self, encoding):

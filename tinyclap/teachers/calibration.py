@@ -1,7 +1,5 @@
 """Prior, and mean and spread of the logit, of each tag over training clips; they calibrate a tagger's student."""
 
-import hashlib
-import json
 from pathlib import Path
 
 import torch
@@ -11,7 +9,7 @@ from tqdm import tqdm
 from tinyclap.audio.io import read_audio
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.files import read_json, write_json
+from tinyclap.files import read_json, sha256_of_json, write_json
 
 _KEYS = ("prior", "logit_mean", "logit_std", "made_of", "weights_sha256")
 _ADVICE = "delete it to make it again"
@@ -90,8 +88,7 @@ class TagCalibration:
 def _sha256_of_weights(teacher):
     """SHA-256 of a tagger's weights; of an ensemble that of all its members' identities."""
     identity = teacher.identity()
-    known = identity.get("weights_sha256")
-    return known or hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return identity.get("weights_sha256") or sha256_of_json(identity)
 
 
 def read_calibration(path):

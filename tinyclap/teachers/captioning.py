@@ -4,8 +4,6 @@ Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Dist
 is WavCaps' HTSAT-BART); a captioner of ours can take its place.
 """
 
-import hashlib
-import json
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import torch
 
 from tinyclap.checkpoints.state import load_student
 from tinyclap.errors import CheckpointError, ConfigError
-from tinyclap.files import sha256_of
+from tinyclap.files import sha256_of, sha256_of_json
 from tinyclap.models.captioner import Captioner
 from tinyclap.published.networks import load_published
 from tinyclap.published.table import PUBLISHED
@@ -23,10 +21,10 @@ from tinyclap.teachers.precision import in_bf16
 
 
 class CaptioningTeacher(FrozenTeacher):
-    """Base of the captioning teachers: ``clip`` is not normalised, and each clip alone gives the same as in a batch.
+    """Base of the captioning teachers; ``clip`` is not normalised, and each clip alone gives the same as in a batch.
 
-    A subclass sets ``embed_dim`` and ``sample_rate_hz`` at the latest in ``_load``, and implements ``_load``,
-    ``_decides`` and ``_targets``. `weights` are None where its targets are cached already.
+    A subclass, of name `kind`, sets ``embed_dim`` and ``sample_rate_hz`` at the latest in ``_load``, and implements
+    ``_load``, ``_decides`` and ``_targets``. `weights` are None where its targets are cached already.
     """
 
     columns = ("clip", "caption")
@@ -83,10 +81,10 @@ class WavcapsTeacher(CaptioningTeacher):
     def _decides(self):
         return {
             "weights_sha256": self._weights_sha256,
-            "vocabulary_sha256": _sha256_of_json(hub_tokenizer(self.tokenizer, BART).get_vocab()),
+            "vocabulary_sha256": sha256_of_json(hub_tokenizer(self.tokenizer, BART).get_vocab()),
             "beam": self.beam,
             "max_length": self.max_length,
-            "hears": "the first 10 s",
+            "input": "the first 10 s",
             **self.sizes,
         }
 
@@ -142,7 +140,7 @@ class CaptionerTeacher(CaptioningTeacher):
         self.load()
         return {
             "weights_sha256": self._folder_config["weights_sha256"],
-            "model_sha256": _sha256_of_json(self._folder_config["model"]),
+            "model_sha256": sha256_of_json(self._folder_config["model"]),
             "beam": self.beam,
             "max_words": self.max_words,
             **({"n_word_choices": self.n_word_choices} if self.n_word_choices else {}),
@@ -179,7 +177,3 @@ class Effb2TrmTeacher(CaptionerTeacher):
     def _decides(self):
         sums = dict(zip(("weights_sha256", "vocabulary_sha256"), map(sha256_of, self._files()), strict=True))
         return {**sums, "beam": self.beam, "max_words": self.max_words}
-
-
-def _sha256_of_json(value):
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from tinyclap.config.network import hub_options
 from tinyclap.errors import CheckpointError
 from tinyclap.features.windows import WindowPolicy, clips_at, embed_windows
+from tinyclap.files import sha256_of_json
 from tinyclap.teachers.base import FrozenTeacher
 from tinyclap.teachers.precision import in_bf16
 
@@ -23,7 +24,7 @@ class HfClapTeacher(FrozenTeacher):
     ---------
     weights, revision : str. Hub name or local folder; commit, tag or branch on the hub.
     local_files_only : bool. Make no request.
-    batch_size : int. Windows per forward pass.
+    batch_size : int. Windows per forward pass, or as many as there are clips.
     """
 
     def __init__(self, weights="laion/clap-htsat-unfused", revision=None, local_files_only=False, batch_size=8):
@@ -56,7 +57,8 @@ class HfClapTeacher(FrozenTeacher):
         """Embed clips of any length: L2-normalised (B, D)."""
         self._require_loaded()
         clips = clips_at(wavs, sample_rate_hz, self.sample_rate_hz, self._filters.device)
-        return embed_windows(self._embed, clips, self.sample_rate_hz, self.policy, self.batch_size)
+        batch_size = max(self.batch_size, len(clips))
+        return embed_windows(self._embed, clips, self.sample_rate_hz, self.policy, batch_size)
 
     def _embed(self, windows):
         log_mel = self.log_mel(windows)
@@ -84,7 +86,7 @@ class HfClapTeacher(FrozenTeacher):
 
     def _decides(self):
         self._require_loaded()
-        return {"weights": self.weights, "revision": self.revision, "weights_sha256": self._sha256}
+        return {"weights_sha256": self._sha256, "extractor_sha256": sha256_of_json(self.extractor.to_dict())}
 
     @torch.no_grad()
     def embed_text(self, texts):

@@ -158,7 +158,7 @@ class TaggerTeacher(TowerTeacher):
         }
 
     def _decides(self):
-        found = {"space": self.space, "width": self.width, "weights_sha256": self._sha256()}
+        found = {"space": self.space, "width": self.width, "min_s": self.policy.min_s, "weights_sha256": self._sha256()}
         if self.space == "sentence":
             found |= {"sentence_encoder": str(self.sentence_encoder), "n_likeliest": self.n_likeliest}
         return found

@@ -6,8 +6,6 @@ Deshmukh et al., "Training audio captioning models without audio", ICASSP 2024).
 is cached in a file beside the run.
 """
 
-import hashlib
-import json
 import logging
 import zipfile
 from pathlib import Path
@@ -19,7 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from tinyclap.errors import ConfigError
-from tinyclap.files import atomic_path
+from tinyclap.files import atomic_path, sha256_of_json
 from tinyclap.teachers.tag_text import TagSpaceText
 
 logger = logging.getLogger(__name__)
@@ -55,8 +53,7 @@ class _TextEvidence(nn.Module):
         """Raise a ConfigError where teacher and conditioner do not fit."""
 
     def _key(self):
-        decides = json.dumps([self._describe(), self._parts["texts"].captions()], sort_keys=True)
-        return hashlib.sha256(decides.encode()).hexdigest()
+        return sha256_of_json([self._describe(), self._parts["texts"].captions()])
 
     def _cached(self):
         """The facts of the file, or None where it is missing or of other captions."""
