@@ -12,6 +12,8 @@ from torch import nn
 from tinyclap.config.registry import configurable
 from tinyclap.decoding.beam_search import beam_search
 from tinyclap.errors import ConfigError
+from tinyclap.models.caption_decoder import CaptionDecoder
+from tinyclap.text.tokenizer import WordTokenizer
 
 # Words that a caption may repeat; of all others, a repetition ("crinkling and crinkling") is an error.
 FUNCTION_WORDS = tuple(
@@ -112,3 +114,18 @@ class WithoutRepeats:
     def select(self, state, rows):
         """As the decoder's."""
         return _UsedState(state.used[rows.reshape(-1)], self.decoder.select(state.inner, rows))
+
+
+def make_text_captioner(conditioner, vocabulary, styles, n_layers=2, n_heads=4, dropout=0.0):
+    """A TextCaptioner for the words of a file, which a recipe builds once its vocabulary is written (``!name:``).
+
+    Arguments
+    ---------
+    conditioner, styles. As for :class:`TextCaptioner`.
+    vocabulary : str or os.PathLike. See :meth:`tinyclap.text.tokenizer.WordTokenizer.load`.
+    n_layers, n_heads, dropout. Of the :class:`tinyclap.models.caption_decoder.CaptionDecoder`.
+    """
+    tokenizer, width = WordTokenizer.load(vocabulary), conditioner.frame_dim
+    sizes = {"width": width, "n_layers": n_layers, "n_heads": n_heads, "ffn_width": 4 * width, "dropout": dropout}
+    decoder = CaptionDecoder(tokenizer.n_words, width, pad_id=tokenizer.pad_id, **sizes)
+    return TextCaptioner(conditioner, decoder, tokenizer, styles)
