@@ -55,7 +55,7 @@ for seed in ${SEEDS:-1234 1235 1236}; do
         case " ${ONLY:-$name} " in *" $name "*) ;; *) continue ;; esac
         run=$out/$name/$seed
         if [[ $options == *--texts* && ! -f $bank ]]; then
-            tinyclap labels "$(dirname "$weights")/class_labels_indices.csv" --model "$out/cosine/$seed" --out "$bank"
+            python -m tinyclap labels "$(dirname "$weights")/class_labels_indices.csv" --model "$out/cosine/$seed" --out "$bank"
         fi
         # shellcheck disable=SC2086 # several options
         [ -f "$run/student/config.json" ] || python train.py hparams/distill_phinet.yaml "${common[@]}" $options \
