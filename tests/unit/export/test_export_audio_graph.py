@@ -11,7 +11,10 @@ from tinyclap.errors import ConfigError  # noqa: E402
 from tinyclap.export.audio_model import export_audio_graph  # noqa: E402
 from tinyclap.export.front_end import write_front_end  # noqa: E402
 from tinyclap.features.front_ends import log_mel  # noqa: E402
+from tinyclap.models.ced import Ced  # noqa: E402
+from tinyclap.models.efficientnet import EfficientNetB2  # noqa: E402
 from tinyclap.models.phinet import PhiNet  # noqa: E402
+from tinyclap.models.projection import LinearHead  # noqa: E402
 from tinyclap.models.student import AudioStudent  # noqa: E402
 from tinyclap.published.networks import load_published  # noqa: E402
 from tinyclap.runtime.session import has_bf16, open_session  # noqa: E402
@@ -56,3 +59,23 @@ def test_a_window_shorter_than_the_front_end_s_reflection_is_refused(tmp_path):
     student = AudioStudent(log_mel("clap2022"), PhiNet(alpha=0.35, embed_width=None), window={"window_s": 0.01})
     with pytest.raises(ConfigError, match="windows of 441 samples, the exported front end needs 513"):
         export_audio_graph(student.eval(), tmp_path / "short.onnx")
+
+
+STUDENTS = {
+    "ced": lambda: Ced(width=64, n_layers=2),
+    "effb2": lambda: EfficientNetB2(width=0.25, depth=0.1),
+}
+
+
+@pytest.mark.parametrize("kind", STUDENTS)
+def test_students_of_other_kinds_give_the_same_in_a_graph_of_any_length(tmp_path, kind):
+    torch.manual_seed(0)
+    encoder = STUDENTS[kind]()
+    head, window = LinearHead(encoder.embed_dim, 8), {"window_s": 10.0, "short": "native"}
+    student = AudioStudent(log_mel(encoder.front_end), encoder, head, window).eval()
+    session = open_session(export_audio_graph(student.fold(), tmp_path / "model.onnx"), "onnxruntime", "fp32", 1)
+    for n_clips, duration_s in ((1, 10.0), (3, 1.0), (2, 2.345)):
+        wavs = torch.randn(n_clips, round(duration_s * student.sample_rate_hz)) * 0.1
+        with torch.no_grad():
+            wanted = student(wavs).clip
+        assert reference.relative_error(session.run({"wavs": wavs.numpy()})[0], wanted) < 1e-3

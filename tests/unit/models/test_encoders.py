@@ -47,6 +47,7 @@ def test_a_converted_encoder_trains_as_before(kind):
         torch.testing.assert_close(ours, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["effb2", "phinet", "mn", "ced"])
 @pytest.mark.filterwarnings("ignore")
 def test_a_training_step_compiles_without_graph_breaks(kind):
