@@ -12,7 +12,7 @@ from torch import nn
 
 from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
-from tinyclap.models.encoding import as_encoding, at_least_frames, make_divisible
+from tinyclap.models.encoding import as_encoding, at_least_frames, first_channels, last_halving, make_divisible
 
 # EfficientNet-B0's stages: blocks, kernel, stride, expansion, channels.
 _STAGES = (
@@ -76,6 +76,8 @@ class EfficientNetB2(nn.Module):
                 blocks.append(_Block(n_in, n_out, expansion, kernel, 1 if index else stride, size, drop, norm))
                 size, n_in = blocks[-1]._depthwise_conv.out_size, n_out
         self._blocks = nn.ModuleList(blocks)
+        self._last_halving = last_halving(blocks)
+        self.n_middle = first_channels(blocks[self._last_halving :])
         self._conv_head = _SameConv(n_in, make_divisible(_HEAD * width), 1, 1, 1, size)
         self._bn1 = nn.BatchNorm2d(self._conv_head.out_channels, **norm)
         self.n_mels = n_mels
@@ -97,11 +99,13 @@ class EfficientNetB2(nn.Module):
         feature_map = F.silu(_conv_norm(self._conv_stem, self._bn0, feature_map), inplace=True)
         if feature_map.device.type == "cpu":  # depthwise convolutions are quicker so, and the order stays
             feature_map = feature_map.contiguous(memory_format=torch.channels_last)
-        for block in self._blocks:
+        for index, block in enumerate(self._blocks):
+            if index == self._last_halving:
+                middle = feature_map.transpose(2, 3)
             feature_map = block(feature_map)
         feature_map = F.silu(_conv_norm(self._conv_head, self._bn1, feature_map), inplace=True)
         frames = feature_map.mean(2).transpose(1, 2)
-        return as_encoding(frames.mean(1), frames)
+        return as_encoding(frames.mean(1), frames, middle)
 
     def n_valid_frames(self, n_mel_frames):
         """Valid frames of clips of `n_mel_frames` (B,) mel frames, as published."""

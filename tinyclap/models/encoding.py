@@ -16,7 +16,8 @@ class AudioEncoding(NamedTuple):
     clip: torch.Tensor  # (B, C), not normalised
     frames: torch.Tensor  # (B, F', C'): the map that `clip` was pooled from, averaged over mel; F' ≈ F / 32 here
     n_frames: torch.Tensor  # (B,), int64: valid frames of each clip
-    middle: torch.Tensor | None = None  # (B, C", F", M"): the map before the last halving, for hints
+    # (B, C", F", M"): the map before the last halving, for hints; encoders that give it have C" as ``n_middle``
+    middle: torch.Tensor | None = None
 
 
 @contextlib.contextmanager
@@ -75,6 +76,12 @@ def last_halving(layers):
         if any(isinstance(part, strided) and part.stride in (2, (2, 2)) for part in layer.modules())
     ]
     return max(halving, default=0)
+
+
+def first_channels(layers):
+    """Input channels of the first convolution of some modules; None where there is none."""
+    convolutions = (part for layer in layers for part in layer.modules() if isinstance(part, nn.Conv2d))
+    return next((part.in_channels for part in convolutions), None)
 
 
 def at_least_frames(log_mel, n_min):

@@ -12,7 +12,7 @@ from torch import nn
 
 from tinyclap.config.registry import build, configurable
 from tinyclap.errors import ConfigError
-from tinyclap.models.encoding import as_encoding, evaluating, last_halving, make_divisible
+from tinyclap.models.encoding import as_encoding, evaluating, first_channels, last_halving, make_divisible
 
 # kernel, expanded width, width, squeeze-excite, hard-swish (else ReLU), stride: MobileNetV3-Large at width 1.
 _BLOCKS = (
@@ -106,6 +106,7 @@ class MobileNet(nn.Module):
             )
         self.apply(_initialise)
         self._last_halving = last_halving(self.features)
+        self.n_middle = first_channels(self.features[self._last_halving :])
 
     @property
     def blocks(self):

@@ -9,7 +9,14 @@ from torch import nn
 
 from tinyclap.config.registry import configurable
 from tinyclap.errors import ConfigError
-from tinyclap.models.encoding import as_encoding, at_least_frames, last_halving, make_divisible, norm_mel_bins
+from tinyclap.models.encoding import (
+    as_encoding,
+    at_least_frames,
+    first_channels,
+    last_halving,
+    make_divisible,
+    norm_mel_bins,
+)
 
 _STEM_WIDTH, _FIRST_WIDTH, _SECOND_WIDTH = 48, 24, 48
 _N_FIXED = 3  # the blocks with ids 1 to 3 are always there; strides at 1 and 3
@@ -119,8 +126,7 @@ class PhiNet(nn.Module):
                 layers.append(nn.MaxPool2d(2))
         self._layers = nn.ModuleList(layers)
         self._last_halving = last_halving(layers)
-        following = (part for layer in layers[self._last_halving :] for part in layer.modules())
-        self.n_middle = next((part.in_channels for part in following if isinstance(part, nn.Conv2d)), n_in)
+        self.n_middle = first_channels(layers[self._last_halving :]) or n_in
         self.pn_block = None if embed_width is None else nn.Conv2d(n_in, embed_width, 1, stride=embed_stride)
         self.pn_norm = None
         if embed_width is not None and embed_norm:

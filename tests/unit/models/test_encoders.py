@@ -47,6 +47,17 @@ def test_a_converted_encoder_trains_as_before(kind):
         torch.testing.assert_close(ours, wanted)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["effb2", "phinet", "mn"])
+def test_the_map_for_hints_has_the_channels_that_are_stated(kind):
+    encoder = make(kind).eval()
+    spectra = spectrograms(encoder)
+    encoding = encoder(spectra)
+    n_clips, n_channels, n_frames, n_bands = encoding.middle.shape
+    assert (n_clips, n_channels) == (len(spectra), encoder.n_middle)
+    assert n_frames > n_bands and n_frames > encoding.frames.shape[1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["effb2", "phinet", "mn", "ced"])
 @pytest.mark.filterwarnings("ignore")
