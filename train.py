@@ -14,7 +14,6 @@ The run's folder (key output_folder) ends with: student/ (config.json and model.
 history.jsonl and train_steps.csv (exact losses), provenance.json, hyperparams.yaml, log.txt, save/ (checkpoints).
 """
 
-import contextlib
 import logging
 import sys
 
@@ -22,7 +21,7 @@ import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import run_on_main
 
-from tinyclap.brains.profiling import profiled
+from tinyclap.brains.profiling import profile_steps
 from tinyclap.training import command_line, run_folder
 
 logger = logging.getLogger("train")
@@ -57,14 +56,15 @@ def main(arguments):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
-    with profiled(brain, hparams["output_folder"]) if wants_profile else contextlib.nullcontext():
-        brain.fit(
-            hparams["epoch_counter"],
-            datasets["train"],
-            datasets["valid"],
-            train_loader_kwargs=hparams["train_dataloader_opts"],
-            valid_loader_kwargs=hparams["valid_dataloader_opts"],
-        )
+    if wants_profile:
+        profile_steps(brain, hparams["output_folder"])
+    brain.fit(
+        hparams["epoch_counter"],
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs=hparams["train_dataloader_opts"],
+        valid_loader_kwargs=hparams["valid_dataloader_opts"],
+    )
     folder = f"{hparams['output_folder']}/student"
     brain.release(folder, run_folder.release_note(hparams))
     logger.info("best epoch of %s released to %s", recipe.path, folder)

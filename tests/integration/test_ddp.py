@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 WORDS = (
     "hparams/distill_phinet.yaml --n_soundscapes 64 --clip_duration_s 0.5 --teacher checkpoint --alpha 0.35 --t_zero 2 "
-    "--embed_width null --head linear --embed_dim 16 --number_of_epochs 1 --batch_size 8 --n_workers 0 "
+    "--embed_width null --head linear --teacher.embed_dim 16 --number_of_epochs 1 --batch_size 8 --n_workers 0 "
     "--distributed_backend gloo --device cpu"
 ).split()
 
