@@ -3,6 +3,7 @@
 import csv
 import json
 import zlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +12,11 @@ from small_run import Killed, ToneTeacher, make_brain
 from tests import fakes
 from tinyclap.brains import TextCaptioningBrain
 from tinyclap.checkpoints.state import load_folder
-from tinyclap.data.caption_texts import CaptionTexts, make_text_sets, only_batch, text_vocabulary
+from tinyclap.data.batches import Batch
+from tinyclap.data.caption_texts import CaptionTexts, make_text_sets
+from tinyclap.data.vocabulary import Vocabulary
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.losses import CaptionCrossEntropy
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.conditioners import EmbeddingConditioner, TagConditioner
 from tinyclap.models.text_captioner import TextCaptioner
@@ -21,6 +25,7 @@ from tinyclap.teachers import TaggerTeacher, make_teacher, tag_text, tagger
 from tinyclap.teachers.tag_simulation import TagSimulator
 from tinyclap.teachers.tagger import LABELS_FILE
 from tinyclap.teachers.text_evidence import EmbeddingEvidence, TagEvidence, make_text_evidence
+from tinyclap.text.tokenizer import WordTokenizer
 
 DIM, RATE = 24, 32000
 SOUNDS = ["a dog barks", "rain falls", "a man speaks", "an engine runs"]
@@ -75,7 +80,9 @@ class Run:
         table = {"name": "audiocaps", "folder": folder / "AudioCaps", "file": "train.csv", "columns": ["caption"]}
         self.texts = CaptionTexts([{**table, "group": "youtube_id"}])
         self.teacher = TaggerTeacher(weights or write_tagger(folder / "tagger"), width=0.1, space="sentence")
-        tokenizer = text_vocabulary(self.texts)
+        vocabulary = Vocabulary(self.texts, folder / "vocabulary.json")
+        vocabulary.prepare()
+        tokenizer = WordTokenizer.load(vocabulary.path)
         torch.manual_seed(0)
         if condition == "tags":
             conditioner = TagConditioner(527, DIM, 16, n_likeliest=4)
@@ -88,29 +95,28 @@ class Run:
         self.student = TextCaptioner(conditioner, decoder, tokenizer, self.texts.styles)
         self.evidence.load()
         modules = {"teacher": self.teacher, "evidence": self.evidence}
-        options = {"label_smoothing": 0.1, "ema_decay": 0.5, "loss_weights": {"words": 1.0}}
+        terms = {"words": {"loss": CaptionCrossEntropy(tokenizer.pad_id, label_smoothing=0.1)}}
+        options = {"ema_decay": 0.5, "terms": terms}
         self.brain = make_brain(TextCaptioningBrain, folder / name, self.student, modules, **options)
-        counter = self.brain.hparams.epoch_counter
-        self.sets = make_text_sets(self.texts, self.evidence, tokenizer, 7, counter, 10, valid_fraction=0.2)
+        self.sets = make_text_sets(self.texts, self.evidence, vocabulary.path, 7, 10, valid_fraction=0.2)
 
     def fit(self):
         """Train to the end."""
-        loader = {"batch_size": 1, "shuffle": False, "collate_fn": only_batch}
-        counter = self.brain.hparams.epoch_counter
+        options, counter = {"batch_size": 1}, self.brain.hparams.epoch_counter
         self.brain.fit(
-            counter, self.sets["train"], self.sets["valid"], train_loader_kwargs=loader, valid_loader_kwargs={**loader}
+            counter, self.sets["train"], self.sets["valid"], train_loader_kwargs=options, valid_loader_kwargs=options
         )
         return self
 
     def release(self):
         """The folder of the released captioner."""
-        folder = self.brain._path("student")
+        folder = Path(self.brain.hparams.output_folder) / "student"
         self.brain.release(folder, {"text_side": self.teacher.text_side()})
         return folder
 
     def steps(self):
         """What was logged of every step."""
-        with open(self.brain._path("train_steps.csv"), newline="", encoding="utf-8") as file:
+        with open(self.brain.logs.steps, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
 
@@ -182,11 +188,11 @@ def test_unknown_words_are_not_to_be_said(tmp_path):
     loss = run.brain.loss_terms(logits, batch, _Stage)["words"]
     ids = batch.ids.clone()
     ids[:, 2] = run.student.tokenizer.unk_id
-    other = run.brain.loss_terms(logits, batch._replace(ids=ids), _Stage)["words"]
+    other = run.brain.loss_terms(logits, Batch(batch, ids=ids), _Stage)["words"]
     kept = torch.ones_like(ids[:, 1:], dtype=torch.bool)
     kept[:, 1] = False
     expected = run.brain.loss_terms(
-        logits[:, [0, *range(2, logits.shape[1])]], batch._replace(ids=ids[:, [0, 1, *range(3, ids.shape[1])]]), _Stage
+        logits[:, [0, *range(2, logits.shape[1])]], Batch(batch, ids=ids[:, [0, 1, *range(3, ids.shape[1])]]), _Stage
     )["words"]
     torch.testing.assert_close(other, expected)
     assert not torch.allclose(other, loss)
