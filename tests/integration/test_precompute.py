@@ -1,4 +1,4 @@
-"""python precompute.py makes the store that python train.py then trains from, without the teacher."""
+"""python precompute.py makes the target cache that python train.py then trains from, without the teacher."""
 
 import json
 import subprocess
@@ -21,8 +21,8 @@ SIZE = "--soundscapes_folder {out}/scenes --n_soundscapes 24 --clip_duration_s 0
 CLAP = SIZE + " --output_folder {out}/clap --number_of_epochs 1 --width 0.2 --embed_dim 32 --text_width 32"
 DISTIL = (
     SIZE + " --output_folder {out}/{run} --teacher checkpoint --teacher_weights {out}/clap --alpha 0.35 --t_zero 2 "
-    "--embed_width null --head linear --embed_dim 32 --number_of_epochs 2 --lr 0.01 --n_views 2 "
-    "--store_folder {out}/store"
+    "--student.embed_width null --head linear --teacher.embed_dim 32 --number_of_epochs 2 --lr 0.01 --n_views 2 "
+    "--target_cache {out}/cache"
 )
 
 
@@ -37,24 +37,64 @@ def words(out, run_name):
     return ["hparams/distill_phinet.yaml", *DISTIL.format(out=out, run=run_name).split()]
 
 
-def test_a_store_is_made_once_and_trained_from_without_its_teacher(out):
-    said = run("precompute.py", *words(out, "first"))
-    assert f"{out}/store is whole: " in said and "MB in" in said
-    before = {path.name: path.stat().st_mtime_ns for path in (out / "store").iterdir()}
-    assert len([name for name in before if name.endswith(".sha256")]) == 2, "training and validation manifest"
-    run("precompute.py", *words(out, "first"))
+def files(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_a_cache_is_made_once_and_trained_from_without_its_teacher(out):
+    said = run("precompute.py", *words(out, "first"), "--device", "cpu", "--n_processes", "0")
+    assert f"{out}/cache is whole: " in said and "MB in" in said
+    before = files(out / "cache")
+    assert len([name for name in before if name.endswith(".arrow")]) == 2, "training and validation manifest"
+    run("precompute.py", *words(out, "first"), "--verify", "True")
     (out / "clap").rename(out / "gone")
+    (out / "clap").mkdir()
     try:
         said = run("train.py", *words(out, "first"))
     finally:
+        (out / "clap").rmdir()
         (out / "gone").rename(out / "clap")
-    assert "is used as it is" in said and "asking the teacher" not in said
-    assert before == {path.name: path.stat().st_mtime_ns for path in (out / "store").iterdir()}
+    assert "is used as it is" in said and "making" not in said
+    assert before == files(out / "cache")
     config = json.loads((out / "first" / "student" / "config.json").read_text("utf-8"))
     assert config["teacher"] == "checkpoint" and config["text_side"]["kind"] == "checkpoint"
 
 
-def test_what_cannot_be_stored_is_said_in_one_line(out):
-    said = run("precompute.py", *words(out, "second")[:-2], fails=True)
-    assert said.strip().endswith("has no store with these options; name one: --store_folder FOLDER")
-    assert "python precompute.py" in run("precompute.py", "--help")
+def test_a_damaged_cache_is_named_in_one_line(out):
+    run("precompute.py", *words(out, "second"))
+    shard = next((out / "cache").glob("*.arrow"))
+    content, times = bytearray(shard.read_bytes()), shard.stat()
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    said = run("precompute.py", *words(out, "second"), "--verify", "True", fails=True).splitlines()
+    assert said[-1].startswith("CheckpointError: ") and shard.name in said[-1] and "delete" in said[-1]
+    assert not any("Traceback" in line for line in said) and times.st_size == len(content)
+    for file in shard.parent.glob(f"{shard.stem}.*"):
+        file.unlink()
+    run("precompute.py", *words(out, "second"))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--target_cache", "null"], "has no target cache with these options; name one: --target_cache FOLDER"),
+        (["--device", "cuda:9"], "--device cuda:9: no such device"),
+        (["--target_device", "cuda:9"], "target_device cuda:9: no such device"),
+        (["--n_processes", "two"], "--n_processes two: it needs a whole number"),
+        (["--verify", "maybe"], "--verify maybe: it needs True or False"),
+        (["--n_views", "3"], "other views of"),
+        (["--cache_log_mel", "True"], "has the columns clip, and not log_mel"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(out, more, message):
+    if not (out / "cache").exists():
+        run("precompute.py", *words(out, "third"))
+    before = files(out / "cache")
+    said = run("precompute.py", *words(out, "third"), *more, fails=True)
+    assert message in said.strip().splitlines()[-1] and "Traceback" not in said
+    assert files(out / "cache") == before
+
+
+def test_help_says_how():
+    said = run("precompute.py", "--help")
+    assert "python precompute.py RECIPE --target_cache FOLDER" in said and "--verify" in said
