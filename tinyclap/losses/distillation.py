@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyclap.config.kept_dims import read_order
+from tinyclap.config.own_modules import imported_class
 from tinyclap.errors import ConfigError
 from tinyclap.losses.common import check_positive, gathered, in_float32
 from tinyclap.losses.contrastive import AffinityLoss, ContrastiveLoss, InteractiveContrastiveLoss, SigLIPLoss
@@ -166,15 +167,20 @@ def make_loss(
     Arguments
     ---------
     name : {"cosine", "centred", "mse", "affinity", "interactive", "contrastive", "siglip", "tag_profile"}
-        "cosine" is the paper's; "tag_profile" is for probabilities of tags.
+        "cosine" is the paper's; "tag_profile" is for probabilities of tags. Or ``module.Class`` of one's own, imported
+        before.
     embed_dim : int. D, the teacher's.
     nested_dims : sequence of int, optional. See :class:`NestedLoss`; without it the loss stands alone.
     nested_order : str or os.PathLike, optional. Folder of a ranking, or of a student with a stored order.
     **options : of the loss, such as ``temperature=0.05``; None stands for the loss's own default.
     """
-    if not isinstance(name, str) or name not in LOSSES:
-        raise ConfigError(f"loss {name!r} is unknown; choose one of {', '.join(LOSSES)}")
-    made, size = LOSSES[name]
+    if isinstance(name, str) and "." in name:
+        made = imported_class(name, nn.Module)
+        size = "embed_dim" if "embed_dim" in inspect.signature(made).parameters else None
+    elif isinstance(name, str) and name in LOSSES:
+        made, size = LOSSES[name]
+    else:
+        raise ConfigError(f"loss {name!r} is unknown; choose one of {', '.join(LOSSES)}, or module.Class of your own")
     options = {key: value for key, value in options.items() if value is not None}
     accepted = [key for key in inspect.signature(made).parameters if key not in (size, "args", "kwargs")]
     for key in options:

@@ -2,9 +2,9 @@
 
 import importlib
 import inspect
-import sys
 from typing import Any
 
+from tinyclap.config.own_modules import imported_class
 from tinyclap.errors import ConfigError
 from tinyclap.teachers.base import FrozenTeacher as FrozenTeacher
 from tinyclap.teachers.base import class_embeddings as class_embeddings
@@ -55,14 +55,8 @@ def _class_of(kind):
     if kind in TEACHERS:
         module, _, name = TEACHERS[kind].partition(":")
         return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    module, _, name = kind.rpartition(".")
-    found = getattr(sys.modules.get(module), name, None)
-    if isinstance(found, type) and issubclass(found, FrozenTeacher):
-        return found
-    if module and module not in sys.modules:
-        raise ConfigError(f"teacher {kind!r} is a class of one's own; give --import {module}, or import it before")
-    if module:
-        raise ConfigError(f"teacher {kind!r}: the module {module} has no class {name} that is a FrozenTeacher")
+    if "." in kind:
+        return imported_class(kind, FrozenTeacher)
     raise ConfigError(f"teacher {kind!r} is unknown; choose one of {', '.join(TEACHERS)}")
 
 

@@ -199,7 +199,7 @@ class Recipe:
 
     def build(self):
         """Build the recipe's objects: a dict by key."""
-        import_modules((), self.path.parent)  # finds modules of the user's
+        import_modules((), self.path.parent, *(part.path.parent for part in self.parts.values()))  # finds the user's
         try:
             return load_hyperpyyaml(self._stream())
         except (TinyclapError, KeyboardInterrupt):

@@ -36,6 +36,7 @@ _LIST_OF_COUNTS = re.compile(r"(.*_)?folds|nested_dims")
 _NULLABLE = re.compile(r"ema_decay|.*_(folder|weights|cache|device)")
 _MADE = re.compile(r"(output|manifest|soundscapes|target|save)_folder")
 _CHOICES = re.compile(r"(?:[^|:]*: )?([\w.-]+)(?: \([^)]*\))?((?: \| [\w.-]+(?: \([^)]*\))?)+)(?=$|[,;:.…])")
+_OWN_CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")  # module.Class of one's own
 _WEIGHTS_ENDINGS = (".pt", ".pth", ".ckpt", ".safetensors", ".onnx", ".bin", ".npz")
 
 
@@ -88,7 +89,8 @@ def check_value(name, value, default=None, comment=""):
         known = default if isinstance(default, dict) else {}
         return {each: check_value(f"{name}.{each}", part, known.get(each)) for each, part in value.items()}
     choices = choices_in(comment)
-    if choices and str(value) not in choices and value != default and not isinstance(value, list):
+    is_own = isinstance(value, str) and _OWN_CLASS.fullmatch(value)
+    if choices and not is_own and str(value) not in choices and value != default and not isinstance(value, list):
         raise ConfigError(f"--{name} {value}: unknown; choose one of {', '.join(choices)}")
     if _LIST_OF_COUNTS.fullmatch(key):
         if not isinstance(value, list):

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from tinyclap.config import import_modules
+from tinyclap.config.own_modules import imported_class
 from tinyclap.errors import ConfigError
 
 
@@ -23,14 +24,14 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_modules_of_both_folders_are_imported(folder):
-    net, loss = import_modules(["lark_net", "lark_loss"], beside=folder)
+    net, loss = import_modules(["lark_net", "lark_loss"], folder)
     assert (net.WIDTH, loss.WEIGHT) == (3, 0.5)
-    assert import_modules("lark_net, lark_loss", beside=folder) == [net, loss]
+    assert import_modules("lark_net, lark_loss", folder) == [net, loss]
     assert import_modules("") == []
 
 
 def test_a_recipe_finds_its_modules_without_naming_them(folder):
-    assert import_modules([], beside=folder) == []
+    assert import_modules([], folder) == []
     assert __import__("lark_net").WIDTH == 3
 
 
@@ -47,9 +48,10 @@ def test_packages_and_installed_modules_are_taken(folder):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lark_net.py", "without folder and .py: lark_net"),
-        ("../recipe/lark_net", "without folder and .py: lark_net"),
-        ("lark-net", "a module's name as in Python"),
+        ("lark_net.py", "no such file; give a module"),
+        ("../recipe/lark_net", "no such file"),
+        ("../recipe", "no such file"),
+        ("lark-net", "no name of a module"),
         ("lark_tree", "there is no lark_tree.py in "),
         ("json", "json is a module of Python itself"),
         ("tinyclap.models", "tinyclap is tinyclap's own"),
@@ -60,6 +62,26 @@ def test_a_name_that_is_no_module_s_is_refused_with_advice(folder, name, message
     with pytest.raises(ConfigError, match=message) as caught:
         import_modules([name], folder)
     assert "\n" not in str(caught.value)
+
+
+def test_a_path_is_taken(folder):
+    (net,) = import_modules("../recipe/lark_net.py")
+    assert (net.__name__, net.WIDTH) == ("lark_net", 3)
+    (folder / "other").mkdir()
+    (folder / "other" / "lark_net.py").write_text("")
+    with pytest.raises(ConfigError, match="have that name"):
+        import_modules([folder / "other" / "lark_net.py"])
+
+
+def test_a_class_is_found_where_its_module_was_imported(folder):
+    (folder / "lark_net.py").write_text("class Lark(dict): ...\n")
+    with pytest.raises(ConfigError, match="lark_net.Lark is a class of one's own; give --import lark_net"):
+        imported_class("lark_net.Lark")
+    (net,) = import_modules("lark_net", folder)
+    assert imported_class("lark_net.Lark", dict) is net.Lark
+    for name, parent in (("lark_net.Lark", list), ("lark_net.Wren", dict), ("lark_net.__name__", object)):
+        with pytest.raises(ConfigError, match="the module lark_net has no class"):
+            imported_class(name, parent)
 
 
 def test_a_name_that_stands_for_two_files_is_refused(folder):

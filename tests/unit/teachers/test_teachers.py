@@ -120,7 +120,7 @@ def test_a_teacher_of_one_s_own_is_made_from_an_imported_module_alone():
     assert make_teacher(kind, weights="x").weights == "x"
     side = make_text_side({"kind": kind, "weights": "x"})
     assert side.is_loaded and side.embed_classes([["rain"]]).shape == (1, 2)
-    with pytest.raises(ConfigError, match="'not_here.Own' is a class of one's own; give --import not_here"):
+    with pytest.raises(ConfigError, match="not_here.Own is a class of one's own; give --import not_here"):
         make_text_side({"kind": "not_here.Own", "weights": "x"})
     for name in ("os.system", f"{__name__}.OPTIONS", "torch.nn.Linear", f"{__name__}.Absent"):
         with pytest.raises(ConfigError, match=r"has no class \w+ that is a FrozenTeacher"):
