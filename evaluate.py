@@ -26,7 +26,7 @@ def main(arguments):
     own_modules = command_line.import_named(options.pop("import", None), path)
     recipe = command_line.open_recipe(path, options)
     hparams = recipe.build()
-    command_line.check_recipe(recipe, hparams)
+    command_line.check_recipe(hparams)
     run_folder.start_run(hparams, recipe, run_opts, own_modules)
 
     for prepare in hparams["prepare"]:

@@ -39,7 +39,7 @@ def main(arguments):
     recipe = command_line.open_recipe(path, options)
     sb.utils.distributed.ddp_init_group(run_opts)
     hparams = recipe.build()
-    command_line.check_recipe(recipe, hparams)
+    command_line.check_recipe(hparams)
     caches = [part for part in hparams["load_weights"] if isinstance(part, TeacherTargets) and part.is_cached]
     if not caches:
         raise ConfigError(f"{recipe.path} has no target cache with these options; name one: --target_cache FOLDER")

@@ -35,7 +35,7 @@ def main(arguments):
     recipe = command_line.open_recipe(path, options)
     sb.utils.distributed.ddp_init_group(run_opts)
     hparams = recipe.build()
-    command_line.check_recipe(recipe, hparams)
+    command_line.check_recipe(hparams)
     run_folder.start_run(hparams, recipe, run_opts, own_modules)
 
     for prepare in hparams["prepare"]:
@@ -54,7 +54,7 @@ def main(arguments):
         opt_class=hparams["opt_class"],
         hparams=hparams,
         run_opts=run_opts,
-        checkpointer=hparams["checkpointer"],
+        checkpointer=_built(hparams["checkpointer"]),
     )
     if wants_profile:
         profile_steps(brain, hparams["output_folder"])
@@ -72,7 +72,7 @@ def main(arguments):
 
 
 def _built(module):
-    """An object, made now where the recipe names how (``!name:``): it may depend on what was prepared."""
+    """An object, made now where the recipe names how (``!name:``): it depends on what was prepared, or writes files."""
     return module if isinstance(module, torch.nn.Module) or not callable(module) else module()
 
 

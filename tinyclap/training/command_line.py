@@ -17,7 +17,7 @@ from tinyclap.errors import ConfigError, TinyclapError
 from tinyclap.models.check import check_encoder
 from tinyclap.models.student import AudioStudent
 from tinyclap.training.recipe import Recipe, data_options, demonstration
-from tinyclap.training.values import check_value, read_value
+from tinyclap.training.values import check_device, check_value, read_value
 from tinyclap.training.yaml_tree import head_comment, text_of
 
 logger = logging.getLogger(__name__)
@@ -110,19 +110,6 @@ def _integer(name, text):
         raise ConfigError(f"--{name} {text!r}: it needs a whole number") from None
 
 
-def check_device(name, device):
-    """Raise ConfigError where `device`, given as option `name`, is not on this machine."""
-    try:
-        if torch.device(device).type == "meta":
-            raise RuntimeError("nothing can be computed there")
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-        there += ["mps"] if torch.backends.mps.is_available() else []
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--{name} {device}: no such device ({reason}); there are: {', '.join(there)}") from error
-
-
 def import_named(names, path):
     """Import modules of the user's (``--import a,b``), from the current folder or beside the recipe; their names."""
     names = [name for name in str(names or "").replace(",", " ").split() if name]
@@ -150,16 +137,13 @@ def open_recipe(path, options):
     return recipe
 
 
-def check_recipe(recipe, hparams):
-    """Refuse, before any work, what the objects of a recipe cannot do together: devices, the Brain's keys, the student.
+def check_recipe(hparams):
+    """Refuse, before any work, what the objects of a recipe cannot do together: the Brain's keys, the student.
 
     Raises
     ------
     ConfigError
     """
-    for name, key in recipe.keys().items():
-        if key.key.endswith("_device") and isinstance(key.node, str):
-            check_device(name, key.node)
     check = getattr(hparams["brain_class"], "check", None)
     if check is not None:
         check(hparams)

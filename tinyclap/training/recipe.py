@@ -19,7 +19,7 @@ from speechbrain.utils.run_opts import RunOptions
 
 from tinyclap.config.own_modules import import_modules
 from tinyclap.errors import ConfigError, TinyclapError
-from tinyclap.training.values import check_path, check_value, read_value
+from tinyclap.training.values import check_place, check_value, read_value
 from tinyclap.training.yaml_tree import (
     INCLUDE,
     check_includes,
@@ -95,7 +95,7 @@ class Recipe:
         given = {name: self._find(name, keys) for name in self.options if name not in self.parts}
         for name, key in given.items():
             value = check_value(name, read_value(name, self.options[name], key.default), key.default, key.comment)
-            check_path(name, value)
+            check_place(name, value)
             _set(name, key, value)
         keys = self.keys()
         for name, key in keys.items():

@@ -5,10 +5,12 @@ import math
 import re
 from pathlib import Path
 
+import torch
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from tinyclap.errors import ConfigError
+from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.files import model_folder
 
 MAX_SEED = 2**32 - 1
 _KINDS = {  # kind → (type, test, in words)
@@ -130,8 +132,8 @@ def check_number(name, value, kind):
     return int(value) if type_of is int else value
 
 
-def check_path(name, value):
-    """Check an option that names a folder or a file of weights: it is there, unless the run makes it."""
+def check_place(name, value):
+    """Check an option that names a folder, weights or a device: it is there, unless the run makes it."""
     key = name.rpartition(".")[2]
     if not isinstance(value, str):
         return
@@ -139,6 +141,26 @@ def check_path(name, value):
     if key.endswith("_folder") and not _MADE.fullmatch(key) and not path.is_dir():
         raise ConfigError(f"--{name} {value}: no such folder" + (" (a file is there)" if path.exists() else ""))
     is_path = path.is_absolute() or value.startswith((".", "~")) or value.count("/") > 1
-    if (key == "weights" or key.endswith("_weights")) and not path.exists():
-        if is_path or value.endswith(_WEIGHTS_ENDINGS):
+    if key == "weights" or key.endswith("_weights"):
+        if not path.exists() and (is_path or value.endswith(_WEIGHTS_ENDINGS)):
             raise ConfigError(f"--{name} {value}: no such file or folder")
+        if path.is_dir():
+            try:
+                model_folder(path)
+            except CheckpointError as error:
+                raise ConfigError(f"--{name} {error}") from error
+    if key.endswith("_device"):
+        check_device(name, value)
+
+
+def check_device(name, device):
+    """Raise ConfigError where `device`, given as option `name`, is not on this machine."""
+    try:
+        if torch.device(device).type == "meta":
+            raise RuntimeError("nothing can be computed there")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        there += ["mps"] if torch.backends.mps.is_available() else []
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--{name} {device}: no such device ({reason}); there are: {', '.join(there)}") from error

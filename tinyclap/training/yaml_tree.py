@@ -13,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 from tinyclap.errors import ConfigError
 
 INCLUDE = "!include:"
+_SCALARS = (str, int, float, type(None))
 
 
 def head_comment(path):
@@ -130,8 +131,10 @@ def merge(name, old, new):
 
 
 def flat(place, node):
-    """Yield (place, value) of all scalars of a tree, and (place!, tag) of its objects."""
-    if isinstance(node, (list, Mapping)):
+    """Yield (place, value) of all scalars and plain lists of a tree, and (place!, tag) of its objects."""
+    if isinstance(node, list) and not tag_of(node) and all(isinstance(each, _SCALARS) for each in node):
+        yield place, list(node)
+    elif isinstance(node, (list, Mapping)):
         if tag_of(node):
             yield f"{place}!", tag_of(node)
         pairs = node.items() if isinstance(node, Mapping) else enumerate(node)

@@ -3,7 +3,7 @@
 import pytest
 
 from tinyclap.errors import ConfigError
-from tinyclap.training.values import check_path, check_value, choices_in, read_value
+from tinyclap.training.values import check_place, check_value, choices_in, read_value
 
 
 @pytest.mark.parametrize(
@@ -134,18 +134,33 @@ def test_a_folder_that_is_not_there_is_refused_unless_the_run_makes_it(tmp_path)
     (tmp_path / "file").write_text("", encoding="utf-8")
     for name, value in (("data_folder", "none"), ("teacher.audio_folder", "none"), ("clotho_folder", "file")):
         with pytest.raises(ConfigError, match=f"--{name}"):
-            check_path(name, str(tmp_path / value))
+            check_place(name, str(tmp_path / value))
     for name in ("output_folder", "soundscapes_folder", "manifest_folder"):
-        check_path(name, str(tmp_path / "none"))
-    check_path("data_folder", str(tmp_path))
+        check_place(name, str(tmp_path / "none"))
+    check_place("data_folder", str(tmp_path))
 
 
 @pytest.mark.parametrize("value", ["none.pt", "/none/run", "results/train_clap/none", "./none"])
 def test_weights_that_are_not_there_are_refused(value):
     with pytest.raises(ConfigError, match="--teacher_weights"):
-        check_path("teacher_weights", value)
+        check_place("teacher_weights", value)
 
 
 @pytest.mark.parametrize("value", ["download", "laion/clap-htsat-unfused", "mn04"])
 def test_a_name_of_published_weights_is_left_to_the_teacher(value):
-    check_path("weights", value)
+    check_place("weights", value)
+
+
+def test_a_folder_of_weights_without_a_model_is_refused(tmp_path):
+    (tmp_path / "run/student").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="--weights"):
+        check_place("weights", str(tmp_path / "run"))
+    (tmp_path / "run/student/config.json").write_text("{}", encoding="utf-8")
+    check_place("weights", str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta"])
+def test_a_device_that_is_not_there_is_refused(device):
+    with pytest.raises(ConfigError, match=f"--target_device {device}"):
+        check_place("target_device", device)
+    check_place("target_device", "cpu")
