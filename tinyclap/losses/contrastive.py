@@ -202,7 +202,7 @@ class AffinityLoss(nn.Module):
         teacher = teacher.detach()
         if self.training:
             student, teacher = gathered(student), gathered(teacher)
-        keys = teacher if self.bank is None else self.bank
+        keys = teacher if self.bank is None else self.bank.to(student.device)
         if keys.shape[1] != student.shape[1]:
             sizes = f"texts of {keys.shape[1]} dimensions, and a student of {student.shape[1]}"
             raise ConfigError(f"AffinityLoss: {sizes}; the bank is of the student's teacher")
