@@ -98,8 +98,3 @@ def _coloured_noise(n_samples, random):
     spectrum = np.fft.rfft(random.standard_normal(n_samples))
     spectrum /= np.maximum(np.arange(len(spectrum)), 1) ** random.uniform(0, 1)
     return np.fft.irfft(spectrum, n_samples).astype(np.float32)
-
-
-def augment_if(wanted):
-    """A :class:`FunctionMatchingAugment` where `wanted` is true, else None: a recipe's one switch."""
-    return FunctionMatchingAugment() if wanted else None

@@ -94,8 +94,3 @@ class Corpora:
     def describe(self):
         """Names and parts, JSON-able, for the run's record."""
         return [{"name": corpus.name, "parts": corpus.parts} for corpus in self.corpora]
-
-
-def folder_if(folder, wanted):
-    """`folder` where `wanted` is true, else None."""
-    return folder if wanted else None
