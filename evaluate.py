@@ -31,8 +31,9 @@ def main(arguments):
 
     for prepare in hparams["prepare"]:
         run_on_main(getattr(prepare, "prepare", prepare))
-    for weights in filter(None, hparams["load_weights"]):
-        weights.load()
+    for weights in hparams["load_weights"]:
+        if weights is not None:
+            weights.load()
     dataset, meta = hparams["make_datasets"]()
 
     brain = hparams["brain_class"](modules=hparams["modules"], hparams=hparams, run_opts=run_opts)

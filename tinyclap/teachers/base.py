@@ -60,6 +60,7 @@ class FrozenTeacher(nn.Module):
 
     model: Any
     columns: Sequence[str] = ("clip",)
+    weights_are_a_run = False  # a folder of ours, which can be told from a hub name before anything is loaded
     score_kind = "cosine"
     default_templates = (TINYCLAP_TEMPLATE,)
 

@@ -103,6 +103,8 @@ class CaptionerTeacher(CaptioningTeacher):
     n_word_choices : int. Most probable words of each place, stored for token-level distillation; 0 stores none.
     """
 
+    weights_are_a_run = True
+
     def __init__(self, weights=None, beam=3, max_words=20, n_word_choices=0):
         super().__init__("captioner", weights)
         if n_word_choices < 0:
@@ -156,6 +158,8 @@ class Effb2TrmTeacher(CaptionerTeacher):
     tokenizer : str or os.PathLike, optional. File of its words; by default ``vocabulary.json`` beside the weights.
     beam, max_words : int. 1 beam is greedy, the authors' is 3; maximum words of a caption.
     """
+
+    weights_are_a_run = False
 
     def __init__(self, weights=None, tokenizer=None, beam=3, max_words=20):
         super().__init__(weights, beam, max_words)

@@ -22,6 +22,8 @@ class CheckpointTeacher(TowerTeacher):
     dim : int, optional. Its `dim` most important dimensions alone, on both sides, of a folder that ``prune.py`` wrote.
     """
 
+    weights_are_a_run = True
+
     def __init__(self, weights, text_weights=None, dim=None):
         super().__init__("checkpoint")
         self.weights, self.text_weights, self.dim = weights, text_weights, dim

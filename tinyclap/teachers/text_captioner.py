@@ -24,6 +24,8 @@ class TextCaptionerTeacher(CaptioningTeacher):
     style : str, optional. Corpus whose wording is imitated; by default the first one that it was trained on.
     """
 
+    weights_are_a_run = True
+
     def __init__(self, weights=None, listener_weights=None, beam=3, max_words=20, style=None):
         super().__init__("text_captioner", weights)
         self.listener_weights = None if listener_weights is None else str(listener_weights)

@@ -1,6 +1,7 @@
 """The command line of the scripts: options, errors in one line, help of a recipe."""
 
 import contextlib
+import functools
 import io
 import logging
 import math
@@ -14,8 +15,10 @@ from speechbrain.utils.run_opts import RunOptions
 from tinyclap import losses
 from tinyclap.config.own_modules import import_modules
 from tinyclap.errors import ConfigError, TinyclapError
+from tinyclap.files import model_folder
 from tinyclap.models.check import check_encoder
 from tinyclap.models.student import AudioStudent
+from tinyclap.teachers.base import FrozenTeacher
 from tinyclap.training.recipe import Recipe, data_options, demonstration
 from tinyclap.training.values import check_device, check_value, read_value
 from tinyclap.training.yaml_tree import head_comment, text_of
@@ -148,6 +151,7 @@ def check_recipe(hparams):
     if check is not None:
         check(hparams)
     _refuse_batch_of_one(hparams)
+    _require_runs(hparams)
     student = hparams["modules"].get("student")
     if isinstance(student, AudioStudent):
         check_encoder(student)
@@ -162,6 +166,21 @@ def _refuse_batch_of_one(hparams):
     found = sorted({type(module).__name__ for module in inner if isinstance(module, _COMPARES_EXAMPLES)})
     if found:
         raise ConfigError(f"--batch_size 1: {found[0]} compares the examples of a batch, and learns nothing from one")
+
+
+def _require_runs(hparams):
+    """Refuse a teacher, or model to score, whose run is not there and is not trained first by the recipe."""
+    first = [str(part.keywords.get("folder")) for part in hparams["prepare"] if isinstance(part, functools.partial)]
+    for part in hparams["load_weights"]:
+        teacher = part if isinstance(part, FrozenTeacher) else getattr(part, "teacher", None)
+        is_needed = isinstance(teacher, FrozenTeacher) and not getattr(part, "is_cached", False)
+        if (
+            is_needed
+            and teacher.weights_are_a_run
+            and teacher.weights is not None
+            and str(teacher.weights) not in first
+        ):
+            model_folder(teacher.weights)
 
 
 def run(main, documentation, arguments=None):

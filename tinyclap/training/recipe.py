@@ -153,9 +153,9 @@ class Recipe:
 
     def _find(self, name, keys):
         """The key that an option sets."""
-        if name in keys:
-            return keys[name]
         having = [full for full, key in keys.items() if key.part and key.key == name and key.is_option]
+        if name in keys and (keys[name].is_option or not having):
+            return keys[name]
         if len(having) > 1:
             raise ConfigError(
                 f"--{name}: more than one part has it; write {' or '.join(f'--{each}' for each in having)}"
@@ -176,9 +176,10 @@ class Recipe:
         unknown = [name for name in names if self._find(name, keys) is None]
         if not unknown:
             return
-        options = {name: key for name, key in keys.items() if key.is_option}
-        known = [*(key.key for key in options.values()), *options, *self.parts, *RunOptions().as_dict()]
-        near = dict.fromkeys(f"--{near}" for name in unknown for near in get_close_matches(name, known))
+        full = [name for name, key in keys.items() if key.is_option]
+        short = [*(keys[name].key for name in full), *self.parts, *RunOptions().as_dict()]
+        near = [get_close_matches(name, full if "." in name else dict.fromkeys(short)) for name in unknown]
+        near = dict.fromkeys(f"--{name}" for names in near for name in names)
         lists = [f"Its keys are: {', '.join([*(key.key for key in self.options_of()), *self.parts])}"]
         lists += [f"of {part}: {', '.join(key.key for key in self.options_of(part))}" for part in self.parts]
         raise ConfigError(
@@ -298,7 +299,9 @@ def _set(name, key, value):
             merge(name, dict(node), value)
         merge(name, where[key.key], value)
     elif value is not None and not key.is_option:
-        source = f"follows from {node.value}" if isinstance(node, TaggedScalar) else f"is an object ({tag_of(node)})"
+        source = (
+            f"follows from {node.value}" if isinstance(node, TaggedScalar) else f"holds {tag_of(node) or 'objects'}"
+        )
         raise ConfigError(f"--{name}: no option, for it {source}; edit a copy of the YAML")
     elif value is not None or tag_of(node) != "!PLACEHOLDER":
         where[key.key] = value
