@@ -52,9 +52,10 @@ class DistillBrain(RecipeBrain):
         """Refuse a term of an output or target that there is not."""
         for side, known in (("student", cls.outputs), ("teacher", targets)):
             if getattr(term, side) not in known:
-                raise ConfigError(
-                    f"the term {name!r} has {side}: {getattr(term, side)}; choose one of {', '.join(known)}"
-                )
+                given = f"the term {name!r} has {side}: {getattr(term, side)}"
+                if side == "teacher" and set(known) <= {"references", "texts"}:
+                    raise ConfigError(f"{given}, and there are no teacher targets; give --target_cache, or weight 0")
+                raise ConfigError(f"{given}; choose one of {', '.join(known)}")
 
     @classmethod
     def check_sides(cls, hparams, student, teacher):

@@ -76,6 +76,8 @@ class TeacherTargets(nn.Module):
         for name, value in (("batch_size", batch_size), ("shard_size", shard_size)):
             if value != int(value) or value < 1:
                 raise ConfigError(f"target {name}={value}; give a whole number of views, at least one")
+        if folder is None and getattr(teacher, "weights", "") is None:
+            teacher = None  # neither a cache nor weights
         self.teacher, self.folder = teacher, None if folder is None else Path(folder)
         self.views = [part for part in (views if isinstance(views, (list, tuple)) else [views]) if part is not None]
         self._wanted, self.precision, self.batch_size, self.shard_size = columns, precision, batch_size, shard_size

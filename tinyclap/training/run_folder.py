@@ -124,7 +124,8 @@ def release_note(hparams):
     }
     teacher = hparams["modules"].get("teacher")
     if teacher is not None:
-        note["teacher"], note["text_side"] = teacher.kind, teacher.text_side()
+        about = {"teacher": teacher.kind, "text_side": teacher.text_side()}
+        note |= {name: value for name, value in about.items() if value is not None}  # a captioner has no text side
     for term in hparams.get("terms", {}).values():
         if hasattr(term["loss"], "stored_order"):  # a nested loss
             note["latent"] = term["loss"].stored_order(hparams["modules"]["student"].embed_dim)

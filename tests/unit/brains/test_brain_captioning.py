@@ -222,7 +222,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
         ({"scheduled_sampling": 1.5}, "scheduled_sampling: 1.5; it is a fraction"),
         ({"swa_from_epoch": 2, "ema_decay": 0.9}, "ema_decay or swa_from_epoch, not both"),
         ({"weights": {"supervised": 1.0, "token": 1.0}}, "teacher: token_choices; choose one of references, clip"),
-        ({"weights": {"encoder": 1.0}, "with_targets": False}, "teacher: clip; choose one of references"),
+        ({"weights": {"encoder": 1.0}, "with_targets": False}, "teacher: clip, and there are no teacher targets; give --target_cache"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options, says, tmp_path):
