@@ -25,6 +25,7 @@ EXTRAS = {
         "pandas>=2.2",
         "safetensors>=0.4.3",
         "filelock>=3.13",
+        "pyarrow>=17",  # target caches
         AAC_METRICS,  # CIDEr-D selects the best epoch of a captioner
     ],
     "metrics": [AAC_METRICS],
@@ -35,7 +36,7 @@ EXTRAS = {
     "parquet": ["pyarrow>=17"],
     # another engine for the same exported folders: quicker on most CPUs, and bf16 where the CPU has it
     "openvino": ["openvino>=2025.0", "onnxruntime>=1.20", "tokenizers>=0.20"],
-    # stores of teachers' answers made on many machines
+    # target caches made on many machines
     "scale": ["ray[data]>=2.60"],
     # models on the Hugging Face hub: fetched, cached, published
     "hub": ["huggingface_hub>=1"],

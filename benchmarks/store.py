@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The teacher store: made at what share of the bare teacher's speed, and read at what cost for a step.
+"""The target cache: made at what fraction of the bare teacher's speed, and read at what cost for a step.
 
     python benchmarks/store.py [--n_clips 64] [--batch_size 32] [--threads 1 2] [--allocators tuned]
 
-The first group gives the teacher (CNN14 of random weights, bf16 as precompute.py --store_precision bf16 has it)
-waveforms in memory; against it, the store is made of WAV files on disk: read, resampled 48 → 44.1 kHz, given to
-the teacher, written with their checksums; once more with the student's log-mels. The second group fetches a training
+The first group gives the teacher (CNN14 of random weights, bf16 as precompute.py --teacher_precision bf16 has it)
+waveforms in memory; against it, the cache is made of WAV files on disk: read, resampled 48 → 44.1 kHz, given to
+the teacher, written with its checksums; once more with the student's log-mels. The second group fetches a training
 batch of 16: embeddings and log-mels by memory map, against decoding the crops.
 """
 
@@ -22,11 +22,10 @@ import torch
 from harness import Group, benchmark_main
 from peer_tinyclap import CLIP_S, make_teacher
 
-from tinyclap.data.crop_views import CropViews
-from tinyclap.data.item_table import ItemTable
-from tinyclap.data.stored_sets import StoredExamples, collate_examples
-from tinyclap.data.teacher_store import EmbeddingStore
-from tinyclap.data.views import ViewsPart
+from tinyclap.data.batches import collate
+from tinyclap.data.items import ItemTable
+from tinyclap.data.targets import TeacherTargets
+from tinyclap.data.views import Views, ViewsPart
 from tinyclap.features.front_ends import log_mel
 from tinyclap.teachers.base import FrozenTeacher
 from tinyclap.teachers.precision import in_bf16
@@ -70,18 +69,15 @@ class NoiseCorpora:
         self.items = {f"noise/{path.stem}": {"wav": str(path), "duration_s": clip_s} for path in paths}
 
 
-class NoiseViews(CropViews):
+class NoiseViews(Views):
     """One crop of each clip: the whole of it."""
 
-    @cached_property
-    def sides(self):
-        """All to train on."""
-        return ItemTable(self.corpora.items), {}
+    def __init__(self, corpora, rate, clip_s):
+        super().__init__(corpora, rate, clip_s, n_views=1)
 
     @cached_property
-    def items(self):
-        """All clips."""
-        return self.sides[0]
+    def _items(self):
+        return ItemTable(self.corpora.items), ItemTable({})
 
     def parts(self):
         """One part."""
@@ -100,25 +96,26 @@ def groups(options):
 
 
 def making(options, corpora, folder, precision):
-    """The store against the bare teacher."""
-    teacher, views, numbers = RandomTeacher(precision).load(), NoiseViews(corpora, RATE, CLIP_S, 1), itertools.count()
+    """The cache against the bare teacher."""
+    teacher, views, numbers = RandomTeacher(precision).load(), NoiseViews(corpora, RATE, CLIP_S), itertools.count()
     batches = [
         torch.from_numpy(np.stack([views.read(*key) for key in views.keys()[first : first + options.batch_size]]))
         for first in range(0, options.n_clips, options.batch_size)
     ]
 
-    def store(features=None):
-        target = folder / f"store_{next(numbers)}"
-        EmbeddingStore(target, teacher, views, features, batch_size=options.batch_size).load()
+    def make(features=None):
+        target = folder / f"cache_{next(numbers)}"
+        options_of_cache = {"features": features, "batch_size": options.batch_size, "device": "cpu"}
+        TeacherTargets(teacher, views, folder=target, **options_of_cache).load()
         shutil.rmtree(target)
 
     return Group(
-        f"store made by a {precision} teacher",
+        f"target cache made by a {precision} teacher",
         f"{options.n_clips} clips of {CLIP_S} s",
         {
             "bare teacher": lambda: [teacher.embed_audio(wavs, RATE) for wavs in batches],
-            "store of embeddings": store,
-            "store with log-mels": lambda: store(log_mel("clap2022")),
+            "embeddings": make,
+            "embeddings and log-mels": lambda: make(log_mel("clap2022")),
         },
         peer="bare teacher",
         n_clips=options.n_clips,
@@ -126,22 +123,25 @@ def making(options, corpora, folder, precision):
 
 
 def reading(options, corpora, folder):
-    """A training batch from a store."""
-    views, sets = NoiseViews(corpora, RATE, CLIP_S, 1), {}
-    teacher = RandomTeacher("bf16")
-    for name, features in (("embedding, log-mel", log_mel("clap2022")), ("embedding, audio decoded", None)):
-        store = EmbeddingStore(folder / name, teacher, views, features, batch_size=options.batch_size).load()
-        audio = None if features is not None else views
-        sets[name] = StoredExamples(list(views.items), store.taught, 0, views=audio)
-    places = np.random.default_rng(1).integers(0, options.n_clips, N_FETCHED)
+    """A training batch from a cache."""
+    views = NoiseViews(corpora, RATE, CLIP_S)
+    caches = {
+        name: TeacherTargets(RandomTeacher("bf16"), views, folder=folder / name, features=features, device="cpu").load()
+        for name, features in (("embedding, log-mel", log_mel("clap2022")), ("embedding, audio decoded", None))
+    }
+    clips = list(views.train_items)
+    keys = [(clips[place], "c0") for place in np.random.default_rng(1).integers(0, options.n_clips, N_FETCHED)]
 
-    def fetch(examples):
-        return collate_examples([examples[int(place)] for place in places]).to("cpu")
+    def fetch(cache):
+        examples = [cache.example(*key) for key in keys]
+        if not cache.has_log_mel:
+            examples = [{**example, "wav": views.read(*key)} for example, key in zip(examples, keys, strict=True)]
+        return collate(examples).to("cpu")
 
     return Group(
-        "batch read from a store",
+        "batch read from a target cache",
         f"{N_FETCHED} examples",
-        {name: lambda examples=examples: fetch(examples) for name, examples in sets.items()},
+        {name: lambda cache=cache: fetch(cache) for name, cache in caches.items()},
         peer="embedding, audio decoded",
         n_clips=N_FETCHED,
     )
@@ -149,7 +149,7 @@ def reading(options, corpora, folder):
 
 def add_arguments(parser):
     """What this benchmark has beside the common options."""
-    parser.add_argument("--n_clips", type=int, default=64, help="clips of the store (default: 64)")
+    parser.add_argument("--n_clips", type=int, default=64, help="clips of the cache (default: 64)")
     parser.add_argument("--batch_size", type=int, default=32, help="clips that the teacher is given (default: 32)")
     parser.add_argument(
         "--precisions", nargs="+", default=["bf16"], choices=("fp32", "bf16"), help="the teacher's (default: bf16)"

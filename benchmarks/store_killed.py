@@ -25,11 +25,11 @@ KILLED_AT = (0.25, 0.5, 0.75)
 
 
 def make(audio, n_clips, folder, report):
-    """Make or resume a store, in this process."""
+    """Make or resume a cache, in this process."""
     import torch
     from store import NoiseCorpora, NoiseViews, RandomTeacher
 
-    from tinyclap.data.teacher_store import EmbeddingStore
+    from tinyclap.data.targets import TeacherTargets
     from tinyclap.features.front_ends import log_mel
     from tinyclap.models.phinet import PhiNet
     from tinyclap.models.projection import LinearHead
@@ -42,10 +42,9 @@ def make(audio, n_clips, folder, report):
             self.model = AudioStudent(log_mel("clap2022"), encoder, LinearHead(encoder.embed_dim, 1024))
 
     corpora = NoiseCorpora(Path(audio), n_clips, clip_s=1.0, file_rate=44100)
-    store = EmbeddingStore(folder, SmallTeacher("fp32"), NoiseViews(corpora, 44100, 1.0, 1), batch_size=32)
     if report:
-        store.load_teacher = lambda load=store.load_teacher: (load(), _watch_memory(Path(folder)))
-    store.load()
+        _watch_memory(Path(folder))
+    TeacherTargets(SmallTeacher("fp32"), NoiseViews(corpora, 44100, 1.0), folder=folder, device="cpu").load()
 
 
 def _watch_memory(folder):
@@ -84,13 +83,13 @@ def run(audio, n_clips, folder, until=None, report=False):
 
 
 def digests(folder):
-    """Name → SHA-256 of each file."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    """Name → SHA-256 of each shard."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.arrow")}
 
 
 def flipped(folder, audio, n_clips):
     """What is said when one byte in the middle of the store is flipped."""
-    victim = sorted(folder.glob("*.npy"))[len(list(folder.glob("*.npy"))) // 2]
+    victim = sorted(folder.glob("*.arrow"))[len(list(folder.glob("*.arrow"))) // 2]
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(content)
@@ -120,7 +119,7 @@ def main():
             run(audio, n_clips, killed, until=max(1, int(share * n_shards)))
         run(audio, n_clips, killed)
         wanted, got = digests(whole), digests(killed)
-        left_over = [name for name in got if name.endswith(".part")]
+        left_over = list(killed.glob(".*.part"))
         rows = [line.split() for line in whole.with_suffix(".memory").read_text(encoding="utf-8").splitlines()]
         memory = [float(mb) for shards, mb in rows if int(shards) >= n_shards / 10]
         from tinyclap.training.provenance import git_state

@@ -17,7 +17,7 @@ import harness  # noqa: F401 - makes tinyclap importable from a checkout
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tinyclap.data.item_table import ItemTable
+from tinyclap.data.items import ItemTable
 
 
 def make_items(n_clips):

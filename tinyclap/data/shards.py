@@ -180,25 +180,16 @@ class ShardReader:
     def __len__(self):
         return sum(shard.n_views for shard in self._shards)
 
-    def get(self, clip, view, column):
-        """One value: numpy.ndarray (a copy), str, or WordChoices of arrays."""
+    def get(self, clip, view, columns):
+        """Values of a view by column: numpy.ndarray (a copy), str, or WordChoices of arrays."""
         shard, row = divmod(self._row(clip, view), self.shard_size)
-        return self._value(shard, row, column)
+        return {column: self._value(shard, row, column) for column in columns}
 
     def values(self, column):
         """Iterate over a column, in the order of the cache."""
         for number, shard in enumerate(self._shards):
             for row in range(shard.n_views):
                 yield self._value(number, row, column)
-
-    def shape(self, column):
-        """The shape of a column's arrays."""
-        return self._column(0, column).shape[1:]
-
-    def require(self, keys):
-        """Raise a ManifestError if some of these (clip, view) are missing."""
-        for clip, view in keys:
-            self._row(clip, view)
 
     def _row(self, clip, view):
         index = 0 if view == "v" else int(view[1:]) if view[1:].isdigit() else None

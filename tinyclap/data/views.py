@@ -126,13 +126,13 @@ class Views:
         """
         if self.kind == "windows":
             return [f"w{index}" for index in range(len(self._starts(clip)))]
-        if clip in self.valid_items:
+        item = self.train_items.get(clip)
+        if item is None:
             return ["v"]
-        if self.kind == "mixtures":
-            return [f"m{index}" for index in range(self.n_views)]
-        # the free time in samples: a hundredth of one is no other place
-        free = round((self._item(clip)["duration_s"] - self.duration_s) * self.sample_rate_hz)
-        return [f"c{index}" for index in range(max(1, min(self.n_views, free)))]
+        n_views = self.n_views
+        if self.kind == "crops":  # the free time in samples: a hundredth of one is no other place
+            n_views = max(1, min(n_views, round((item["duration_s"] - self.duration_s) * self.sample_rate_hz)))
+        return [f"{self.kind[0]}{index}" for index in range(n_views)]
 
     def keys(self, part=None):
         """(clip, view) of all views of ``"train"``, ``"valid"`` or, by default, both parts."""
