@@ -1,4 +1,4 @@
-"""Bad captions and stores, from the command line: each one clear line that says what is wrong and what to do."""
+"""Bad captions and target caches, from the command line: each one clear line that says what is wrong and what to do."""
 
 import csv
 import os
@@ -11,15 +11,15 @@ from tests import fakes
 from tests.conftest import ROOT
 
 BASE = (
-    "hparams/distill_captioner_clotho.yaml --corpus_subset listed --encoder phinet --decoder_width 16 --shared_dim 8 "
+    "hparams/distill_captioner_clotho.yaml --corpus_subset listed --captioner phinet --decoder_width 16 --shared_dim 8 "
     "--number_of_epochs 1 --batch_size 2 --n_workers 0 --noprogressbar --device cpu"
 ).split()
-ALONE = ["--store_folder", "null", "--loss_weights", '{"sequence": 0, "encoder": 0}']
+ALONE = "--target_cache null --terms.sequence.weight 0 --terms.encoder.weight 0".split()
 
 
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory):
-    """Two captioners that differ in their seed, and the store that the first one made."""
+    """Two captioners that differ in their seed."""
     folder = tmp_path_factory.mktemp("teachers")
     words = "hparams/distill_captioner_soundscapes.yaml --n_scenes 16 --n_valid_scenes 4 --examples_per_epoch 16 "
     words += "--batch_size 8 --window_s 0.5 --decoder_width 16 --number_of_epochs 1 --noprogressbar"
@@ -90,18 +90,18 @@ def test_long_captions_long_clips_and_unknown_words_are_borne_and_said(clotho):
     assert "not in the vocabulary and become <unk>" in said and "1 are cut at 20 words" in said
 
 
-def test_a_missing_store_without_a_teacher_is_refused_with_its_path(clotho, tmp_path):
-    message = refused(train(clotho, "--store_folder", tmp_path / "nothing"))
+def test_a_missing_cache_without_a_teacher_is_refused_with_its_path(clotho, tmp_path):
+    message = refused(train(clotho, "--target_cache", tmp_path / "nothing"))
     assert str(tmp_path / "nothing") in message and "--teacher_weights" in message
 
 
-def test_a_store_by_another_teacher_is_refused_by_its_hash(clotho, teachers, tmp_path):
+def test_a_cache_by_another_teacher_is_refused_by_its_hash(clotho, teachers, tmp_path):
     def taught(name):
         options = ["--teacher", "captioner", "--teacher_weights", teachers / name, "--teacher_dim", "96"]
-        return train(clotho, *options, "--teacher_sample_rate_hz", "16000", "--store_folder", tmp_path / "store")
+        return train(clotho, *options, "--target_cache", tmp_path / "targets")
 
     first = taught("1")
     assert first.returncode == 0, first.stderr[-2000:]
     (tmp_path / "run").rename(tmp_path / "first")
     message = refused(taught("2"))
-    assert "made by another teacher" in message and "weights_sha256" in message
+    assert str(tmp_path / "targets") in message and "weights_sha256" in message
