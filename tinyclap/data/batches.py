@@ -134,10 +134,10 @@ def _stacked(column, pad):
 
 
 class EpochSampler(torch.utils.data.Sampler):
-    """(epoch, index) of each example of an epoch, in an order of (seed, epoch), split over ranks.
+    """(epoch, index) of an epoch's examples, in an order of (seed, epoch), dealt out to ranks.
 
-    All ranks get as many: where the examples do not divide by their number, the order's first ones come again. Indices
-    carry the epoch, so that workers that persist know it.
+    All ranks get as many: where the examples do not divide by their number, the order's first ones come again. Workers
+    that persist know the epoch by their indices.
 
     Arguments
     ---------

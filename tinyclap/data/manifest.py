@@ -33,9 +33,7 @@ def write_manifest(path, items, meta):
 
     `items` and `meta` are as described above; ``n_items`` and ``options_hash`` are added to `meta`.
 
-    Raises
-    ------
-    ManifestError: Something is missing or wrong; the first five such items are named.
+    A ManifestError names the first five items with something missing or wrong.
 
     Example
     -------
@@ -59,12 +57,7 @@ def write_manifest(path, items, meta):
 
 
 def read_manifest(path, data_root):
-    """Read a manifest; paths are joined to `data_root`, the corpus' folder on this machine. Recordings are not opened.
-
-    Raises
-    ------
-    ManifestError: Missing, not JSON, or incomplete.
-    """
+    """Read a whole manifest; paths are joined to `data_root`, the corpus' folder here. Recordings are not opened."""
     path = Path(path)
     meta, items = _load(path)
     problems = _problems(meta, items)
@@ -81,9 +74,7 @@ def is_current(path, dataset, options, code_version=None):
 
     Arguments
     ---------
-    path : str or os.PathLike
-    dataset : str
-    options : dict. JSON values.
+    path, dataset, options : str or os.PathLike, str, and dict of JSON values
     code_version : str or None. None accepts the one in the file.
     """
     try:

@@ -1,4 +1,4 @@
-"""Recordings of a folder or manifest, for int8 calibration and checks of exports."""
+"""Recordings of a folder or manifest, for int8 calibration, and checks of exports and pruned networks."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,8 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyclap.audio.find import recordings_in
-from tinyclap.audio.io import read_audio
-from tinyclap.audio.resample import resample_array
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ConfigError
 
@@ -57,29 +55,6 @@ def sample(recordings, n_wanted, seed=0):
     """
     order = np.random.default_rng(seed).permutation(len(recordings.paths))
     return _part(recordings, sorted(order[:n_wanted])), _part(recordings, sorted(order[n_wanted:]))
-
-
-def chosen_recordings(options):
-    """Recordings to calibrate on (or None), and the sets to check on, as an :class:`ExportOptions` says."""
-    if options.calibration_audio is None:
-        calibration, rest = None, None
-    else:
-        found = find_recordings(options.calibration_audio)
-        calibration, rest = sample(found, options.n_calibration, options.seed)
-    sets = [find_recordings(given) for given in options.check_audio] or ([rest] if rest and rest.paths else [])
-    if "int8" in options.precisions and not sets:
-        raise ConfigError(
-            f"all {len(calibration.paths)} recordings of --calibration_audio are used up; give others by "
-            "--check_audio, or a smaller --n_calibration"
-        )
-    return calibration, [sample(found, options.n_check, options.seed)[0] for found in sets]
-
-
-def first_window(student, path):
-    """The first window (T_window,) of a recording for a student or captioner."""
-    wav, rate_hz = read_audio(path, duration_s=2 * student.policy.window_s)
-    wav = resample_array(wav, rate_hz, student.sample_rate_hz, student.resampler)
-    return student.policy.cut(wav, student.sample_rate_hz)[0]
 
 
 def _part(recordings, indices):

@@ -1,14 +1,4 @@
-"""Whole clips to score: test parts, training clips for statistics, and clips as the public codes read them.
-
-The readers of the public codes measure what they do to a teacher's accuracy. Both take five seconds of a clip and cut
-longer ones at a random place (defect D10: the official one depends on the random state and the number of workers; here
-on the seed and the clip's id alone).
-
-* ``official`` (tinyCLAP): channels are summed, which adds 6 dB to what they share; short clips end in zeros (D11);
-* ``msclap`` (Microsoft's CLAP): channels are concatenated, so that 4 s of stereo are 8 s; short clips are repeated.
-
-Source: github.com/fpaissan/tinyCLAP (clap_datasets.py); github.com/microsoft/CLAP (CLAPWrapper.py).
-"""
+"""Whole clips to score: test parts, training clips for statistics, and clips as the public codes read them."""
 
 import zlib
 
@@ -26,10 +16,13 @@ CLIP_S = 5.0  # of both public codes
 
 
 class ReferenceLoader:
-    """Reads a recording as a public code does (`kind`: "official", "msclap"), or whole ("ours": mean of the channels).
+    """Reads a recording whole (`kind` "ours": the mean of its channels), or five seconds of it as a public code does.
 
-    `seed` decides where the public codes cut long clips. Clips are cut at their own rate; the official code resamples
-    first, which moves the place by less than a sample.
+    ``official`` (tinyCLAP) sums channels, which adds 6 dB to what they share; short clips end in zeros (defect D11).
+    ``msclap`` (Microsoft's CLAP) concatenates channels, so that 4 s of stereo are 8 s; short clips are repeated. Longer
+    clips are cut at a random place, by `seed` and the clip's id alone (D10: by random state and number of workers).
+
+    Source: github.com/fpaissan/tinyCLAP (clap_datasets.py); github.com/microsoft/CLAP (CLAPWrapper.py).
 
     Example
     -------

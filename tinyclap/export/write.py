@@ -11,8 +11,9 @@ import numpy as np
 
 from tinyclap import __version__
 from tinyclap.audio.io import read_audio
+from tinyclap.audio.resample import resample_array
 from tinyclap.checkpoints.folder import amend, new_folder, read_export, write_config
-from tinyclap.data.recordings import chosen_recordings, first_window
+from tinyclap.data.recordings import find_recordings, sample
 from tinyclap.errors import ConfigError
 from tinyclap.export.audio_model import EncoderExport
 from tinyclap.export.captioner import CaptionerExport
@@ -75,12 +76,12 @@ def export_model(source, target, options):
     made = (CaptionerExport if is_captioner else EncoderExport)(source, options)
     if "int8" in options.precisions and options.calibration_audio is None:
         raise ConfigError("int8 needs real clips: give --calibration_audio FOLDER, or leave int8 out of --precisions")
-    calibration, checks = chosen_recordings(options)
+    calibration, checks = _chosen_recordings(options)
     network, precisions = made.network, ["fp32", *(["int8"] if "int8" in options.precisions else [])]
     with new_folder(target) as folder:
         files, fields = made.write(folder)
         if "int8" in precisions:
-            windows = [first_window(network, path) for path in calibration.paths]
+            windows = [_first_window(network, path) for path in calibration.paths]
             quantise(folder / made.names["fp32"], folder / made.names["int8"], windows, options.calibration_method)
         clips = made.golden_clips()
         golden = outputs_of(made.reference, clips)
@@ -158,3 +159,26 @@ def summary(target, done):
                 words += f", accuracy {100 * said['accuracy']:.2f} % (the network: {before} %)"
             lines.append(f"  {precision} on {name} ({found['n_clips']} clips): {words}")
     return "\n".join(lines) + "\n\n" + table(done["latency"])
+
+
+def _chosen_recordings(options):
+    """Recordings to calibrate on (or None), and the sets to check on."""
+    if options.calibration_audio is None:
+        calibration, rest = None, None
+    else:
+        found = find_recordings(options.calibration_audio)
+        calibration, rest = sample(found, options.n_calibration, options.seed)
+    sets = [find_recordings(given) for given in options.check_audio] or ([rest] if rest and rest.paths else [])
+    if "int8" in options.precisions and not sets:
+        raise ConfigError(
+            f"all {len(calibration.paths)} recordings of --calibration_audio are used up; give others by "
+            "--check_audio, or a smaller --n_calibration"
+        )
+    return calibration, [sample(found, options.n_check, options.seed)[0] for found in sets]
+
+
+def _first_window(student, path):
+    """The first window (T_window,) of a recording for a student or captioner."""
+    wav, rate_hz = read_audio(path, duration_s=2 * student.policy.window_s)
+    wav = resample_array(wav, rate_hz, student.sample_rate_hz, student.resampler)
+    return student.policy.cut(wav, student.sample_rate_hz)[0]
