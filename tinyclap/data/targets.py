@@ -73,11 +73,10 @@ class TeacherTargets(nn.Module):
         if unknown:
             gives = ", ".join(teacher.columns)
             raise ConfigError(f"columns {', '.join(unknown)}: the {teacher.kind} teacher gives {gives}")
-        for name, value in (("batch_size", batch_size), ("shard_size", shard_size)):
-            if value != int(value) or value < 1:
-                raise ConfigError(f"target {name}={value}; give a whole number of views, at least one")
-        if folder is None and getattr(teacher, "weights", "") is None:
-            teacher = None  # neither a cache nor weights
+        if any(value != int(value) or value < 1 for value in (batch_size, shard_size)):
+            raise ConfigError(
+                f"targets: batch_size={batch_size}, shard_size={shard_size}; give whole numbers from 1 on"
+            )
         self.teacher, self.folder = teacher, None if folder is None else Path(folder)
         self.views = [part for part in (views if isinstance(views, (list, tuple)) else [views]) if part is not None]
         self._wanted, self.precision, self.batch_size, self.shard_size = columns, precision, batch_size, shard_size
@@ -315,11 +314,13 @@ class TeacherTargets(nn.Module):
         try:
             if self.teacher is None:
                 raise CheckpointError("no teacher is given")
-            self._loaded_teacher()
+            was_loaded = self.teacher.is_loaded
+            self.teacher.load()
         except (CheckpointError, DownloadError, OSError) as error:
             raise self._absent(f"{len(missing)} of its {n_shards} shards are missing", error) from error
-        if note["precision"] == "fp32":
+        if not was_loaded:  # else its identity was compared
             self._require_same(note, _as_json(self.teacher.identity()))
+        self._loaded_teacher()
         if LOG_MEL in note["columns"] and not self._features:
             raise ConfigError(
                 f"{len(missing)} of {n_shards} shards of {self.folder} are missing, and the others have {LOG_MEL}; "
@@ -344,18 +345,10 @@ class TeacherTargets(nn.Module):
 
     def _making_device(self):
         """The device of this process' teacher, None for the CPU."""
-        if self.n_processes > 1 or self.ray_address is not None:
-            return None
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        if device == "cpu":
+        if self.n_processes > 1 or self.ray_address is not None or device == "cpu":
             return None
-        if device == "cuda":
-            device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-        try:
-            torch.empty(1, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"target_device {device!r} is not there ({str(error).splitlines()[0]})") from error
-        return device
+        return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device == "cuda" else device
 
 
 def _as_json(content):

@@ -68,20 +68,21 @@ class Views:
         reader=None,
     ):
         kind = kind or ("crops" if augment is None else "mixtures")
-        if kind not in KINDS or short not in ("tile", "pad"):
-            raise ConfigError(f"views of kind={kind!r}, short={short!r}: choose {' | '.join(KINDS)}, tile | pad")
-        if (kind == "mixtures") != (augment is not None):
-            raise ConfigError(f"views of kind={kind!r} with augment={augment}: mixtures have an augment, others none")
-        if n_views is None and kind != "windows":
-            raise ConfigError(f"n_views=None: say how many {kind} of a clip there are, at least one")
-        if n_views is not None and (n_views != int(n_views) or n_views < 1):
-            raise ConfigError(f"n_views={n_views}: give a whole number of views of a clip, at least one")
-        if not 0 <= valid_fraction < 1:
-            raise ConfigError(f"valid_fraction={valid_fraction}; it is in [0, 1)")
-        if reader is not None and reader.sample_rate_hz != sample_rate_hz:
-            raise ConfigError(
-                f"views at {sample_rate_hz} Hz with a reader at {reader.sample_rate_hz} Hz; give one rate"
-            )
+        rate = sample_rate_hz if reader is None else reader.sample_rate_hz
+        for is_wrong, why in (
+            (kind not in KINDS, f"kind={kind!r}; choose {' | '.join(KINDS)}"),
+            (short not in ("tile", "pad"), f"short={short!r}; choose tile | pad"),
+            ((kind == "mixtures") != (augment is not None), f"kind={kind!r}; mixtures have an augment, others none"),
+            (n_views is None and kind != "windows", f"n_views=None; say how many {kind} of a clip there are"),
+            (
+                n_views is not None and (n_views != int(n_views) or n_views < 1),
+                f"n_views={n_views}; at least one, whole",
+            ),
+            (not 0 <= valid_fraction < 1, f"valid_fraction={valid_fraction}; it is in [0, 1)"),
+            (rate != sample_rate_hz, f"{sample_rate_hz} Hz with a reader at {rate} Hz; give one rate"),
+        ):
+            if is_wrong:
+                raise ConfigError(f"views: {why}")
         self.corpora, self.sample_rate_hz, self.duration_s, self.kind = corpora, sample_rate_hz, duration_s, kind
         self.n_views, self.short, self.augment, self.seed = n_views, short, augment, seed
         self.valid_fraction, self.n_samples = valid_fraction, round(duration_s * sample_rate_hz)
@@ -189,9 +190,7 @@ class Views:
             random = np.random.default_rng([self.seed, zlib.crc32(clip.encode()), index])
             waveform = self._mixture(clip, random, note)
         else:
-            free_s = self._item(clip)["duration_s"] - self.n_samples / self.sample_rate_hz
-            start_s = max(0.0, free_s * (index + 0.5) / len(views))
-            waveform = self._cut(clip, start_s, self.n_samples if free_s > 0 else None)
+            waveform = self._crop(clip, self.n_samples, lambda free_s: free_s * (index + 0.5) / len(views))
         if rate != self.sample_rate_hz:
             waveform = resample(torch.from_numpy(waveform), self.sample_rate_hz, rate, method="soxr").numpy()
         return waveform, note
@@ -199,17 +198,16 @@ class Views:
     def crop(self, clip, epoch, repeat=0, seed=None):
         """A random crop of a training clip (or a mixture), a validation clip's one crop: float32, shape (T,).
 
-        A function of (`seed`, the views' own by default, `epoch`, `clip`, `repeat`); `repeat` numbers the visits to a
-        clip within an epoch.
+        A function of (`seed`, by default the views', `epoch`, `clip`, `repeat`), the visit's number in its epoch.
         """
         is_valid = clip in self.valid_items
-        if is_valid or seed is None:
-            seed = self.seed
+        if is_valid:
+            epoch, repeat, seed = 0, 0, None
         name = f"{clip}#{repeat}" if repeat else clip
-        random = np.random.default_rng([seed, 0 if is_valid else epoch, zlib.crc32(name.encode())])
+        random = np.random.default_rng([self.seed if seed is None else seed, epoch, zlib.crc32(name.encode())])
         if self.kind == "mixtures" and not is_valid:
             return self._mixture(clip, random, {})
-        return self._random_crop(clip, self.n_samples, random)
+        return self._crop(clip, self.n_samples, lambda free_s: float(random.uniform(0, free_s)))
 
     def reader(self, sample_rate_hz=None):
         """The ClipReader at a rate, the views' own by default.
@@ -233,33 +231,28 @@ class Views:
             return starts
         return [starts[int((index + 0.5) * len(starts) / self.n_views)] for index in range(self.n_views)]
 
-    def _cut(self, clip, start_s, n_samples):
-        duration_s = None if n_samples is None else n_samples / self.sample_rate_hz
-        waveform = self.reader()(self._item(clip)["wav"], start_s, duration_s)
-        return fit_length(waveform, n_samples or self.n_samples, self.short)
-
-    def _random_crop(self, clip, n_samples, random, roll=False):
-        """A crop at a random place; with `roll`, a clip without another place begins at a random sample."""
-        item = self._item(clip)
-        free_s = item["duration_s"] - n_samples / self.sample_rate_hz
+    def _crop(self, clip, n_samples, start_of, random=None):
+        """`n_samples` from ``start_of(free_s)`` on; with `random`, a short clip begins at a random sample of it."""
+        item, duration_s = self._item(clip), n_samples / self.sample_rate_hz
+        free_s = item["duration_s"] - duration_s
         if free_s > 0:
-            return self._cut(clip, float(random.uniform(0, free_s)), n_samples)
-        waveform = self.reader()(item["wav"])
-        if roll:
-            waveform = np.roll(waveform, int(random.integers(len(waveform))))
+            waveform = self.reader()(item["wav"], start_of(free_s), duration_s)
+        else:
+            waveform = self.reader()(item["wav"])
+            waveform = waveform if random is None else np.roll(waveform, int(random.integers(len(waveform))))
         return fit_length(waveform, n_samples, self.short)
 
     def _mixture(self, clip, random, note):
         note["with"] = []
 
+        def crop(n_samples, clip=clip):
+            return self._crop(clip, n_samples, lambda free_s: float(random.uniform(0, free_s)), random)
+
         def another(n_samples):
             # every second of audio is as likely as any other
             other = self.train_items.names[int(random.choice(len(self.train_items), p=self._probabilities))]
             note["with"].append(other)
-            return self._random_crop(other, n_samples, random, roll=True)
-
-        def crop(n_samples):
-            return self._random_crop(clip, n_samples, random, roll=True)
+            return crop(n_samples, other)
 
         return fit_length(self.augment(crop, another, self.n_samples, random, note), self.n_samples, self.short)
 
