@@ -8,7 +8,7 @@ matrix products) and n_macs_paper (convolutions and linear layers alone, as the 
 """
 
 import argparse
-import re
+import io
 import shlex
 import sys
 from pathlib import Path
@@ -17,70 +17,37 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(1, str(ROOT))
 
 from hyperpyyaml import load_hyperpyyaml  # noqa: E402
-from ruamel.yaml.error import YAMLError  # noqa: E402
+from ruamel.yaml import YAML  # noqa: E402
 
 from tinyclap.errors import ConfigError, TinyclapError  # noqa: E402
 from tinyclap.files import write_json  # noqa: E402
 from tinyclap.metrics.cost import complexity  # noqa: E402
 from tinyclap.training.command_line import parse_command_line  # noqa: E402
 from tinyclap.training.provenance import provenance  # noqa: E402
-from tinyclap.training.values import read_value  # noqa: E402
-
-REFERENCE = re.compile(r"<(\w+)")
+from tinyclap.training.recipe import Recipe, tag_of  # noqa: E402
 
 
-def blocks_of(text):
-    """The top-level keys of a recipe, each with its text: its values may need corpora that are not there."""
-    starts = [*re.finditer(r"^(\w+):", text, re.MULTILINE)]
-    ends = [start.start() for start in starts[1:]] + [len(text)]
-    return {start[1]: text[start.start() : end] for start, end in zip(starts, ends, strict=True)}
-
-
-def part_of(text, key):
-    """The text of a recipe that `key` needs: its block and those that it refers to, in the recipe's order."""
-    blocks = blocks_of(text)
-    if key not in blocks:
-        raise ConfigError(f"the recipe has no key {key}; its keys are {', '.join(blocks)}")
-    wanted, todo = set(), [key]
-    while todo:
-        name = todo.pop()
-        if name in blocks and name not in wanted:
-            wanted.add(name)
-            todo += REFERENCE.findall(re.sub(r"#.*", "", blocks[name]))
-    return "".join(block for name, block in blocks.items() if name in wanted)
-
-
-def build(recipe, words, key="student"):
-    """The student of a recipe, with random weights.
+def build(recipe, words):
+    """The student of a recipe, with random weights; nothing else of it is built, and no corpus need be there.
 
     Arguments
     ---------
     recipe : pathlib.Path
-    words : list of str
-        Overrides, as for train.py. Keys of the recipe that the student does not need are checked and left out.
+    words : list of str. Options, as for train.py.
 
     Raises
     ------
-    tinyclap.errors.ConfigError
-        The recipe is missing, or has no such key.
+    tinyclap.errors.ConfigError: The recipe is missing, has no such key, or its student is none of the parts.
     """
-    if not recipe.is_file():
-        raise ConfigError(f"no recipe {recipe}")
     _, _, options = parse_command_line([str(recipe), *words])
-    overrides = {name: read_value(name, word, None) for name, word in options.items()}
-    text = recipe.read_text(encoding="utf-8")
-    strangers = sorted(set(overrides) - set(blocks_of(text)))
-    if strangers:
-        raise ConfigError(f"{recipe} has no key {', '.join(strangers)}; its keys are {', '.join(blocks_of(text))}")
-    needed = part_of(text, key)
-    mine = {name: value for name, value in overrides.items() if name in blocks_of(needed)}
-    for name, value in mine.items():
-        if isinstance(value, dict):  # maps are merged into maps alone
-            needed = re.sub(rf"^{re.escape(name)}:[ ]*(null|~)\b.*$", f"{name}: {{}}", needed, count=1, flags=re.M)
-    try:
-        return load_hyperpyyaml(needed, mine)[key]
-    except (YAMLError, ValueError, TypeError) as error:
-        raise ConfigError(f"{recipe} with {shlex.join(words)}: {error}") from error
+    keys = Recipe(recipe, options, is_complete=False).keys()
+    left_out = {name: "none" for name, key in keys.items() if tag_of(key.node) == "!PLACEHOLDER"}
+    resolved = YAML(typ="rt").load(Recipe(recipe, {**left_out, **options}).resolved())
+    if not isinstance(resolved.get("student"), dict):
+        raise ConfigError(f"{recipe}: its student is no part (!include:), so it cannot be built alone")
+    text = io.StringIO()
+    YAML(typ="rt").dump({"student": resolved["student"]}, text)
+    return load_hyperpyyaml(text.getvalue())["student"]["model"]
 
 
 def main(words):

@@ -95,7 +95,7 @@ def read_scores(folder):
         raise ConfigError(f"{folder} was scored with {part}; score it whole, without ranking and kept_dims")
     arrays = read_arrays(folder / EMBEDDINGS, ARRAYS)
     hparams = load_hparams(ROOT / "hparams" / run["recipe"], run["overrides"])
-    model = hparams["model_to_score"].load()
+    model = hparams["modules"]["model"].load()
     again, before = model.embed_classes(metrics["prompts"]).float().cpu().numpy(), arrays["text"]
     if again.shape != before.shape or np.abs(again - before).max() > SAME * np.linalg.norm(before, axis=-1).max():
         raise ConfigError(f"{folder}: the model's class embeddings are not those of the scores; score it again")
