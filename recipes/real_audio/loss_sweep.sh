@@ -9,9 +9,10 @@
 #   WEIGHTS  mn04_as_mAP_432.pt of github.com/fschmid56/EfficientAT, with class_labels_indices.csv beside it
 #   OUTPUT   results/real_audio/loss_sweep by default; SEEDS="1234 1235", ONLY="cosine affinity_0.07" run a part
 #
-# A run takes about six minutes of one core, all of them four hours; EPOCHS=30 is too few: the student is near the mean. Stopped and run again, it goes on where it was.
+# A run takes about six minutes of one core, all of them four hours; after EPOCHS=30 the student is hardly more than the
+# mean embedding. Stopped and run again, it goes on where it was.
 set -euo pipefail
-if [ $# -lt 3 ]; then sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2; fi
+if [ $# -lt 3 ]; then sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2; fi
 data=$(realpath "$1") all=$(realpath "$2") weights=$(realpath "$3")
 cd "$(dirname "$0")/../.."
 out=${4:-results/real_audio/loss_sweep}
@@ -55,7 +56,8 @@ for seed in ${SEEDS:-1234 1235 1236}; do
         case " ${ONLY:-$name} " in *" $name "*) ;; *) continue ;; esac
         run=$out/$name/$seed
         if [[ $options == *--texts* && ! -f $bank ]]; then
-            python -m tinyclap labels "$(dirname "$weights")/class_labels_indices.csv" --model "$out/cosine/$seed" --out "$bank"
+            python -m tinyclap labels "$(dirname "$weights")/class_labels_indices.csv" \
+                --model "$out/cosine/$seed" --out "$bank"
         fi
         # shellcheck disable=SC2086 # several options
         [ -f "$run/student/config.json" ] || python train.py hparams/distill_phinet.yaml "${common[@]}" $options \
