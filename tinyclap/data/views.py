@@ -198,7 +198,11 @@ class Views:
     def crop(self, clip, epoch, repeat=0, seed=None):
         """A random crop of a training clip (or a mixture), a validation clip's one crop: float32, shape (T,).
 
-        A function of (`seed`, by default the views', `epoch`, `clip`, `repeat`), the visit's number in its epoch.
+        Arguments
+        ---------
+        clip : str
+        epoch, repeat : int. `repeat` numbers the visits to a clip in an epoch.
+        seed : int, optional. Of training crops; by default the views' own.
         """
         is_valid = clip in self.valid_items
         if is_valid:

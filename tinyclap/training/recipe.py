@@ -93,9 +93,11 @@ class Recipe:
         keys = self.keys()
         self._refuse_unknown(keys)
         given = {name: self._find(name, keys) for name in self.options if name not in self.parts}
+        cache = Path(str(self.options.get("target_cache"))) / "targets.json"
         for name, key in given.items():
             value = check_value(name, read_value(name, self.options[name], key.default), key.default, key.comment)
-            check_place(name, value)
+            if key.key != "teacher_weights" or not cache.is_file():  # a whole cache needs no weights; it tells
+                check_place(name, value)
             _set(name, key, value)
         keys = self.keys()
         for name, key in keys.items():
