@@ -19,11 +19,18 @@ def train_words(design, clip_s):
     """The words after ``python train.py hparams/distill_phinet.yaml`` that train a design."""
     encoder = dict(design.encoder)
     if design.family == "mn":
-        words = ["--encoder", "mn", "--encoder_options", f'"{{width: {encoder["width"]:g}}}"']
+        words = ["--student", "mn", "--width", f"{encoder['width']:g}"]
     else:
         words = [word for name, value in encoder.items() for word in (f"--{name}", str(value))]
         words += ["--embed_width", "null" if design.embed_width is None else str(design.embed_width)]
-    words += ["--head", design.head, "--embed_dim", str(design.embed_dim), "--hop_length", str(design.hop_length)]
+    words += [
+        "--head",
+        design.head,
+        "--teacher.embed_dim",
+        str(design.embed_dim),
+        "--hop_length",
+        str(design.hop_length),
+    ]
     return [*words, "--clip_duration_s", f"{clip_s:g}"]
 
 

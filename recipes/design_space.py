@@ -9,7 +9,7 @@ from functools import cache
 from typing import NamedTuple
 
 from tinyclap.features.front_ends import log_mel
-from tinyclap.models.encoders import front_end_of, make_encoder
+from tinyclap.models.encoders import ENCODERS
 from tinyclap.models.encoding import make_divisible
 from tinyclap.models.mobilenet import _BLOCKS, _LAST_EXPANSION, _STEM_WIDTH
 from tinyclap.models.projection import make_head
@@ -89,7 +89,7 @@ class _Walk:
 @cache
 def front_end(family, hop_length):
     """The front end of a family's students."""
-    return log_mel(front_end_of(family), hop_length=hop_length)
+    return log_mel(ENCODERS[family].front_end, hop_length=hop_length)
 
 
 def spectrogram_of(family, hop_length, clip_s):
@@ -294,8 +294,9 @@ def joined(first, second):
 def build(design, clip_s=5.0, folded=False):
     """The student itself, with random weights, in eval mode."""
     features = front_end(design.family, design.hop_length)
-    sizes = {"embed_width": design.embed_width, "embed_stride": 2} if design.family == "phinet" else {}
-    encoder = make_encoder(design.family, features.n_mels, {**dict(design.encoder), **sizes})
+    is_phinet = design.family == "phinet"
+    sizes = {"embed_width": design.embed_width, "embed_stride": 2} if is_phinet else {"n_tags": 0}
+    encoder = ENCODERS[design.family](n_mels=features.n_mels, **{**dict(design.encoder), **sizes})
     head = make_head(encoder, design.head, design.embed_dim)
     student = AudioStudent(features, encoder, head, window={"window_s": clip_s, "short": "tile"}).eval()
     return student.fold() if folded else student

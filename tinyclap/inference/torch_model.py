@@ -37,7 +37,14 @@ def open_checkpoint(
 
 
 class CheckpointModel:
-    """A student or CLAP as :class:`tinyclap.runtime.audio_model.AudioModel`, opened by :func:`open_checkpoint`."""
+    """A student or CLAP as :class:`tinyclap.runtime.audio_model.AudioModel`; see :func:`open_checkpoint`.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike. Where it lies.
+    network, saved : The module, and the config of its folder.
+    dim, is_local : As of :func:`open_checkpoint`.
+    """
 
     usual_workers = 1  # torch gives every pass all cores
 
@@ -89,7 +96,7 @@ class CheckpointModel:
 
 
 class CheckpointCaptioner:
-    """A captioner in torch, of the `folder` of a run or of a saved model."""
+    """A captioner in torch: the `network` of a `folder`, whose config is `saved`."""
 
     def __init__(self, folder: str | os.PathLike[str], network: Any, saved: dict[str, Any]) -> None:
         self.folder, self.network = Path(folder), network

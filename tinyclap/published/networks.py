@@ -213,7 +213,7 @@ class EfficientAtMn(_Tagger):
 
 
 class CedTagger(_Tagger):
-    """A published CED tagger, whose size is read from its weights: 192 features in tiny.
+    """A published CED tagger of `width` features (192 in tiny), which is read from its weights.
 
     Clips over 10 s go through in windows, averaged; those under 1 s are tiled to it. The published `top_db` counts from
     the batch's maximum; here from each clip's.

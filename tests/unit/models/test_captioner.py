@@ -8,7 +8,7 @@ from tinyclap.errors import AudioError, ConfigError
 from tinyclap.features.front_ends import log_mel
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.captioner import Captioner, make_captioner
-from tinyclap.models.encoders import make_encoder
+from tinyclap.models.encoders import ENCODERS
 from tinyclap.text.tokenizer import WordTokenizer
 
 RATE = 8000
@@ -18,8 +18,10 @@ WORDS = WordTokenizer.from_captions(["a dog barks twice", "rain falls on a roof 
 def captioner(kind="phinet", more=None, **options):
     torch.manual_seed(0)
     features = log_mel("efficientnet_captioner", sample_rate_hz=RATE, n_mels=32, f_max_hz=4000.0)
-    more = {"alpha": 0.3, "t_zero": 2, "embed_width": 24, **(more or {})} if kind == "phinet" else more
-    encoder = make_encoder(kind, 32, more)
+    more = (
+        {"alpha": 0.3, "t_zero": 2, "embed_width": 24, "embed_stride": 1, **(more or {})} if kind == "phinet" else more
+    )
+    encoder = ENCODERS[kind](n_mels=32, **(more or {}))
     decoder = CaptionDecoder(WORDS.n_words, encoder.frame_dim, width=16, n_heads=2, ffn_width=32, dropout=0.0)
     made = Captioner(features, encoder, decoder, WORDS, **options)
     for module in made.modules():

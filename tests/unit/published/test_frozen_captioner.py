@@ -10,7 +10,8 @@ from test_captioning_teachers import SIZES, small_state_dict
 from tinyclap.config.registry import build
 from tinyclap.errors import CheckpointError
 from tinyclap.features.front_ends import PRESETS
-from tinyclap.models.encoders import ENCODERS, make_encoder
+from tinyclap.models.encoders import ENCODERS
+from tinyclap.models.htsat import Htsat
 from tinyclap.published.captioners import Effb2Trm
 from tinyclap.published.encoder_weights import EncoderWeights
 from tinyclap.published.wavcaps import WavcapsHtsatBart
@@ -47,12 +48,12 @@ def test_the_teacher_s_encoder_is_taken_out_of_its_published_file(tmp_path):
     torch.save({"model": published}, tmp_path / "HTSAT_BART.pt")
     teacher = WavcapsHtsatBart(**SIZES)
     teacher.load_state_dict({name: published[teacher.published_name(name)] for name in teacher.state_dict()})
-    encoder = make_encoder("htsat", 64, SIZES["htsat"])
+    encoder = Htsat(**SIZES["htsat"])
     EncoderWeights(encoder, tmp_path / "HTSAT_BART.pt").load()
     log_mel = torch.randn(1, 300, 64)
     torch.testing.assert_close(encoder.eval()(log_mel).frames, teacher.encoder.eval()(log_mel).frames)
     with pytest.raises(CheckpointError, match="another shape|missing"):
-        EncoderWeights(make_encoder("htsat", 64, {**SIZES["htsat"], "width": 16}), tmp_path / "HTSAT_BART.pt").load()
+        EncoderWeights(Htsat(**{**SIZES["htsat"], "width": 16}), tmp_path / "HTSAT_BART.pt").load()
 
 
 def test_a_small_decoder_attends_to_the_frames_of_hts_at():

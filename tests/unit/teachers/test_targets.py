@@ -14,7 +14,7 @@ from tinyclap.checkpoints.state import save_folder
 from tinyclap.decoding.beam_search import WordChoices
 from tinyclap.errors import AudioError, ConfigError
 from tinyclap.features.front_ends import log_mel
-from tinyclap.models.encoders import ENCODERS, front_end_of, make_encoder
+from tinyclap.models.encoders import ENCODERS
 from tinyclap.models.projection import LinearHead
 from tinyclap.models.student import AudioStudent
 from tinyclap.teachers import EnsembleTeacher, make_teacher
@@ -190,7 +190,7 @@ SIZES = {
     "htsat": {"width": 24, "depths": [1, 1, 2], "n_heads": [2, 2, 4]},
     "ced": {"width": 64, "n_layers": 3},
     "mn": {"width": 0.4},
-    "phinet": {"alpha": 0.5},
+    "phinet": {"alpha": 0.5, "embed_width": 256, "embed_stride": 1},
 }
 
 
@@ -201,7 +201,7 @@ class OwnEncoder(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.inner = make_encoder("phinet", 64, {"alpha": 0.35, "n_layers": 4, "t_zero": 2, "embed_width": 8})
+        self.inner = ENCODERS["phinet"](alpha=0.35, n_layers=4, t_zero=2, embed_width=8, embed_stride=1)
 
     def forward(self, log_mel):
         """As that of a PhiNet, for levels that are counted in float32."""
@@ -213,8 +213,8 @@ class OwnEncoder(torch.nn.Module):
 @torch.no_grad()
 def test_every_encoder_gives_its_maps_in_bfloat16(kind):
     torch.manual_seed(5)
-    features = log_mel("clap2022" if kind == "own" else front_end_of(kind))
-    encoder = OwnEncoder() if kind == "own" else make_encoder(kind, features.n_mels, SIZES.get(kind))
+    features = log_mel("clap2022" if kind == "own" else ENCODERS[kind].front_end)
+    encoder = OwnEncoder() if kind == "own" else ENCODERS[kind](n_mels=features.n_mels, **SIZES.get(kind, {}))
     student = AudioStudent(features, encoder, LinearHead(encoder.embed_dim, 32))
     wavs = torch.randn(3, features.sample_rate_hz) * torch.tensor([[0.02], [0.1], [0.5]])
     for _ in range(3):
