@@ -42,7 +42,7 @@ class Stopped(Exception):
 
 def recipes(folder, tiny):
     """Name → the words of its command line, in the order of training; a recipe's teacher comes before it."""
-    n, size, seconds, width = (16, 4, 0.5, 0.2) if tiny else (512, 32, 2.0, 1.0)
+    n, size, seconds, width = (16, 8, 0.5, 0.2) if tiny else (512, 32, 2.0, 1.0)
     common = f"--number_of_epochs {EPOCHS} --n_workers {0 if tiny else 4} --noprogressbar --ckpt_interval_minutes 0"
     scenes = f"--soundscapes_folder {folder / 'scenes'} --n_soundscapes {n} --n_events 1 --clip_duration_s {seconds}"
     student = "--alpha 0.35 --t_zero 2 --embed_width null --head linear" if tiny else "--head linear --alpha 1.0"
@@ -51,8 +51,8 @@ def recipes(folder, tiny):
         f"--teacher_weights {folder / 'clap-fp32'} --teacher.embed_dim 32"
     )
     captions = (
-        f"hparams/distill_captioner_soundscapes.yaml {common} --soundscapes_folder {folder / 'captions'} "
-        f"--n_scenes {n} --n_valid_scenes {min(n, 32)} --examples_per_epoch {n} --batch_size {size} --window_s {2 * seconds} "
+        f"hparams/distill_captioner_soundscapes.yaml {common} --soundscapes_folder {folder / 'captions'} --batch_size "
+        f"{size} --n_scenes {n} --n_valid_scenes {min(n, 32)} --examples_per_epoch {n} --window_s {2 * seconds} "
         "--dropout 0 --encoder_dropout 0 --select_by loss"
     )
     return {

@@ -160,7 +160,15 @@ def bank_texts(loss):
 
 
 def check_widths(name, loss, student_dim, teacher):
-    """Refuse a loss that cannot compare embeddings of these widths, by a dry run."""
+    """Refuse a loss that cannot compare embeddings of these widths, by a dry run.
+
+    Arguments
+    ---------
+    name : str. Of the term.
+    loss : torch.nn.Module
+    student_dim : int
+    teacher : tinyclap.data.targets.TeacherTargets
+    """
     was_training = loss.training
     loss.eval()  # so that it neither updates statistics nor gathers rows of other ranks
     try:

@@ -11,7 +11,7 @@ STEP_FIELDS = ("epoch", "step", "lr")  # what follows in train_steps.csv are the
 
 
 class RunLogs:
-    """Full-precision logs that append, and lose what a resumed run repeats."""
+    """Full-precision logs in a run's `folder`, which append, and lose what a resumed run repeats."""
 
     def __init__(self, folder):
         self.steps, self.history = Path(folder) / "train_steps.csv", Path(folder) / "history.jsonl"

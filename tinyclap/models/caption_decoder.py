@@ -88,7 +88,9 @@ class CaptionDecoder(nn.Module):
         embedded = F.dropout(embedded + self.pos_encoder.pe[:n_words, 0], self.dropout, self.training)
         later = torch.ones(n_words, n_words, dtype=torch.bool, device=ids.device).triu(1)
         padding = {"tgt_key_padding_mask": ids == self.pad_id, "memory_key_padding_mask": _after_end(memory, n_frames)}
-        return self.classifier(self.model(embedded, self.attn_proj(memory), tgt_mask=later, **padding))
+        # told that the mask is causal, PyTorch does not look into it, for which a GPU's queue would have to run empty
+        options = {"tgt_mask": later, "tgt_is_causal": True, **padding}
+        return self.classifier(self.model(embedded, self.attn_proj(memory), **options))
 
     @torch.no_grad()
     def begin(self, memory, n_frames):

@@ -29,7 +29,7 @@ class WeightAverage(AveragedModel):
     @torch.no_grad()
     def update_parameters(self, module):
         """Add the module's weights and buffers; counters, which are no floats, are copied."""
-        n = int(self.n_averaged)
+        n = int(self.n_averaged.numpy())
         weight = 1 / (n + 1) if self.decay is None else 1 - min(self.decay, (1 + n) / (10 + n))
         pairs = [
             (average, value)

@@ -7,6 +7,7 @@ import speechbrain as sb
 import torch
 from caption_run import RATE, LoudnessTeacher, WordyTeacher, captioned, make_corpora, make_views
 from small_run import Killed, make_brain
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tinyclap.brains import CaptioningBrain
 from tinyclap.checkpoints.state import load_student
@@ -196,6 +197,33 @@ def test_options_change_training_and_not_validation(options, tmp_path):
     torch.testing.assert_close(*outputs)
 
 
+class Waits(TorchDispatchMode):
+    """Counts operations for which the host would wait for a GPU."""
+
+    n_waits = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.n_waits += function.overloadpacket.__name__ in ("_local_scalar_dense", "is_nonzero", "equal", "nonzero")
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_host_waits_for_the_device_in_no_step(tmp_path):
+    weights = {"supervised": 1.0, "sequence": 1.0, "token": 1.0, "encoder": 1.0}
+    options = {"scheduled_sampling": 0.5, "spec_augment": SpecAugment(1, 4, 1, 2), "swa_from_epoch": 1}
+    run, waits = Run(tmp_path, weights, teacher=WordyTeacher(), **options), []
+    fit_batch = run.brain.fit_batch
+
+    def watched(batch):
+        with Waits() as mode:
+            loss = fit_batch(batch)
+        waits.append(mode.n_waits)
+        return loss
+
+    run.brain.fit_batch = watched
+    run.fit()
+    assert waits == [0, 0, 0, 0]
+
+
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
     whole = Run(tmp_path).fit()
     killed = Run(tmp_path, name="killed", ckpt_interval_minutes=0)
@@ -222,7 +250,10 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
         ({"scheduled_sampling": 1.5}, "scheduled_sampling: 1.5; it is a fraction"),
         ({"swa_from_epoch": 2, "ema_decay": 0.9}, "ema_decay or swa_from_epoch, not both"),
         ({"weights": {"supervised": 1.0, "token": 1.0}}, "teacher: token_choices; choose one of references, clip"),
-        ({"weights": {"encoder": 1.0}, "with_targets": False}, "teacher: clip, and there are no teacher targets; give --target_cache"),
+        (
+            {"weights": {"encoder": 1.0}, "with_targets": False},
+            "teacher: clip, and there are no teacher targets; give --target_cache",
+        ),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options, says, tmp_path):

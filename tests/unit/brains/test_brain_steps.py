@@ -2,14 +2,17 @@
 
 import os
 import re
+import sys
+import types
 
 import numpy as np
 import pytest
 import torch
-from small_run import Distillation, ToneTeacher, make_corpora, moved, snapshot
+from small_run import Distillation, ToneTeacher, make_corpora, make_student, moved, snapshot
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tinyclap.errors import CheckpointError, TinyclapError
-from tinyclap.losses import CosineLoss
+from tinyclap.losses import CentredCosineLoss, CosineLoss, FeatureHint
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +147,6 @@ def test_a_run_whose_every_checkpoint_is_damaged_does_not_start_anew_in_silence(
 
 
 def test_a_checkpoint_of_another_student_is_refused_in_a_line(distil):
-    from small_run import make_student
-
     distil().fit()
     other = distil(student=make_student(embed_dim=9), teacher=ToneTeacher(embed_dim=9))
     with pytest.raises(CheckpointError, match="not of this run's parts .*; give another --output_folder"):
@@ -220,6 +221,33 @@ def test_the_encoder_alone_is_compiled(distil, monkeypatch):
     assert compiled[0][1]["mode"] == "default"
 
 
+class Waits(TorchDispatchMode):
+    """Counts operations for which the host would wait for a GPU."""
+
+    n_waits = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.n_waits += function.overloadpacket.__name__ in ("_local_scalar_dense", "is_nonzero", "equal", "nonzero")
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_host_waits_for_the_device_in_no_step_but_where_losses_are_fetched(distil):
+    terms = {**term(CentredCosineLoss(6)), "hint": {"loss": FeatureHint(make_student().encoder.frame_dim, 4)}}
+    terms["hint"] |= {"student": "frames", "teacher": "frames"}
+    run, waits = distil(columns=("clip", "frames"), terms=terms, ema_decay=0.9, run_opts={"max_grad_norm": 1.0}), []
+    fit_batch = run.brain.fit_batch
+
+    def watched(batch):
+        with Waits() as mode:
+            loss = fit_batch(batch)
+        waits.append(mode.n_waits)
+        return loss
+
+    run.brain.fit_batch = watched
+    run.fit()
+    assert waits == [0] * len(run.steps())
+
+
 # Loggers --------------------------------------------------------------------------------------------------------------
 
 
@@ -236,3 +264,23 @@ def test_speechbrain_s_loggers_get_every_epoch_also_of_a_resumed_run(distil, tmp
     assert [line.split(",")[0] for line in lines] == ["epoch: 1", "epoch: 2"] and "valid cosine" in lines[1]
     ((step, values),) = logged
     assert step == 3 and values["valid"] == run.history()[2]["valid"] and values["lr"] == run.history()[2]["lr"]
+
+
+def test_tensorboard_s_curves_go_on_in_a_resumed_run(distil, tmp_path, monkeypatch):
+    """TensorBoard's package is replaced by a writer of the same interface; SpeechBrain's logger is the real one."""
+    from speechbrain.utils.train_logger import TensorboardLogger
+
+    written = []
+    writer = type(
+        "SummaryWriter", (), {"__init__": lambda *_: None, "add_scalar": lambda _, *given: written.append(given)}
+    )
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    for limit in (2, 3):
+        run = distil(train_logger=TensorboardLogger(str(tmp_path)))
+        run.brain.hparams.epoch_counter.limit = limit
+        run.fit()
+    cosines = [(step, value) for tag, value, step in written if tag == "cosine/valid"]
+    assert cosines == [(record["epoch"], record["valid"]["cosine"]) for record in run.history()]
+    assert [step for tag, _, step in written if tag == "lr"] == [1, 2, 3]
