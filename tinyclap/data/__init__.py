@@ -1,1 +1,1 @@
-"""Manifests of the corpora, and the pipeline that turns them into batches."""
+"""Corpora, views of their clips, cached teacher targets, and the datasets and batches of every recipe."""

@@ -1,11 +1,10 @@
-"""Captions without audio: tables of captions, the events they mention, and batches of captions of similar length.
+"""Captions without audio: tables of captions, and batches of captions of similar length.
 
 A batch is a function of (seed, epoch, index), so a resumed run sees the same batches as an unbroken one.
 """
 
 import csv
 import logging
-import re
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -15,31 +14,12 @@ import torch
 
 from tinyclap.data.batches import Batch, EpochDataset, collate
 from tinyclap.errors import ConfigError, ManifestError
+from tinyclap.text.events import split_events
 from tinyclap.text.tokenizer import WordTokenizer, caption_words
 
 logger = logging.getLogger(__name__)
 
-# Between two events of a caption.
-_BETWEEN = re.compile(
-    r"[,;.]|\b(?:and then|followed by|along with|alongside|while|as|with|and|then|before|after|during|over)\b"
-)
-# Words that are no event by themselves.
-_EMPTY = frozenset(
-    "a an the is are be being it its by in on of to again then followed background nearby distance distant".split()
-)
 _N_SHOWN = 5
-
-
-def split_events(caption, most=4):
-    """The first `most` events of a caption, as phrases in lower case; the whole caption where it cannot be split.
-
-    Example
-    -------
-    >>> split_events("A woman talks nearby as water pours, followed by a dog barking in the background.")
-    ['a woman talks nearby', 'water pours', 'a dog barking in the background']
-    """
-    phrases = [phrase.strip() for phrase in _BETWEEN.split(caption.lower())]
-    return [phrase for phrase in phrases if set(caption_words(phrase)) - _EMPTY][:most] or [caption.lower().strip()]
 
 
 class CaptionTable(NamedTuple):

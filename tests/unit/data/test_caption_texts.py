@@ -1,4 +1,4 @@
-"""Captions without audio: tables as published, broken tables, events, and batches that a seed and an epoch decide."""
+"""Captions without audio: tables as published, broken tables, and batches that a seed and an epoch decide."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from tests import fakes
 from tinyclap.data.batches import EpochSampler, collate
-from tinyclap.data.caption_texts import CaptionTexts, make_text_sets, split_events
+from tinyclap.data.caption_texts import CaptionTexts, make_text_sets
 from tinyclap.data.vocabulary import Vocabulary
 from tinyclap.errors import ConfigError, ManifestError
 
@@ -84,20 +84,6 @@ def test_empty_captions_and_rows_that_are_too_wide_are_all_named(tmp_path):
         broken.prepare()
     with pytest.raises(ManifestError, match="hold no caption"):
         table(tmp_path, "").prepare()
-
-
-@pytest.mark.parametrize(
-    ("caption", "events"),
-    [
-        ("A dog barks", ["a dog barks"]),
-        ("Wind blows and a man speaks while birds chirp", ["wind blows", "a man speaks", "birds chirp"]),
-        ("A door is opened, then after a pause it is again", ["a door is opened", "a pause it is again"]),
-        ("Handsaw and sandpaper", ["handsaw", "sandpaper"]),
-        ("And then.", ["and then."]),
-    ],
-)
-def test_captions_are_split_where_one_event_ends(caption, events):
-    assert split_events(caption) == events
 
 
 def test_every_training_caption_comes_once_an_epoch_and_none_that_is_held_out(texts, sets):
