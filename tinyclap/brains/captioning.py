@@ -3,14 +3,11 @@
 Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024.
 """
 
-import torch
-
 from tinyclap.brains.distill import DistillBrain
 from tinyclap.brains.terms import read_terms
 from tinyclap.decoding.beam_search import beam_search
 from tinyclap.errors import ConfigError
 from tinyclap.metrics.captioning import cider_d
-from tinyclap.models.check import check_encoder
 from tinyclap.training.average import WeightAverage
 
 AUDIO_ONLY = ("average", "add")
@@ -67,8 +64,6 @@ class CaptioningBrain(DistillBrain):
             wanted = "reference_logits" if term.teacher == "references" else "teacher_logits"
             if (term.teacher in _FIELDS or term.student in _IDS) and term.student != wanted:
                 raise ConfigError(f"the term {name!r} has teacher: {term.teacher}, which goes with student: {wanted}")
-        if isinstance(student, torch.nn.Module):
-            check_encoder(student.encoder, student.features)
 
     def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):
         super().__init__(modules, opt_class, hparams, run_opts, checkpointer)

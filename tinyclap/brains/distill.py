@@ -9,7 +9,7 @@ from torch.profiler import record_function
 from tinyclap.brains.base import RecipeBrain
 from tinyclap.brains.terms import read_terms
 from tinyclap.errors import ConfigError
-from tinyclap.models.check import check_encoder
+from tinyclap.models.student import AudioStudent
 
 WARM_UP_BATCHES = 32
 
@@ -69,7 +69,11 @@ class DistillBrain(RecipeBrain):
             )
         if not isinstance(student, torch.nn.Module):
             return  # built later
-        check_encoder(student)
+        if not isinstance(student, AudioStudent):
+            raise ConfigError(
+                f"student {type(student).__name__}: is no AudioStudent; give your encoder to tinyclap.models.student."
+                "AudioStudent, or derive your student from that class"
+            )
         rate = hparams.get("sample_rate_hz", student.sample_rate_hz)
         if student.sample_rate_hz != rate:
             raise ConfigError(f"the student takes audio at {student.sample_rate_hz} Hz, the data comes at {rate} Hz")

@@ -62,6 +62,22 @@ def check_encoder(model, features=None):
             )
 
 
+def check_student(student):
+    """:func:`check_encoder` of what a recipe trains: a student or Clap, or a captioner, built or to be built.
+
+    `student` is a module, or a function with its arguments (``!name:``); one without an encoder of audio is left alone.
+    """
+    student = getattr(student, "audio", student)  # of a Clap
+    if isinstance(student, AudioStudent):
+        check_encoder(student)
+        return
+    parts = getattr(student, "keywords", None) or {
+        name: getattr(student, name, None) for name in ("encoder", "features")
+    }
+    if parts.get("encoder") is not None and parts.get("features") is not None:
+        check_encoder(parts["encoder"], parts["features"])
+
+
 def _rebuilt(model):
     """A new object from what a checkpoint's config.json would hold."""
     name = type(model).__name__

@@ -16,8 +16,7 @@ from tinyclap import losses
 from tinyclap.config.own_modules import import_modules
 from tinyclap.errors import ConfigError, TinyclapError
 from tinyclap.files import model_folder
-from tinyclap.models.check import check_encoder
-from tinyclap.models.student import AudioStudent
+from tinyclap.models.check import check_student
 from tinyclap.teachers.base import FrozenTeacher
 from tinyclap.training.recipe import Recipe, data_options, demonstration
 from tinyclap.training.values import check_device, check_value, read_value
@@ -152,9 +151,7 @@ def check_recipe(hparams):
         check(hparams)
     _refuse_batch_of_one(hparams)
     _require_runs(hparams)
-    student = hparams["modules"].get("student")
-    if isinstance(student, AudioStudent):
-        check_encoder(student)
+    check_student(hparams["modules"].get("student"))
 
 
 def _refuse_batch_of_one(hparams):

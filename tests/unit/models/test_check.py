@@ -1,6 +1,7 @@
 """An encoder or student of one's own is checked on a dummy batch: each fault is one line that says what to write."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from torch import nn
 from tinyclap.config import configurable
 from tinyclap.errors import ConfigError
 from tinyclap.features.front_ends import log_mel
-from tinyclap.models.check import check_encoder
+from tinyclap.models.captioner import make_captioner
+from tinyclap.models.check import check_encoder, check_student
 from tinyclap.models.encoders import ENCODERS
 from tinyclap.models.encoding import AudioEncoding, as_encoding
 from tinyclap.models.projection import LinearHead
-from tinyclap.models.student import AudioStudent
+from tinyclap.models.student import AudioStudent, Clap
+from tinyclap.models.text import WordTextTower
 
 FEATURES = log_mel("clap2022", n_mels=16, hop_length=882)
 
@@ -150,3 +153,16 @@ def _idle(self):
 
 def test_the_encoding_of_a_plain_namedtuple_is_enough():
     check_encoder(returning(lambda made: AudioEncoding(*made)), FEATURES)
+
+
+def test_what_a_recipe_trains_is_checked_whatever_it_is():
+    student = AudioStudent(FEATURES, Larch(), LinearHead(8, 8), {"window_s": 0.5})
+    mixing = broken(forward=_mixing)
+    bent = AudioStudent(FEATURES, mixing, LinearHead(8, 8), {"window_s": 0.5})
+    text = WordTextTower(["a"], embed_dim=8, width=8)
+    for sound in (student, Clap(student, text), partial(make_captioner, FEATURES, encoder=Larch()), None, nn.ReLU()):
+        check_student(sound)
+    to_be_built = partial(make_captioner, features=FEATURES, encoder=mixing, vocabulary="not there yet")
+    for wrong in (bent, Clap(bent, text), to_be_built):
+        with pytest.raises(ConfigError, match="encoder Bent: in eval mode a clip alone and in a batch"):
+            check_student(wrong)
