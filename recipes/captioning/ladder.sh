@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The captioning paper's claims in small, on synthesised soundscapes: five losses, four shares of the labelled scenes,
-# three seeds. A teacher is trained first; what it says is stored once; then 60 students, each scored on 300 scenes, and
+# three seeds. A teacher is trained first; its targets are cached once; then 60 students, each scored on 300 scenes, and
 # 12 more of a loss that is not the paper's (mse_student: no learnable projection on the teacher's side).
 #
 #   bash recipes/captioning/ladder.sh [OUTPUT]          OUTPUT: results/captioner/ladder by default
@@ -27,7 +27,7 @@ teacher=$out/teacher/1234
 export teacher
 if [ ! -f "$teacher/student/config.json" ]; then
     python train.py $recipe --output_folder "$teacher" --soundscapes_folder "$corpus" --train_split teacher \
-        --n_scenes 4000 --examples_per_epoch 4000 --number_of_epochs 12 --encoder mn --decoder_width 192 --noprogressbar
+        --n_scenes 4000 --examples_per_epoch 4000 --number_of_epochs 12 --captioner mn --decoder_width 192 --noprogressbar
 fi
 score() {  # a run's folder
     python evaluate.py hparams/soundscapes_captions.yaml --weights "$1" --output_folder "$1/scores" \
@@ -37,16 +37,16 @@ export -f score
 [ -f "$teacher/scores/metrics.json" ] || score "$teacher"
 
 cell() {  # loss, fraction, seed
-    local folder=$out/$1_$2/$3 from_teacher=(--teacher_weights "$teacher" --teacher_dim 384 --store_folder "$out/store")
+    local folder=$out/$1_$2/$3 from_teacher=(--teacher_weights "$teacher" --teacher_dim 384 --target_cache "$out/targets")
     if [ -f "$folder/scores/metrics.json" ]; then return; fi
-    local options=()
+    local options=() both=(--terms.sequence.weight 1 --terms.encoder.weight 1)
     case $1 in
         supervised) from_teacher=() ;;
-        sequence) options=(--loss_weights "{sequence: 1}") ;;
-        mse) options=(--loss_weights "{sequence: 1, encoder: 1}" --encoder_kd_kind mse) ;;
-        mse_student) options=(--loss_weights "{sequence: 1, encoder: 1}" --encoder_kd_kind mse --encoder_kd_projection student) ;;
-        contrastive) options=(--loss_weights "{sequence: 1, encoder: 1}") ;;
-        audio_only) options=(--loss_weights "{sequence: 1, encoder: 1}" --rest_as_unlabelled True --n_unlabelled_scenes 1200) ;;
+        sequence) options=(--terms.sequence.weight 1) ;;
+        mse) options=("${both[@]}" --encoder_kd_kind mse) ;;
+        mse_student) options=("${both[@]}" --encoder_kd_kind mse --encoder_kd_projection student) ;;
+        contrastive) options=("${both[@]}") ;;
+        audio_only) options=("${both[@]}" --rest_as_unlabelled True --n_unlabelled_scenes 1200) ;;
         *) echo "ladder.sh: no loss $1; there are supervised, sequence, mse, contrastive, audio_only, mse_student" >&2; return 2 ;;
     esac
     mkdir -p "$folder"
@@ -65,7 +65,7 @@ rows=()
 for some in "$losses" "$more"; do
     for seed in $seeds; do for fraction in $fractions; do for loss in $some; do rows+=("$loss $fraction $seed"); done; done; done
 done
-# The first row with all clips makes the store, which later rows then only read.
+# The first row with all clips makes the cache, which later rows then only read.
 case " $losses " in *" audio_only "*) cell audio_only "${fractions%% *}" "${seeds%% *}" ;; esac
 printf '%s\n' "${rows[@]}" | xargs -P "${JOBS:-2}" -L 1 bash -c 'cell "$@"' cell
 python recipes/captioning/ladder_report.py --folder "$out"

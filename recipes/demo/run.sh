@@ -13,10 +13,10 @@ teacher=results/train_clap/soundscapes/1234
 student=results/distill_phinet/soundscapes/1234
 smaller=results/distill_phinet/soundscapes_a0.25/1234
 
-echo "== 1 of 3: teacher and student (the bare command; it trains its teacher first)"
+echo "== 1 of 3: teacher and student (the bare command: hparams/demo/distill_phinet.yaml, which trains its teacher first)"
 python train.py hparams/distill_phinet.yaml
 echo "== 2 of 3: a smaller student"
-python train.py hparams/distill_phinet.yaml --alpha 0.25 --output_folder "$smaller"
+python train.py hparams/demo/distill_phinet.yaml --alpha 0.25 --output_folder "$smaller"
 echo "== 3 of 3: scores on single sounds that neither has heard"
 for run in "$teacher" "$student" "$smaller"; do
     python evaluate.py hparams/soundscapes.yaml --weights "$run"

@@ -15,7 +15,7 @@ cd "$(dirname "$0")/../.."
 out=${3:-results/real_audio/cached_views}
 seeds=${SEEDS:-1234}
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=-1 # glibc keeps freed memory: fewer page faults, more memory
-n_clips=1344 n_steps_of_all=32 # the clips that DATA has here, and epochs over one view of each
+n_steps_of_all=32 # epochs over one view of each clip
 
 corpora=(--esc50_folder "$data/ESC-50-master" --urbansound8k_folder "$data/UrbanSound8K")
 [ -d "$data/AudioCaps" ] && corpora+=(--audiocaps_folder "$data/AudioCaps")
@@ -23,8 +23,8 @@ for seed in $seeds; do
     for views in 1 4 16 32; do # with 32 views and one epoch no example is seen twice
         run=$out/${views}_$seed
         python train.py hparams/distill_real_audio.yaml --teacher_weights "$weights" "${corpora[@]}" \
-            --pool_folder "$out/pool" --n_valid 512 --seed "$seed" --output_folder "$run" \
-            --n_train $((n_clips * views)) --number_of_epochs $((n_steps_of_all / views))
+            --target_cache "$out/targets_$views" --view_seed 1234 --seed "$seed" --output_folder "$run" \
+            --n_views "$views" --number_of_epochs $((n_steps_of_all / views))
         python evaluate.py hparams/esc50.yaml --data_folder "$data/ESC-50-master" --subset listed --folds "[5]" \
             --weights "$run" --output_folder "$run/esc50"
         python evaluate.py hparams/urbansound8k.yaml --data_folder "$data/UrbanSound8K" --subset listed --folds "[2]" \

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 FIELDS = (
-    "views", "seed", "n_train", "epochs", "valid_loss", "valid_cosine",
+    "views", "seed", "epochs", "valid_loss", "valid_cosine",
     "esc50", "esc50_low", "esc50_high", "esc50_n", "us8k", "us8k_low", "us8k_high", "us8k_n", "commit", "dirty",
 )  # fmt: skip
 
@@ -23,9 +23,8 @@ def read_run(folder):
     overrides = json.loads((folder / "run.json").read_text(encoding="utf-8"))["overrides"]
     last = json.loads((folder / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])["valid"]
     row = {
-        "views": 32 // overrides["number_of_epochs"],
+        "views": overrides["n_views"],
         "seed": overrides["seed"],
-        "n_train": overrides["n_train"],
         "epochs": overrides["number_of_epochs"],
         "valid_loss": last["loss"],
         "valid_cosine": last["cosine"],

@@ -38,12 +38,13 @@ if wanted teacher && [ ! -f "$teacher/student/config.json" ]; then
         --audiocaps_folder "$data/AudioCaps" --clotho_folder "$data/clotho"
 fi
 if wanted students; then
-    common=(--teacher_weights "$teacher" --teacher_options "{listener_weights: $weights}" --store_folder "$out/store"
-        --esc50_folder "$data/ESC-50-master" --urbansound8k_folder "$data/UrbanSound8K" --n_store_processes "${JOBS:-2}")
+    common=(--teacher_weights "$teacher" --listener_weights "$weights" --target_cache "$out/targets"
+        --esc50_folder "$data/ESC-50-master" --urbansound8k_folder "$data/UrbanSound8K" --n_target_processes "${JOBS:-2}")
     python train.py hparams/distill_captioner_real_audio.yaml "${common[@]}" --output_folder "$out/mn04/1234" \
         --encoder_weights "$weights"
     python train.py hparams/distill_captioner_real_audio.yaml "${common[@]}" --output_folder "$out/phinet/1234" \
-        --encoder phinet --n_mels 64 --hop_length 640 --lr 0.003
+        --captioner phinet --captioner.front_end efficientat --hop_length 640 --lr 0.003 --alpha 0.7 --t_zero 4 \
+        --squeeze_excite True --h_swish True --batchnorm_momentum 0.05 --encoder_dropout 0.0 --embed_norm True
 fi
 score() {  # name, options of the model
     local name=$1
@@ -55,7 +56,7 @@ score() {  # name, options of the model
         --output_folder "$out/scores/$name/clotho" "$@"
 }
 if wanted score; then
-    score teacher --model text_captioner --weights "$teacher" --model_options "{listener_weights: $weights}"
+    score teacher --model text_captioner --weights "$teacher" --listener_weights "$weights"
     score mn04 --weights "$out/mn04/1234"
     score phinet --weights "$out/phinet/1234"
 fi

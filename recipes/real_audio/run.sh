@@ -19,7 +19,7 @@ export MALLOC_MMAP_MAX_=${MALLOC_MMAP_MAX_-0} MALLOC_TRIM_THRESHOLD_=${MALLOC_TR
 
 corpora=(--esc50_folder "$data/ESC-50-master" --urbansound8k_folder "$data/UrbanSound8K")
 [ -d "$data/AudioCaps" ] && corpora+=(--audiocaps_folder "$data/AudioCaps")
-common=(--teacher_weights "$weights" "${corpora[@]}" --pool_folder "$out/pool")
+common=(--teacher_weights "$weights" "${corpora[@]}")
 
 wanted() { case " $stages " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 
@@ -32,14 +32,14 @@ if wanted phinet; then
     for row in "${phinets[@]}"; do
         read -r name alpha t_zero embed_width epochs <<<"$row"
         python train.py hparams/distill_real_audio.yaml "${common[@]}" --output_folder "$out/$name/1234" \
-            --alpha "$alpha" --t_zero "$t_zero" --embed_width "$embed_width" --number_of_epochs "$epochs"
+            --target_cache "$out/targets" --alpha "$alpha" --t_zero "$t_zero" --embed_width "$embed_width" --number_of_epochs "$epochs"
     done
 fi
 if wanted trunk; then
     for row in "${trunks[@]}"; do
         read -r name fraction <<<"$row"
         python train.py hparams/distill_tagger_trunk.yaml "${common[@]}" --output_folder "$out/$name/1234" \
-            --fraction "$fraction"
+            --target_cache "$out/targets_trunk" --fraction "$fraction"
     done
 fi
 score() {  # name, output, options of the model

@@ -27,7 +27,7 @@ VARIABLES = {
     **{f"{name}_weights": f"{name.upper()}_WEIGHTS" for name in WEIGHTS},
 }
 OWN = ("run", "ranking", "pruned")
-# Only these names count, so that YAML maps such as {space: sentence} pass through. {run:ROW} is another row's run with
+# Only these names count, so that YAML maps such as {text: {weight: 1}} pass through. {run:ROW} is another row's run with
 # the same seed, {run:ROW@1234} the one with seed 1234.
 _ALONE = "|".join((*OWN, *VARIABLES, "seed", "soundscapes"))
 _OF_ANOTHER = "|".join((*OWN, "score", "store"))
@@ -113,7 +113,7 @@ def variables_of(words):
 
     Example
     -------
-    >>> variables_of(["--data_folder", "{esc50}", "--teacher_options", "{space: sentence}"])
+    >>> variables_of(["--data_folder", "{esc50}", "--terms", "{text: {weight: 1}}"])
     ['ESC50_FOLDER']
     """
     names = [found[1] for word in words for found in PLACEHOLDER.finditer(word)]

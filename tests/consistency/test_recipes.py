@@ -2,9 +2,13 @@
 
 import csv
 import re
+from pathlib import Path
 
 import pytest
 from repository_files import ROOT, launchable_yaml_files, python_files, where
+
+from tinyclap.training import recipe
+from tinyclap.training.command_line import parse_command_line
 
 COLUMNS = ["hparams", "prep", "readme", "flags", "check"]
 
@@ -25,7 +29,7 @@ def test_the_table_has_its_columns_and_rows():
 
 def test_every_launchable_yaml_has_a_row():
     listed = {row["hparams"] for row in rows()}
-    launchable = {where(path) for path in launchable_yaml_files()}
+    launchable = {where(path) for path in [*launchable_yaml_files(), *(ROOT / "hparams" / "reference").glob("*.yaml")]}
     assert len(launchable) >= 5
     assert launchable - listed == set(), "add a row to tests/recipes.csv"
     assert listed - launchable == set(), "rows of files that are gone"
@@ -40,6 +44,27 @@ def test_a_row_names_files_that_exist(row):
         for name in names:
             assert (ROOT / name).is_file(), name
     assert row["check"], "a recipe without a numeric check can pass on nothing"
+
+
+def filled(text, folder):
+    """The words of a row's flags, with folders and files that are there."""
+    places = {"out": folder / "out", "fakes": folder / "fakes", "tagger": folder / "mn01.pt"}
+    places["tagger"].touch()
+    words = [word.format(**places) for word in text.split()]
+    for word in words:
+        if word.startswith(str(folder)) and not word.endswith(".pt"):
+            Path(word).mkdir(parents=True, exist_ok=True)
+    return words
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row['hparams']} {row['flags'] or ''}".strip())
+def test_the_flags_of_a_row_are_keys_of_its_recipe(row, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, "check_path", lambda name, value: None)  # what the rows before it trained is not there
+    words = filled(row["flags"], tmp_path)
+    _, _, options = parse_command_line([row["hparams"], *words])
+    assert len(options) >= 2
+    settings = recipe.Recipe(ROOT / row["hparams"], options).settings()
+    assert settings["output_folder"]
 
 
 def test_every_preparation_script_is_in_the_table():
