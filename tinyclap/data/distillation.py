@@ -16,8 +16,9 @@ EPOCHS = ("clips", "views")
 def make_distillation_sets(targets, views, seed, epoch="clips", repeat_by_captions=False):
     """``train`` and ``valid``: datasets for :func:`tinyclap.data.batches.collate`.
 
-    With cached targets an example has their columns and, without a cached ``log_mel``, ``wav``. With a live teacher, or
-    none (`targets` None), it has ``wav`` and, where all clips have captions, ``texts``: one of them.
+    With cached targets an example has their columns and, without a cached ``log_mel``, ``wav``. With a live teacher it
+    has ``wav`` and, where all clips have captions, ``texts``: one of them. Without a teacher (`targets` None: a CLAP
+    from scratch) every clip needs a caption.
 
     Arguments
     ---------
@@ -41,6 +42,12 @@ def make_distillation_sets(targets, views, seed, epoch="clips", repeat_by_captio
         raise ManifestError(
             f"{len(train)} training and {len(valid)} validation clips; both are needed: name a corpus with a "
             "validation part, or give a valid_fraction above 0"
+        )
+    without = [name for items in (train, valid) for name in items if not items[name]["captions"]]
+    if targets is None and without:
+        raise ManifestError(
+            f"{len(without)} clips have no caption, such as {', '.join(without[:3])}: without a teacher there is nothing "
+            "to learn from them; leave their corpora out"
         )
     n_visits = [1] * len(train)
     if repeat_by_captions:

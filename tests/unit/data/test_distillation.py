@@ -53,6 +53,9 @@ def make_views(tmp_path):
     return make
 
 
+LIVE = SimpleNamespace(is_cached=False)  # targets of a teacher that runs in every step
+
+
 class Cached:
     """Targets of a cache: a view's embedding is its number; `log_mel` too, where it is asked for."""
 
@@ -119,8 +122,7 @@ def test_the_audio_of_a_cached_view_is_read_where_there_is_no_log_mel(make_views
 
 
 def test_a_live_crop_is_the_same_for_a_seed_an_epoch_and_a_clip(make_views):
-    live = SimpleNamespace(is_cached=False)
-    first = dict(examples(make_distillation_sets(live, make_views(), seed=5)["train"], 3))
+    first = dict(examples(make_distillation_sets(LIVE, make_views(), seed=5)["train"], 3))
     again = make_distillation_sets(None, make_views(), seed=5)["train"]
     for index in reversed(range(len(again))):  # a resumed run reads from the middle
         example = again[3, index]
@@ -147,7 +149,7 @@ def test_captions_are_chosen_anew_each_epoch_and_given_only_where_all_clips_have
     train = make_distillation_sets(None, make_views(), seed=5)["train"]
     chosen = [example["texts"] for clip, example in examples(train, *range(1, 30)) if clip == "five"]
     assert set(chosen) == set(FIVE)
-    without = make_distillation_sets(None, make_views(captions=False), seed=5, repeat_by_captions=True)["train"]
+    without = make_distillation_sets(LIVE, make_views(captions=False), seed=5, repeat_by_captions=True)["train"]
     assert len(without) == 3 and all("texts" not in example for _, example in examples(without, 1))
 
 
@@ -197,6 +199,11 @@ def test_options_that_mean_nothing_are_refused(make_views):
         make_distillation_sets(None, make_views(), 5, epoch="crops")
     with pytest.raises(ConfigError, match="give one of them"):
         make_distillation_sets(None, make_views(), 5, epoch="views", repeat_by_captions=True)
+
+
+def test_without_a_teacher_every_clip_needs_a_caption(make_views):
+    with pytest.raises(ManifestError, match="5 clips have no caption, such as toy_train/five, .* leave their corpora"):
+        make_distillation_sets(None, make_views(captions=False), 5)
 
 
 def test_a_run_without_validation_clips_is_refused(make_views):
