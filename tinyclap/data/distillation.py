@@ -46,8 +46,8 @@ def make_distillation_sets(targets, views, seed, epoch="clips", repeat_by_captio
     without = [name for items in (train, valid) for name in items if not items[name]["captions"]]
     if targets is None and without:
         raise ManifestError(
-            f"{len(without)} clips have no caption, such as {', '.join(without[:3])}: without a teacher there is nothing "
-            "to learn from them; leave their corpora out"
+            f"{len(without)} clips have no caption, such as {', '.join(without[:3])}: without a teacher nothing can "
+            "be learnt from them; leave their corpora out"
         )
     n_visits = [1] * len(train)
     if repeat_by_captions:
