@@ -1,10 +1,16 @@
 """Command line: recipe, run options and options are told apart, and what cannot be meant is refused in one line."""
 
+import functools
+
 import pytest
 from speechbrain.utils.run_opts import RunOptions
 
-from tinyclap.errors import ConfigError
+from tinyclap import losses
+from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.teachers.checkpoint import CheckpointTeacher
+from tinyclap.teachers.msclap import MsClapTeacher
 from tinyclap.training import command_line
+from tinyclap.training.experiment import train_first
 
 
 def parse(*words):
@@ -111,3 +117,45 @@ def test_help_of_a_script_and_of_a_recipe(tmp_path, monkeypatch, capfd):
     assert "Trains a thing." in shown and "--seed 1" in shown and "of all" in shown and "--device" in shown
     assert command_line.run(None, "The script.", ["hparams/c.yaml", "-h"]) == 1
     assert "hparams/c.yaml" in capfd.readouterr().err
+
+
+# What objects cannot do together -------------------------------------------------------------------------------------
+
+
+class AnyBrain:
+    """A Brain without demands."""
+
+
+def objects(**changes):
+    made = {"brain_class": AnyBrain, "modules": {}, "prepare": [], "load_weights": []}
+    return {**made, "train_dataloader_opts": {"batch_size": 8}, **changes}
+
+
+@pytest.mark.parametrize("loss", [losses.ContrastiveLoss(), losses.ClapContrastiveLoss(), losses.AffinityLoss()])
+def test_a_loss_that_compares_examples_needs_more_than_one(loss):
+    terms = {"text": {"loss": loss}}
+    command_line.check_recipe(objects(terms=terms))
+    with pytest.raises(ConfigError, match=f"--batch_size 1: {type(loss).__name__}"):
+        command_line.check_recipe(objects(terms=terms, train_dataloader_opts={"batch_size": 1}))
+
+
+def test_a_batch_of_one_is_enough_for_other_losses():
+    terms = {"distill": {"loss": losses.CosineLoss()}}
+    command_line.check_recipe(objects(terms=terms, train_dataloader_opts={"batch_size": 1}))
+
+
+def test_a_run_that_is_to_teach_is_there_or_trained_first(tmp_path):
+    teacher = CheckpointTeacher(str(tmp_path / "run"))
+    with pytest.raises(CheckpointError, match="no model there"):
+        command_line.check_recipe(objects(load_weights=[None, teacher]))
+    first = functools.partial(train_first, recipe="hparams/train_clap.yaml", folder=str(tmp_path / "run"))
+    command_line.check_recipe(objects(load_weights=[teacher], prepare=[first]))
+    command_line.check_recipe(objects(load_weights=[MsClapTeacher("download")]))
+
+
+def test_an_option_of_the_script_s_own_is_checked():
+    options = {"profile": "True", "alpha": "1"}
+    assert command_line.own_option(options, "profile", False) is True and options == {"alpha": "1"}
+    assert command_line.own_option({}, "profile", False) is False
+    with pytest.raises(ConfigError, match="--profile yes"):
+        command_line.own_option({"profile": "yes"}, "profile", False)

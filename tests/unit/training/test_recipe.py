@@ -88,6 +88,11 @@ def test_a_key_of_a_map_can_be_given_alone(path):
     assert load_hparams(path, {"term_weights.hint": "2"})["term_weights"] == {"text": 1.0, "hint": 2}
 
 
+def test_a_key_that_follows_from_a_part_leaves_the_option_to_the_part(path):
+    path.write_text(path.read_text(encoding="utf-8") + "depth: !ref <student[depth]>\n", encoding="utf-8")
+    assert load_hparams(path, {"student": "deep", "depth": "7"})["depth"] == 7
+
+
 def test_another_part_is_taken_by_name_or_file(path, tmp_path):
     assert load_hparams(path, {"student": "deep"})["net"].in_features == 3
     mine = tmp_path / "elsewhere" / "mine.yaml"
