@@ -9,7 +9,7 @@ import logging
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tinyclap.errors import CheckpointError, ConfigError, TinyclapError
 
 logger = logging.getLogger(__name__)
 
+N_READERS = 8  # processes that load audio for a GPU, at most
 _RAY_CHUNK = 8  # shards of one task, so that loading goes on between them
 _RAY_RETRIES = 3
 _RAY_STORE_BYTES = 1 << 28
@@ -255,9 +256,6 @@ def make_missing(maker, shards, n_processes=0, ray_address=None, progress=None):
                 progress.update(shard.n_views)
 
 
-_maker = None
-
-
 def _set_maker(maker):
     global _maker
     _maker = maker
@@ -307,14 +305,15 @@ def _make_on_ray(maker, shards, address, n_teachers):
     try:
         n_gpus = int(ray.cluster_resources().get("GPU", 0))
         n_teachers = min(n_teachers or max(n_gpus, 1), len(shards))
-        n_cpus = 1 + maker.n_readers
+        n_cpus = int(ray.cluster_resources().get("CPU", 1)) // n_teachers  # for one of them, and those who load for it
+        n_readers = maker.n_readers or (max(0, min(N_READERS, n_cpus - 1)) if n_gpus else 0)
         actor = ray.remote(_RayMaker).options(
-            num_cpus=min(n_cpus, ray.cluster_resources().get("CPU", 1)),
+            num_cpus=min(1 + n_readers, max(n_cpus, 1)),
             num_gpus=1 if n_gpus else 0,
             max_restarts=_RAY_RETRIES,
             max_task_retries=_RAY_RETRIES,
         )
-        given = ray.put(maker)
+        given = ray.put(replace(maker, n_readers=n_readers))
         actors = [actor.remote(given, "cuda" if n_gpus else None) for _ in range(n_teachers)]
         size = max(1, min(_RAY_CHUNK, len(shards) // n_teachers))
         chunks = [shards[first : first + size] for first in range(0, len(shards), size)]

@@ -12,7 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 import tinyclap
-from tinyclap.data.making import LOG_MEL, ShardMaker, make_missing
+from tinyclap.data.making import LOG_MEL, N_READERS, ShardMaker, make_missing
 from tinyclap.data.shards import ShardReader, check_shard, is_whole, list_shards, writing
 from tinyclap.errors import CheckpointError, ConfigError, DownloadError, ManifestError
 from tinyclap.files import read_json, write_json
@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 FORMAT = 1  # of the shards, and of what is computed: raised when either changes
 NOTE = "targets.json"
 _OLD_NOTES = ("store.json", "pool.json", "*/pool.json")
-_N_READERS = 8  # at most, by default
 
 
 class TeacherTargets(nn.Module):
@@ -329,7 +328,7 @@ class TeacherTargets(nn.Module):
         features, device = self._features[0] if self._features else None, self._making_device()
         n_readers = self.n_readers
         if n_readers is None:
-            n_readers = min(_N_READERS, len(os.sched_getaffinity(0)) - 1) if device else 0
+            n_readers = min(N_READERS, len(os.sched_getaffinity(0)) - 1) if device else 0
         sources = {name: (views, part.keys) for name, (views, part) in parts.items()}
         maker = ShardMaker(
             self.folder, self.teacher, features, tuple(note["columns"]), sources, self.batch_size, n_readers
