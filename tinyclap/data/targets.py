@@ -78,6 +78,8 @@ class TeacherTargets(nn.Module):
             )
         if folder is None and getattr(teacher, "weights", teacher) is None:
             teacher = None  # a recipe's teacher that was given no weights: there are no targets
+        if folder is None and getattr(teacher, "weights", "") is None:
+            teacher = None  # neither a cache nor weights: there are no targets
         self.teacher, self.folder = teacher, None if folder is None else Path(folder)
         self.views = [part for part in (views if isinstance(views, (list, tuple)) else [views]) if part is not None]
         self._wanted, self.precision, self.batch_size, self.shard_size = columns, precision, batch_size, shard_size
