@@ -102,7 +102,6 @@ def make_hparams(folder, **changes):
         "seed": 7,
         "ema_decay": None,
         "terms": {"distill": {"loss": CosineLoss(), "student": "clip", "teacher": "clip"}},
-        "sample_rate_hz": RATE,
         **changes,
     }
 

@@ -74,9 +74,10 @@ class DistillBrain(RecipeBrain):
                 f"student {type(student).__name__}: is no AudioStudent; give your encoder to tinyclap.models.student."
                 "AudioStudent, or derive your student from that class"
             )
-        rate = hparams.get("sample_rate_hz", student.sample_rate_hz)
-        if student.sample_rate_hz != rate:
-            raise ConfigError(f"the student takes audio at {student.sample_rate_hz} Hz, the data comes at {rate} Hz")
+        for views in teacher.views:
+            ours, theirs = student.sample_rate_hz, views.sample_rate_hz
+            if ours != theirs and not teacher.has_log_mel:
+                raise ConfigError(f"the student takes audio at {ours} Hz, the data comes at {theirs} Hz")
         if teacher.score_kind == "sqrt_dot" and student.output != "sigmoid":
             raise ConfigError(
                 f"the {teacher.kind} teacher's space is that of tag probabilities, and this student gives none: use "

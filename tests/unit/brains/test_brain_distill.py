@@ -4,6 +4,7 @@ import pytest
 import torch
 from small_run import Distillation, ToneTeacher, make_brain, make_corpora, make_student, make_views, moved, snapshot
 
+from tests import tiny
 from tinyclap.brains import DistillBrain
 from tinyclap.checkpoints.state import load_folder
 from tinyclap.data.targets import TeacherTargets
@@ -207,7 +208,7 @@ def test_the_average_is_what_is_validated_and_released(distil, tmp_path):
     ("options", "says"),
     [
         ({"student": make_student(embed_dim=5)}, "5 dimensions, the tone teacher's 6; give --embed_dim 6"),
-        ({"sample_rate_hz": 16000}, "takes audio at 8000 Hz, the data comes at 16000 Hz"),
+        ({"student": tiny.student(6)}, "takes audio at 16000 Hz, the data comes at 8000 Hz"),
         ({"terms": {"a": {**CLIP, "student": "embedding"}}}, "student: embedding; choose one of clip, frames"),
         ({"terms": {"a": {**CLIP, "teacher": "frames"}}}, "teacher: frames; choose one of clip, texts"),
         ({"terms": {"a": {**CLIP, "teacher": None}}}, "teacher: None; choose one of clip, texts"),
