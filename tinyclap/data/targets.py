@@ -76,8 +76,6 @@ class TeacherTargets(nn.Module):
             raise ConfigError(
                 f"targets: batch_size={batch_size}, shard_size={shard_size}; give whole numbers from 1 on"
             )
-        if folder is None and getattr(teacher, "weights", teacher) is None:
-            teacher = None  # a recipe's teacher that was given no weights: there are no targets
         if folder is None and getattr(teacher, "weights", "") is None:
             teacher = None  # neither a cache nor weights: there are no targets
         self.teacher, self.folder = teacher, None if folder is None else Path(folder)
