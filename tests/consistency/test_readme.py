@@ -6,10 +6,11 @@ import re
 from functools import cache
 
 import pytest
-import yaml
 from repository_files import ROOT, python_files, tree, where
 
-FOLDERS = ("tinyclap", "data_prep", "hparams", "recipes", "tests", "weights", "docs", "demo", "benchmarks", ".ci")
+from tinyclap.training.recipe import Recipe
+
+FOLDERS = ("tinyclap", "tools", "data_prep", "hparams", "recipes", "tests", "weights", "docs", "demo", "benchmarks", ".ci")
 SUFFIXES = r"(?:py|yaml|yml|sh|md|csv|toml|cff|json|safetensors|png|npz)"
 # `results/…`, `/corpora/…`, `<run>/…` and the like are made by programs or belong to the user
 PATH = re.compile(
@@ -23,7 +24,7 @@ COMMAND = re.compile(r"python3? +((?:data_prep/)?\w+\.py)([^\n`]*)")
 OF_OTHERS = {"app.py"}
 # what a tutorial writes itself
 WRITTEN = re.compile(r"""(?:>>? *|Path\(")([\w/.-]+\.\w+)""")
-PLACEHOLDERS = re.compile(r"(?:^|/)(?:x|y|z|X|Y|Z|w)(?:_\w+)?(?:\.\w+|/|$)|_[xyz]\.")
+PLACEHOLDERS = re.compile(r"(?:^|/)(?:KIND_NAME|(?:student|teacher)_(?:NAME)?|x|y|z|X|Y|Z|w)(?:_\w+)?(?:\.\w+|/|$)|_[xyz]\.")
 
 
 def pages():
@@ -138,24 +139,30 @@ def options_of_prep(script):
     return names
 
 
-def options_of_yaml(path):
-    """Options of a launched YAML: its top-level keys and SpeechBrain's run options."""
+def options_of_recipe(path, words):
+    """Options of a recipe with the parts that `words` choose, of SpeechBrain, and of the scripts themselves."""
     from speechbrain.utils.run_opts import RunOptions
 
-    keys = {key.value for key, _ in yaml.compose(path.read_text("utf-8")).value}
-    return keys | {option.removeprefix("--") for option in RunOptions._create_parser()._option_string_actions}
+    parts = Recipe(path, is_complete=False).parts
+    chosen = {name: value for name, value in re.findall(r"--([\w.]+)[ =]([\w./-]+)", words) if name in parts}
+    # a part that the page writes itself is not there
+    chosen = {name: value for name, value in chosen.items() if value != "…" and not value.endswith(".yaml")}
+    recipe = Recipe(path, chosen, is_complete=False)
+    keys = recipe.keys()
+    of_scripts = {"help", "import", "profile", "n_processes", "ray", "verify"}
+    return {*keys, *(key.key for key in keys.values()), *parts, *RunOptions().as_dict(), *of_scripts}
 
 
 @each_page
 def test_commands_on_a_page_have_options_that_exist(page):
     wrong = []
     for script, rest in COMMAND.findall(text_of(page)):
-        given = {option.removeprefix("no-") for option in re.findall(r"(?<!\S)--([\w-]+)", rest)}
+        given = {option.removeprefix("no-") for option in re.findall(r"(?<!\S)--([\w.-]+)", rest)}
         configuration = re.search(r"hparams/[\w/.-]+\.yaml", rest)
         if script.startswith("data_prep/") and (ROOT / script).exists():
             known = options_of_prep(ROOT / script)
         elif configuration and (ROOT / configuration.group()).exists():
-            known = options_of_yaml(ROOT / configuration.group())
+            known = options_of_recipe(ROOT / configuration.group(), rest)
         else:
             continue
         wrong += [f"{script} {configuration.group() if configuration else ''}: --{name}" for name in given - known]
