@@ -25,88 +25,76 @@ class ClipReader:
             raise ConfigError(f"channels={channels!r}; choose mean | sum")
         if in_memory and decoded_cache is not None:
             raise ConfigError("decoded clips are kept in memory or in a folder, not in both; leave one out")
-        self.sample_rate_hz, self.in_memory, self.channels = sample_rate_hz, in_memory, channels
-        self._folder = None if decoded_cache is None else DecodedFolder(decoded_cache, sample_rate_hz)
-        self._shared, self._own = None, {}
-
-    def __getstate__(self):
-        # another process decodes for itself
-        return {**self.__dict__, "_shared": None, "_own": {}}
+        self.sample_rate_hz, self.channels, self._options = (
+            sample_rate_hz,
+            channels,
+            (in_memory, decoded_cache, channels),
+        )
+        self._kept = None if decoded_cache is None else DecodedFolder(decoded_cache, sample_rate_hz)
+        if in_memory:
+            self._kept = _DecodedInMemory({}, sample_rate_hz)
 
     def __call__(self, path, start_s=0.0, duration_s=None):
         """A part of a clip, to its end by default: numpy.ndarray, shape (T,), float32; sums may leave [−1, 1]."""
-        mean = self._mean(path, start_s, duration_s)
+        if self._kept is None:
+            mean = read_audio(path, self.sample_rate_hz, start_s, duration_s)[0]
+        else:
+            first = round(start_s * self.sample_rate_hz)
+            last = None if duration_s is None else first + round(duration_s * self.sample_rate_hz)
+            mean = self._kept.samples(str(path))[first:last].astype(np.float32) / 32767
         return mean if self.channels == "mean" else mean * np.float32(probe(path).n_channels)
-
-    def _mean(self, path, start_s, duration_s):
-        if not self.in_memory and self._folder is None:
-            return read_audio(path, self.sample_rate_hz, start_s, duration_s)[0]
-        samples = self._samples(str(path))
-        first = round(start_s * self.sample_rate_hz)
-        last = None if duration_s is None else first + round(duration_s * self.sample_rate_hz)
-        return samples[first:last].astype(np.float32) / 32767
 
     def at(self, sample_rate_hz):
         """A reader of the same kind at another rate."""
-        return ClipReader(sample_rate_hz, self.in_memory, self._folder and self._folder.folder, self.channels)
+        return ClipReader(sample_rate_hz, *self._options)
 
     def reserve(self, items):
         """Share the memory of `items` (id → item with ``wav`` and ``duration_s``) with processes forked from now on.
 
         Whoever first needs a clip decodes it for all, so epochs and workers decode nothing anew.
         """
-        if self.in_memory and items:
+        if isinstance(self._kept, _DecodedInMemory) and items:
             durations_s = {str(item["wav"]): item["duration_s"] for item in items.values()}
-            self._shared = _SharedClips(durations_s, self.sample_rate_hz)
-
-    def _samples(self, path):
-        if self._folder is not None:
-            return self._folder.samples(path)
-        kept = self._own.get(path)
-        if kept is None and self._shared is not None:
-            kept = self._shared.get(path)
-        if kept is None:
-            kept = to_int16(read_audio(path, self.sample_rate_hz)[0])
-            if self._shared is None or not self._shared.put(path, kept):
-                self._own[path] = kept
-        return kept
+            self._kept = _DecodedInMemory(durations_s, self.sample_rate_hz)
 
 
-class _SharedClips:
-    """Samples in anonymous shared memory; pages are taken when they are first written."""
+class _DecodedInMemory:
+    """Samples in anonymous shared memory, whose pages are taken when first written, or else in this process' own."""
 
-    def __init__(self, durations_s, rate):
-        self._paths = NameIndex(durations_s)
+    def __init__(self, durations_s, sample_rate_hz):
+        self._paths, self.sample_rate_hz, self._own = NameIndex(durations_s), sample_rate_hz, {}
         # a tenth of a second more than promised: durations are rounded
-        room = np.array([round((duration_s + 0.1) * rate) for duration_s in durations_s.values()], dtype=np.int64)
-        self._begins = np.concatenate([[0], np.cumsum(room)])
+        room = [round((duration_s + 0.1) * sample_rate_hz) for duration_s in durations_s.values()]
+        self._begins = np.cumsum([0, *room])
         n_bytes = 2 * int(self._begins[-1])
         try:
-            self._samples = np.frombuffer(mmap.mmap(-1, n_bytes), dtype=np.int16)
-            self._lengths = np.frombuffer(mmap.mmap(-1, 8 * len(room)), dtype=np.int64)
+            # one sample and one clip more: an empty map is refused
+            self._samples = np.frombuffer(mmap.mmap(-1, n_bytes + 2), dtype=np.int16)
+            self._lengths = np.frombuffer(mmap.mmap(-1, 8 * len(room) + 8), dtype=np.int64)
         except OSError as error:
             raise ConfigError(
                 f"{n_bytes / 1e9:.1f} GB of decoded clips do not fit into memory ({error}); keep them in a folder "
                 "instead: --keep_audio_in_memory False --decoded_cache FOLDER"
             ) from error
 
-    def get(self, path):
-        """The samples of a clip, or None before :meth:`put`."""
-        place = self._paths.position(path)
-        if place is None or not self._lengths[place]:
-            return None
-        begin = self._begins[place]
-        return self._samples[begin : begin + self._lengths[place]]
+    def __reduce__(self):
+        return _DecodedInMemory, ({}, self.sample_rate_hz)  # another process decodes for itself
 
-    def put(self, path, samples):
-        """Keep the samples of a clip; False where there is no room for it."""
+    def samples(self, path):
+        """All samples of a clip: int16 of shape (T,)."""
+        if path in self._own:
+            return self._own[path]
         place = self._paths.position(path)
-        if place is None or self._begins[place] + len(samples) > self._begins[place + 1]:
-            return False
-        begin = self._begins[place]
-        self._samples[begin : begin + len(samples)] = samples
-        self._lengths[place] = len(samples)  # last: another process reads it
-        return True
+        begin, end = (0, 0) if place is None else self._begins[place : place + 2]
+        if place is not None and self._lengths[place]:
+            return self._samples[begin : begin + self._lengths[place]]
+        samples = to_int16(read_audio(path, self.sample_rate_hz)[0])
+        if len(samples) > end - begin:
+            self._own[path] = samples
+        else:
+            self._samples[begin : begin + len(samples)] = samples
+            self._lengths[place] = len(samples)  # last: another process reads it
+        return samples
 
 
 class DecodedFolder:

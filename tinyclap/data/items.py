@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -30,14 +30,14 @@ def hold_out(items, fraction):
     return {name: item for name, item in items.items() if name not in held}, held
 
 
-class NameIndex(Sequence):
-    """Unique names, in their order, in two arrays; ``position(name)`` is the inverse of ``index[position]``.
+class NameIndex:
+    """Unique names, in their order, in arrays; ``position(name)``, or None, is the inverse of ``index[position]``.
 
     Example
     -------
     >>> index = NameIndex(["b", "a"])
-    >>> index[0], index.position("a"), index.position("c"), "b" in index
-    ('b', 1, None, True)
+    >>> index[0], index.position("a"), index.position("c")
+    ('b', 1, None)
     """
 
     def __init__(self, names):
@@ -49,12 +49,7 @@ class NameIndex(Sequence):
         return len(self._names)
 
     def __getitem__(self, position):
-        if isinstance(position, slice):
-            return [bytes(name).decode() for name in self._names[position]]
         return bytes(self._names[position]).decode()
-
-    def __contains__(self, name):
-        return self.position(name) is not None
 
     def position(self, name):
         """The place of a name, or None."""
@@ -78,7 +73,7 @@ class ItemTable(Mapping):
     def __init__(self, items):
         self.names = NameIndex(items)
         texts = [json.dumps(item, ensure_ascii=False, default=str).encode() for item in items.values()]
-        self._ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+        self._ends = np.cumsum([0, *map(len, texts)])
         self._text = np.frombuffer(b"".join(texts), dtype=np.uint8)
 
     def __len__(self):
@@ -87,9 +82,11 @@ class ItemTable(Mapping):
     def __iter__(self):
         return iter(self.names)
 
+    def __contains__(self, name):
+        return self.names.position(name) is not None
+
     def __getitem__(self, name):
         place = self.names.position(name)
         if place is None:
             raise KeyError(name)
-        begin = int(self._ends[place - 1]) if place else 0
-        return json.loads(self._text[begin : int(self._ends[place])].tobytes())
+        return json.loads(self._text[self._ends[place] : self._ends[place + 1]].tobytes())

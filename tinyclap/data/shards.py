@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import time
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from tinyclap.files import atomic_path, sha256_of, write_text
 
 _STALE_S = 600  # a shard is written in far less, so an older temporary file belongs to a run that was killed
 _MAX_OPEN = 256  # files mapped at once; a process may have some thousand open
+_CHOICES = ("words", "ids", "log_probs")
 
 
 class Shard(NamedTuple):
@@ -44,8 +46,8 @@ def list_shards(counts, size):
     >>> [tuple(shard) for shard in list_shards({"train": 5, "valid": 2}, 3)]
     [('train', 0, 3), ('train', 3, 2), ('valid', 0, 2)]
     """
-    firsts = [(part, first, count - first) for part, count in counts.items() for first in range(0, count, size)]
-    return [Shard(part, first, min(size, n_left)) for part, first, n_left in firsts]
+    firsts = [(part, first, count) for part, count in counts.items() for first in range(0, count, size)]
+    return [Shard(part, first, min(size, count - first)) for part, first, count in firsts]
 
 
 def write_shard(path, keys, notes, columns):
@@ -60,12 +62,12 @@ def write_shard(path, keys, notes, columns):
         float16 arrays (n, …), n str, or WordChoices of arrays: ``words`` (N,), ``ids`` (N, k), ``log_probs`` (N, k) of
         all positions one after the other, and ``n_words`` (n,).
     """
-    texts = {"clip_id": [clip for clip, _ in keys], "view": [view for _, view in keys]}
-    texts["note"] = [json.dumps(note, ensure_ascii=False) if note else "" for note in notes]
+    clips, views = zip(*keys, strict=True)
+    texts = [json.dumps(note, ensure_ascii=False) if note else "" for note in notes]
     fields, arrays = [], []
-    for name, column in {**texts, **columns}.items():
-        arrays.append(_to_arrow(column))
+    for name, column in {"clip_id": clips, "view": views, "note": texts, **columns}.items():
         shape = {"shape": json.dumps(column.shape[1:])} if isinstance(column, np.ndarray) else None
+        arrays.append(_to_arrow(column))
         fields.append(pa.field(name, arrays[-1].type, nullable=False, metadata=shape))
     batch = pa.record_batch(arrays, schema=pa.schema(fields))
     with atomic_path(path) as part, pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
@@ -74,51 +76,42 @@ def write_shard(path, keys, notes, columns):
 
 
 def _to_arrow(column):
-    if isinstance(column, np.ndarray):
-        return _lists_of(column)
+    if isinstance(column, np.ndarray):  # (n, …) as n lists of one size
+        return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(column).reshape(-1)), column[0].size)
     if not isinstance(column, WordChoices):
         return pa.array(column, pa.string())
-    ends = pa.array(np.concatenate([[0], np.cumsum(column.n_words)]), pa.int32())
-    parts = pa.array(column.words), _lists_of(column.ids), _lists_of(column.log_probs)
-    lists = [pa.ListArray.from_arrays(ends, part) for part in parts]
-    return pa.StructArray.from_arrays(lists, names=["words", "ids", "log_probs"])
-
-
-def _lists_of(array):
-    """An array (n, …) as n lists of one size."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(array).reshape(-1)), array[0].size)
+    ends = pa.array(np.cumsum([0, *column.n_words]), pa.int32())
+    parts = pa.array(column.words), _to_arrow(column.ids), _to_arrow(column.log_probs)
+    return pa.StructArray.from_arrays([pa.ListArray.from_arrays(ends, part) for part in parts], names=_CHOICES)
 
 
 def _write_checksum(path, digest):
     stat = path.stat()
-    write_text(_checksum(path), f"{digest}  {path.name}\n# {stat.st_size} bytes, modified {stat.st_mtime_ns}\n")
-
-
-def _checksum(path):
-    return path.with_suffix(".sha256")
+    content = f"{digest}  {path.name}\n# {stat.st_size} bytes, modified {stat.st_mtime_ns}\n"
+    write_text(path.with_suffix(".sha256"), content)
 
 
 def is_whole(path):
     """Whether a shard and its checksum were written."""
-    return _checksum(path).exists() and path.exists()
+    return path.with_suffix(".sha256").exists() and path.exists()
 
 
 def check_shard(path, verify=False):
     """Raise a CheckpointError for a damaged shard; it is hashed where size or time are others, or with `verify`."""
-    words = _checksum(path).read_text(encoding="utf-8", errors="replace").split()
+    words = path.with_suffix(".sha256").read_text(encoding="utf-8", errors="replace").split()
     stat = path.stat()
-    is_known = words[3:4] == [str(stat.st_size)] and words[-1:] == [str(stat.st_mtime_ns)]
-    if verify or not is_known:
-        digest = sha256_of(path)
-        if words[:1] != [digest]:
-            raise damaged(path, "it has another sha256")
-        if not is_known:
-            with contextlib.suppress(OSError):  # a folder that can only be read is hashed each time
-                _write_checksum(path, digest)
+    is_known = words[3:4] + words[-1:] == [str(stat.st_size), str(stat.st_mtime_ns)]
+    if is_known and not verify:
+        return
+    digest = sha256_of(path)
+    if words[:1] != [digest]:
+        raise _damaged(path, "it has another sha256")
+    if not is_known:
+        with contextlib.suppress(OSError):  # a folder that can only be read is hashed each time
+            _write_checksum(path, digest)
 
 
-def damaged(path, why):
-    """The error that names a shard and its remedy."""
+def _damaged(path, why):
     return CheckpointError(
         f"{path}: this shard of the target cache is damaged ({why}); delete {path.stem}.* and make it again: the same "
         "command makes what is missing"
@@ -159,19 +152,17 @@ class ShardReader:
 
     def __init__(self, folder, keys, shard_size, columns):
         self.folder, self.shard_size, self.columns = folder, shard_size, columns
-        self._shards, firsts, counts = [], {}, []
+        self._shards, self._open, firsts, counts = [], {}, {}, Counter()
         for part, part_keys in keys.items():
             begin = len(self._shards) * shard_size  # each part begins with a shard
             self._shards += list_shards({part: len(part_keys)}, shard_size)
             for row, (clip, view) in enumerate(part_keys, begin):
                 name = f"{clip} {view[0]}"
-                if name not in firsts:
-                    firsts[name] = row
-                    counts.append(0)
-                counts[-1] += 1
+                firsts.setdefault(name, row)
+                counts[name] += 1
         # arrays, which forked workers share, whereas reference counts copy dicts
-        self._names, self._firsts, self._counts = NameIndex(firsts), np.array([*firsts.values()]), np.array(counts)
-        self._open = {}
+        self._names = NameIndex(firsts)
+        self._firsts, self._counts = (np.array([*numbers.values()]) for numbers in (firsts, counts))
 
     def __getstate__(self):
         # memory maps pickle as their content
@@ -180,18 +171,8 @@ class ShardReader:
     def __len__(self):
         return sum(shard.n_views for shard in self._shards)
 
-    def get(self, clip, view, columns):
-        """Values of a view by column: numpy.ndarray (a copy), str, or WordChoices of arrays."""
-        shard, row = divmod(self._row(clip, view), self.shard_size)
-        return {column: self._value(shard, row, column) for column in columns}
-
-    def values(self, column):
-        """Iterate over a column, in the order of the cache."""
-        for number, shard in enumerate(self._shards):
-            for row in range(shard.n_views):
-                yield self._value(number, row, column)
-
-    def _row(self, clip, view):
+    def row(self, clip, view):
+        """The place of a view in the order of the cache."""
         index = 0 if view == "v" else int(view[1:]) if view[1:].isdigit() else None
         place = None if index is None else self._names.position(f"{clip} {view[:1]}")
         if place is None or index >= self._counts[place]:
@@ -200,24 +181,29 @@ class ShardReader:
             )
         return int(self._firsts[place]) + index
 
-    def _value(self, shard, row, column):
-        values = self._column(shard, column)
-        if isinstance(values, np.ndarray):
-            return values[row].copy()
-        value = values[row]
-        if isinstance(value, pa.StringScalar):
-            return value.as_py()
-        words, ids, log_probs = (value[name].values for name in ("words", "ids", "log_probs"))
-        k = ids.type.list_size
-        arrays = (words.to_numpy(), ids.flatten().to_numpy().reshape(-1, k), log_probs.flatten().to_numpy())
-        return WordChoices(*(array.copy() for array in arrays[:2]), arrays[2].reshape(-1, k).copy(), len(words))
+    def at(self, row, columns=None):
+        """Values of a view by column, by default all: numpy.ndarray (a copy), str, or WordChoices of arrays."""
+        shard, place = divmod(row, self.shard_size)
+        return {column: self._value(shard, place, column) for column in columns or self.columns}
 
-    def _column(self, shard, column):
+    def values(self, column):
+        """Iterate over a column, in the order of the cache."""
+        for number, shard in enumerate(self._shards):
+            yield from (self._value(number, place, column) for place in range(shard.n_views))
+
+    def _value(self, shard, place, column):
         if (shard, column) not in self._open:
             if len(self._open) >= _MAX_OPEN:
                 self._open.clear()
             self._open[shard, column] = _read_column(self._shards[shard].path(self.folder), column)
-        return self._open[shard, column]
+        value = self._open[shard, column][place]
+        if isinstance(value, np.ndarray):
+            return value.copy()
+        if isinstance(value, pa.StringScalar):
+            return value.as_py()
+        words, *rows = (value[name].values for name in _CHOICES)
+        ids, log_probs = (row.flatten().to_numpy().reshape(-1, row.type.list_size).copy() for row in rows)
+        return WordChoices(words.to_numpy().copy(), ids, log_probs, len(words))
 
 
 def _read_column(path, column):
@@ -226,6 +212,6 @@ def _read_column(path, column):
         batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
         values, field = batch.column(column), batch.schema.field(column)
     except (OSError, KeyError, pa.ArrowException) as error:
-        raise damaged(path, str(error)) from error
+        raise _damaged(path, str(error)) from error
     shape = (field.metadata or {}).get(b"shape")
     return values if shape is None else values.values.to_numpy().reshape(len(values), *json.loads(shape))

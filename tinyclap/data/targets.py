@@ -152,11 +152,11 @@ class TeacherTargets(nn.Module):
 
     def get(self, clip, view, column):
         """One cached target of a view: numpy.ndarray float16, str, or WordChoices of arrays with ids of ``words``."""
-        return self._reader.get(clip, view, [column])[column]
+        return self._reader.at(self._reader.row(clip, view), [column])[column]
 
     def example(self, clip, view):
         """The cached columns of a view: dict, with ``log_mel`` where it is cached."""
-        return self._reader.get(clip, view, self._reader.columns)
+        return self._reader.at(self._reader.row(clip, view))
 
     def values(self, column):
         """Iterate over a cached column, in the order of the cache."""

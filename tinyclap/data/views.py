@@ -3,8 +3,8 @@
 import hashlib
 import json
 import zlib
+from collections import ChainMap
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -69,15 +69,13 @@ class Views:
     ):
         kind = kind or ("crops" if augment is None else "mixtures")
         rate = sample_rate_hz if reader is None else reader.sample_rate_hz
+        is_whole = n_views is None or (n_views == int(n_views) and n_views >= 1)
         for is_wrong, why in (
             (kind not in KINDS, f"kind={kind!r}; choose {' | '.join(KINDS)}"),
             (short not in ("tile", "pad"), f"short={short!r}; choose tile | pad"),
             ((kind == "mixtures") != (augment is not None), f"kind={kind!r}; mixtures have an augment, others none"),
             (n_views is None and kind != "windows", f"n_views=None; say how many {kind} of a clip there are"),
-            (
-                n_views is not None and (n_views != int(n_views) or n_views < 1),
-                f"n_views={n_views}; at least one, whole",
-            ),
+            (not is_whole, f"n_views={n_views}; at least one, whole"),
             (not 0 <= valid_fraction < 1, f"valid_fraction={valid_fraction}; it is in [0, 1)"),
             (rate != sample_rate_hz, f"{sample_rate_hz} Hz with a reader at {rate} Hz; give one rate"),
         ):
@@ -101,6 +99,7 @@ class Views:
 
     @cached_property
     def _items(self):
+        """Training and validation items."""
         train, valid = self._manifests("train"), self._manifests("valid")
         kept, held = hold_out(read_items(train), self.valid_fraction) if train else ({}, {})
         valid = {**(read_items(valid) if valid else {}), **held}
@@ -111,6 +110,10 @@ class Views:
             )
         self._readers[self.sample_rate_hz].reserve({**kept, **valid})
         return ItemTable(kept), ItemTable(valid)
+
+    @cached_property
+    def _all_items(self):
+        return ChainMap(*self._items)
 
     def _manifests(self, part):
         return [] if self.corpora is None else self.corpora.manifests(part)
@@ -125,51 +128,44 @@ class Views:
         >>> views.views_of("a")
         ['w0', 'w1', 'w2']
         """
-        if self.kind == "windows":
-            return [f"w{index}" for index in range(len(self._starts(clip)))]
-        item = self.train_items.get(clip)
-        if item is None:
-            return ["v"]
         n_views = self.n_views
-        if self.kind == "crops":  # the free time in samples: a hundredth of one is no other place
-            n_views = max(1, min(n_views, round((item["duration_s"] - self.duration_s) * self.sample_rate_hz)))
+        if self.kind == "windows":
+            n_views = len(self._starts(clip))
+        elif clip not in self.train_items:
+            return ["v"]
+        elif self.kind == "crops":  # the free time in samples: a hundredth of one is no other place
+            free_s = self.train_items[clip]["duration_s"] - self.duration_s
+            n_views = max(1, min(n_views, round(free_s * self.sample_rate_hz)))
         return [f"{self.kind[0]}{index}" for index in range(n_views)]
 
     def keys(self, part=None):
         """(clip, view) of all views of ``"train"``, ``"valid"`` or, by default, both parts."""
-        parts = {"train": [self.train_items], "valid": [self.valid_items], None: [self.train_items, self.valid_items]}
-        clips = [clip for items in parts[part] for clip in items]
-        if self.kind == "windows":
-            trained = {Path(path).stem for path, _ in self._manifests("train")}
-            clips = [clip for clip in clips if clip.partition("/")[0] in trained]
+        parts = {"train": self._items[:1], "valid": self._items[1:], None: self._items}[part]
+        stems = {path.stem for path, _ in self._manifests("train")}
+        clips = [clip for items in parts for clip in items if self.kind != "windows" or clip.partition("/")[0] in stems]
         return [(clip, view) for clip in clips for view in self.views_of(clip)]
 
     def parts(self):
         """ViewsPart by name: ``<manifest>_<kind>``."""
-        trained, options = self._manifests("train"), self.describe()
-        digests = {Path(path).stem: clips_digest(path) for path, _ in trained}
+        digests = {path.stem: clips_digest(path) for path, _ in self._manifests("train")}
         # any training clip can be in any mixture
-        mixed = {"mixed_from": dict(digests)} if self.kind == "mixtures" else {}
+        options = self.describe() | ({"mixed_from": dict(digests)} if self.kind == "mixtures" else {})
         if self.kind != "windows":
-            digests |= {Path(path).stem: clips_digest(path) for path, _ in self._manifests("valid")}
-        keys = {stem: [] for stem in digests}
+            digests |= {path.stem: clips_digest(path) for path, _ in self._manifests("valid")}
+        parts = {stem: ViewsPart([], {**options, "clips": digest}) for stem, digest in digests.items()}
         for clip, view in self.keys():
-            keys[clip.partition("/")[0]].append((clip, view))
-        return {
-            f"{stem}_{self.kind}": ViewsPart(keys[stem], {**options, "clips": digest, **mixed})
-            for stem, digest in digests.items()
-        }
+            parts[clip.partition("/")[0]].keys.append((clip, view))
+        return {f"{stem}_{self.kind}": part for stem, part in parts.items()}
 
     def describe(self):
         """What decides a view beside the clips; JSON-able."""
-        options = {"kind": self.kind, "sample_rate_hz": self.sample_rate_hz, "duration_s": self.duration_s}
-        options |= {"resampler": "soxr", "n_views": self.n_views}
-        if (channels := self.reader().channels) != "mean":
-            options["channels"] = channels
-        if self.kind == "windows":
-            return options
-        mixing = {"augment": self.augment.options} if self.kind == "mixtures" else {}
-        return {**options, "short": self.short, "seed": self.seed, "valid_fraction": self.valid_fraction, **mixing}
+        names = ["kind", "sample_rate_hz", "duration_s", "n_views"]
+        if self.kind != "windows":
+            names += ["short", "seed", "valid_fraction"]
+        options = {**{name: getattr(self, name) for name in names}, "resampler": "soxr"}
+        if self.kind == "mixtures":
+            options["augment"] = self.augment.options
+        return options if self.reader().channels == "mean" else {**options, "channels": self.reader().channels}
 
     def read(self, clip, view, sample_rate_hz=None):
         """The audio of a view, at the views' own rate by default: numpy.ndarray, shape (T,), float32."""
@@ -177,18 +173,17 @@ class Views:
 
     def read_with_note(self, clip, view, sample_rate_hz=None):
         """:meth:`read`, and a JSON-able note: of a mixture its other clips (``with``) and their levels; else empty."""
-        views = self.views_of(clip) if clip in self.train_items or clip in self.valid_items else []
+        views = self.views_of(clip) if clip in self._all_items else []
         if view not in views:
             raise ManifestError(f"there is no view {view!r} of {clip!r}; was the corpus prepared again since?")
         index, rate, note = int(view[1:] or 0), sample_rate_hz or self.sample_rate_hz, {}
         if self.kind == "windows":
             start_s = self._starts(clip)[index] / self.sample_rate_hz
-            return self.reader(rate)(self._item(clip)["wav"], start_s, self.duration_s), note
+            return self.reader(rate)(self._all_items[clip]["wav"], start_s, self.duration_s), note
         if view == "v":
             waveform = self.crop(clip, 0)
         elif self.kind == "mixtures":
-            random = np.random.default_rng([self.seed, zlib.crc32(clip.encode()), index])
-            waveform = self._mixture(clip, random, note)
+            waveform = self._mixture(clip, np.random.default_rng([self.seed, zlib.crc32(clip.encode()), index]), note)
         else:
             waveform = self._crop(clip, self.n_samples, lambda free_s: free_s * (index + 0.5) / len(views))
         if rate != self.sample_rate_hz:
@@ -224,20 +219,16 @@ class Views:
             self._readers[rate].reserve({**self.train_items, **self.valid_items})
         return self._readers[rate]
 
-    def _item(self, clip):
-        return self.train_items[clip] if clip in self.train_items else self.valid_items[clip]
-
     def _starts(self, clip):
         """First samples of a clip's windows, at the views' rate."""
-        n_samples = round(self._item(clip)["duration_s"] * self.sample_rate_hz)
+        n_samples = round(self._all_items[clip]["duration_s"] * self.sample_rate_hz)
         starts = self._policy.starts(n_samples, self.sample_rate_hz)
-        if self.n_views is None or len(starts) <= self.n_views:
-            return starts
-        return [starts[int((index + 0.5) * len(starts) / self.n_views)] for index in range(self.n_views)]
+        n_views = min(self.n_views or len(starts), len(starts))
+        return [starts[int((index + 0.5) * len(starts) / n_views)] for index in range(n_views)]
 
     def _crop(self, clip, n_samples, start_of, random=None):
         """`n_samples` from ``start_of(free_s)`` on; with `random`, a short clip begins at a random sample of it."""
-        item, duration_s = self._item(clip), n_samples / self.sample_rate_hz
+        item, duration_s = self._all_items[clip], n_samples / self.sample_rate_hz
         free_s = item["duration_s"] - duration_s
         if free_s > 0:
             waveform = self.reader()(item["wav"], start_of(free_s), duration_s)

@@ -59,7 +59,7 @@ def test_a_freesound_id_is_a_recording_too(tmp_path):
 def test_a_table_is_the_dict_in_its_order():
     table = ItemTable(ITEMS)
     assert dict(table) == ITEMS and list(table) == list(ITEMS) and len(table) == 3
-    assert table.names[1] == "corpus/ä b" and table.names[-1] == "corpus/a" and table.names[:2] == list(ITEMS)[:2]
+    assert table.names[1] == "corpus/ä b" and table.names[-1] == "corpus/a"
     assert dict(pickle.loads(pickle.dumps(table))) == ITEMS
     assert dict(ItemTable({})) == {} and "a" not in ItemTable({})
 
