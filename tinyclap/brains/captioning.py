@@ -3,8 +3,11 @@
 Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024.
 """
 
-from tinyclap.brains.distill import DistillBrain
+from torch import nn
+
+from tinyclap.brains.distill import DistillBrain, check_widths
 from tinyclap.brains.terms import read_terms
+from tinyclap.data.captions import check_options
 from tinyclap.decoding.beam_search import beam_search
 from tinyclap.errors import ConfigError
 from tinyclap.metrics.captioning import cider_d
@@ -49,7 +52,8 @@ class CaptioningBrain(DistillBrain):
 
     @classmethod
     def check_sides(cls, hparams, student, teacher):
-        """Refuse keys that mean nothing, and an encoder that cannot be trained."""
+        """Refuse keys that mean nothing, and embeddings that a loss does not take."""
+        check_options({**getattr(hparams.get("make_datasets"), "keywords", {}), "targets": teacher})
         if hparams["audio_only_loss"] not in AUDIO_ONLY:
             raise ConfigError(
                 f"audio_only_loss: {hparams['audio_only_loss']!r} is unknown; choose one of {', '.join(AUDIO_ONLY)}"
@@ -64,6 +68,9 @@ class CaptioningBrain(DistillBrain):
             wanted = "reference_logits" if term.teacher == "references" else "teacher_logits"
             if (term.teacher in _FIELDS or term.student in _IDS) and term.student != wanted:
                 raise ConfigError(f"the term {name!r} has teacher: {term.teacher}, which goes with student: {wanted}")
+            is_clip = term.student == "clip" and term.teacher == "clip"
+            if is_clip and isinstance(student, nn.Module) and teacher.embed_dim is not None:  # else not built, or read
+                check_widths(name, term.loss, student.caption_dim, teacher, key="teacher_dim")
 
     def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):
         super().__init__(modules, opt_class, hparams, run_opts, checkpointer)

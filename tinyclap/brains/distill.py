@@ -164,7 +164,7 @@ def bank_texts(loss):
     return loss.bank_texts() if hasattr(loss, "bank_texts") else []
 
 
-def check_widths(name, loss, student_dim, teacher):
+def check_widths(name, loss, student_dim, teacher, key="embed_dim"):
     """Refuse a loss that cannot compare embeddings of these widths, by a dry run.
 
     Arguments
@@ -173,6 +173,7 @@ def check_widths(name, loss, student_dim, teacher):
     loss : torch.nn.Module
     student_dim : int
     teacher : tinyclap.data.targets.TeacherTargets
+    key : str. Of the recipe, which mends it: ``embed_dim`` or ``teacher_dim``.
     """
     was_training = loss.training
     loss.eval()  # so that it neither updates statistics nor gathers rows of other ranks
@@ -181,11 +182,11 @@ def check_widths(name, loss, student_dim, teacher):
             device = next((tensor.device for tensor in loss.state_dict().values()), "cpu")
             loss(torch.ones(2, student_dim, device=device), torch.ones(2, teacher.embed_dim, device=device))
     except (RuntimeError, ValueError) as error:
-        if student_dim == teacher.embed_dim:
+        if student_dim == teacher.embed_dim and key == "embed_dim":
             raise ConfigError(f"the term {name!r}: {error}") from error
         raise ConfigError(
             f"the term {name!r}: the student's embedding has {student_dim} dimensions, the {teacher.kind} teacher's "
-            f"{teacher.embed_dim}; give --embed_dim {teacher.embed_dim}, or a loss with a learnt map"
+            f"{teacher.embed_dim}; give --{key} {teacher.embed_dim}, or a loss with a learnt map"
         ) from error
     finally:
         loss.train(was_training)

@@ -26,6 +26,7 @@ FIELDS = (
     "facts",  # tuple of tensors of B rows: input of tinyclap.teachers.text_evidence
 )
 _PADDED_WITH_WORDS = ("ids", "teacher_ids", "token_ids")
+_HALF = (torch.float16, torch.bfloat16)
 
 
 class Batch(dict):
@@ -59,27 +60,22 @@ class Batch(dict):
     def to(self, device):
         """The batch with its tensors on a device, those of half precision as float32; no copy waits for another."""
         self.raise_error()
-        return self._mapped(lambda tensor: _at_least_float32(tensor.to(device, non_blocking=True)))
+        moved = self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+        return moved._mapped(lambda tensor: tensor.float() if tensor.dtype in _HALF else tensor)
 
     def pin_memory(self):
         """The batch with its tensors in pinned memory."""
         return self._mapped(torch.Tensor.pin_memory)
 
     def _mapped(self, change):
-        return Batch({name: _changed(value, change) for name, value in self.items()})
+        """The batch with each tensor changed, in lists and tuples too."""
 
+        def changed(value):
+            if isinstance(value, (list, tuple)):
+                return type(value)(map(changed, value))
+            return change(value) if isinstance(value, torch.Tensor) else value
 
-def _changed(value, change):
-    """`value` with each tensor changed, in lists and tuples too."""
-    if isinstance(value, torch.Tensor):
-        return change(value)
-    if isinstance(value, (list, tuple)) and value and isinstance(value[0], torch.Tensor):
-        return type(value)(map(change, value))
-    return value
-
-
-def _at_least_float32(tensor):
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+        return Batch({name: changed(value) for name, value in self.items()})
 
 
 def collate(examples):
@@ -94,24 +90,21 @@ def collate(examples):
     >>> batch.wavs.tolist(), batch.n_samples.tolist(), batch.texts
     ([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]], [3, 2], ['rain', 'wind'])
     """
-    errors = [example for example in examples if isinstance(example, TinyclapError)]
-    if errors:
+    if errors := [example for example in examples if isinstance(example, TinyclapError)]:
         return Batch(error=errors[0])
     if isinstance(examples[0], Batch):
         (batch,) = examples
         return batch
     rows = [row for example in examples for row in (example if isinstance(example, list) else [example])]
+    rows.sort(key=lambda row: "ids" not in row)
     labelled = [row for row in rows if "ids" in row]
-    rows = labelled + [row for row in rows if "ids" not in row]
     pad_id, batch = rows[0].get("pad_id"), Batch()
     if pad_id is not None:
         batch["ids"], batch["n_labelled"] = torch.zeros(0, 0, dtype=torch.int64), len(labelled)
     for name in dict.fromkeys(name for row in rows for name in row if name != "pad_id"):
         column = [row[name] for row in (labelled if name == "ids" else rows) if name in row]
         if name != "ids" and len(column) != len(rows):
-            raise ConfigError(
-                f"some clips of a batch have `{name}` and others have not; give the teacher targets all views"
-            )
+            raise ConfigError(f"some clips of a batch have `{name}` and others not; give the teacher targets all views")
         if name == "wav":
             batch["n_samples"] = torch.tensor([len(wav) for wav in column])
             name = "wavs"
@@ -134,16 +127,12 @@ def _stacked(column, pad):
 
 
 class EpochSampler(torch.utils.data.Sampler):
-    """(epoch, index) of an epoch's examples, in an order of (seed, epoch), dealt out to ranks.
+    """(epoch, index) of an epoch's examples, in an order of (`seed`, epoch), dealt out to ranks.
 
     All ranks get as many: where the examples do not divide by their number, the order's first ones come again. Workers
     that persist know the epoch by their indices.
 
-    Arguments
-    ---------
-    n_examples, seed : int
-    shuffle : bool. False: in their own order.
-    rank, world_size : int
+    `n_examples` come in their own order without `shuffle`; `rank` is one of `world_size`.
 
     Example
     -------
@@ -191,3 +180,17 @@ class EpochDataset(torch.utils.data.Dataset):
             if torch.utils.data.get_worker_info() is None:
                 raise
             return error
+
+
+class FixedDataset(EpochDataset):
+    """``read(*key)`` of each of some `keys`, a list of tuples; in every epoch the same."""
+
+    def __init__(self, keys, read):
+        self.keys, self.read = keys, read
+
+    def __len__(self):
+        return len(self.keys)
+
+    def example(self, epoch, index):
+        """What is read of the key at `index`."""
+        return self.read(*self.keys[index])

@@ -4,7 +4,6 @@ A batch is a function of (seed, epoch, index), so a resumed run sees the same ba
 """
 
 import csv
-import logging
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +12,10 @@ import numpy as np
 import torch
 
 from tinyclap.data.batches import Batch, EpochDataset, collate
+from tinyclap.data.vocabulary import report_words
 from tinyclap.errors import ConfigError, ManifestError
 from tinyclap.text.events import split_events
 from tinyclap.text.tokenizer import WordTokenizer, caption_words
-
-logger = logging.getLogger(__name__)
 
 _N_SHOWN = 5
 
@@ -33,12 +31,11 @@ class CaptionTable(NamedTuple):
 
     def read(self):
         """List of (recording, caption), or one ManifestError with all problems."""
-        path = Path(self.folder) / self.file
-        inside = list(Path(self.folder).glob(f"*/{self.file}"))  # the folder that has the corpus will do
-        if not path.is_file() and len(inside) == 1:
-            path = inside[0]
-        if not path.is_file():
+        folder, path = Path(self.folder), Path(self.folder) / self.file
+        found = [path] if path.is_file() else list(folder.glob(f"*/{self.file}"))  # the folder around it will do
+        if len(found) != 1:
             raise ManifestError(f"no table {path}; give the folder of {self.name} that has {self.file}")
+        (path,) = found
         try:
             with open(path, newline="", encoding="utf-8-sig") as file:
                 reader = csv.DictReader(file)
@@ -52,8 +49,7 @@ class CaptionTable(NamedTuple):
         wide = [f"row {n} has {len(row[None])} cell(s) too many" for n, row in enumerate(rows, 2) if row.get(None)]
         pairs = [(n, row[self.group], row[column]) for n, row in enumerate(rows, 2) for column in self.columns]
         empty = [f"row {n} has an empty caption" for n, _, caption in pairs if not caption_words(caption or "")]
-        problems = [*wide, *empty]
-        if problems:
+        if problems := [*wide, *empty]:
             shown = "; ".join(problems[:_N_SHOWN])
             raise ManifestError(f"{path}: {len(problems)} problem(s): {shown}. Fix or remove these rows")
         return [(f"{self.name}/{recording}", " ".join(caption.split())) for _, recording, caption in pairs]
@@ -73,13 +69,13 @@ class CaptionTexts:
         self._read = None
 
     def prepare(self):
-        """Read every table."""
+        """Read every table: captions, their recordings, and the places (N,) of their tables."""
         if self._read is None:
-            read = [(style, *pair) for style, table in enumerate(self.tables) for pair in table.read()]
-            styles, groups, captions = zip(*read, strict=True) if read else ((), (), ())
-            if not captions:
+            rows = [(caption, *of, style) for style, table in enumerate(self.tables) for *of, caption in table.read()]
+            if not rows:
                 raise ManifestError(f"the tables of {', '.join(self.styles)} hold no caption")
-            self._read = list(captions), list(groups), np.array(styles)
+            captions, groups, styles = zip(*rows, strict=True)
+            self._read = list(captions), groups, np.array(styles)
         return self._read
 
     def captions(self):
@@ -92,11 +88,8 @@ class CaptionTexts:
 
     def describe(self):
         """Names and sizes, JSON-able, for the run's record."""
-        counts = np.bincount(self.prepare()[2], minlength=len(self.tables)).tolist()
-        return [
-            {"name": table.name, "file": table.file, "n_captions": count}
-            for table, count in zip(self.tables, counts, strict=True)
-        ]
+        counts = zip(self.tables, np.bincount(self.prepare()[2], minlength=len(self.tables)).tolist(), strict=True)
+        return [{"name": table.name, "file": table.file, "n_captions": count} for table, count in counts]
 
 
 def make_text_sets(texts, evidence, vocabulary, seed, batch_size, max_words=20, valid_fraction=0.02):
@@ -121,27 +114,21 @@ def make_text_sets(texts, evidence, vocabulary, seed, batch_size, max_words=20, 
             f"valid_fraction={valid_fraction} leaves {len(train)} captions to train on and {len(valid)} to validate "
             f"on, of {len(captions)}; change it"
         )
-    encoded = [tokenizer.encode(caption, max_words) for caption in captions]
-    n_long = sum(len(caption_words(caption)) > max_words for caption in captions)
-    n_unknown, n_words = sum(ids.count(tokenizer.unk_id) for ids in encoded), sum(len(ids) - 2 for ids in encoded)
-    logger.info(
-        f"{len(captions)} captions, {len(valid)} of them held out; {n_unknown} of {n_words} words are outside the "
-        f"vocabulary; {n_long} captions are cut at {max_words} words"
-    )
-    options = {"encoded": encoded, "styles": styles, "evidence": evidence, "pad_id": tokenizer.pad_id}
+    report_words(captions, tokenizer, max_words, f"the captions, {len(valid)} of them held out")
+    rows = [{"ids": np.array(tokenizer.encode(caption, max_words)), "pad_id": tokenizer.pad_id} for caption in captions]
     return {
-        "train": _TextBatches(train, batch_size, seed, True, **options),
-        "valid": _TextBatches(valid, batch_size, seed, False, **options),
+        name: _TextBatches(rows, styles, evidence, indices, batch_size, seed, name == "train")
+        for name, indices in (("train", train), ("valid", valid))
     }
 
 
 class _TextBatches(EpochDataset):
-    """Batches of captions; those of validation are the same in every epoch."""
+    """Batches of the captions at `indices`; those of validation are the same in every epoch."""
 
-    def __init__(self, indices, batch_size, seed, is_training, encoded, styles, evidence, pad_id):
-        self.indices, self.batch_size, self.seed, self.is_training = indices, batch_size, seed, is_training
-        self.encoded, self.styles, self.evidence, self.pad_id = encoded, styles, evidence, pad_id
-        self.lengths = np.array([len(encoded[index]) for index in indices])
+    def __init__(self, rows, styles, evidence, indices, batch_size, seed, is_training):
+        self.rows, self.styles, self.evidence, self.indices = rows, styles, evidence, indices
+        self.batch_size, self.seed, self.is_training = batch_size, seed, is_training
+        self.lengths = np.array([len(rows[index]["ids"]) for index in indices])
         self._epoch, self._plan = None, None
 
     def __len__(self):
@@ -150,16 +137,15 @@ class _TextBatches(EpochDataset):
     def example(self, epoch, index):
         """A whole batch."""
         chosen = self._batches(epoch if self.is_training else 0)[index]
-        ids = collate([{"ids": torch.tensor(self.encoded[caption]), "pad_id": self.pad_id} for caption in chosen]).ids
+        ids = collate([self.rows[place] for place in chosen]).ids
         return Batch(ids=ids, style=torch.from_numpy(self.styles[chosen]), facts=self.evidence.take(chosen))
 
     def _batches(self, epoch):
+        """The captions of each batch of an epoch."""
         if epoch != self._epoch:
             random = np.random.default_rng([self.seed, epoch])
             by_length = self.indices[np.argsort(self.lengths + random.random(len(self.indices)), kind="stable")]
-            batches = [
-                by_length[first : first + self.batch_size] for first in range(0, len(by_length), self.batch_size)
-            ]
+            batches = np.split(by_length, range(self.batch_size, len(by_length), self.batch_size))
             order = random.permutation(len(batches)) if self.is_training else range(len(batches))
             self._epoch, self._plan = epoch, [batches[place] for place in order]
         return self._plan

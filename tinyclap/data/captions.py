@@ -4,16 +4,17 @@ An example is a function of (seed, epoch, index), so a resumed run sees the same
 number of workers.
 """
 
+import functools
 import hashlib
 import logging
 import math
 import zlib
-from collections import Counter
 
 import numpy as np
 
-from tinyclap.data.batches import EpochDataset
+from tinyclap.data.batches import EpochDataset, FixedDataset
 from tinyclap.data.token_choices import StudentChoices
+from tinyclap.data.vocabulary import report_words
 from tinyclap.errors import ConfigError, ManifestError
 from tinyclap.text.tokenizer import WordTokenizer, caption_words
 
@@ -21,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 _N_SHOWN = 5
 _LABELLED, _UNLABELLED = 0, 1  # streams of random numbers
-_N_ORDERS = 4  # an epoch may touch two passes of each stream
 
 
 def choose_labelled(items, fraction, seed):
@@ -36,15 +36,8 @@ def choose_labelled(items, fraction, seed):
     >>> len(quarter), len(half), set(quarter) < set(half)
     (2, 4, True)
     """
-    if not 0 <= fraction <= 1:
-        raise ConfigError(f"labelled_fraction={fraction}; it is in [0, 1]")
-
-    def place(name):
-        return hashlib.sha256(f"{seed}/{items[name]['group']}".encode()).digest(), name
-
     n_chosen = max(round(fraction * len(items)), math.ceil(fraction)) if items else 0
-    chosen = set(sorted(items, key=place)[:n_chosen])
-    return [name for name in items if name in chosen]
+    return _first(items, n_chosen, lambda name: (_digest(f"{seed}/{items[name]['group']}"), name))
 
 
 def make_caption_sets(
@@ -86,9 +79,9 @@ def make_caption_sets(
     max_words, valid_max_s : int, float. Longer captions and validation clips are cut; in words and seconds.
     valid_max_clips : int, optional. At most so many validation clips, the same in every run.
     """
-    numbers = {"examples_per_epoch": examples_per_epoch, "valid_max_clips": valid_max_clips, "max_words": max_words}
-    _check(labelled, targets, numbers, unlabelled_per_labelled)
-    rows = _Rows(targets, WordTokenizer.load(vocabulary), sample_rate_hz, max_words)
+    check_options(locals())
+    tokenizer = WordTokenizer.load(vocabulary)
+    rows = _Rows(targets, tokenizer, sample_rate_hz, max_words)
     for views in (labelled, unlabelled):
         if views is not None and views.kind == "windows":
             views.reader(sample_rate_hz)  # before loader workers are forked, which then share what it keeps
@@ -102,31 +95,40 @@ def make_caption_sets(
         pool += [(unlabelled, *key) for key in unlabelled.keys("train")] if unlabelled is not None else []
     if not chosen and not pool:
         raise ManifestError("nothing to train on: no labelled clip, and no unlabelled one with teacher targets")
-    _report([caption for clip in chosen for caption in with_labels[clip]["captions"]], rows, "the training captions")
-    rows.report()
+    captions = [caption for clip in chosen for caption in with_labels[clip]["captions"]]
+    report_words(captions, tokenizer, max_words, "the training captions")
+    if "caption" in rows.columns:
+        report_words(list(targets.values("caption")), tokenizer, max_words, "the teacher's captions")
+    if rows.choices is not None:
+        logger.info("%s", rows.choices.report(targets.values("token_choices")))
     entries = [(clip, None) for clip in chosen]
     if one_item_a_caption:
         entries = [(clip, number) for clip in chosen for number in range(len(with_labels[clip]["captions"]))]
     train = _TrainSet(labelled, entries, pool, rows, seed, examples_per_epoch, unlabelled_per_labelled)
     train[0]  # raises here, not in a worker, where the targets are of other views
     if valid:
-        kept = sorted(_some(sorted(valid), valid_max_clips), key=lambda clip: valid[clip]["duration_s"])
-        return {"train": train, "valid": _ValidSet([(labelled, clip, valid_max_s) for clip in kept], rows.of_clip)}
+        kept = sorted(_first(sorted(valid), valid_max_clips), key=lambda clip: valid[clip]["duration_s"])
+        return {"train": train, "valid": FixedDataset([(labelled, clip, valid_max_s) for clip in kept], rows.of_clip)}
     held = unlabelled.keys("valid") if unlabelled is not None and "caption" in rows.columns else []
     if not held:
         raise ManifestError(
             "nothing to validate on: name a labelled corpus with a validation part, or hold recordings out by the "
             "views' valid_fraction"
         )
-    kept = [(unlabelled, *key) for key in _some(held, valid_max_clips)]
-    return {"train": train, "valid": _ValidSet(kept, rows.of_view)}
+    kept = [(unlabelled, *key) for key in _first(held, valid_max_clips)]
+    return {"train": train, "valid": FixedDataset(kept, rows.of_view)}
 
 
-def _check(labelled, targets, numbers, unlabelled_per_labelled):
-    """Refuse options that mean nothing; `numbers` are None or from 1 on."""
-    for name, value in {**numbers, "unlabelled_per_labelled": unlabelled_per_labelled}.items():
-        if value is not None and (value != int(value) or value < (name in numbers)):
-            raise ConfigError(f"{name}={value}; it is a whole number from {int(name in numbers)} on")
+def check_options(options):
+    """Refuse `options`, some arguments of :func:`make_caption_sets` by name, that mean nothing."""
+    least = {"examples_per_epoch": 1, "valid_max_clips": 1, "max_words": 1, "unlabelled_per_labelled": 0}
+    for name, lowest in least.items():
+        value = options.get(name)
+        if value is not None and (value % 1 != 0 or value < lowest):
+            raise ConfigError(f"{name}={value}; it is a whole number from {lowest} on")
+    if not 0 <= options.get("labelled_fraction", 1) <= 1:
+        raise ConfigError(f"labelled_fraction={options['labelled_fraction']}; it is in [0, 1]")
+    targets, labelled = options.get("targets"), options.get("labelled")
     if targets is not None and targets.columns and not targets.is_cached:
         raise ConfigError("captioners learn from cached teacher targets; give --target_cache FOLDER, or no teacher")
     if labelled is not None and labelled.kind != "windows":
@@ -134,26 +136,19 @@ def _check(labelled, targets, numbers, unlabelled_per_labelled):
 
 
 class _Rows:
-    """Makes the rows of a batch."""
+    """Makes the rows of a batch; an example is a list of them."""
 
     def __init__(self, targets, tokenizer, sample_rate_hz, max_words):
         self.targets, self.tokenizer = targets, tokenizer
         self.sample_rate_hz, self.max_words = sample_rate_hz, max_words
-        self.columns = () if targets is None else tuple(targets.columns)
+        self.columns = () if targets is None else targets.columns
         self.choices = StudentChoices(targets.words, tokenizer) if "token_choices" in self.columns else None
-
-    def report(self):
-        """Log what of the teacher's captions and word choices the student cannot take up."""
-        if "caption" in self.columns:
-            _report(list(self.targets.values("caption")), self, "the teacher's captions")
-        if self.choices is not None:
-            logger.info("%s", self.choices.report(self.targets.values("token_choices")))
 
     def of_view(self, views, clip, view, captions=None, chosen=0):
         """A row of one view, with the `chosen` one of its clip's `captions`, if any, and its teacher targets."""
         row = self._row(clip, views.read(clip, view, self.sample_rate_hz), captions or [], chosen)
         if not self.columns:
-            return row
+            return [row]
         row |= self.targets.example(clip, view)
         if "caption" in row:
             row["teacher_ids"] = self._encoded(row["caption"])
@@ -161,13 +156,13 @@ class _Rows:
         if self.choices is not None:
             choices = row.pop("token_choices")
             row["token_ids"], row["token_probs"] = self.choices.targets(choices, len(row["teacher_ids"]) - 1)
-        return row
+        return [row]
 
     def of_clip(self, views, clip, max_s):
         """A row of a whole validation clip with one of its captions, always the same, and no teacher targets."""
         item = views.valid_items[clip]
         wav, captions = views.reader(self.sample_rate_hz)(item["wav"], 0.0, max_s), item["captions"]
-        return self._row(clip, wav, captions, zlib.crc32(clip.encode()) % len(captions))
+        return [self._row(clip, wav, captions, zlib.crc32(clip.encode()) % len(captions))]
 
     def _row(self, clip, wav, captions, chosen):
         ids = {"ids": self._encoded(captions[chosen])} if captions else {}
@@ -184,7 +179,6 @@ class _TrainSet(EpochDataset):
         self.labelled, self.entries, self.pool, self.rows, self.seed = labelled, entries, pool, rows, seed
         self.n_unlabelled = unlabelled_per_labelled if pool else 0
         self.n_examples = examples_per_epoch or len(entries) or math.ceil(len(pool) / self.n_unlabelled)
-        self._orders = {}
 
     def __len__(self):
         return self.n_examples
@@ -200,68 +194,38 @@ class _TrainSet(EpochDataset):
             random = np.random.default_rng([self.seed, turn, *key])
             views, captions = self.labelled.views_of(clip), self.labelled.train_items[clip]["captions"]
             view, chosen = views[random.integers(len(views))], random.integers(len(captions))
-            rows.append(self.rows.of_view(self.labelled, clip, view, captions, chosen if number is None else number))
+            rows += self.rows.of_view(self.labelled, clip, view, captions, chosen if number is None else number)
         for number in range(position * self.n_unlabelled, (position + 1) * self.n_unlabelled):
             _, place = self._place(number, len(self.pool), _UNLABELLED)
-            rows.append(self.rows.of_view(*self.pool[place]))
+            rows += self.rows.of_view(*self.pool[place])
         return rows
 
     def _place(self, number, n_places, stream):
         """The pass over the places, each shuffled anew, and the place of a running number."""
         turn, step = divmod(number, n_places)
-        if (stream, turn) not in self._orders:
-            if len(self._orders) == _N_ORDERS:
-                self._orders.pop(next(iter(self._orders)))
-            self._orders[stream, turn] = np.random.default_rng([self.seed, stream, turn]).permutation(n_places)
-        return turn, int(self._orders[stream, turn][step])
+        return turn, int(_order(self.seed, stream, turn, n_places)[step])
 
 
-class _ValidSet(EpochDataset):
-    """Validation examples, in every epoch the same: `row_of` of each of some `keys`."""
-
-    def __init__(self, keys, row_of):
-        self.keys, self.row_of = keys, row_of
-
-    def __len__(self):
-        return len(self.keys)
-
-    def example(self, epoch, index):
-        """A list of one row."""
-        return [self.row_of(*self.keys[index])]
+@functools.lru_cache(maxsize=4)  # an epoch may touch two passes of each stream
+def _order(seed, stream, turn, n_places):
+    return np.random.default_rng([seed, stream, turn]).permutation(n_places)
 
 
-def _some(keys, n_keys):
-    """At most `n_keys` of some keys, in their order, chosen by their names alone."""
-    chosen = set(sorted(keys, key=lambda key: hashlib.sha256(str(key).encode()).digest())[:n_keys])
+def _first(keys, n_keys, place=lambda key: _digest(str(key))):
+    """The `n_keys` of some keys that come first by their `place`, by default by their names alone; in their order."""
+    chosen = set(sorted(keys, key=place)[:n_keys])
     return [key for key in keys if key in chosen]
 
 
+def _digest(text):
+    return hashlib.sha256(text.encode()).digest()
+
+
 def _require_captions(items):
+    pairs = [(name, caption) for name, item in items.items() for caption in item["captions"] or ()]
     without = [name for name, item in items.items() if not item["captions"]]
-    empty = [
-        f"{name}: {caption!r}"
-        for name, item in items.items()
-        for caption in item["captions"] or ()
-        if not caption_words(caption)
-    ]
-    problems = []
-    if without:
-        problems.append(f"{len(without)} clips have no caption, such as {', '.join(without[:_N_SHOWN])}")
-    if empty:
-        problems.append(f"{len(empty)} captions have no word, such as {', '.join(empty[:_N_SHOWN])}")
+    empty = [f"{name}: {caption!r}" for name, caption in pairs if not caption_words(caption)]
+    found = (without, "clips have no caption"), (empty, "captions have no word")
+    problems = [f"{len(names)} {what}, such as {', '.join(names[:_N_SHOWN])}" for names, what in found if names]
     if problems:
         raise ManifestError(f"{'; '.join(problems)}. Fix the corpus' table and prepare it again, or leave these out")
-
-
-def _report(captions, rows, what):
-    """Log how many words are unknown, and how many captions are cut or empty."""
-    unknown, n_words, n_long, n_empty = Counter(), 0, 0, 0
-    for caption in captions:
-        words = caption_words(caption)
-        n_words, n_long, n_empty = n_words + len(words), n_long + (len(words) > rows.max_words), n_empty + (not words)
-        unknown.update(rows.tokenizer.unknown_words(caption))
-    level = logging.WARNING if unknown or n_long or n_empty else logging.INFO
-    shown = f" ({', '.join(word for word, _ in unknown.most_common(_N_SHOWN))} …)" if unknown else ""
-    facts = f"{unknown.total()} of {n_words} words are not in the vocabulary and become <unk>{shown}"
-    cut = f"{n_long} are cut at {rows.max_words} words, {n_empty} have no word"
-    logger.log(level, "%s (%d): %s; %s", what, len(captions), facts, cut)

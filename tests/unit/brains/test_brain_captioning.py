@@ -1,5 +1,6 @@
 """The captioning Brain: one encoder pass a batch, each term where it belongs, selection, averages, resuming."""
 
+import functools
 import json
 
 import pytest
@@ -20,7 +21,7 @@ from tinyclap.losses import CaptionCrossEntropy, EncoderKDLoss, TokenKD
 from tinyclap.models.caption_decoder import CaptionDecoder
 from tinyclap.models.captioner import Captioner
 from tinyclap.models.phinet import PhiNet
-from tinyclap.text.tokenizer import WordTokenizer
+from tinyclap.text.tokenizer import SPECIAL, WordTokenizer
 
 ALL_TERMS = {"supervised": 1.0, "sequence": 0.5, "encoder": 2.0}
 SIDES = {
@@ -45,13 +46,15 @@ def make_terms(weights, temperature=1.0):
 class Run:
     """A run of eight labelled and six unlabelled tones, two epochs of two steps."""
 
-    def __init__(self, folder, weights=None, with_targets=True, name="run", teacher=None, temperature=1.0, **changes):
+    def __init__(self, folder, weights=None, with_targets=True, name="run", teacher=None, temperature=1.0,
+                 special=SPECIAL, **changes):  # fmt: skip
         options = {"scheduled_sampling": 0.0, "spec_augment": None, "swa_from_epoch": None, "select_by": "loss"}
         options |= {"valid_beam": 1, "max_words": 6, "audio_only_loss": "average"}
         labelled = make_views(make_corpora(folder, train=captioned(8), valid=captioned(4, first=20)))
         unlabelled = make_views(make_corpora(folder / "more", "more", train=captioned(6, first=40)))
         captions = [c for items in (labelled.train_items, labelled.valid_items) for i in items.values() for c in i["captions"]]  # fmt: skip # noqa: E501
-        self.tokenizer = WordTokenizer.from_captions([*captions, "a loud tone"])
+        words = WordTokenizer.from_captions([*captions, "a loud tone"]).words
+        self.tokenizer = WordTokenizer([*special, *words[len(special) :]])
         self.tokenizer.save(folder / "vocabulary.json")
         teacher = teacher or LoudnessTeacher()
         self.targets = None
@@ -62,7 +65,9 @@ class Run:
         features = log_mel("efficientnet_captioner", sample_rate_hz=RATE, n_fft=64, win_length=64, hop_length=16,
                            n_mels=16, f_max_hz=500.0)  # fmt: skip
         encoder = PhiNet(n_mels=16, alpha=0.35, n_layers=4, t_zero=2, embed_width=12, embed_stride=1)
-        decoder = CaptionDecoder(self.tokenizer.n_words, 12, width=16, n_heads=2, ffn_width=32)
+        decoder = CaptionDecoder(
+            self.tokenizer.n_words, 12, width=16, n_heads=2, ffn_width=32, pad_id=self.tokenizer.pad_id
+        )
         self.student = Captioner(features, encoder, decoder, self.tokenizer)
         self.terms = make_terms(weights or ALL_TERMS, temperature)
         modules = {} if self.targets is None else {"teacher": self.targets}
@@ -259,6 +264,52 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
 def test_options_that_mean_nothing_are_refused(options, says, tmp_path):
     with pytest.raises(ConfigError, match=says):
         Run(tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"unlabelled_per_labelled": -1}, "unlabelled_per_labelled=-1; it is a whole number from 0 on"),
+        ({"examples_per_epoch": 2.5}, "examples_per_epoch=2.5"),
+        ({"max_words": float("nan")}, "max_words=nan"),
+        ({"labelled_fraction": 1.5}, "labelled_fraction=1.5"),
+    ],
+)
+def test_options_of_the_data_that_mean_nothing_are_refused_before_any_work(options, says, tmp_path):
+    with pytest.raises(ConfigError, match=says):
+        Run(tmp_path, make_datasets=functools.partial(make_caption_sets, **options))
+
+
+def test_a_live_captioning_teacher_is_refused_before_any_work(tmp_path):
+    run = Run(tmp_path)
+    live = TeacherTargets(LoudnessTeacher(), run.targets.views, ["clip", "caption"])
+    hparams = {**vars(run.brain.hparams), "modules": {"student": run.student, "teacher": live}}
+    with pytest.raises(ConfigError, match="cached teacher targets; give --target_cache FOLDER"):
+        CaptioningBrain.check(hparams)
+    assert not live.teacher.is_loaded
+
+
+@pytest.mark.parametrize(
+    ("teacher_dim", "options"),
+    [(5, {}), (12, {}), (5, {"projection": "student"}), (12, {"projection": "none"}), (5, {"kind": "mse"})],
+)
+def test_a_loss_for_embeddings_of_another_width_is_refused(teacher_dim, options, tmp_path):
+    terms = make_terms({"encoder": 1.0})
+    terms["encoder"]["loss"] = EncoderKDLoss(12, teacher_dim, 8, **options)
+    with pytest.raises(ConfigError, match="12 dimensions, the loudness teacher's 4; give --teacher_dim 4"):
+        Run(tmp_path, terms=terms)
+
+
+@pytest.mark.parametrize("special", [["<unk>", "<end>", "<pad>", "<start>"], ["<end>", "<start>", "<unk>", "<pad>"]])
+def test_padding_counts_in_no_loss_whatever_its_id(special, tmp_path):
+    run = Run(tmp_path, {"sequence": 1.0}, teacher=WordyTeacher(), special=special)
+    batch = run.batch()
+    outputs, terms = run.losses(batch)
+    wanted = batch.teacher_ids[:, 1:]
+    counts = wanted != special.index("<pad>")
+    assert (~counts).any() and (wanted == special.index("<end>")).any()
+    log_p = outputs["teacher_logits"].log_softmax(-1).gather(2, wanted[..., None])[..., 0]
+    torch.testing.assert_close(terms["sequence"], -log_p[counts].mean())
 
 
 def test_words_of_the_teacher_go_with_the_logits_over_its_captions(tmp_path):

@@ -58,7 +58,7 @@ def test_rows_with_captions_come_first_and_captions_are_padded_by_the_pad_id():
 
 
 def test_targets_that_some_clips_lack_are_an_error():
-    with pytest.raises(ConfigError, match="some clips of a batch have `clip` and others have not"):
+    with pytest.raises(ConfigError, match="some clips of a batch have `clip` and others not"):
         collate([{"wav": np.ones(2), "clip": np.ones(2)}, {"wav": np.ones(2)}])
 
 

@@ -129,7 +129,7 @@ def test_a_caption_of_sixty_words_is_cut_and_unknown_words_are_counted(tmp_path,
     texts = table(tmp_path, f"1,x,0,{'dog ' * 60}\n" + "".join(f"{n},v{n},0,rain\n" for n in range(2, 30)))
     with caplog.at_level("INFO"):
         both = sets(texts, min_count=30, batch_size=64, max_words=20, valid_fraction=0.5)
-    assert "28 of 48 words are outside the vocabulary" in caplog.text and "1 captions are cut at 20" in caplog.text
+    assert "28 of 88 words are not in the vocabulary" in caplog.text and "1 are cut at 20 words" in caplog.text
     assert max(batches[0].ids.shape[1] for batches in both.values()) == 22
 
 
