@@ -74,6 +74,9 @@ class DistillBrain(RecipeBrain):
                 f"student {type(student).__name__}: is no AudioStudent; give your encoder to tinyclap.models.student."
                 "AudioStudent, or derive your student from that class"
             )
+        maps = [name for name, term in terms.items() if term.student == "middle"]
+        if maps and not hasattr(student.encoder, "n_middle"):
+            raise ConfigError(f"the term {maps[0]!r}: the student's encoder gives no middle map; give it weight 0")
         for views in teacher.views:
             ours, theirs = student.sample_rate_hz, views.sample_rate_hz
             if ours != theirs and not teacher.has_log_mel:

@@ -14,7 +14,6 @@ import time
 import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import if_main_process
-from speechbrain.utils.optimizers import rm_vector_weight_decay
 from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import record_function
 
@@ -39,7 +38,15 @@ class StepBrain(sb.Brain):
         trainable = [parameter for parameter in self.modules.parameters() if parameter.requires_grad]
         if not trainable:
             raise ConfigError("nothing to train: every parameter of the student is frozen")
-        groups = rm_vector_weight_decay(self.modules) if self.remove_vector_weight_decay else trainable
+        # temperatures and biases of losses: zero means nothing to them
+        fixed = {
+            one for name in self.terms for one in self.modules[name].parameters() if one.ndim == 0 and one.requires_grad
+        }
+        if self.remove_vector_weight_decay:
+            fixed |= {one for one in trainable if one.ndim <= 1}
+        groups = [{"params": [one for one in trainable if one not in fixed]}]
+        if fixed:
+            groups.append({"params": [one for one in trainable if one in fixed], "weight_decay": 0.0})
         may_fuse = "fused" in inspect.signature(self.opt_class).parameters and self.device_type in ("cpu", "cuda")
         self.optimizer = self.opt_class(groups, **({"fused": True} if may_fuse else {}))
         self.optimizers_dict = {"optimizer": self.optimizer}

@@ -68,10 +68,8 @@ class TeacherTargets(nn.Module):
     ):
         super().__init__()
         columns = (columns,) if isinstance(columns, str) else tuple(columns)
-        unknown = [] if teacher is None else [name for name in columns if name not in teacher.columns]
-        if unknown:
-            gives = ", ".join(teacher.columns)
-            raise ConfigError(f"columns {', '.join(unknown)}: the {teacher.kind} teacher gives {gives}")
+        if teacher is not None:
+            _require_columns(teacher, columns)
         if any(value != int(value) or value < 1 for value in (batch_size, shard_size)):
             raise ConfigError(
                 f"targets: batch_size={batch_size}, shard_size={shard_size}; give whole numbers from 1 on"
@@ -193,6 +191,7 @@ class TeacherTargets(nn.Module):
     def _loaded_teacher(self):
         """Load the teacher's weights and set its precision; what is to be said of it, JSON-able."""
         teacher = self.teacher.load()
+        _require_columns(teacher, self._wanted)  # now that its encoder is known
         if self.precision != "fp32":
             teacher.use_precision(self.precision)
         about = {name: getattr(teacher, name, None) for name in ("kind", "embed_dim", "score_kind")}
@@ -350,6 +349,13 @@ class TeacherTargets(nn.Module):
         if self.n_processes > 1 or self.ray_address is not None or device == "cpu":
             return None
         return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device == "cuda" else device
+
+
+def _require_columns(teacher, columns):
+    unknown = [name for name in columns if name not in teacher.columns]
+    if unknown:
+        gives = ", ".join(teacher.columns)
+        raise ConfigError(f"columns {', '.join(unknown)}: the {teacher.kind} teacher gives {gives}")
 
 
 def _as_json(content):

@@ -3,6 +3,8 @@
 (The published code crops at random, also in evaluation: defect D10 of the official tinyCLAP code.)
 """
 
+from collections.abc import Iterable, Mapping
+
 import torch
 import torch.nn.functional as F
 
@@ -12,7 +14,7 @@ from tinyclap.features.resample import resample
 
 __all__ = ["WindowPolicy", "as_clips", "as_waveforms", "clips_at", "cut_windows", "embed_windows"]
 
-_NO_CLIP = "holds no clip; give at least one"
+_NO_CLIP, _ADVICE = "holds no clip; give at least one", "read the file first"
 
 
 def as_waveforms(wavs):
@@ -22,7 +24,9 @@ def as_waveforms(wavs):
     """
     if isinstance(wavs, torch.Tensor) or hasattr(wavs, "__array__"):
         wavs = _tensor(wavs, "the batch")
-        clips = [wavs] if wavs.ndim == 1 else list(wavs)
+        clips = [wavs] if wavs.ndim < 2 else list(wavs)
+    elif isinstance(wavs, (str, bytes, Mapping)) or not isinstance(wavs, Iterable):
+        raise AudioError("the batch", f"is not an array of samples (its type is {type(wavs).__name__}); {_ADVICE}")
     else:
         clips = [_tensor(wav, f"clip {index} of the batch") for index, wav in enumerate(wavs)]
     return [mono(clip, torch.Tensor.float, f"clip {index} of the batch") for index, clip in enumerate(clips)]
@@ -32,7 +36,7 @@ def _tensor(samples, source):
     try:
         return torch.as_tensor(samples)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise AudioError(source, f"is not an array of samples ({error}); read the file first") from error
+        raise AudioError(source, f"is not an array of samples ({error}); {_ADVICE}") from error
 
 
 def as_clips(wavs):
@@ -46,7 +50,7 @@ def as_clips(wavs):
             raise AudioError("the batch", _NO_CLIP)
         return torch.stack(clips) if len({len(clip) for clip in clips}) == 1 else clips
     wavs = wavs.float()
-    if wavs.device.type == "cpu" and not wavs.isfinite().all():
+    if wavs.device.type == "cpu" and not wavs.sum().isfinite():  # a sum is read once, without a mask
         as_waveforms(wavs)  # names the clip
     return wavs
 

@@ -175,7 +175,11 @@ class FrozenTeacher(nn.Module):
 class TowerTeacher(FrozenTeacher):
     """Base of the teachers with an audio tower of ours, a :class:`tinyclap.models.student.AudioStudent`."""
 
-    columns = ("clip", "frames", "middle")
+    @property
+    def columns(self) -> Sequence[str]:
+        """Names of its targets; before it is loaded, those that some encoder gives."""
+        has_middle = not self.is_loaded or hasattr(self.tower.encoder, "n_middle")
+        return ("clip", "frames", "middle") if has_middle else ("clip", "frames")
 
     @property
     def tower(self) -> Any:
@@ -227,10 +231,7 @@ class TowerTeacher(FrozenTeacher):
 
     def _map(self, encoding, name, valid):
         """A feature map without the frames that a tiled or padded clip does not fill."""
-        values = getattr(encoding, name)
-        if values is None:
-            raise ConfigError(f"the encoder of the {self.kind} teacher gives no {name} map; leave that column out")
-        axis = {"frames": 1, "middle": 2}[name]
+        values, axis = getattr(encoding, name), {"frames": 1, "middle": 2}[name]
         return values.float().narrow(axis, 0, math.ceil(valid * values.shape[axis]))
 
     def _to_bf16(self):

@@ -220,6 +220,26 @@ def test_sides_that_do_not_fit_are_refused(distil, options, says):
         distil(**options)
 
 
+def test_a_middle_map_that_an_encoder_does_not_give_is_refused_before_training(distil):
+    student = make_student()
+    del student.encoder.n_middle
+    with pytest.raises(ConfigError, match="the term 'middle_hint': the student's encoder gives no middle map"):
+        distil(student=student, columns=COLUMNS, terms=hints())
+
+
+def test_a_teacher_without_a_middle_map_is_refused_before_training(corpora, tmp_path):
+    class Late(ToneTeacher):
+        @property
+        def columns(self):
+            return ("clip", "frames") if self.is_loaded else COLUMNS
+
+    for folder in (None, tmp_path / "cache"):
+        targets = TeacherTargets(Late(), make_views(corpora), COLUMNS, folder)
+        with pytest.raises(ConfigError, match="columns middle: the tone teacher gives clip, frames"):
+            targets.load()
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_student_without_probabilities_is_refused_in_the_tag_space(distil):
     teacher = ToneTeacher()
     teacher.score_kind = "sqrt_dot"

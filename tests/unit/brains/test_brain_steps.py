@@ -12,7 +12,7 @@ from small_run import Distillation, ToneTeacher, make_corpora, make_student, mov
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tinyclap.errors import CheckpointError, TinyclapError
-from tinyclap.losses import CentredCosineLoss, CosineLoss, FeatureHint
+from tinyclap.losses import CentredCosineLoss, CosineLoss, FeatureHint, SigLIPLoss
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +175,26 @@ def test_vectors_decay_or_not(distil):
         assert {decays[id(parameter)] for parameter in parameters if parameter.ndim == 1} == wanted
         assert {decays[id(parameter)] for parameter in parameters if parameter.ndim > 1} == {0.1}
         assert {group["lr"] for group in groups} == {run.history()[-1]["lr"]}
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_temperatures_and_biases_of_losses_do_not_decay(distil, removed):
+    decaying = lambda parameters, fused: torch.optim.AdamW(parameters, weight_decay=0.1, fused=fused)  # noqa: E731
+    loss, hint = SigLIPLoss(), FeatureHint(make_student().encoder.frame_dim, 4)
+    terms = {"distill": {"loss": loss, "student": "clip", "teacher": "clip"}}
+    terms["hint"] = {"loss": hint, "student": "frames", "teacher": "frames"}
+    options = {"columns": ("clip", "frames"), "run_opts": {"remove_vector_weight_decay": removed}}
+    run = distil(terms=terms, opt_class=decaying, **options)
+    before = snapshot(loss)
+    run.fit()
+    groups = run.brain.optimizer.param_groups
+    decays = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+    assert [decays[id(parameter)] for parameter in loss.parameters()] == [0.0, 0.0] and moved(loss, before)
+    weights = [hint.map.weight, *(one for one in run.brain.modules.student.parameters() if one.ndim > 1)]
+    assert {decays[id(weight)] for weight in weights} == {0.1}
+    again = distil(terms=terms, opt_class=decaying, **options)
+    again.fit()
+    assert again.history() == run.history(), "a finished run is resumed with its groups"
 
 
 @pytest.mark.parametrize("limit", [0.001, -1.0])

@@ -136,6 +136,12 @@ def test_a_clip_that_cannot_be_used_is_named_by_its_place(clip, message):
         as_waveforms([torch.zeros(10), clip])
 
 
+@pytest.mark.parametrize("wavs", [None, 3, 0.5, b"RIFF", "rain.wav", {"wav": torch.zeros(10)}, object(), np.float32(1)])
+def test_a_batch_that_is_no_batch_of_clips_is_named(wavs):
+    with pytest.raises(AudioError, match="of the batch: has 0 dimensions|is not an array of samples .*; read the file"):
+        as_waveforms(wavs)
+
+
 def test_a_batch_without_a_clip_is_an_error_and_not_a_crash():
     with pytest.raises(AudioError, match="holds no clip"):
         embed([], WindowPolicy())

@@ -16,7 +16,7 @@ from tinyclap.errors import AudioError, ConfigError
 from tinyclap.features.front_ends import log_mel
 from tinyclap.models.encoders import ENCODERS
 from tinyclap.models.projection import LinearHead
-from tinyclap.models.student import AudioStudent
+from tinyclap.models.student import AudioStudent, Clap
 from tinyclap.teachers import EnsembleTeacher, make_teacher
 from tinyclap.teachers.precision import in_bf16
 
@@ -152,6 +152,8 @@ def test_a_column_that_a_teacher_lacks_is_named_with_those_it_has(teacher, wavs)
         (lambda wavs: [], RATE, AudioError, "the batch: holds no clip"),
         (lambda wavs: [wavs[0], wavs[1, :0]], RATE, AudioError, "clip 1 .*no samples"),
         (lambda wavs: ["a.wav"], RATE, AudioError, "read the file first"),
+        (lambda wavs: "a.wav", RATE, AudioError, "the batch: is not an array of samples .*str.*; read the file first"),
+        (lambda wavs: None, RATE, AudioError, "the batch: is not an array of samples .*NoneType"),
         (lambda wavs: wavs, 0, ConfigError, "sample_rate_hz 0: give a positive whole number"),
         (lambda wavs: wavs, "16000", ConfigError, "sample_rate_hz '16000'"),
         (lambda wavs: wavs, 11025.5, ConfigError, "sample_rate_hz 11025.5"),
@@ -183,6 +185,21 @@ def test_maps_are_those_of_clips_of_one_window(tmp_path):
         teacher.targets(torch.rand(1, 2 * RATE), RATE, ["frames"])
     with pytest.raises(ConfigError, match="one length and one window; these have 0.5 to 1 s"):
         teacher.targets([wavs[0], wavs[1, : RATE // 2]], RATE, ["clip", "middle"])
+
+
+@pytest.mark.parametrize("space", ["clap", "student"])
+def test_an_encoder_without_a_middle_map_has_no_such_column_once_it_is_loaded(tmp_path, space):
+    encoder = ENCODERS["cnn14"](n_mels=32, **SIZES["cnn14"])
+    audio = AudioStudent(tiny.student().features, encoder, LinearHead(encoder.embed_dim, tiny.EMBED_DIM))
+    side = {"kind": "tag_space", "labels": [f"label {index}" for index in range(tiny.EMBED_DIM)]}
+    model = Clap(audio, tiny.clap().text) if space == "clap" else audio
+    save_folder(model, tmp_path / "student", {"text_side": side})
+    teacher = make_teacher("checkpoint", weights=tmp_path)
+    assert teacher.columns == ("clip", "frames", "middle")
+    assert teacher.load().columns == ("clip", "frames")
+    with pytest.raises(ConfigError, match="gives clip, frames; not middle"):
+        teacher.targets(torch.rand(1, RATE), RATE, ["clip", "middle"])
+    assert teacher.use_precision("bf16").columns == ("clip", "frames")
 
 
 SIZES = {
