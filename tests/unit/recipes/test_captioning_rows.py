@@ -111,7 +111,7 @@ def test_the_rows_on_soundscapes_train_with_the_words_of_the_ladder(table, ladde
     places = {
         "{soundscapes}": "OUT/soundscapes",
         "{run:B0_soundscapes@1234}": "OUT/teacher/1234",
-        "{store:ladder}": "OUT/store",
+        "{store:ladder}": "OUT/targets",
     }
     trained = {}
     for call in ladder:
