@@ -23,7 +23,7 @@ QUIET = $$([ -t 1 ] || echo "--quiet --quiet")
 TEST_THREADS = $(if $(filter 0,$(JOBS)),$(OMP_NUM_THREADS),1)
 VENV_PYTHON = $(VENV)/bin/python
 READY = $(VENV)/.ready
-LINTED = $(wildcard *.py) tinyclap data_prep recipes benchmarks demo tests
+LINTED = $(wildcard *.py) tinyclap data_prep recipes benchmarks demo tests tools
 
 # the environment's programs go first on PATH, so that shell recipes need not know where it is
 RUN = PATH="$(abspath $(VENV))/bin:$$PATH" OMP_NUM_THREADS=$(OMP_NUM_THREADS)

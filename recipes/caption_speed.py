@@ -65,10 +65,7 @@ def compare(student, teacher, clips, n_turns, n_threads):
                     n_threads=n_threads,
                 )
                 times[name].append(taken["median_ms"])
-    said = {
-        name: model.caption([torch.from_numpy(clip) for clip in clips], RATE)
-        for name, model in models.items()
-    }
+    said = {name: model.caption([torch.from_numpy(clip) for clip in clips], RATE) for name, model in models.items()}
     return {
         name: {
             "median_ms": statistics.median(times[name]),

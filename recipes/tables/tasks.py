@@ -27,8 +27,8 @@ VARIABLES = {
     **{f"{name}_weights": f"{name.upper()}_WEIGHTS" for name in WEIGHTS},
 }
 OWN = ("run", "ranking", "pruned")
-# Only these names count, so that YAML maps such as {text: {weight: 1}} pass through. {run:ROW} is another row's run with
-# the same seed, {run:ROW@1234} the one with seed 1234.
+# Only these names count, so that YAML maps such as {text: {weight: 1}} pass through. {run:ROW} is another row's run
+# with the same seed, {run:ROW@1234} the one with seed 1234.
 _ALONE = "|".join((*OWN, *VARIABLES, "seed", "soundscapes"))
 _OF_ANOTHER = "|".join((*OWN, "score", "store"))
 PLACEHOLDER = re.compile(rf"\{{(?:({_ALONE})|({_OF_ANOTHER}):([\w.+-]+)(?:@(\d+))?)\}}")

@@ -10,7 +10,9 @@ from repository_files import ROOT, python_files, tree, where
 
 from tinyclap.training.recipe import Recipe
 
-FOLDERS = ("tinyclap", "tools", "data_prep", "hparams", "recipes", "tests", "weights", "docs", "demo", "benchmarks", ".ci")
+FOLDERS = (
+    *("tinyclap", "tools", "data_prep", "hparams", "recipes", "tests", "weights", "docs", "demo", "benchmarks", ".ci"),
+)
 SUFFIXES = r"(?:py|yaml|yml|sh|md|csv|toml|cff|json|safetensors|png|npz)"
 # `results/…`, `/corpora/…`, `<run>/…` and the like are made by programs or belong to the user
 PATH = re.compile(
@@ -24,7 +26,9 @@ COMMAND = re.compile(r"python3? +((?:data_prep/)?\w+\.py)([^\n`]*)")
 OF_OTHERS = {"app.py"}
 # what a tutorial writes itself
 WRITTEN = re.compile(r"""(?:>>? *|Path\(")([\w/.-]+\.\w+)""")
-PLACEHOLDERS = re.compile(r"(?:^|/)(?:KIND_NAME|(?:student|teacher)_(?:NAME)?|x|y|z|X|Y|Z|w)(?:_\w+)?(?:\.\w+|/|$)|_[xyz]\.")
+PLACEHOLDERS = re.compile(
+    r"(?:^|/)(?:KIND_NAME|(?:student|teacher)_(?:NAME)?|[xyzXYZw])(?:_\w+)?(?:\.\w+|/|$)|_[xyz]\."
+)
 
 
 def pages():

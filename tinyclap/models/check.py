@@ -31,7 +31,7 @@ def check_encoder(model, features=None):
     Example
     -------
     >>> from tinyclap.features.front_ends import log_mel
-    >>> check_encoder(nn.Identity(), log_mel("clap2022"))
+    >>> check_encoder(torch.nn.Identity(), log_mel("clap2022"))
     Traceback (most recent call last):
     tinyclap.errors.ConfigError: encoder Identity: has no n_mels, embed_dim, frame_dim; set them in its constructor ...
     """

@@ -192,14 +192,15 @@ def run(main, documentation, arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if not arguments or {"-h", "--help"} & set(arguments):
-            print(help_text(documentation, [word for word in arguments if word not in ("-h", "--help")]))
+            words = [word for word in arguments if word not in ("-h", "--help")]
+            sys.stdout.write(help_text(documentation, words) + "\n")
             return 0
         return main(arguments)
     except TinyclapError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
     except KeyboardInterrupt:
-        print("Stopped. The same command goes on from the last checkpoint, if there is one.", file=sys.stderr)
+        sys.stderr.write("Stopped. The same command goes on from the last checkpoint, if there is one.\n")
         return 130
 
 
