@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from tinyclap.data.items import NameIndex
 from tinyclap.decoding.beam_search import WordChoices
-from tinyclap.errors import CheckpointError, ManifestError
+from tinyclap.errors import CheckpointError, ConfigError, ManifestError
 from tinyclap.files import atomic_path, sha256_of, write_text
 
 _STALE_S = 600  # a shard is written in far less, so an older temporary file belongs to a run that was killed
@@ -50,39 +51,69 @@ def list_shards(counts, size):
     return [Shard(part, first, min(size, count - first)) for part, first, count in firsts]
 
 
-def write_shard(path, keys, notes, columns):
-    """Write a shard atomically, and its checksum.
+def to_batch(keys, notes, columns):
+    """Rows of a shard: pyarrow.RecordBatch.
 
     Arguments
     ---------
-    path : pathlib.Path
     keys : list of (clip, view). n of them.
     notes : list of dict. JSON-able.
-    columns : dict of str to column
-        float16 arrays (n, …), n str, or WordChoices of arrays: ``words`` (N,), ``ids`` (N, k), ``log_probs`` (N, k) of
-        all positions one after the other, and ``n_words`` (n,).
+    columns : dict of str to column. As a teacher gives them: tensors (n, …), n str, or WordChoices.
     """
     clips, views = zip(*keys, strict=True)
     texts = [json.dumps(note, ensure_ascii=False) if note else "" for note in notes]
     fields, arrays = [], []
     for name, column in {"clip_id": clips, "view": views, "note": texts, **columns}.items():
-        shape = {"shape": json.dumps(column.shape[1:])} if isinstance(column, np.ndarray) else None
-        arrays.append(_to_arrow(column))
+        n_rows = len(column.n_words) if isinstance(column, WordChoices) else len(column)
+        if n_rows != len(keys):
+            raise CheckpointError(f"the teacher gave {n_rows} rows of {name} for {len(keys)} views; it owes one each")
+        shape = {"shape": json.dumps(column.shape[1:])} if isinstance(column, torch.Tensor) else None
+        arrays.append(_to_arrow(column, name, keys))
         fields.append(pa.field(name, arrays[-1].type, nullable=False, metadata=shape))
-    batch = pa.record_batch(arrays, schema=pa.schema(fields))
+    return pa.record_batch(arrays, schema=pa.schema(fields))
+
+
+def _to_arrow(column, name, keys):
+    if isinstance(column, torch.Tensor):
+        return _lists_of(_float16(column, name, keys))
+    if not isinstance(column, WordChoices):
+        return pa.array(column, pa.string())
+    words, ids, log_probs, n_words = (part.cpu() for part in column)
+    there = torch.arange(words.shape[1]) < n_words[:, None]
+    log_probs = _float16(log_probs.masked_fill(~there[..., None], 0), name, keys)
+    parts = pa.array(words[there].int().numpy()), _lists_of(ids[there].int()), _lists_of(log_probs[there])
+    ends = pa.array(np.cumsum([0, *n_words]), pa.int32())
+    return pa.StructArray.from_arrays([pa.ListArray.from_arrays(ends, part) for part in parts], names=_CHOICES)
+
+
+def _float16(values, name, keys):
+    values = values.detach().to("cpu", torch.float16)
+    broken = (~values.flatten(1).isfinite().all(dim=1)).nonzero()
+    if len(broken):
+        clip, view = keys[broken[0]]
+        raise CheckpointError(
+            f"the teacher's {name} for view {view} of {clip} is not finite in float16; are its weights whole?"
+        )
+    return values
+
+
+def _lists_of(rows):
+    """A tensor (n, …) as n lists of one size."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1).numpy()), rows.shape[1:].numel())
+
+
+def write_shard(path, batches):
+    """Write a shard of :func:`to_batch`'s rows atomically, and its checksum."""
+    for other in batches[1:]:
+        if names := [field.name for field in other.schema if field.type != batches[0].schema.field(field.name).type]:
+            raise ConfigError(
+                f"the teacher's {', '.join(names)} has several shapes for views of different lengths; leave it out, or "
+                "give views of one length"
+            )
+    batch = pa.concat_batches(batches)
     with atomic_path(path) as part, pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
         writer.write_batch(batch)
     _write_checksum(path, sha256_of(path))
-
-
-def _to_arrow(column):
-    if isinstance(column, np.ndarray):  # (n, …) as n lists of one size
-        return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(column).reshape(-1)), column[0].size)
-    if not isinstance(column, WordChoices):
-        return pa.array(column, pa.string())
-    ends = pa.array(np.cumsum([0, *column.n_words]), pa.int32())
-    parts = pa.array(column.words), _to_arrow(column.ids), _to_arrow(column.log_probs)
-    return pa.StructArray.from_arrays([pa.ListArray.from_arrays(ends, part) for part in parts], names=_CHOICES)
 
 
 def _write_checksum(path, digest):

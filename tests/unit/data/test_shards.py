@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 
 from tinyclap.data import shards
-from tinyclap.data.shards import Shard, ShardReader, check_shard, is_whole, list_shards, write_shard
+from tinyclap.data.shards import Shard, ShardReader, check_shard, is_whole, list_shards, to_batch, write_shard
 from tinyclap.decoding.beam_search import WordChoices
 from tinyclap.errors import CheckpointError, ManifestError
 
@@ -19,14 +20,14 @@ KEYS = [("ä/1", "c0"), ("ä/1", "c1"), ("b", "v")]
 NOTES = [{"with": ["ü"]}, {}, {}]
 RANDOM = np.random.default_rng(0)
 CHOICES = WordChoices(
-    np.array([4, 5, 2, 2, 6, 2], np.int32),
-    RANDOM.integers(0, 9, (6, 2)).astype(np.int32),
-    RANDOM.normal(size=(6, 2)).astype(np.float16),
-    np.array([3, 1, 2]),
+    torch.tensor([[4, 5, 2], [2, 2, 2], [6, 2, 2]]),
+    torch.from_numpy(RANDOM.integers(0, 9, (3, 3, 2))),
+    torch.from_numpy(RANDOM.normal(size=(3, 3, 2)).astype(np.float16)),
+    torch.tensor([3, 1, 2]),
 )
 COLUMNS = {
-    "clip": RANDOM.normal(size=(3, 5)).astype(np.float16),
-    "middle": RANDOM.normal(size=(3, 2, 3, 4)).astype(np.float16),
+    "clip": torch.from_numpy(RANDOM.normal(size=(3, 5)).astype(np.float16)),
+    "middle": torch.from_numpy(RANDOM.normal(size=(3, 2, 3, 4)).astype(np.float16)),
     "caption": ["ein Vögelchen", "", "rain"],
     "token_choices": CHOICES,
 }
@@ -35,7 +36,7 @@ COLUMNS = {
 @pytest.fixture
 def path(tmp_path):
     path = Shard("train", 0, 3).path(tmp_path)
-    write_shard(path, KEYS, NOTES, COLUMNS)
+    write_shard(path, [to_batch(KEYS, NOTES, COLUMNS)])
     return path
 
 
@@ -54,12 +55,10 @@ def test_a_shard_is_read_as_it_was_written(path):
             value += 1  # the reader's own copy stays
             assert value.dtype == np.float16 and np.array_equal(reader.at(reader.row(*key))[name], COLUMNS[name][row])
         assert reader.at(reader.row(*key))["caption"] == COLUMNS["caption"][row]
-    ends = np.cumsum(CHOICES.n_words)
     for row, choices in enumerate(reader.values("token_choices")):
-        places = slice(ends[row] - CHOICES.n_words[row], ends[row])
         assert choices.n_words == CHOICES.n_words[row]
         for name in ("words", "ids", "log_probs"):
-            np.testing.assert_array_equal(getattr(choices, name), getattr(CHOICES, name)[places])
+            np.testing.assert_array_equal(getattr(choices, name), getattr(CHOICES, name)[row][: choices.n_words])
 
 
 def test_pandas_and_pyarrow_read_a_shard(path):
@@ -75,7 +74,13 @@ def test_pandas_and_pyarrow_read_a_shard(path):
 
 def test_the_same_contents_are_the_same_bytes(path, tmp_path):
     again = tmp_path / "again.arrow"
-    write_shard(again, KEYS, NOTES, COLUMNS)
+    parts = slice(0, 2), slice(2, 3)  # in batches of another size
+    batches = []
+    for part in parts:
+        columns = {name: column[part] for name, column in COLUMNS.items() if name != "token_choices"}
+        columns["token_choices"] = WordChoices(*(values[part] for values in CHOICES))
+        batches.append(to_batch(KEYS[part], NOTES[part], columns))
+    write_shard(again, batches)
     assert again.read_bytes() == path.read_bytes()
 
 
@@ -84,9 +89,9 @@ def test_views_are_found_across_shards_and_parts(tmp_path):
     rows = {}
     for shard in list_shards({part: len(part_keys) for part, part_keys in keys.items()}, 4):
         own = keys[shard.part][shard.first : shard.first + shard.n_views]
-        values = np.array([[len(rows) + place] for place in range(len(own))], np.float16)
-        rows |= {key: value for key, value in zip(own, values[:, 0], strict=True)}
-        write_shard(shard.path(tmp_path), own, [{}] * len(own), {"clip": values})
+        values = torch.tensor([[float(len(rows) + place)] for place in range(len(own))])
+        rows |= {key: value for key, value in zip(own, values[:, 0].tolist(), strict=True)}
+        write_shard(shard.path(tmp_path), [to_batch(own, [{}] * len(own), {"clip": values})])
     reader = ShardReader(tmp_path, keys, 4, ("clip",))
     assert len(reader) == 11 and [float(value[0]) for value in reader.values("clip")] == list(range(11))
     assert {key: reader.at(reader.row(*key))["clip"][0] for key in rows} == rows
@@ -148,7 +153,7 @@ def test_the_checksum_is_that_of_sha256sum(path):
 def test_a_write_that_fails_leaves_nothing(tmp_path):
     path = tmp_path / "train_0000000.arrow"
     with pytest.raises((TypeError, pa.ArrowException)):
-        write_shard(path, KEYS, NOTES, {"caption": ["a", "b", object()]})
+        write_shard(path, [to_batch(KEYS, NOTES, {"caption": ["a", "b", object()]})])
     assert not is_whole(path) and not list(tmp_path.iterdir())
 
 

@@ -193,9 +193,9 @@ def test_no_more_than_a_shard_is_held_in_memory(make, corpora, monkeypatch):
         most[0] = max(most[0], waiting[0])
         return read(self, *key)
 
-    def written(path, keys, *contents, write=making.write_shard):
-        waiting[0] -= len(keys)
-        write(path, keys, *contents)
+    def written(path, batches, write=making.write_shard):
+        waiting[0] -= sum(batch.num_rows for batch in batches)
+        write(path, batches)
 
     monkeypatch.setattr(type(views), "read_with_note", reading)
     monkeypatch.setattr(write, written)
