@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -124,7 +125,11 @@ class MsClap2022(_Published):
         super().__init__(AudioStudent(log_mel("clap2022"), encoder, ClapProjection(encoder.embed_dim, 1024)))
         self.text = BertTextTower(1024)
         self._tokenizer_source = tokenizer
-        self._tokenizer: Any = None
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """BERT's tokenizer."""
+        return hub_tokenizer(self._tokenizer_source, BERT)
 
     @staticmethod
     def published_name(name: str) -> str:
@@ -142,10 +147,8 @@ class MsClap2022(_Published):
 
     def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Embed N strings, each cut at 100 tokens as published: L2-normalised (N, 1024)."""
-        if self._tokenizer is None:
-            self._tokenizer = hub_tokenizer(self._tokenizer_source, BERT)
         options = {"padding": True, "truncation": True, "max_length": self.max_tokens, "return_tensors": "pt"}
-        tokens = self._tokenizer(list(texts), **options)
+        tokens = self.tokenizer(list(texts), **options)
         return self.embed_tokens(tokens["input_ids"], tokens["attention_mask"])
 
 

@@ -37,7 +37,15 @@ def make_teacher(kind: str, more: dict[str, Any] | None = None, **options: Any) 
     `kind` is one of :data:`TEACHERS`, or ``module.Class`` of a module of your own that was imported before;
     `options`, and before them `more`, are arguments of its class; those that are None are left to their defaults.
     """
-    return _made(_class_of(str(kind)), kind, {**options, **(more or {})})
+    kind = str(kind)
+    if kind in TEACHERS:
+        module, _, name = TEACHERS[kind].partition(":")
+        made_class = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    elif "." in kind:  # nothing is imported by that name: a folder's config may hold it
+        made_class = imported_class(kind, FrozenTeacher)
+    else:
+        raise ConfigError(f"teacher {kind!r} is unknown; choose one of {', '.join(TEACHERS)}")
+    return _made(made_class, kind, {**options, **(more or {})})
 
 
 def _made(made_class, kind, options):
@@ -48,16 +56,6 @@ def _made(made_class, kind, options):
     except TypeError as error:
         raise ConfigError(f"teacher {kind!r}: {error}; it takes {', '.join(signature.parameters)}") from error
     return made_class(**options)
-
-
-def _class_of(kind):
-    """The class of a kind. Nothing is imported by the name of a class of one's own: a folder's config may hold it."""
-    if kind in TEACHERS:
-        module, _, name = TEACHERS[kind].partition(":")
-        return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    if "." in kind:
-        return imported_class(kind, FrozenTeacher)
-    raise ConfigError(f"teacher {kind!r} is unknown; choose one of {', '.join(TEACHERS)}")
 
 
 def make_text_side(config: dict[str, Any], weights: Any = None) -> Any:

@@ -55,7 +55,8 @@ class FrozenTeacher(nn.Module):
     A subclass, of name `kind` in recipes, sets ``sample_rate_hz``, ``embed_dim``, ``score_kind`` and ``model`` at the
     latest in ``_load``, and implements ``_load``, ``_decides`` (its part of :meth:`identity`) and, where `model` has no
     such methods, ``embed_audio`` and ``embed_text``. One with more than clip embeddings names its ``columns`` and
-    implements ``_targets``; one whose students are scored by texts has a ``text_side``.
+    implements ``_targets`` instead of ``embed_audio``. One whose students are scored by texts has a ``text_side``, and
+    the attribute ``text`` where another teacher or text side embeds its texts.
     """
 
     model: Any
@@ -67,7 +68,7 @@ class FrozenTeacher(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
-        self.is_loaded, self.precision = False, "fp32"
+        self.is_loaded, self.precision, self.text = False, "fp32", None
         super().train(False)
 
     def train(self, mode: bool = True) -> Self:
@@ -85,10 +86,7 @@ class FrozenTeacher(nn.Module):
         return self
 
     def use_precision(self, precision: str) -> Self:
-        """Choose the precision of the audio side, "fp32" or "bf16", which cannot be undone; returns itself.
-
-        See :mod:`tinyclap.teachers.precision`. Text stays in float32.
-        """
+        """Choose the precision of the audio side, "fp32" or "bf16" (:mod:`.precision`), for good; returns itself."""
         if precision not in PRECISIONS:
             raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
         if precision == self.precision:
@@ -144,6 +142,8 @@ class FrozenTeacher(nn.Module):
     @torch.no_grad()
     def embed_audio(self, wavs: Any, sample_rate_hz: float) -> Tensor:
         """Embed clips of any length, rate and channels: (B, D); see :func:`tinyclap.features.windows.as_waveforms`."""
+        if type(self)._targets is not FrozenTeacher._targets:
+            return self.targets(wavs, sample_rate_hz)["clip"]
         self._require_loaded()
         return self.model.embed_audio(wavs, sample_rate_hz)
 
@@ -155,12 +155,15 @@ class FrozenTeacher(nn.Module):
     def embed_text(self, texts: Sequence[str]) -> Tensor:
         """Embed N sentences: (N, D)."""
         self._require_loaded()
-        if not hasattr(self.model, "embed_text"):
+        side = self.model if self.text is None else self.text
+        if not hasattr(side, "embed_text"):
             raise ConfigError(f"the {self.kind} teacher embeds no text; choose a CLAP, a tagger or a student of theirs")
-        return self.model.embed_text(list(texts))
+        return side.embed_text(list(texts))
 
     def embed_classes(self, prompts: Sequence[Sequence[str]]) -> Tensor:
         """One embedding a class: list of list of str, N × K → (N, D); see :func:`class_embeddings`."""
+        if self.text is not None:
+            return self.text.embed_classes(prompts)
         return class_embeddings(self.embed_text, prompts, self.score_kind)
 
     def score(self, audio: Tensor, text: Tensor) -> Tensor:
@@ -169,7 +172,7 @@ class FrozenTeacher(nn.Module):
 
     def text_side(self) -> dict[str, Any] | None:
         """The config by which :func:`tinyclap.teachers.make_text_side` rebuilds its text side; None without one."""
-        return None
+        return None if self.text is None else self.text.text_side()
 
 
 class TowerTeacher(FrozenTeacher):
@@ -186,27 +189,23 @@ class TowerTeacher(FrozenTeacher):
         """The audio tower."""
         return getattr(self.model, "audio", self.model)
 
-    def embed_audio(self, wavs: Any, sample_rate_hz: float) -> Tensor:
-        """Embed clips of any length, rate and channels: (B, D); see :func:`tinyclap.features.windows.as_waveforms`."""
-        return self.targets(wavs, sample_rate_hz)["clip"]
-
     def _targets(self, wavs, sample_rate_hz, columns):
         tower, maps = self.tower, {name: [] for name in ("frames", "middle") if name in columns}
         device = next(tower.parameters()).device
         clips = clips_at(wavs, sample_rate_hz, self.sample_rate_hz, device, tower.resampler)
         policy = getattr(self, "policy", tower.policy)
-        if maps:
-            valid = self._valid_part(clips, policy)
+        valid = self._valid_part(clips, policy) if maps else None
 
         def forward(windows):
             encoding = tower(windows)
-            for name, parts in maps.items():
-                parts.append(self._map(encoding, name, valid))
+            for name, parts in maps.items():  # without the frames that a tiled or padded clip does not fill
+                values, axis = getattr(encoding, name).float(), {"frames": 1, "middle": 2}[name]
+                parts.append(values.narrow(axis, 0, math.ceil(valid * values.shape[axis])))
             return self._rows(encoding)
 
         batch_size = max(_WINDOWS, len(clips))  # a batch of clips of one window takes one forward pass
         rows = embed_windows(forward, clips, self.sample_rate_hz, policy, batch_size, self._is_normalized())
-        return {**self._columns_of(rows.float()), **{name: torch.cat(parts) for name, parts in maps.items()}}
+        return {"clip": rows.float(), **{name: torch.cat(parts) for name, parts in maps.items()}}
 
     def _rows(self, encoding):
         """What is averaged over the windows of a clip."""
@@ -214,10 +213,6 @@ class TowerTeacher(FrozenTeacher):
 
     def _is_normalized(self):
         return self.tower.output == "none"
-
-    def _columns_of(self, rows):
-        """The columns that follow from the averaged rows."""
-        return {"clip": rows}
 
     def _valid_part(self, clips, policy):
         """Which part of a window the clips fill, in (0, 1]."""
@@ -228,11 +223,6 @@ class TowerTeacher(FrozenTeacher):
         if len(policy.starts(clips.shape[1], self.sample_rate_hz)) > 1:
             raise ConfigError(f"{need}, {policy.window_s:g} s; these have {clips.shape[1] / self.sample_rate_hz:g} s")
         return min(1.0, clips.shape[1] / policy.length(clips.shape[1], self.sample_rate_hz))
-
-    def _map(self, encoding, name, valid):
-        """A feature map without the frames that a tiled or padded clip does not fill."""
-        values, axis = getattr(encoding, name), {"frames": 1, "middle": 2}[name]
-        return values.float().narrow(axis, 0, math.ceil(valid * values.shape[axis]))
 
     def _to_bf16(self):
         low = in_bf16(self.tower)

@@ -1,4 +1,4 @@
-"""Prior, and mean and spread of the logit, of each tag over training clips; they calibrate a tagger's student."""
+"""Mean probability of each tag, and mean and spread of its logit, over training clips: calibrate a tagger's student."""
 
 from pathlib import Path
 
@@ -36,14 +36,12 @@ class TagCalibration:
         if self.teacher.score_kind != "sqrt_dot":
             return
         clips, facts = self._clips_and_facts()
-        note = self._known(facts)
-        if note is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.path.with_name(f".{self.path.name}.lock")):
-                note = self._known(facts)
-                if note is None:
-                    note = {**self._fitted(clips), **facts}
-                    write_json(self.path, note)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+            note = read_calibration(self.path) if self.path.exists() else {}
+            if any(note.get(key) != value for key, value in facts.items()):  # of other clips, or another teacher
+                note = {**self._fitted(clips), **facts}
+                write_json(self.path, note)
         self.teacher.set_prior(note["prior"])
         if self.loss is not None:
             self.loss.set_prior(note["prior"])
@@ -58,12 +56,9 @@ class TagCalibration:
             clips += [item["wav"] for item in manifest.items]
             facts = {"options": manifest.meta["options_hash"], "n_clips": len(manifest.items)}
             made_of[Path(manifest_path).stem] = facts
-        return clips, {"made_of": made_of, "weights_sha256": _sha256_of_weights(self.teacher)}
-
-    def _known(self, facts):
-        """The content of the file, or None where it is missing, or of other clips or another teacher."""
-        note = read_calibration(self.path) if self.path.exists() else {}
-        return note if all(note.get(key) == value for key, value in facts.items()) else None
+        identity = self.teacher.identity()
+        sha256 = identity.get("weights_sha256") or sha256_of_json(identity)  # of an ensemble: of all that it is of
+        return clips, {"made_of": made_of, "weights_sha256": sha256}
 
     def _fitted(self, clips):
         if len(clips) < 2:
@@ -83,12 +78,6 @@ class TagCalibration:
                 yield self.teacher.targets(waiting.pop(rate), rate, ["tags"])["tags"]
         for rate, waveforms in waiting.items():
             yield self.teacher.targets(waveforms, rate, ["tags"])["tags"]
-
-
-def _sha256_of_weights(teacher):
-    """SHA-256 of a tagger's weights; of an ensemble that of all its members' identities."""
-    identity = teacher.identity()
-    return identity.get("weights_sha256") or sha256_of_json(identity)
 
 
 def read_calibration(path):

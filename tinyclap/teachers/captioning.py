@@ -23,8 +23,7 @@ from tinyclap.teachers.precision import in_bf16
 class CaptioningTeacher(FrozenTeacher):
     """Base of the captioning teachers; ``clip`` is not normalised, and each clip alone gives the same as in a batch.
 
-    A subclass, of name `kind`, sets ``embed_dim`` and ``sample_rate_hz`` at the latest in ``_load``, and implements
-    ``_load``, ``_decides`` and ``_targets``. `weights` are None where its targets are cached already.
+    A subclass implements ``_load``, ``_decides`` and ``_targets``. Its `weights` are None where its targets are cached.
     """
 
     columns = ("clip", "caption")
@@ -32,10 +31,6 @@ class CaptioningTeacher(FrozenTeacher):
     def __init__(self, kind, weights):
         super().__init__(kind)
         self.weights = None if weights is None else str(weights)
-
-    def embed_audio(self, wavs, sample_rate_hz):
-        """Embed clips of any length, rate and channels: (B, D), not normalised."""
-        return self.targets(wavs, sample_rate_hz)["clip"]
 
     def _to_bf16(self):
         self.model.encoder = in_bf16(self.model.encoder)
@@ -79,14 +74,9 @@ class WavcapsTeacher(CaptioningTeacher):
         return {"clip": rows.float(), "caption": self.model.strings(ids)}
 
     def _decides(self):
-        return {
-            "weights_sha256": self._weights_sha256,
-            "vocabulary_sha256": sha256_of_json(hub_tokenizer(self.tokenizer, BART).get_vocab()),
-            "beam": self.beam,
-            "max_length": self.max_length,
-            "input": "the first 10 s",
-            **self.sizes,
-        }
+        vocabulary = sha256_of_json(hub_tokenizer(self.tokenizer, BART).get_vocab())
+        found = {"weights_sha256": self._weights_sha256, "vocabulary_sha256": vocabulary, "beam": self.beam}
+        return {**found, "max_length": self.max_length, "input": "the first 10 s", **self.sizes}
 
     @cached_property
     def _weights_sha256(self):
@@ -121,9 +111,9 @@ class CaptionerTeacher(CaptioningTeacher):
         return ("clip", "caption", "token_choices") if self.n_word_choices else ("clip", "caption")
 
     def _targets(self, wavs, sample_rate_hz, columns):
-        options = {"beam": self.beam, "max_words": self.max_words}
         if columns == {"clip"}:
             return {"clip": self.model.embed_audio(wavs, sample_rate_hz).float()}
+        options = {"beam": self.beam, "max_words": self.max_words}
         if "token_choices" in columns:
             rows, choices = self.model.describe_words(wavs, sample_rate_hz, self.n_word_choices, **options)
             ids = choices.words
@@ -140,13 +130,9 @@ class CaptionerTeacher(CaptioningTeacher):
 
     def _decides(self):
         self.load()
-        return {
-            "weights_sha256": self._folder_config["weights_sha256"],
-            "model_sha256": sha256_of_json(self._folder_config["model"]),
-            "beam": self.beam,
-            "max_words": self.max_words,
-            **({"n_word_choices": self.n_word_choices} if self.n_word_choices else {}),
-        }
+        config, choices = self._folder_config, {"n_word_choices": self.n_word_choices} if self.n_word_choices else {}
+        found = {"weights_sha256": config["weights_sha256"], "model_sha256": sha256_of_json(config["model"])}
+        return {**found, "beam": self.beam, "max_words": self.max_words, **choices}
 
 
 class Effb2TrmTeacher(CaptionerTeacher):

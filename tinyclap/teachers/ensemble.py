@@ -17,9 +17,8 @@ class EnsembleTeacher(FrozenTeacher):
     """The weighted mean of several teachers of one space: runs of one recipe, or taggers of the same labels.
 
     Embeddings are L2-normalised, averaged and normalised again where scores are cosines; probabilities are averaged.
-    Averages mean something in one space alone, so all teachers must have the same text side: equal by its config, or
-    the same embeddings of some sentences. Texts are embedded by the first. Another ``embed_dim``, score or text side is
-    refused. Its rate is the highest of theirs; each resamples for itself.
+    All teachers must have the same text side: equal by its config, or the same embeddings of some sentences. Texts are
+    embedded by the first. Its rate is the highest of theirs; each resamples for itself.
 
     Arguments
     ---------
@@ -48,7 +47,8 @@ class EnsembleTeacher(FrozenTeacher):
             raise ConfigError(f"an ensemble of {len(teachers)} teachers with {len(weights)} weights; give one of each")
         if not all(math.isfinite(weight) and weight > 0 for weight in weights):
             raise ConfigError(f"an ensemble's weights are positive numbers, not {weights}; leave a teacher out instead")
-        self.teachers, self.shares = nn.ModuleList(teachers), [weight / sum(weights) for weight in weights]
+        self.teachers, self.text = nn.ModuleList(teachers), teachers[0]
+        self.shares = [weight / sum(weights) for weight in weights]
 
     @property
     def columns(self):
@@ -65,10 +65,6 @@ class EnsembleTeacher(FrozenTeacher):
         self.default_templates = first.default_templates
         self.sample_rate_hz = max(teacher.sample_rate_hz for teacher in self.teachers)
 
-    def embed_audio(self, wavs, sample_rate_hz):
-        """Embed clips of any length, rate and channels: (B, D)."""
-        return self.targets(wavs, sample_rate_hz)["clip"]
-
     def _targets(self, wavs, sample_rate_hz, columns):
         found = [teacher.targets(wavs, sample_rate_hz, list(columns)) for teacher in self.teachers]
         means = {}
@@ -78,20 +74,6 @@ class EnsembleTeacher(FrozenTeacher):
             mean = sum(share * of_one for share, of_one in zip(self.shares, rows, strict=True))
             means[name] = F.normalize(mean, dim=-1) if is_cosine else mean
         return means
-
-    def embed_text(self, texts):
-        """Embed N sentences by the first teacher: (N, D)."""
-        self._require_loaded()
-        return self.teachers[0].embed_text(texts)
-
-    def embed_classes(self, prompts):
-        """One embedding a class by the first teacher: list of list of str, N × K → (N, D)."""
-        self._require_loaded()
-        return self.teachers[0].embed_classes(prompts)
-
-    def text_side(self):
-        """The config of the first teacher's text side."""
-        return self.teachers[0].text_side()
 
     def set_prior(self, prior):
         """Set the mean probability (K,) of each tag over unlabelled clips, of taggers."""
@@ -110,11 +92,9 @@ class EnsembleTeacher(FrozenTeacher):
 def _require_one_space(first, other, what):
     """Raise a ConfigError unless two teachers embed audio and texts into one space."""
     for name in ("embed_dim", "score_kind"):
-        if getattr(first, name) != getattr(other, name):
-            ours, theirs = getattr(first, name), getattr(other, name)
-            raise ConfigError(
-                f"{what} has {name} {theirs}, the first has {ours}; teachers of one space can be averaged"
-            )
+        ours, theirs = getattr(first, name), getattr(other, name)
+        if ours != theirs:
+            raise ConfigError(f"{what} has {name} {theirs}, the first has {ours}; their spaces differ")
     if getattr(first, "label_names", None) != getattr(other, "label_names", None):
         raise ConfigError(f"{what} has other labels than the first; taggers of the same labels can be averaged")
     sides = first.text_side(), other.text_side()

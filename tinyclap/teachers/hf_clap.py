@@ -4,8 +4,6 @@ The library's feature extractor crops longer clips at random, and works clip by 
 fixed places, and batches of windows become log-mels on the model's device.
 """
 
-import hashlib
-
 import torch
 import torch.nn.functional as F
 
@@ -15,6 +13,7 @@ from tinyclap.features.windows import WindowPolicy, clips_at, embed_windows
 from tinyclap.files import sha256_of_json
 from tinyclap.teachers.base import FrozenTeacher
 from tinyclap.teachers.precision import in_bf16
+from tinyclap.teachers.sentences import digest_of
 
 
 class HfClapTeacher(FrozenTeacher):
@@ -44,7 +43,7 @@ class HfClapTeacher(FrozenTeacher):
             advice = "give a local folder written by save_pretrained, or a hub name and a network"
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"no CLAP model at {self.weights!r} ({reason}); {advice}") from error
-        self._sha256 = _digest(self.model)
+        self._sha256 = digest_of(self.model)
         fused = self.extractor.truncation == "fusion"
         filters = self.extractor.mel_filters if fused else self.extractor.mel_filters_slaney
         self.register_buffer("_filters", torch.from_numpy(filters).float(), persistent=False)
@@ -52,13 +51,10 @@ class HfClapTeacher(FrozenTeacher):
         self.embed_dim = self.model.config.projection_dim
         self.policy = WindowPolicy(window_s=self.extractor.max_length_s, short="native", min_s=0.01)
 
-    @torch.no_grad()
-    def embed_audio(self, wavs, sample_rate_hz):
-        """Embed clips of any length: L2-normalised (B, D)."""
-        self._require_loaded()
+    def _targets(self, wavs, sample_rate_hz, columns):
         clips = clips_at(wavs, sample_rate_hz, self.sample_rate_hz, self._filters.device)
         batch_size = max(self.batch_size, len(clips))
-        return embed_windows(self._embed, clips, self.sample_rate_hz, self.policy, batch_size)
+        return {"clip": embed_windows(self._embed, clips, self.sample_rate_hz, self.policy, batch_size).float()}
 
     def _embed(self, windows):
         log_mel = self.log_mel(windows)
@@ -99,15 +95,6 @@ class HfClapTeacher(FrozenTeacher):
     def text_side(self):
         """The config of its text side."""
         return {"kind": "hf_clap", "weights": self.weights, "revision": self.revision}
-
-
-def _digest(model):
-    """SHA-256 of a state dict, whatever files it came from."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _rows(output):

@@ -1,7 +1,5 @@
 """Microsoft CLAP 2022, the teacher of the tinyCLAP paper, and its published students, which it gives its text tower."""
 
-import torch
-
 from tinyclap.files import sha256_of
 from tinyclap.published.networks import load_published
 from tinyclap.published.table import PUBLISHED
@@ -16,7 +14,7 @@ class MsClapTeacher(TowerTeacher):
     ---------
     weights : str or os.PathLike. ``CLAP_weights_2022.pth`` (2 GB, MS-PL), or ``"download"`` to fetch it into `cache`.
     tokenizer : str or os.PathLike. Local folder or hub name of BERT's tokenizer; loaded with the first text.
-    cache : str or os.PathLike, optional. Folder of the download; by default that of :func:`cache_folder`.
+    cache : str or os.PathLike, optional. Folder of the download; None: that of :func:`cache_folder`.
     """
 
     columns = ("clip", "frames")
@@ -36,7 +34,7 @@ class MsClapTeacher(TowerTeacher):
         return {"weights_sha256": sha256_of(self._path())}
 
     def text_side(self):
-        """Its config, JSON-able."""
+        """The config of its text side."""
         return {"kind": "msclap2022", "weights": str(self.weights), "tokenizer": str(self.tokenizer)}
 
 
@@ -63,12 +61,3 @@ class PublishedStudent(TowerTeacher):
 
     def _decides(self):
         return {**self.architecture, "weights_sha256": sha256_of(PUBLISHED["tinyclap-student"].at(self.weights))}
-
-    @torch.no_grad()
-    def embed_text(self, texts):
-        """Embed N sentences by Microsoft CLAP: (N, 1024)."""
-        return self.text.embed_text(texts)
-
-    def text_side(self):
-        """Microsoft CLAP's config."""
-        return self.text.text_side()

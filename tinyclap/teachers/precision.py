@@ -8,7 +8,7 @@ import copy
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map_only
 
 from tinyclap.models.encoders import ENCODERS
 from tinyclap.models.folding import fold_norms
@@ -68,7 +68,4 @@ def in_bf16(network):
 
 
 def _in_fp32(outputs):
-    def cast(value):
-        return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
-
-    return tree_map(cast, outputs)
+    return tree_map_only(torch.Tensor, lambda value: value.float() if value.is_floating_point() else value, outputs)

@@ -3,6 +3,7 @@
 Source: Reimers & Gurevych, "Sentence-BERT", EMNLP 2019; mean pooling over the attention mask, L2-normalised.
 """
 
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -17,14 +18,27 @@ from tinyclap.published.table import SENTENCE_ENCODER as DEFAULT_ENCODER
 
 def find_encoder(name):
     """The local folder of a sentence encoder, or of an installed package that has it; else its hub name itself."""
-    if Path(name).is_dir():
-        return str(name)
-    if str(name) in PACKAGED:
+    if not Path(name).is_dir() and str(name) in PACKAGED:
         package, folder = PACKAGED[str(name)]
         spec = importlib.util.find_spec(package)
         if spec is not None and spec.submodule_search_locations:
             return str(Path(next(iter(spec.submodule_search_locations))) / folder)
     return str(name)
+
+
+def mean_pooled(hidden, attention_mask):
+    """Hidden states (N, L, C) averaged over the tokens of the mask (N, L), L2-normalised: (N, C)."""
+    mask = attention_mask[..., None].to(hidden.dtype)
+    return F.normalize((hidden * mask).sum(dim=1) / mask.sum(dim=1), dim=-1)
+
+
+def digest_of(model):
+    """SHA-256 of a model's names and tensors, whatever files they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 class SentenceEncoder:
@@ -53,7 +67,5 @@ class SentenceEncoder:
         for first in range(0, len(sentences), batch_size):
             part = [sentences[index] for index in order[first : first + batch_size]]
             tokens = self.tokenizer(part, padding=True, truncation=True, return_tensors="pt")
-            hidden = self.model(**tokens).last_hidden_state
-            mask = tokens["attention_mask"][..., None].to(hidden.dtype)
-            rows.append(F.normalize((hidden * mask).sum(dim=1) / mask.sum(dim=1), dim=-1))
+            rows.append(mean_pooled(self.model(**tokens).last_hidden_state, tokens["attention_mask"]))
         return torch.cat(rows)[torch.tensor(order).argsort()]

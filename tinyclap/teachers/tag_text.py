@@ -7,6 +7,7 @@ decision would; the square root keeps one very certain tag from outvoting all ot
 """
 
 import re
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -36,8 +37,8 @@ class TagSpaceText:
 
     Arguments
     ---------
-    labels : list of str, K of them. In the tagger's order.
-    prior : list of float, length K, optional. Mean probability of each label over unlabelled clips, each in [0, 1].
+    labels : list of str. In the tagger's order.
+    prior : list of float, optional. Mean probability of each label over unlabelled clips.
     sentence_encoder : str. See :class:`tinyclap.teachers.sentences.SentenceEncoder`.
     temperature : float. Of the softmax over labels, in units of cosine similarity.
     prior_floor : float. Added to the prior, so that labels that never occur do not dominate.
@@ -59,27 +60,28 @@ class TagSpaceText:
             raise ConfigError(f"the prior has {len(prior)} entries for {len(labels)} labels; fit it with this tagger")
         self.labels, self.temperature, self.prior_floor = list(labels), temperature, prior_floor
         self.prior, self.default_templates = prior, tuple(templates)
-        self.sentence_encoder = sentence_encoder
-        self.embed_dim = len(self.labels)
-        self._encode = None
+        self.sentence_encoder, self.embed_dim = sentence_encoder, len(self.labels)
 
-    def _load(self):
-        self._encode = SentenceEncoder(self.sentence_encoder)
-        readings = [label_readings(label) for label in self.labels]
-        self._owners = torch.tensor([k for k, of_label in enumerate(readings) for _ in of_label])
-        names = [reading for of_label in readings for reading in of_label]
-        self._readings = self._mean([[template.format(name) for template in self.default_templates] for name in names])
+    @cached_property
+    def encoder(self):
+        """The sentence encoder, read when it is first used."""
+        return SentenceEncoder(self.sentence_encoder)
+
+    @cached_property
+    def readings(self):
+        """All labels' readings: their embeddings (R, D), and the label that each is of (R,)."""
+        readings = [(k, reading) for k, label in enumerate(self.labels) for reading in label_readings(label)]
+        prompts = [[template.format(reading) for template in self.default_templates] for _, reading in readings]
+        return self._mean(prompts), torch.tensor([k for k, _ in readings])
 
     def _mean(self, prompts):
-        return F.normalize(class_embeddings(self._encode, prompts, "dot"), dim=-1)
+        return F.normalize(class_embeddings(self.encoder, prompts, "dot"), dim=-1)
 
     def embed_classes(self, prompts):
         """One vector a class: list of list of str, N × K → (N, K_labels), ≥ 0; prompts are averaged as sentences."""
-        if self._encode is None:
-            self._load()
-        similarities = self._mean(prompts) @ self._readings.T
+        readings, owners = self.readings
         best = torch.full((len(prompts), len(self.labels)), -torch.inf)
-        best.scatter_reduce_(1, self._owners.expand(len(prompts), -1), similarities, reduce="amax")
+        best.scatter_reduce_(1, owners.expand(len(prompts), -1), self._mean(prompts) @ readings.T, reduce="amax")
         rows = torch.softmax(best / self.temperature, dim=-1)
         if self.prior is not None:
             rows = rows / (torch.tensor(self.prior, dtype=rows.dtype) + self.prior_floor).sqrt()
@@ -93,9 +95,8 @@ class TagSpaceText:
         """Tag probabilities (B, K_labels) and text vectors (N, K_labels) → (B, N)."""
         return score(audio, text, self.score_kind)
 
-    @property
-    def config(self):
-        """Its config, JSON-able."""
+    def text_side(self):
+        """Its config, as of a teacher's ``text_side()``."""
         return {
             "kind": "tag_space",
             "labels": self.labels,

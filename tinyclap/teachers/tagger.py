@@ -90,10 +90,12 @@ class TaggerTeacher(TowerTeacher):
             advice = f"give its own {LABELS_FILE} by labels"
             raise CheckpointError(f"{self.embed_dim} labels for a tagger of {n_tags} tags; {advice}")
         options = self.sentence_encoder, self.temperature, self.prior_floor, self.default_templates
-        self._text = TagSpaceText(self.label_names, self._read_prior(), *options)
-        if self.space == "sentence":
-            self._encode = SentenceEncoder(self.sentence_encoder)
-            rows = self._encode([name.lower() for name in self.label_names])
+        text = TagSpaceText(self.label_names, self._read_prior(), *options)
+        if self.space == "tag":
+            self.text = text
+        else:
+            self.encoder = SentenceEncoder(self.sentence_encoder)
+            rows = self.encoder([name.lower() for name in self.label_names])
             self.register_buffer("label_mean", rows.mean(dim=0))
             self.register_buffer("label_rows", rows - self.label_mean)
             self.embed_dim = rows.shape[1]
@@ -112,7 +114,8 @@ class TaggerTeacher(TowerTeacher):
     def set_prior(self, prior):
         """Set the mean probability (K,) of each tag over unlabelled clips."""
         self._require_loaded()
-        self._text.prior = list(prior)
+        if self.text is not None:
+            self.text.prior = list(prior)
 
     def _rows(self, encoding):
         return self.tower.encoder.tag_logits(encoding.clip).sigmoid()
@@ -120,8 +123,10 @@ class TaggerTeacher(TowerTeacher):
     def _is_normalized(self):
         return False
 
-    def _columns_of(self, rows):
-        return {"tags": rows, "clip": rows if self.space == "tag" else self._sentences(rows)}
+    def _targets(self, wavs, sample_rate_hz, columns):
+        found = super()._targets(wavs, sample_rate_hz, columns)
+        tags = found["clip"]
+        return {**found, "tags": tags, "clip": tags if self.space == "tag" else self._sentences(tags)}
 
     def _sentences(self, probabilities):
         """Embeddings (B, D) in the sentence space, given tag probabilities (B, K)."""
@@ -129,33 +134,23 @@ class TaggerTeacher(TowerTeacher):
         rows = (likeliest[..., None] * self.label_rows[index]).sum(dim=1) / likeliest.sum(dim=-1, keepdim=True)
         return F.normalize(rows, dim=-1)
 
-    def embed_classes(self, prompts):
-        """One embedding a class: list of list of str, N × K → (N, D)."""
-        self._require_loaded()
-        return self._text.embed_classes(prompts) if self.space == "tag" else super().embed_classes(prompts)
-
     @torch.no_grad()
     def embed_text(self, texts):
         """Embed N sentences: (N, D)."""
-        self._require_loaded()
         if self.space == "tag":
-            return self._text.embed_text(texts)
-        return F.normalize(self._encode(list(texts)) - self.label_mean.cpu(), dim=-1)
+            return super().embed_text(texts)
+        self._require_loaded()
+        return F.normalize(self.encoder(list(texts)) - self.label_mean.cpu(), dim=-1)
 
     def text_side(self):
         """The config of its text side; in the tag space without the tagger's weights."""
         self._require_loaded()
         if self.space == "tag":
-            return self._text.config
-        return {
-            "kind": "tagger",
-            "weights": str(self.weights),
-            "width": self.width,
-            "labels": None if self.labels is None else str(self.labels),
-            "space": self.space,
-            "sentence_encoder": str(self.sentence_encoder),
-            "templates": list(self.default_templates),
-        }
+            return super().text_side()
+        labels = None if self.labels is None else str(self.labels)
+        found = {"kind": "tagger", "weights": str(self.weights), "width": self.width, "labels": labels}
+        found |= {"space": self.space, "sentence_encoder": str(self.sentence_encoder)}
+        return {**found, "templates": list(self.default_templates)}
 
     def _decides(self):
         found = {"space": self.space, "width": self.width, "min_s": self.policy.min_s, "weights_sha256": self._sha256()}

@@ -39,18 +39,14 @@ class TextCaptionerTeacher(CaptioningTeacher):
         listener = dict(self._folder_config["text_side"])
         if self.listener_weights is not None:
             listener["weights"] = self.listener_weights
-        self._require_listener(listener["weights"])
-        self.listener = make_teacher(**listener).load()
-        self.sample_rate_hz, self.embed_dim = self.listener.sample_rate_hz, self.model.caption_dim
-
-    def _require_listener(self, path):
-        """Refuse other weights than the decoder was trained with."""
-        expected = self._folder_config["listener"].get("weights_sha256")
+        path, expected = listener["weights"], self._folder_config["listener"].get("weights_sha256")
         if not Path(path).exists():
             raise CheckpointError(f"no file {path}: the listener's weights have moved; give listener_weights")
         if expected is not None and sha256_of(path) != expected:
             what = f"the listener that {self.weights} was trained for (sha256 {expected[:12]}…)"
             raise CheckpointError(f"{path} is not {what}; give that file as listener_weights")
+        self.listener = make_teacher(**listener).load()
+        self.sample_rate_hz, self.embed_dim = self.listener.sample_rate_hz, self.model.caption_dim
 
     def evidence(self, wavs, sample_rate_hz):
         """The decoder's input for clips of any length, (B, D)."""

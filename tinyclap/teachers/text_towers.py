@@ -1,7 +1,6 @@
 """The text tower of a model or teacher: token ids and their mask to L2-normalised rows, with its tokenizer."""
 
 import functools
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tinyclap.errors import ConfigError
 from tinyclap.files import sha256_of
 from tinyclap.models.student import Clap
 from tinyclap.models.text import WordTextTower
-from tinyclap.teachers.sentences import SentenceEncoder, find_encoder
+from tinyclap.teachers.sentences import SentenceEncoder, digest_of, find_encoder, mean_pooled
 from tinyclap.teachers.tag_text import TagSpaceText
 
 
@@ -42,32 +41,29 @@ class TextTower:
 
 def text_side_of(text):
     """What embeds the texts of a teacher, and which of its columns are left (None: all)."""
-    kind = getattr(text, "kind", None)
-    if kind == "checkpoint":
-        inner = text if text._text is None else text_side_of(text._text)[0]
-        return inner, text._kept
-    if kind == "tinyclap-student":
-        return text.text, None
-    return (text._text if kind == "tagger" and text.space == "tag" else text), None
+    own, inner = getattr(text, "kept", None), getattr(text, "text", None)
+    side, kept = (text, None) if inner is None else text_side_of(inner)
+    if own is None or kept is None:
+        return side, kept if own is None else own
+    return side, [kept[index] for index in own]
 
 
 def text_tower(side):
     """The tower of a text `side`, the first of :func:`text_side_of`: a :class:`TextTower`."""
     if isinstance(side, TagSpaceText):
-        return _of_sentences(SentenceEncoder(side.sentence_encoder))
+        return _of_sentences(side.encoder)
     kind = getattr(side, "kind", None)
     if kind == "tagger":
-        tower = _of_sentences(side._encode, side.label_mean.cpu())
+        tower = _of_sentences(side.encoder, side.label_mean.cpu())
         tower.embed = side.embed_text
         return tower
+    model = getattr(side, "model", None)
     if kind == "msclap2022":
-        side.embed_text(["rain"])  # the tokenizer is read when it is first needed
-        model, identity = side.model, {"name": "msclap2022", "sha256": sha256_of(side._path())}
-        return TextTower(_Normalised(model.text), side.embed_text, model._tokenizer, model.max_tokens, identity)
-    if kind == "checkpoint" and isinstance(side.model, Clap) and isinstance(side.model.text, WordTextTower):
-        identity = {"name": Path(side.weights).resolve().name, "sha256": side.folder_config["weights_sha256"]}
-        model, words = side.model, side.model.text.word_ids
-        embed = functools.partial(model.embed_text, whole=True)
+        identity = {"name": kind, "sha256": side.identity()["weights_sha256"]}
+        return TextTower(_Normalised(model.text), side.embed_text, model.tokenizer, model.max_tokens, identity)
+    if kind == "checkpoint" and isinstance(model, Clap) and isinstance(model.text, WordTextTower):
+        identity = {"name": Path(side.weights).resolve().name, "sha256": side.identity()["weights_sha256"]}
+        embed, words = functools.partial(model.embed_text, whole=True), model.text.word_ids
         return TextTower(_Normalised(model.text), embed, words, words.max_ids, identity)
     raise ConfigError(
         f"the text side {kind or type(side).__name__!r} cannot be exported; those of our runs, of msclap2022 and of "
@@ -83,10 +79,8 @@ def text_identity(text):
 def text_tokenizer(text):
     """A teacher's tokenizer with ``ids``, ``unknown_id`` and ``max_ids``, as of :class:`WordPieces`, or None."""
     side = text_side_of(text)[0]
-    if isinstance(side, TagSpaceText) and side._encode is None:
-        side._load()
-    if isinstance(getattr(side, "_encode", None), SentenceEncoder):
-        return _HubTokenizer(side._encode)
+    if isinstance(getattr(side, "encoder", None), SentenceEncoder):
+        return _HubTokenizer(side.encoder)
     return side.model.text.word_ids if isinstance(getattr(side, "model", None), Clap) else None
 
 
@@ -113,8 +107,7 @@ class _Pooled(nn.Module):
     def forward(self, input_ids, attention_mask):
         """Map token ids and their mask (N, L) to rows (N, E)."""
         hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        weights = attention_mask[..., None].to(hidden.dtype)
-        rows = F.normalize((hidden * weights).sum(dim=1) / weights.sum(dim=1), dim=-1)
+        rows = mean_pooled(hidden, attention_mask)
         return rows if self.centre is None else F.normalize(rows - self.centre, dim=-1)
 
 
@@ -133,15 +126,7 @@ class _Normalised(nn.Module):
 def _of_sentences(encoder, centre=None):
     source = Path(find_encoder(encoder.name))
     weights = source / "model.safetensors"
-    sha256 = sha256_of(weights) if weights.is_file() else _digest(encoder.model)
+    sha256 = sha256_of(weights) if weights.is_file() else digest_of(encoder.model)
     identity = {"name": encoder.name if not Path(encoder.name).is_dir() else source.name, "sha256": sha256}
     length = min(encoder.tokenizer.model_max_length, encoder.model.config.max_position_embeddings)
     return TextTower(_Pooled(encoder.model, centre), encoder, encoder.tokenizer, length, identity)
-
-
-def _digest(model):
-    """SHA-256 of a model's numbers, where its file is not at hand."""
-    digest = hashlib.sha256()
-    for _, tensor in sorted(model.state_dict().items()):
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()

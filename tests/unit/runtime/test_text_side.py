@@ -32,7 +32,7 @@ class _TagTeacher:
     kind = "checkpoint"
 
     def __init__(self, side, kept=None):
-        self._text, self._kept = side, kept
+        self.text, self.kept = side, kept
         self.default_templates = side.default_templates
 
 

@@ -93,8 +93,8 @@ def test_prompts_of_a_class_are_averaged_as_sentences(by_hand):
 
 def test_it_rebuilds_from_its_config(by_hand):
     text = by_hand(prior=[0.1, 0.2])
-    again = make_text_side(text.config)
-    assert again.config == text.config
+    again = make_text_side(text.text_side())
+    assert again.text_side() == text.text_side()
     torch.testing.assert_close(again.embed_text(["puppy", "rain"]), text.embed_text(["puppy", "rain"]))
 
 
