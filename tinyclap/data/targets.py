@@ -20,7 +20,7 @@ from tinyclap.files import read_json, write_json
 logger = logging.getLogger(__name__)
 
 FORMAT = 1  # of the shards, and of what is computed: raised when either changes
-NOTE = "targets.json"
+NOTE, LOCK = "targets.json", ".targets.lock"
 _OLD_NOTES = ("store.json", "pool.json", "*/pool.json")
 
 
@@ -68,21 +68,23 @@ class TeacherTargets(nn.Module):
     ):
         super().__init__()
         columns = (columns,) if isinstance(columns, str) else tuple(columns)
-        if teacher is not None:
-            _require_columns(teacher, columns)
+        unknown = [] if teacher is None else [name for name in columns if name not in teacher.columns]
+        if unknown:
+            gives = ", ".join(teacher.columns)
+            raise ConfigError(f"columns {', '.join(unknown)}: the {teacher.kind} teacher gives {gives}")
         if any(value != int(value) or value < 1 for value in (batch_size, shard_size)):
             raise ConfigError(
                 f"targets: batch_size={batch_size}, shard_size={shard_size}; give whole numbers from 1 on"
             )
-        if folder is None and getattr(teacher, "weights", "") is None:
-            teacher = None  # neither a cache nor weights: there are no targets
+        if folder is None and getattr(teacher, "weights", teacher) is None:
+            teacher = None  # a recipe's teacher that was given no weights: there are no targets
         self.teacher, self.folder = teacher, None if folder is None else Path(folder)
         self.views = [part for part in (views if isinstance(views, (list, tuple)) else [views]) if part is not None]
         self._wanted, self.precision, self.batch_size, self.shard_size = columns, precision, batch_size, shard_size
         self._features = [features] if features is not None and self.is_cached else []  # no module of this one
         self.n_readers, self.device = n_readers, device
-        self.kind = self.embed_dim = self.score_kind = self.identity = self.words = None
-        self._text_side = self._reader = None
+        self.kind = self.embed_dim = self.score_kind = self.identity = self.words = self._text_side = None
+        self._reader = None
         self.scale(n_processes)
 
     @property
@@ -126,7 +128,7 @@ class TeacherTargets(nn.Module):
         if self._reader is not None or not self.columns:
             return self
         if not self.is_cached:
-            self._describe(self._loaded_teacher(), None)
+            self._describe(self._load_teacher(), None)
             return self
         parts = self._parts()
         note, keys = self._agree(parts), {name: part.keys for name, (_, part) in parts.items()}
@@ -139,8 +141,7 @@ class TeacherTargets(nn.Module):
                 check_shard(shard.path(self.folder), verify)
         ddp_barrier()
         self._describe(note["about"], note["teacher"])
-        columns = (*self._wanted, *([LOG_MEL] if self._features else []))
-        self._reader = ShardReader(self.folder, keys, note["shard_size"], columns)
+        self._reader = ShardReader(self.folder, keys, note["shard_size"], self._cached_columns())
         self.teacher, self._features = None, []
         return self
 
@@ -188,15 +189,17 @@ class TeacherTargets(nn.Module):
         self.kind, self.embed_dim, self.score_kind = about["kind"], about["embed_dim"], about["score_kind"]
         self._text_side, self.words, self.identity = about["text_side"], about["words"], identity
 
-    def _loaded_teacher(self):
-        """Load the teacher's weights and set its precision; what is to be said of it, JSON-able."""
+    def _load_teacher(self):
+        """Load the teacher's weights and set its precision; what :meth:`_describe` takes, JSON-able."""
         teacher = self.teacher.load()
-        _require_columns(teacher, self._wanted)  # now that its encoder is known
         if self.precision != "fp32":
             teacher.use_precision(self.precision)
         about = {name: getattr(teacher, name, None) for name in ("kind", "embed_dim", "score_kind")}
         words = teacher.words if "token_choices" in self._wanted else None
         return {**about, "text_side": teacher.text_side(), "words": words}
+
+    def _cached_columns(self):
+        return [*self._wanted, *([LOG_MEL] if self._features else [])]
 
     def _parts(self):
         """(Views, ViewsPart) by name."""
@@ -210,35 +213,33 @@ class TeacherTargets(nn.Module):
             raise ConfigError(f"there are no clips to fill the target cache {self.folder} with; name a corpus")
         return parts
 
-    # --- what a cache was made of ---
-
     def _agree(self, parts):
         """The cache's note, which it gets first if it is new; raises where this run's targets would be others."""
-        path = self.folder / NOTE
-        views = {name: _as_json(part.description) for name, (_, part) in parts.items()}
+        path, advice = self.folder / NOTE, f"delete {self.folder} to make it again"
         identity, why = self._own_identity(path.exists())
         if not path.exists():
             if identity is None:
                 raise self._absent(f"{path} does not exist", why)
             self._begin(path, identity)
-        note = read_json(path, f"delete {self.folder} to make it again")
+        note = read_json(path, advice)
         self._require_same(note, identity)
         if identity is None:
             logger.warning("%s: %s is used as it is, made by %s", why, self.folder, note["teacher"])
-        new = {name: description for name, description in views.items() if note["views"].get(name) != description}
-        for name in new:
-            there = note["views"].get(name)
-            if there is not None and list(self.folder.glob(f"{name}_*")):
+        new = {}
+        for name, (_, part) in parts.items():
+            there, here = note["views"].get(name), _as_json(part.description)
+            if there not in (None, here) and list(self.folder.glob(f"{name}_*")):
                 raise ManifestError(
-                    f"{self.folder} was made of other clips or other views of {name}: "
-                    f"{_differences(there, new[name])}. Give this run another --target_cache, or delete {name}_* in "
-                    "that one to make this part again"
+                    f"{self.folder} was made of other clips or other views of {name}: {_differences(there, here)}; "
+                    f"give another --target_cache, or delete {name}_* in that one to make this part again"
                 )
+            if there != here:
+                new[name] = here
         if new and self.teacher is None:
             raise self._absent(f"it has nothing of {', '.join(new)}", why)
         if new:
-            with writing(path), FileLock(self.folder / ".targets.lock"):
-                note = read_json(path, f"delete {self.folder} to make it again")
+            with writing(path), FileLock(self.folder / LOCK):
+                note = read_json(path, advice)
                 note["views"] |= new
                 write_json(path, note)
         return note
@@ -249,56 +250,46 @@ class TeacherTargets(nn.Module):
             return None, "no teacher is given"
         if is_begun and str(getattr(self.teacher, "weights", "")) == "download":
             return None, "the teacher's weights are not fetched"  # a complete cache needs no download
-        try:
-            return _as_json(self.teacher.identity()), None
-        except (CheckpointError, OSError):
-            pass  # not loaded, or not there: loading it tells
-        try:
-            return _as_json(self.teacher.load().identity()), None
-        except (CheckpointError, DownloadError, OSError) as error:
-            return None, str(error)
+        for prepare in (lambda: None, self.teacher.load):
+            try:
+                prepare()
+                return _as_json(self.teacher.identity()), None
+            except (CheckpointError, DownloadError, OSError) as error:  # not loaded, or not there: loading it tells
+                why = str(error)
+        return None, why
+
+    def _decided_by(self):
+        """What decides the targets beside teacher and views."""
+        front_end = {LOG_MEL: _as_json(self._features[0].config)} if self._features else {}
+        return {"format": FORMAT, "precision": self.precision, **front_end}
 
     def _begin(self, path, identity):
-        old = [name for pattern in _OLD_NOTES for name in self.folder.glob(pattern)]
-        if old:
+        for old in (name for pattern in _OLD_NOTES for name in self.folder.glob(pattern)):
             raise CheckpointError(
-                f"{old[0]} is of a cache of an earlier tinyclap, which cannot be read; delete {self.folder}, or give "
+                f"{old} is of a cache of an earlier tinyclap, which cannot be read; delete {self.folder}, or give "
                 "another --target_cache"
             )
-        note = {"format": FORMAT, "tinyclap": tinyclap.__version__, "shard_size": self.shard_size}
-        note |= {"columns": [*self._wanted, *([LOG_MEL] if self._features else [])], "precision": self.precision}
-        note |= {"log_mel": _as_json(self._features[0].config) if self._features else None, "teacher": identity}
-        note |= {"about": self._loaded_teacher(), "views": {}}
+        note = {**self._decided_by(), "tinyclap": tinyclap.__version__, "shard_size": self.shard_size}
+        note |= {"columns": self._cached_columns(), "teacher": identity, "about": self._load_teacher(), "views": {}}
         with writing(path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / ".targets.lock"):
+            with FileLock(self.folder / LOCK):
                 if not path.exists():  # another run began it
                     write_json(path, note)
 
     def _require_same(self, note, identity):
         """Raise a CheckpointError where the cache lacks a column, or its columns depend on something else."""
-        here = {"format": FORMAT, "precision": self.precision}
-        if self._features:
-            here["log_mel"] = _as_json(self._features[0].config)
-        there = {name: note.get(name) for name in here}
-        absent = [name for name in self._wanted if name not in note.get("columns", [])]
-        if there.get("log_mel", {}) is None:
-            absent.append(LOG_MEL)
-            there["log_mel"] = here["log_mel"]
-        if absent and there["format"] == FORMAT:
+        absent = [name for name in self._cached_columns() if name not in note.get("columns", [])]
+        if absent and note["format"] == FORMAT:
             raise CheckpointError(
                 f"{self.folder} has the columns {', '.join(note['columns'])}, and not {', '.join(absent)}; give "
                 "another --target_cache, or delete that one to make it again with these"
             )
-        if there != here:
+        here = self._decided_by() | ({} if identity is None else {"teacher": identity})
+        if differences := _differences({name: note.get(name) for name in here}, here):
             raise CheckpointError(
-                f"{self.folder} is another target cache: {_differences(there, here)}; give another --target_cache, or "
-                "delete that one to make it again"
-            )
-        if identity is not None and note["teacher"] != identity:
-            raise CheckpointError(
-                f"{self.folder} was made by another teacher: {_differences(note['teacher'], identity)}. Give this "
-                "teacher a folder of its own, or delete that one, or give the teacher that made it"
+                f"{self.folder} is another target cache: {differences}; give another --target_cache, or delete that "
+                "one to make it again"
             )
 
     def _absent(self, what, why):
@@ -306,8 +297,6 @@ class TeacherTargets(nn.Module):
             f"the target cache {self.folder} is not whole ({what}), and no teacher can make it ({why}). Make it once: "
             "python precompute.py RECIPE.yaml --target_cache FOLDER --teacher_weights WEIGHTS …, or give a whole one"
         )
-
-    # --- making ---
 
     def _make(self, missing, n_shards, parts, note):
         """Make missing shards; this rank begins with its own, and helps with others' then."""
@@ -320,42 +309,29 @@ class TeacherTargets(nn.Module):
             raise self._absent(f"{len(missing)} of its {n_shards} shards are missing", error) from error
         if not was_loaded:  # else its identity was compared
             self._require_same(note, _as_json(self.teacher.identity()))
-        self._loaded_teacher()
+        self._load_teacher()
         if LOG_MEL in note["columns"] and not self._features:
             raise ConfigError(
                 f"{len(missing)} of {n_shards} shards of {self.folder} are missing, and the others have {LOG_MEL}; "
                 "give --cache_log_mel True to make them"
             )
-        features, device = self._features[0] if self._features else None, self._making_device()
-        n_readers = self.n_readers
+        features, device, n_readers = (self._features or [None])[0], self._making_device(), self.n_readers
         if n_readers is None:
-            n_readers = min(N_READERS, len(os.sched_getaffinity(0)) - 1) if device else 0
+            n_readers = 0 if device == "cpu" else min(N_READERS, len(os.sched_getaffinity(0)) - 1)
         sources = {name: (views, part.keys) for name, (views, part) in parts.items()}
-        maker = ShardMaker(
-            self.folder, self.teacher, features, tuple(note["columns"]), sources, self.batch_size, n_readers
-        )
-        if device is not None:
-            maker.to(device)
+        maker = ShardMaker(self.folder, self.teacher, features, note["columns"], sources, self.batch_size, n_readers)
         rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        own = missing[rank::world_size]
-        order = [*own, *(shard for shard in missing if shard not in set(own))]
+        order = [shard for each in range(world_size) for shard in missing[(rank + each) % world_size :: world_size]]
         logger.info("making %d of %d shards of teacher targets in %s", len(missing), n_shards, self.folder)
         with tqdm(total=sum(shard.n_views for shard in missing), unit="view", desc="target cache") as bar:
-            make_missing(maker, order, self.n_processes, self.ray_address, bar)
+            make_missing(maker.to(device), order, self.n_processes, self.ray_address, bar)
 
     def _making_device(self):
-        """The device of this process' teacher, None for the CPU."""
+        """The device of this process' teacher."""
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        if self.n_processes > 1 or self.ray_address is not None or device == "cpu":
-            return None
+        if self.n_processes > 1 or self.ray_address is not None:
+            return "cpu"
         return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device == "cuda" else device
-
-
-def _require_columns(teacher, columns):
-    unknown = [name for name in columns if name not in teacher.columns]
-    if unknown:
-        gives = ", ".join(teacher.columns)
-        raise ConfigError(f"columns {', '.join(unknown)}: the {teacher.kind} teacher gives {gives}")
 
 
 def _as_json(content):
@@ -363,11 +339,12 @@ def _as_json(content):
     return json.loads(json.dumps(content))
 
 
-def _differences(there, here):
-    """What differs between two dicts, in words."""
-    shown = [
-        f"{key} ({there.get(key, 'nothing')} there, {here.get(key, 'nothing')} here)"
-        for key in sorted({*there, *here})
-        if there.get(key) != here.get(key)
-    ]
-    return ", ".join(shown)
+def _differences(there, here, name=""):
+    """What differs between two values, dicts in dicts too, in words; empty for equal ones."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        parts = [
+            _differences(there.get(key, "nothing"), here.get(key, "nothing"), f"{name} {key}".strip())
+            for key in sorted({*there, *here})
+        ]
+        return ", ".join(filter(None, parts))
+    return "" if there == here else f"{name} ({there} there, {here} here)"
