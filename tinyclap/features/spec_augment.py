@@ -10,9 +10,9 @@ from torchaudio.functional import mask_along_axis_iid
 
 
 class SpecAugment(nn.Module):
-    """Mask random stripes by the batch's mean (the public code's zero is loud in dB), different ones in each clip.
+    """Mask stripes of each clip by the batch's mean, as the public code's zero is loud in dB.
 
-    There are `n_time` stripes of up to `time_width` frames, and `n_mel` of up to `mel_width` bands.
+    There are `n_time` of up to `time_width` frames, and `n_mel` of up to `mel_width` bands.
 
     Example
     -------

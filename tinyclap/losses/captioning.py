@@ -1,8 +1,7 @@
 """Captioning losses: cross-entropy of words, token-level and encoder-level distillation.
 
 Sources: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024, and its
-public code (github.com/wsntxxn/AudioCaption); Kim & Rush, "Sequence-Level Knowledge Distillation", EMNLP 2016; Hinton
-et al., "Distilling the Knowledge in a Neural Network", 2015 (token level).
+public code (github.com/wsntxxn/AudioCaption); Hinton et al., "Distilling the Knowledge in a Neural Network", 2015.
 """
 
 import math
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyclap.errors import ConfigError
-from tinyclap.losses.common import check_positive, gathered, in_float32
+from tinyclap.losses.common import check_positive, gathered, in_float32, is_number
 from tinyclap.losses.contrastive import CLAP_LOGIT_SCALE, clap_contrastive
 from tinyclap.losses.distillation import mse_distill
 
@@ -23,18 +22,13 @@ PROJECTIONS = ("both", "student", "none")
 class CaptionCrossEntropy(nn.Module):
     """L = −mean log p(word) over the words of all captions, in nats, in [0, ∞); 0 where there is no word.
 
-    Arguments
-    ---------
-    pad_id : int. Positions with it do not count.
-    label_smoothing : float. ε in [0, 1): the target is 1 − ε on the word and ε spread over all words.
+    Positions with `pad_id` do not count; `label_smoothing` is ε in [0, 1): 1 − ε on the word, ε spread over all words.
     """
 
     def __init__(self, pad_id: int = 0, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        if isinstance(label_smoothing, bool) or not isinstance(label_smoothing, int | float):
+        if not is_number(label_smoothing) or not 0 <= label_smoothing < 1:
             raise ConfigError(f"CaptionCrossEntropy: label_smoothing={label_smoothing!r}; give a number in [0, 1)")
-        if not 0 <= label_smoothing < 1:
-            raise ConfigError(f"CaptionCrossEntropy: label_smoothing={label_smoothing}; it is in [0, 1)")
         self.pad_id, self.label_smoothing = pad_id, label_smoothing
 
     @in_float32
@@ -48,11 +42,8 @@ class CaptionCrossEntropy(nn.Module):
 class TokenKD(nn.Module):
     """L = −mean_l Σ_v q(v) log p(v): cross-entropy with the teacher's distribution q among its k most probable words.
 
-    In [0, ∞); its minimum is the entropy of q. Of the teacher's probabilities only their ratios count.
-
-    Arguments
-    ---------
-    temperature : float. T of both sides: q ∝ probability^(1/T), p = softmax(logits / T).
+    In [0, ∞); its minimum is the entropy of q. Of the teacher's probabilities only their ratios count. `temperature` is
+    T of both sides: q ∝ probability^(1/T), p = softmax(logits / T).
     """
 
     def __init__(self, temperature: float = 1.0) -> None:
@@ -76,19 +67,16 @@ class TokenKD(nn.Module):
 class EncoderKDLoss(nn.Module):
     """Encoder-level distillation: the student's clip vector against the teacher's, in a shared space.
 
-    MSE, in [0, ∞), or CLAP's contrastive loss (:func:`tinyclap.losses.contrastive.clap_contrastive`) with a learnable
-    temperature, in [0, ∞), or their sum.
+    MSE or CLAP's contrastive loss with a learnable temperature (:func:`.contrastive.clap_contrastive`), or both; ≥ 0.
 
     Arguments
     ---------
     student_dim, teacher_dim : int
     shared_dim : int. Width of the shared space, where `projection` is "both".
     kind : {"mse", "contrastive", "both"}
-    projection : {"both", "student", "none"}
-        Sides with a learnt linear map: "both" as published (two zero maps solve the MSE alone), the student's, or none.
+    projection : {"both", "student", "none"}. Sides with a learnt map; published: "both" (zero maps solve the MSE).
     l2_norm : bool. The MSE compares directions; the contrastive loss always does.
-    exponentiate : bool
-        Multiply the cosines by exp(logit_scale) ≤ 100, as CLIP; else by logit_scale itself, as the published code.
+    exponentiate : bool. Cosines times exp(logit_scale) ≤ 100, as CLIP; else times logit_scale, as the published code.
     """
 
     max_scale = 100.0
@@ -104,10 +92,9 @@ class EncoderKDLoss(nn.Module):
         exponentiate: bool = False,
     ) -> None:
         super().__init__()
-        if kind not in ENCODER_KINDS:
-            raise ConfigError(f"EncoderKDLoss: kind={kind!r}; choose one of {', '.join(ENCODER_KINDS)}")
-        if projection not in PROJECTIONS:
-            raise ConfigError(f"EncoderKDLoss: projection={projection!r}; choose one of {', '.join(PROJECTIONS)}")
+        for name, value, known in (("kind", kind, ENCODER_KINDS), ("projection", projection, PROJECTIONS)):
+            if value not in known:
+                raise ConfigError(f"EncoderKDLoss: {name}={value!r}; choose one of {', '.join(known)}")
         if projection == "none" and student_dim != teacher_dim:
             sizes = f"{student_dim} and {teacher_dim}"
             raise ConfigError(f"EncoderKDLoss: without a projection both sides need one width, not {sizes}")
@@ -122,12 +109,10 @@ class EncoderKDLoss(nn.Module):
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """(B, student_dim) and (B, teacher_dim) → (); the teacher's side is detached before its projection."""
         student, teacher = self.stdnt_proj(student), self.tchr_proj(teacher.detach())
-        loss = 0.0
-        if self.kind in ("mse", "both"):
-            loss = loss + mse_distill(student, teacher, self.l2_norm)
-        if self.kind in ("contrastive", "both"):
-            scale = self.logit_scale.exp().clamp(max=self.max_scale) if self.exponentiate else self.logit_scale
-            if self.training:
-                student, teacher = gathered(student), gathered(teacher)
-            loss = loss + clap_contrastive(student, teacher, scale, max_logit=math.inf)
-        return loss
+        mse = 0.0 if self.kind == "contrastive" else mse_distill(student, teacher, self.l2_norm)
+        if self.kind == "mse":
+            return mse
+        scale = self.logit_scale.exp().clamp(max=self.max_scale) if self.exponentiate else self.logit_scale
+        if self.training:
+            student, teacher = gathered(student), gathered(teacher)
+        return mse + clap_contrastive(student, teacher, scale, max_logit=math.inf)

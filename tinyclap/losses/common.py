@@ -16,20 +16,21 @@ def in_float32(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @functools.wraps(forward)
     def wrapped(self: Any, student: Tensor, teacher: Any, *more: Any) -> Tensor:
-        inputs = [
-            one.float() if isinstance(one, Tensor) and one.is_floating_point() else one for one in (teacher, *more)
-        ]
         with torch.autocast(student.device.type, enabled=False):
-            return forward(self, student.float(), *inputs)
+            return forward(self, *(_in_float32(one) for one in (student, teacher, *more)))
 
     return wrapped
+
+
+def _in_float32(value):
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def gathered(rows: Tensor) -> Tensor:
     """Rows (B, D) of all ranks, in their order: (ranks · B, D), where every rank gives the same B.
 
-    The gradient reaches the own rows alone, multiplied by the number of ranks: each rank computes the loss of the joint
-    batch, DistributedDataParallel averages the gradients, and their average is that of the joint batch.
+    The gradient reaches the own rows alone, times the number of ranks: each rank computes the loss of the joint batch,
+    and the average of gradients that DistributedDataParallel takes is that of the joint batch.
     """
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
         return rows
@@ -44,7 +45,13 @@ def gathered(rows: Tensor) -> Tensor:
 
 def check_positive(owner: object, number: type = float, **values: Any) -> None:
     """Raise a ConfigError for an option of `owner` that is no number (int, or float) above 0."""
-    accepted, words = (int, "a whole number") if number is int else (int | float, "a number")
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, accepted) or not 0 < value < math.inf:
+        if not is_number(value, number) or value <= 0:
+            words = "a whole number" if number is int else "a number"
             raise ConfigError(f"{type(owner).__name__}: {name}={value!r}; give {words} above 0")
+
+
+def is_number(value: Any, number: type = float) -> bool:
+    """Whether an option is a finite number: int, or float."""
+    accepted = int if number is int else int | float
+    return isinstance(value, accepted) and not isinstance(value, bool) and math.isfinite(value)

@@ -5,15 +5,15 @@ With several ranks, the batch of training is that of all ranks together (:func:`
 
 import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyclap.errors import ConfigError
-from tinyclap.losses.common import check_positive, gathered, in_float32
+from tinyclap.losses.common import check_positive, gathered, in_float32, is_number
 from tinyclap.text.bank import LabelBank
 
 TEMPERATURE = 0.07  # of CLIP's and CLAP's softmax when training begins
@@ -33,16 +33,19 @@ def clap_contrastive(
 
     Arguments
     ---------
-    audio, text : torch.Tensor, shape (B, D). Pairs; L2-normalised here.
+    audio, text : torch.Tensor, shape (B, D). Pairs.
     logit_scale : float or torch.Tensor, shape (). The inverse temperature, not its logarithm.
-    max_logit : float. Logits are clipped to it, as in the published code.
+    max_logit : float. As in the published code.
     """
-    logits = (logit_scale * cosines(audio, text)).clamp(max=max_logit)
-    return (_pair_cross_entropy(logits) + _pair_cross_entropy(logits.T)) / 2
+    return _symmetric_cross_entropy((logit_scale * cosines(audio, text)).clamp(max=max_logit))
 
 
 def _pair_cross_entropy(logits: Tensor) -> Tensor:
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+def _symmetric_cross_entropy(logits: Tensor) -> Tensor:
+    return (_pair_cross_entropy(logits) + _pair_cross_entropy(logits.T)) / 2
 
 
 def affinity_divergence(given: Tensor, wanted: Tensor) -> Tensor:
@@ -52,10 +55,7 @@ def affinity_divergence(given: Tensor, wanted: Tensor) -> Tensor:
 
 
 class ClapContrastiveLoss(nn.Module):
-    """CLAP's symmetric contrastive loss with the model's own temperature; both sides learn.
-
-    See :func:`clap_contrastive`. Source: Elizalde et al., "CLAP", ICASSP 2023.
-    """
+    """:func:`clap_contrastive` with the model's temperature; both sides learn. Source: Elizalde et al., ICASSP 2023."""
 
     @in_float32
     def forward(self, audio: Tensor, text: Tensor, scale: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class ClapContrastiveLoss(nn.Module):
 
 
 class InBatchLoss(nn.Module):
-    """A loss of the cosines between the student's and the teacher's rows of a batch, with a temperature.
+    """Base: a loss, ``_loss``, of the cosines (B, B) of the student's and the teacher's rows, with a temperature.
 
     Arguments
     ---------
@@ -84,15 +84,11 @@ class InBatchLoss(nn.Module):
 
     @in_float32
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """(B, D) and (B, D) → (); teacher's rows of clips or of their captions."""
+        """(B, D) and (B, D) → ()."""
         teacher = teacher.detach()
         if self.training:
             student, teacher = gathered(student), gathered(teacher)
-        return self.loss_of(cosines(student, teacher))
-
-    def loss_of(self, pairs: Tensor) -> Tensor:
-        """The loss of the cosines (B, B), student's rows by teacher's columns."""
-        raise NotImplementedError
+        return self._loss(cosines(student, teacher))
 
     def scale(self) -> float | Tensor:
         """The inverse temperature."""
@@ -107,49 +103,42 @@ class InBatchLoss(nn.Module):
 class ContrastiveLoss(InBatchLoss):
     """CLIP's symmetric contrastive loss: L = ½ [CE(C, diagonal) + CE(Cᵀ, diagonal)] with C_ij = cos(s_i, t_j) / τ.
 
-    In [0, ∞); t are the teacher's embeddings of the clips, or of their captions. Sources: Radford et al., "CLIP", ICML
-    2021; Elizalde et al., "CLAP", ICASSP 2023.
+    In [0, ∞); t are the teacher's embeddings of clips or captions. Source: Radford et al., "CLIP", ICML 2021.
     """
 
-    def loss_of(self, pairs: Tensor) -> Tensor:
-        """The loss of the cosines (B, B)."""
-        logits = self.scale() * pairs
-        return (_pair_cross_entropy(logits) + _pair_cross_entropy(logits.T)) / 2
+    def _loss(self, pairs: Tensor) -> Tensor:
+        return _symmetric_cross_entropy(self.scale() * pairs)
 
 
 class InteractiveContrastiveLoss(InBatchLoss):
     """L = CE(C, diagonal), C_ij = cos(s_i, t_j) / τ: the student's embedding must find its clip among the teacher's.
 
-    In [0, ∞). The half of CLIP-KD's interactive contrastive learning that trains an audio tower: its other half begins
-    at the student's texts, and these are the teacher's here. Source: Yang et al., "CLIP-KD", CVPR 2024.
+    In [0, ∞). The half of CLIP-KD's interactive contrastive learning that trains an audio tower. Source: Yang et al.,
+    "CLIP-KD", CVPR 2024.
     """
 
-    def loss_of(self, pairs: Tensor) -> Tensor:
-        """The loss of the cosines (B, B)."""
+    def _loss(self, pairs: Tensor) -> Tensor:
         return _pair_cross_entropy(self.scale() * pairs)
 
 
 class SigLIPLoss(InBatchLoss):
     """Pairwise sigmoid loss: L = −(1/B) Σ_ij log σ(z_ij (cos(s_i, t_j) / τ + b)), z_ii = 1, z_ij = −1 elsewhere.
 
-    In (0, ∞). Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023: 1/τ begins at 10, b at
-    −10, by which the many negative pairs weigh little at first.
+    In (0, ∞). Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023.
 
     Arguments
     ---------
-    temperature : float. τ
-    bias : float. b
+    temperature, bias : float. τ and b, by which the many negative pairs weigh little at first.
     learnable : bool. Both; the inverse temperature stays ≤ 100.
     """
 
     def __init__(self, temperature: float = 0.1, bias: float = -10.0, learnable: bool = True) -> None:
         super().__init__(temperature, learnable)
-        if isinstance(bias, bool) or not isinstance(bias, int | float) or not math.isfinite(bias):
+        if not is_number(bias):
             raise ConfigError(f"SigLIPLoss: bias={bias!r}; give a number, -10 for instance")
         self.bias = nn.Parameter(torch.tensor(float(bias))) if learnable else float(bias)
 
-    def loss_of(self, pairs: Tensor) -> Tensor:
-        """The loss of the cosines (B, B)."""
+    def _loss(self, pairs: Tensor) -> Tensor:
         signs = 2 * torch.eye(len(pairs), device=pairs.device, dtype=pairs.dtype) - 1
         return -F.logsigmoid(signs * (self.scale() * pairs + self.bias)).sum() / len(pairs)
 
@@ -157,25 +146,18 @@ class SigLIPLoss(InBatchLoss):
 class AffinityLoss(nn.Module):
     """Affinity mimicking: L = mean_i KL(softmax_j(cos(t_i, k_j) / τ) ‖ softmax_j(cos(s_i, k_j) / τ)), in [0, ∞).
 
-    The keys k are the teacher's embeddings of the batch's clips or, once :meth:`set_bank` was called, of a bank of
-    texts: the student then gives every clip the teacher's distribution over these texts. It is the published
-    cross-entropy less the teacher's entropy, which is constant. Source: Wu et al., "TinyCLIP", ICCV 2023.
+    The keys k are the teacher's embeddings of the batch's clips, or of a bank of texts. It is the published one less the
+    teacher's entropy, which is constant. Source: Wu et al., "TinyCLIP", ICCV 2023.
 
     Arguments
     ---------
     temperature : float. τ, of both sides.
     both_directions : bool. Average with the same loss of the columns: for each key, a distribution over clips.
     texts : sequence of str, str or os.PathLike, optional
-        Texts of the bank, or a file with one a line: the Brain embeds them by the teacher, which has to be live. Or a
-        label bank (.npz, .json: ``tinyclap labels``) of a student of this teacher, which has their embeddings.
+        Texts, or a file with one a line, which a live teacher embeds; or a label bank (.npz, .json) of the teacher.
     """
 
-    def __init__(
-        self,
-        temperature: float = TEMPERATURE,
-        both_directions: bool = False,
-        texts: Sequence[str] | str | os.PathLike[str] | None = None,
-    ) -> None:
+    def __init__(self, temperature: float = TEMPERATURE, both_directions: bool = False, texts: Any = None) -> None:
         super().__init__()
         check_positive(self, temperature=temperature)
         self.temperature, self.both_directions, self.texts = temperature, both_directions, texts
@@ -186,7 +168,7 @@ class AffinityLoss(nn.Module):
 
     def bank_texts(self) -> list[str]:
         """The texts that the teacher has to embed for :meth:`set_bank`."""
-        if self.texts is None or not isinstance(self.texts, str | os.PathLike):
+        if not isinstance(self.texts, str | os.PathLike):
             return list(self.texts or [])
         if not Path(self.texts).is_file():
             raise ConfigError(f"AffinityLoss: texts={str(self.texts)!r}; there is no such file")

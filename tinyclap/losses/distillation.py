@@ -1,7 +1,6 @@
 """Losses between paired outputs of student and teacher, and the choice of a loss by its name."""
 
 import inspect
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,8 +16,15 @@ from tinyclap.losses.contrastive import AffinityLoss, ContrastiveLoss, Interacti
 from tinyclap.losses.nested import NestedLoss
 
 
-def cosine_distill(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean negative cosine of paired embeddings (B, D), in [−1, 1]: tinyCLAP, Eq. 7.
+def mse_distill(student: Tensor, teacher: Tensor, l2_norm: bool = False) -> Tensor:
+    """Mean squared error of paired embeddings (B, D), neither detached; with `l2_norm`, of their directions."""
+    if l2_norm:
+        student, teacher = F.normalize(student, dim=-1), F.normalize(teacher, dim=-1)
+    return F.mse_loss(student, teacher)
+
+
+class CosineLoss(nn.Module):
+    """L = −mean cos(s, a), in [−1, 1]: the loss of tinyCLAP (Paissan & Farella, Interspeech 2024, Eq. 7).
 
     Why audio alone is enough: on the unit sphere, for *every* text t,
 
@@ -27,41 +33,21 @@ def cosine_distill(student: Tensor, teacher: Tensor) -> Tensor:
     So a large cos(s, a) bounds the change of every zero-shot score, and a class stays the same where the teacher's
     margin between its two best texts exceeds 2 √(2 − 2 cos(s, a)). The bound is tight: t along ŝ − â attains it.
     """
-    return -F.cosine_similarity(student, teacher.detach(), dim=-1).mean()
-
-
-def mse_distill(student: Tensor, teacher: Tensor, l2_norm: bool = False) -> Tensor:
-    """Mean squared error of paired embeddings (B, D); with `l2_norm`, of their directions.
-
-    `teacher` is not detached here: a learnable projection of it keeps its gradient.
-    """
-    if l2_norm:
-        student, teacher = F.normalize(student, dim=-1), F.normalize(teacher, dim=-1)
-    return F.mse_loss(student, teacher)
-
-
-class CosineLoss(nn.Module):
-    """L = −mean cos(s, t), in [−1, 1]: the loss of tinyCLAP.
-
-    Source: Paissan & Farella, "tinyCLAP", Interspeech 2024, Eq. 7; see :func:`cosine_distill`.
-    """
 
     @in_float32
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """(B, D) and (B, D) → ()."""
-        return cosine_distill(student, teacher)
+        return -F.cosine_similarity(student, teacher.detach(), dim=-1).mean()
 
 
 class CentredCosineLoss(nn.Module):
     """L = −mean cos(ŝ − m, t̂ − m), in [−1, 1]: m is the mean of the teacher's L2-normalised embeddings.
 
     Embeddings of all sounds share a large common part, by which a raw cosine is near one; here it does not count. The
-    mean is an exponential average over training batches; it and their number are buffers, kept in checkpoints.
+    mean is an exponential average over training batches, kept in checkpoints with their number.
 
-    Arguments
-    ---------
-    embed_dim : int. D
-    momentum : float. Weight of a new batch, in (0, 1], after 1/momentum batches; before that, the average is plain.
+    `momentum` is the weight of a new batch, in (0, 1], after 1/momentum batches; before that, the average is plain.
+    `embed_dim` is D.
     """
 
     def __init__(self, embed_dim: int, momentum: float = 0.01) -> None:
@@ -92,7 +78,8 @@ class CentredCosineLoss(nn.Module):
         teacher = teacher.detach()
         if self.training:
             self._update(teacher, self.momentum)
-        return cosine_distill(F.normalize(student, dim=-1) - self.mean, F.normalize(teacher, dim=-1) - self.mean)
+        centred = (F.normalize(rows, dim=-1) - self.mean for rows in (student, teacher))
+        return -F.cosine_similarity(*centred, dim=-1).mean()
 
 
 class MSELoss(nn.Module):
@@ -115,12 +102,7 @@ class MSELoss(nn.Module):
 class TagProfileLoss(nn.Module):
     """L = mean KL(w ‖ v) of the normalised profiles √(p / (prior + floor)) of teacher and student, in [0, ∞).
 
-    The tag space scores a clip by this profile, with the same floor (:mod:`tinyclap.teachers.tag_text`).
-
-    Arguments
-    ---------
-    n_tags : int. K
-    floor : float
+    The tag space scores a clip by this profile of K = `n_tags`, with the same `floor`.
     """
 
     def __init__(self, n_tags: int = 527, floor: float = 0.001) -> None:
@@ -143,32 +125,26 @@ class TagProfileLoss(nn.Module):
         return rows / rows.sum(dim=-1, keepdim=True)
 
 
-LOSSES = {  # a recipe's name → the class, and its argument that is the number of dimensions
-    "cosine": (CosineLoss, None),
-    "centred": (CentredCosineLoss, "embed_dim"),
-    "mse": (MSELoss, None),
-    "affinity": (AffinityLoss, None),
-    "interactive": (InteractiveContrastiveLoss, None),
-    "contrastive": (ContrastiveLoss, None),
-    "siglip": (SigLIPLoss, None),
-    "tag_profile": (TagProfileLoss, "n_tags"),
+LOSSES = {  # by a recipe's name
+    "cosine": CosineLoss,
+    "centred": CentredCosineLoss,
+    "mse": MSELoss,
+    "affinity": AffinityLoss,
+    "interactive": InteractiveContrastiveLoss,
+    "contrastive": ContrastiveLoss,
+    "siglip": SigLIPLoss,
+    "tag_profile": TagProfileLoss,
 }
 
 
 def make_loss(
-    name: str,
-    embed_dim: int,
-    nested_dims: Sequence[int] | None = None,
-    nested_order: str | os.PathLike[str] | None = None,
-    **options: Any,
+    name: str, embed_dim: int, nested_dims: Sequence[int] | None = None, nested_order: Any = None, **options: Any
 ) -> nn.Module:
     """The loss of embeddings that a recipe names.
 
     Arguments
     ---------
-    name : {"cosine", "centred", "mse", "affinity", "interactive", "contrastive", "siglip", "tag_profile"}
-        "cosine" is the paper's; "tag_profile" is for probabilities of tags. Or ``module.Class`` of one's own, imported
-        before.
+    name : str. Of :data:`LOSSES` ("cosine" is the paper's), or ``module.Class`` of one's own, imported before.
     embed_dim : int. D, the teacher's.
     nested_dims : sequence of int, optional. See :class:`NestedLoss`; without it the loss stands alone.
     nested_order : str or os.PathLike, optional. Folder of a ranking, or of a student with a stored order.
@@ -176,17 +152,16 @@ def make_loss(
     """
     if isinstance(name, str) and "." in name:
         made = imported_class(name, nn.Module)
-        size = "embed_dim" if "embed_dim" in inspect.signature(made).parameters else None
     elif isinstance(name, str) and name in LOSSES:
-        made, size = LOSSES[name]
+        made = LOSSES[name]
     else:
         raise ConfigError(f"loss {name!r} is unknown; choose one of {', '.join(LOSSES)}, or module.Class of your own")
+    parameters = inspect.signature(made).parameters
+    size = next((key for key in ("embed_dim", "n_tags") if key in parameters), None)
     options = {key: value for key, value in options.items() if value is not None}
-    accepted = [key for key in inspect.signature(made).parameters if key not in (size, "args", "kwargs")]
-    for key in options:
-        if key not in accepted:
-            has = f"it has {', '.join(accepted)}" if accepted else "it has none"
-            raise ConfigError(f"the loss {name!r} has no option {key!r}; {has}")
+    accepted = [key for key in parameters if key not in (size, "args", "kwargs")]
+    if unknown := [key for key in options if key not in accepted]:
+        raise ConfigError(f"the loss {name!r} has no option {unknown[0]!r}; it has {', '.join(accepted) or 'none'}")
     loss = made(**({} if size is None else {size: embed_dim}), **options)
     if not nested_dims:
         return loss

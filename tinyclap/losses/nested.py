@@ -1,7 +1,4 @@
-"""Nested (Matryoshka) training: prefixes of the embedding serve alone.
-
-Source: Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022.
-"""
+"""Nested training (Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,13 +25,6 @@ class NestedLoss(nn.Module):
     order : sequence of int, optional. All D dimensions, most important first; by default 0, 1, ….
     affinity_weight : float
     temperature : float. τ
-
-    Example
-    -------
-    >>> from tinyclap.losses import CosineLoss
-    >>> nested = NestedLoss(CosineLoss(), dims=[2], order=[3, 1, 0, 2])
-    >>> nested(torch.ones(1, 4), torch.ones(1, 4)).item()
-    -1.0
     """
 
     def __init__(

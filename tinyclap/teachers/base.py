@@ -22,18 +22,15 @@ _WINDOWS = 32  # of long clips, in one forward pass
 def score(audio: Tensor, text: Tensor, kind: str = "cosine") -> Tensor:
     """Score each text for each clip: (B, D) and (N, D) → (B, N).
 
-    ``"cosine"`` is in [−1, 1], ``"dot"`` the plain product, ``"sqrt_dot"`` that with the square roots of the audio
-    side, for audio embeddings that are probabilities.
+    ``"cosine"`` is in [−1, 1]; ``"dot"`` the plain product; ``"sqrt_dot"`` that with square roots of the audio side.
     """
     if kind not in SCORE_KINDS:
         raise ConfigError(f"score kind {kind!r} is unknown; choose one of {', '.join(SCORE_KINDS)}")
     if audio.shape[-1] != text.shape[-1]:
         raise ConfigError(f"audio embeddings have {audio.shape[-1]} dimensions, text embeddings {text.shape[-1]}")
     if kind == "cosine":
-        audio, text = F.normalize(audio, dim=-1), F.normalize(text, dim=-1)
-    if kind == "sqrt_dot":
-        audio = audio.clamp(min=0).sqrt()
-    return audio @ text.T
+        return F.normalize(audio, dim=-1) @ F.normalize(text, dim=-1).T
+    return (audio.clamp(min=0).sqrt() if kind == "sqrt_dot" else audio) @ text.T
 
 
 def class_embeddings(
@@ -129,8 +126,7 @@ class FrozenTeacher(nn.Module):
         `wavs` is (B, T), which goes through the network as a batch, or a list of (T_i,).
         """
         self._require_loaded()
-        unknown = [name for name in columns if name not in self.columns]
-        if unknown:
+        if unknown := [name for name in columns if name not in self.columns]:
             raise ConfigError(f"the {self.kind} teacher gives {', '.join(self.columns)}; not {', '.join(unknown)}")
         found = self._targets(wavs, sample_rate_hz, set(columns))
         return {name: found[name] for name in columns}

@@ -23,7 +23,8 @@ from tinyclap.teachers.precision import in_bf16
 class CaptioningTeacher(FrozenTeacher):
     """Base of the captioning teachers; ``clip`` is not normalised, and each clip alone gives the same as in a batch.
 
-    A subclass implements ``_load``, ``_decides`` and ``_targets``. Its `weights` are None where its targets are cached.
+    A subclass, called `kind`, implements ``_load``, ``_decides`` and ``_targets``. `weights` are None where targets are
+    cached.
     """
 
     columns = ("clip", "caption")

@@ -1,12 +1,9 @@
 """Simulated logits of a tagger, given the tags of a caption: evidence for training a captioner without audio.
 
-Logits are drawn from a Gaussian that is read off the tagger's own weights, without any recording:
-
-* Logits are z = W h + b. For features h that vary alike in all directions, their covariance is W Wᵀ (rows centred).
-* The last BatchNorm holds mean and spread of every channel over the training set. Features drawn from it, passed
-  through the classifier, give each tag's mean logit.
-* Given that some tags T have logits v, all others follow by the Gaussian's conditional: a draw z of the whole vector is
-  moved by S_T (S_TT + λ)⁻¹ (v − z_T) (Matheron's rule).
+Logits are drawn from a Gaussian that is read off the tagger's own weights, without any recording: z = W h + b, whose
+covariance for features h that vary alike in all directions is W Wᵀ (rows centred), and whose mean is that of features
+drawn from the last BatchNorm's mean and spread of every channel. Given that some tags T have logits v, all others
+follow by the Gaussian's conditional: a draw z is moved by S_T (S_TT + λ)⁻¹ (v − z_T) (Matheron's rule).
 """
 
 import torch
@@ -43,13 +40,12 @@ class TagSimulator(nn.Module):
 
     def fit(self, encoder):
         """Set mean and covariance of the logits by the weights of a tagger, a MobileNet; returns itself."""
-        rows = encoder.classifier[-1].weight.detach().float()
-        mean = usual_logits(encoder, self.pooling).clamp(max=self.loudest)
-        covariance = self.spread**2 * tag_affinity(rows)
+        self.register_buffer("mean", usual_logits(encoder, self.pooling).clamp(max=self.loudest))
+        self.register_buffer(
+            "covariance", self.spread**2 * tag_affinity(encoder.classifier[-1].weight.detach().float())
+        )
         # a hundredth on the diagonal makes it invertible: there may be fewer directions than tags
-        factor = torch.linalg.cholesky(covariance + 0.01 * torch.eye(len(rows)))
-        for name, value in (("mean", mean), ("covariance", covariance), ("factor", factor)):
-            self.register_buffer(name, value)
+        self.register_buffer("factor", torch.linalg.cholesky(self.covariance + 0.01 * torch.eye(len(self.mean))))
         return self
 
     @torch.no_grad()
@@ -75,8 +71,7 @@ class TagSimulator(nn.Module):
         kept = there & (torch.rand(there.shape, device=tags.device) >= self.miss)
         kept = torch.where(kept.any(dim=1, keepdim=True), kept, there)
         n_drawn = min(2, n_candidates)
-        drawn = torch.multinomial(probabilities.reshape(-1, n_candidates) + 1e-6, n_drawn)
-        drawn = drawn.view(n_rows, n_events, n_drawn)
+        drawn = torch.multinomial(probabilities.reshape(-1, n_candidates) + 1e-6, n_drawn).view(n_rows, n_events, -1)
         counts = kept[..., None].repeat(1, 1, n_drawn)
         counts[..., 1:] &= torch.rand(n_rows, n_events, n_drawn - 1, device=tags.device) < self.second
         return tags.gather(2, drawn).flatten(1), counts.flatten(1)

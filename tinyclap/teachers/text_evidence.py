@@ -2,8 +2,7 @@
 
 Two kinds, for those of :mod:`tinyclap.models.conditioners`: tags that a tagger might have found (:class:`TagEvidence`),
 or the text's embedding with noise for the gap to audio (:class:`EmbeddingEvidence`; Li et al., "DeCap", ICLR 2023;
-Deshmukh et al., "Training audio captioning models without audio", ICASSP 2024). What is computed once for all captions
-is cached in a file beside the run.
+Deshmukh et al., "Training audio captioning models without audio", ICASSP 2024).
 """
 
 import logging
@@ -33,29 +32,28 @@ class _TextEvidence(nn.Module):
 
     def __init__(self, teacher, texts, conditioner, path):
         super().__init__()
-        # In a dict, so that they are no parts of this module: the conditioner is the student's, to be trained there.
-        self._parts = {"teacher": teacher, "texts": texts, "conditioner": conditioner}
-        self.path = Path(path)
+        # A tuple, so that they are no parts of this module: the conditioner is the student's, to be trained there.
+        self._parts, self.path = (teacher, texts, conditioner), Path(path)
 
     def load(self):
         """Compute the facts, or read them, and calibrate the conditioner."""
-        self._parts["teacher"].load()
-        self._check()
-        self.facts = self._cached() or self._computed()
-        self._calibrate(self._parts["conditioner"])
+        teacher, texts, conditioner = self._parts
+        teacher.load()
+        self._check(teacher, texts, conditioner)
+        key = sha256_of_json([self._describe(teacher), texts.captions()])
+        self.facts = self._cached(key)
+        if self.facts is None:
+            self.facts = self._compute(teacher, texts)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(self.path) as part, open(part, "wb") as file:
+                np.savez(file, key=np.array(key), **self.facts)
+        self._calibrate(teacher, conditioner)
 
     def identity(self):
         """What decides the evidence, JSON-able; a captioner takes no other afterwards."""
-        teacher = self._parts["teacher"]
-        return {"condition": self.condition, **(teacher.identity() if hasattr(teacher, "identity") else {})}
+        return {"condition": self.condition, **self._parts[0].identity()}
 
-    def _check(self):
-        """Raise a ConfigError where teacher and conditioner do not fit."""
-
-    def _key(self):
-        return sha256_of_json([self._describe(), self._parts["texts"].captions()])
-
-    def _cached(self):
+    def _cached(self, key):
         """The facts of the file, or None where it is missing or of other captions."""
         try:
             with np.load(self.path, allow_pickle=False) as file:
@@ -64,17 +62,10 @@ class _TextEvidence(nn.Module):
             return None
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             facts = {}
-        if str(facts.pop("key", "")) == self._key():
+        if str(facts.pop("key", "")) == key:
             return facts
         logger.info("%s is damaged, or of other captions or another teacher; computing it again", self.path)
         return None
-
-    def _computed(self):
-        facts = self._compute()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(self.path) as part, open(part, "wb") as file:
-            np.savez(file, key=np.array(self._key()), **facts)
-        return facts
 
 
 class TagEvidence(_TextEvidence):
@@ -99,22 +90,19 @@ class TagEvidence(_TextEvidence):
         super().__init__(teacher, texts, conditioner, path)
         self.simulator, self.temperature, self.n_candidates = simulator, temperature, n_candidates
 
-    def _check(self):
-        teacher, conditioner = self._parts["teacher"], self._parts["conditioner"]
+    def _check(self, teacher, texts, conditioner):
         if getattr(teacher, "space", None) != "sentence":
             raise ConfigError(f"evidence of tags needs a tagger with space='sentence', not the {teacher.kind} teacher")
-        if tuple(teacher.label_rows.shape) != tuple(conditioner.label_rows.shape):
-            raise ConfigError(
-                f"the tagger's labels are {tuple(teacher.label_rows.shape)}, the conditioner has room for "
-                f"{tuple(conditioner.label_rows.shape)}; give --n_tags and --label_dim"
-            )
+        ours, room = tuple(teacher.label_rows.shape), tuple(conditioner.label_rows.shape)
+        if ours != room:
+            advice = "give --n_tags and --label_dim"
+            raise ConfigError(f"the tagger's labels are {ours}, the conditioner has room for {room}; {advice}")
 
-    def _describe(self):
-        teacher = self._parts["teacher"]
+    def _describe(self, teacher):
         return [teacher.label_names, str(teacher.sentence_encoder), self.temperature, self.n_candidates]
 
-    def _compute(self):
-        teacher, events = self._parts["teacher"], self._parts["texts"].events()
+    def _compute(self, teacher, texts):
+        events = texts.events()
         phrases = sorted({phrase for of_caption in events for phrase in of_caption}, key=lambda p: (len(p), p))
         reader = TagSpaceText(teacher.label_names, None, teacher.sentence_encoder, self.temperature)
         tags, shares = [], []
@@ -129,11 +117,9 @@ class TagEvidence(_TextEvidence):
             owned[row, : len(of_caption)] = [places[phrase] for phrase in of_caption]
         return {"tags": np.concatenate(tags), "shares": np.concatenate(shares), "events": owned}
 
-    def _calibrate(self, conditioner):
-        teacher = self._parts["teacher"]
+    def _calibrate(self, teacher, conditioner):
         self.simulator.fit(teacher.model.audio.encoder)
-        n_captions = len(self.facts["events"])
-        chosen = np.random.default_rng(0).permutation(n_captions)[:_N_PRIOR]
+        chosen = np.random.default_rng(0).permutation(len(self.facts["events"]))[:_N_PRIOR]
         with torch.random.fork_rng():
             torch.manual_seed(0)
             pieces = [chosen[first : first + _PIECE] for first in range(0, len(chosen), _PIECE)]
@@ -170,28 +156,25 @@ class EmbeddingEvidence(_TextEvidence):
         super().__init__(teacher, texts, conditioner, path)
         self.noise = noise
 
-    def _check(self):
-        teacher, conditioner, n_texts = self._parts["teacher"], self._parts["conditioner"], len(self._texts())
+    def _check(self, teacher, texts, conditioner):
+        n_texts = len(texts.captions())
         if teacher.embed_dim != conditioner.evidence_dim:
             wanted = f"the conditioner wants {conditioner.evidence_dim}; give --embed_dim {teacher.embed_dim}"
             raise ConfigError(f"the teacher's embeddings have {teacher.embed_dim} dimensions, {wanted}")
         if conditioner.bank_size > n_texts:
             raise ConfigError(f"a bank of {conditioner.bank_size} texts, and {n_texts} captions; give a --bank_size")
 
-    def _texts(self):
-        return self._parts["texts"].captions()
+    def _describe(self, teacher):
+        return [self.identity(), teacher.text_side()]
 
-    def _describe(self):
-        return [self.identity(), self._parts["teacher"].text_side()]
-
-    def _compute(self):
-        texts, rows = self._texts(), []
-        for first in tqdm(range(0, len(texts), _PIECE), desc="captions' embeddings", unit=f"{_PIECE} captions"):
-            rows.append(F.normalize(self._parts["teacher"].embed_text(texts[first : first + _PIECE]).float(), dim=-1))
+    def _compute(self, teacher, texts):
+        captions, rows = texts.captions(), []
+        for first in tqdm(range(0, len(captions), _PIECE), desc="captions' embeddings", unit=f"{_PIECE} captions"):
+            rows.append(F.normalize(teacher.embed_text(captions[first : first + _PIECE]).float(), dim=-1))
         rows = torch.cat(rows)
         return {"rows": F.normalize(rows - rows.mean(dim=0), dim=-1).half().numpy()}
 
-    def _calibrate(self, conditioner):
+    def _calibrate(self, teacher, conditioner):
         chosen = np.random.default_rng(0).permutation(len(self.facts["rows"]))[: conditioner.bank_size]
         conditioner.calibrate(torch.from_numpy(self.facts["rows"][chosen]))
 
