@@ -83,6 +83,8 @@ class DistillationSet(EpochDataset):
         self.has_texts = not self.is_cached and all(item["captions"] for item in items.values())
         # Arrays, which forked workers share, whereas reference counts copy lists.
         self.names = np.array(list(items))
+        views_of = [views.views_of(name) for name in items] if self.is_cached else []
+        self.n_views, self.kinds = np.array(list(map(len, views_of))), np.array([names[0][0] for names in views_of])
         self.n_visits = np.array(n_visits or [1] * len(items), dtype=np.int32)
         self.clips = np.repeat(np.arange(len(items), dtype=np.int32), self.n_visits)
         self.visits = np.arange(len(self.clips)) - np.repeat(np.cumsum(self.n_visits) - self.n_visits, self.n_visits)
@@ -95,7 +97,7 @@ class DistillationSet(EpochDataset):
         place = self.clips[index]
         name, repeat = str(self.names[place]), int(self.visits[index])
         if self.is_cached:
-            view = self._view(name, (max(epoch, 1) - 1) * int(self.n_visits[place]) + repeat)
+            view = self._view(place, (max(epoch, 1) - 1) * int(self.n_visits[place]) + repeat)
             columns = self.targets.example(name, view)
             audio = {} if "log_mel" in columns else {"wav": self.views.read(name, view)}
             return {"id": name, **audio, **columns}
@@ -105,13 +107,14 @@ class DistillationSet(EpochDataset):
             example = {"id": name, "wav": self.views.read(name, self.views.views_of(name)[0])}
         return {**example, "texts": self._caption(name, epoch, repeat)} if self.has_texts else example
 
-    def _view(self, name, visit):
+    def _view(self, place, visit):
         """The view of a clip's visit, counted from 0 through all epochs."""
-        views = self.views.views_of(name)
-        if not self.is_training or len(views) == 1:
-            return views[0]
-        turn, place = divmod(visit, len(views))
-        return views[np.random.default_rng([self.seed, zlib.crc32(name.encode()), turn]).permutation(len(views))[place]]
+        n_views, kind, index = int(self.n_views[place]), str(self.kinds[place]), 0
+        if self.is_training and n_views > 1:
+            turn, step = divmod(visit, n_views)
+            key = [self.seed, zlib.crc32(str(self.names[place]).encode()), turn]
+            index = np.random.default_rng(key).permutation(n_views)[step]
+        return kind if kind == "v" else f"{kind}{index}"
 
     def _caption(self, name, epoch, repeat):
         captions = self.items[name]["captions"]

@@ -141,8 +141,10 @@ class Views:
     def keys(self, part=None):
         """(clip, view) of all views of ``"train"``, ``"valid"`` or, by default, both parts."""
         parts = {"train": self._items[:1], "valid": self._items[1:], None: self._items}[part]
-        stems = {path.stem for path, _ in self._manifests("train")}
-        clips = [clip for items in parts for clip in items if self.kind != "windows" or clip.partition("/")[0] in stems]
+        clips = [clip for items in parts for clip in items]
+        if self.kind == "windows":
+            trained = {path.stem for path, _ in self._manifests("train")}
+            clips = [clip for clip in clips if clip.partition("/")[0] in trained]
         return [(clip, view) for clip in clips for view in self.views_of(clip)]
 
     def parts(self):
