@@ -5,8 +5,8 @@ import json
 import numpy as np
 
 from tinyclap import from_pretrained
-from tinyclap.data.recordings import find_recordings
 from tinyclap.metrics.classification import bootstrap_interval
+from tinyclap.metrics.recordings import find_recordings
 from tinyclap.teachers import make_teacher
 from tinyclap.text.bank import ready_names
 from tinyclap.text.prompts import make_prompts

@@ -64,7 +64,9 @@ class FunctionMatchingAugment:
             other, note["cut"] = self._altered(another, n_samples, random), cut
             waveform[cut:] = other[cut:] / _rms(other) * _rms(waveform)
         if random.random() < self.noise_probability:
-            noise = _coloured_noise(n_samples, random)
+            spectrum = np.fft.rfft(random.standard_normal(n_samples))
+            spectrum /= np.maximum(np.arange(len(spectrum)), 1) ** random.uniform(0, 1)
+            noise = np.fft.irfft(spectrum, n_samples).astype(np.float32)
             waveform = waveform / _rms(waveform) + noise / _rms(noise) * _gain(random.uniform(*self.noise_db))
         waveform = waveform / _rms(waveform) * _gain(random.uniform(*self.level_db))
         return waveform.clip(-1, 1).astype(np.float32)
@@ -92,9 +94,3 @@ def _rms(waveform):
 
 def _gain(db):
     return 10 ** (db / 20)
-
-
-def _coloured_noise(n_samples, random):
-    spectrum = np.fft.rfft(random.standard_normal(n_samples))
-    spectrum /= np.maximum(np.arange(len(spectrum)), 1) ** random.uniform(0, 1)
-    return np.fft.irfft(spectrum, n_samples).astype(np.float32)

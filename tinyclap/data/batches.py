@@ -10,35 +10,26 @@ from tinyclap.errors import ConfigError, TinyclapError
 
 FIELDS = (
     "id",  # list of str: the clips
-    "wavs",  # (B, T), zeros after a clip's end
-    "n_samples",  # (B,), int64
+    *("wavs", "n_samples"),  # (B, T), zeros after a clip's end; (B,), int64
     "log_mel",  # (B, F, M), in place of wavs
     *("clip", "frames", "middle", "tags"),  # teacher targets: (B, D), (B, F', C), (B, C", F", M"), (B, K)
     "caption",  # list of str: the teacher's
     "texts",  # list of str: one of each clip's own captions, where all clips have some
     "ids",  # (n_labelled, L), int64: a clip's own caption, <start> … <end>, then pads
     "teacher_ids",  # (B, L'), int64: the teacher's caption
-    "token_ids",  # (B, L' - 1, k), int64: its k most probable words at each place
-    "token_probs",  # (B, L' - 1, k), float32; a place's sum is 1, or 0 where there is no target
+    *("token_ids", "token_probs"),  # (B, L' - 1, k): its k most probable words; a place's sum is 1, or 0: no target
     "n_labelled",  # int: so many first rows have `ids`
     "references",  # list of lists of str: all captions of each clip
     "style",  # (B,), int64: the corpus of a caption without audio
     "facts",  # tuple of tensors of B rows: input of tinyclap.teachers.text_evidence
 )
 _PADDED_WITH_WORDS = ("ids", "teacher_ids", "token_ids")
-_HALF = (torch.float16, torch.bfloat16)
 
 
 class Batch(dict):
     """A batch's columns by name, also as attributes; one of `FIELDS` that is absent is None.
 
     Where a loader worker met an error of ours, whoever reads the batch gets it.
-
-    Example
-    -------
-    >>> batch = Batch(wavs=torch.zeros(2, 8))
-    >>> batch.to("cpu").wavs.shape, batch.clip
-    (torch.Size([2, 8]), None)
     """
 
     def __getattr__(self, name):
@@ -61,7 +52,7 @@ class Batch(dict):
         """The batch with its tensors on a device, those of half precision as float32; no copy waits for another."""
         self.raise_error()
         moved = self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
-        return moved._mapped(lambda tensor: tensor.float() if tensor.dtype in _HALF else tensor)
+        return moved._mapped(lambda tensor: tensor.float() if tensor.dtype == torch.float16 else tensor)
 
     def pin_memory(self):
         """The batch with its tensors in pinned memory."""
@@ -116,7 +107,7 @@ def _stacked(column, pad):
     """One tensor of arrays or tensors, padded at each axis' end; anything else as a list."""
     if not isinstance(column[0], (np.ndarray, torch.Tensor)):
         return column
-    arrays = [np.asarray(array) for array in column]
+    arrays = list(map(np.asarray, column))
     shapes = {array.shape for array in arrays}
     if len(shapes) == 1:
         return torch.from_numpy(np.stack(arrays))
@@ -129,17 +120,8 @@ def _stacked(column, pad):
 class EpochSampler(torch.utils.data.Sampler):
     """(epoch, index) of an epoch's examples, in an order of (`seed`, epoch), dealt out to ranks.
 
-    All ranks get as many: where the examples do not divide by their number, the order's first ones come again. Workers
-    that persist know the epoch by their indices.
-
-    `n_examples` come in their own order without `shuffle`; `rank` is one of `world_size`.
-
-    Example
-    -------
-    >>> sampler = EpochSampler(4, seed=1, shuffle=False, rank=1, world_size=2)
-    >>> sampler.set_epoch(3)
-    >>> list(sampler)
-    [(3, 1), (3, 3)]
+    The `n_examples` keep their order without `shuffle`. Each `rank` of `world_size` gets as many: where they do not
+    divide, the order's first ones come again. Workers that persist know the epoch by their indices.
     """
 
     def __init__(self, n_examples, seed, shuffle=True, rank=0, world_size=1):

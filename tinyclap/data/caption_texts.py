@@ -6,7 +6,6 @@ A batch is a function of (seed, epoch, index), so a resumed run sees the same ba
 import csv
 import zlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,50 +16,18 @@ from tinyclap.errors import ConfigError, ManifestError
 from tinyclap.text.events import split_events
 from tinyclap.text.tokenizer import WordTokenizer, caption_words
 
-_N_SHOWN = 5
-
-
-class CaptionTable(NamedTuple):
-    """A CSV table of one corpus' captions."""
-
-    name: str  # of the corpus; the captioner keeps a style for each name
-    folder: str | None  # where the table is, or the folder around that
-    file: str
-    columns: list  # those that hold captions
-    group: str  # the column that names the recording, whose captions stay on one side of validation
-
-    def read(self):
-        """List of (recording, caption), or one ManifestError with all problems."""
-        folder, path = Path(self.folder), Path(self.folder) / self.file
-        found = [path] if path.is_file() else list(folder.glob(f"*/{self.file}"))  # the folder around it will do
-        if len(found) != 1:
-            raise ManifestError(f"no table {path}; give the folder of {self.name} that has {self.file}")
-        (path,) = found
-        try:
-            with open(path, newline="", encoding="utf-8-sig") as file:
-                reader = csv.DictReader(file)
-                rows, header = list(reader), reader.fieldnames or []
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ManifestError(f"{path} is not a CSV table in UTF-8 ({error}); fetch it again") from error
-        absent = [column for column in (*self.columns, self.group) if column not in header]
-        if absent:
-            raise ManifestError(f"{path} has no column {', '.join(absent)}; it has {', '.join(header)}")
-        # an unquoted comma shifts the cells of its row
-        wide = [f"row {n} has {len(row[None])} cell(s) too many" for n, row in enumerate(rows, 2) if row.get(None)]
-        pairs = [(n, row[self.group], row[column]) for n, row in enumerate(rows, 2) for column in self.columns]
-        empty = [f"row {n} has an empty caption" for n, _, caption in pairs if not caption_words(caption or "")]
-        if problems := [*wide, *empty]:
-            shown = "; ".join(problems[:_N_SHOWN])
-            raise ManifestError(f"{path}: {len(problems)} problem(s): {shown}. Fix or remove these rows")
-        return [(f"{self.name}/{recording}", " ".join(caption.split())) for _, recording, caption in pairs]
-
 
 class CaptionTexts:
-    """The training captions of a run, of those `tables` (arguments of :class:`CaptionTable`) that have a folder."""
+    """The training captions of a run, of those `tables` that have a ``folder``.
+
+    A table is a dict: ``name`` of a corpus, for which the captioner keeps a style; ``file``, a CSV table in ``folder``
+    or one of its folders; ``columns`` that hold captions; ``group``, the column of the recording, whose captions stay
+    on one side of validation.
+    """
 
     def __init__(self, tables):
-        self.tables = [CaptionTable(**table) for table in tables if table["folder"] is not None]
-        self.styles = [table.name for table in self.tables]
+        self.tables = [table for table in tables if table["folder"] is not None]
+        self.styles = [table["name"] for table in self.tables]
         if not self.tables:
             keys = ", ".join(f"--{table['name']}_folder" for table in tables)
             raise ConfigError(f"no captions are named: give the folder of one or more of: {keys}")
@@ -71,7 +38,7 @@ class CaptionTexts:
     def prepare(self):
         """Read every table: captions, their recordings, and the places (N,) of their tables."""
         if self._read is None:
-            rows = [(caption, *of, style) for style, table in enumerate(self.tables) for *of, caption in table.read()]
+            rows = [(*row, style) for style, table in enumerate(self.tables) for row in _read_table(**table)]
             if not rows:
                 raise ManifestError(f"the tables of {', '.join(self.styles)} hold no caption")
             captions, groups, styles = zip(*rows, strict=True)
@@ -89,7 +56,32 @@ class CaptionTexts:
     def describe(self):
         """Names and sizes, JSON-able, for the run's record."""
         counts = zip(self.tables, np.bincount(self.prepare()[2], minlength=len(self.tables)).tolist(), strict=True)
-        return [{"name": table.name, "file": table.file, "n_captions": count} for table, count in counts]
+        return [{"name": table["name"], "file": table["file"], "n_captions": count} for table, count in counts]
+
+
+def _read_table(name, folder, file, columns, group):
+    """List of (caption, recording), or one ManifestError with all problems."""
+    path = Path(folder) / file
+    found = [path] if path.is_file() else list(Path(folder).glob(f"*/{file}"))
+    if len(found) != 1:
+        raise ManifestError(f"no table {path}; give the folder of {name} that has {file}")
+    (path,) = found
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            rows, header = list(enumerate(reader, 2)), reader.fieldnames or []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{path} is not a CSV table in UTF-8 ({error}); fetch it again") from error
+    if absent := [column for column in (*columns, group) if column not in header]:
+        raise ManifestError(f"{path} has no column {', '.join(absent)}; it has {', '.join(header)}")
+    # an unquoted comma shifts the cells of its row
+    problems = [f"row {n} has {len(row[None])} cell(s) too many" for n, row in rows if row.get(None)]
+    cells = [(n, row[column] or "", row[group]) for n, row in rows for column in columns]
+    problems += [f"row {n} has an empty caption" for n, caption, _ in cells if not caption_words(caption)]
+    if problems:
+        shown = "; ".join(problems[:5])
+        raise ManifestError(f"{path}: {len(problems)} problem(s): {shown}. Fix or remove these rows")
+    return [(" ".join(caption.split()), f"{name}/{recording}") for _, caption, recording in cells]
 
 
 def make_text_sets(texts, evidence, vocabulary, seed, batch_size, max_words=20, valid_fraction=0.02):
@@ -114,7 +106,7 @@ def make_text_sets(texts, evidence, vocabulary, seed, batch_size, max_words=20, 
             f"valid_fraction={valid_fraction} leaves {len(train)} captions to train on and {len(valid)} to validate "
             f"on, of {len(captions)}; change it"
         )
-    report_words(captions, tokenizer, max_words, f"the captions, {len(valid)} of them held out")
+    report_words({f"the captions, {len(valid)} of them held out": captions}, tokenizer, max_words)
     rows = [{"ids": np.array(tokenizer.encode(caption, max_words)), "pad_id": tokenizer.pad_id} for caption in captions]
     return {
         name: _TextBatches(rows, styles, evidence, indices, batch_size, seed, name == "train")

@@ -28,13 +28,6 @@ def choose_labelled(items, fraction, seed):
     """The round(fraction · n) clips that keep their captions, at least one for a fraction above 0; the sets are nested.
 
     `items` maps id → item with ``group``; the order of `items` is kept, and `seed` decides which groups come first.
-
-    Example
-    -------
-    >>> items = {name: {"group": name} for name in "abcdefgh"}
-    >>> quarter, half = (choose_labelled(items, fraction, seed=1) for fraction in (0.25, 0.5))
-    >>> len(quarter), len(half), set(quarter) < set(half)
-    (2, 4, True)
     """
     n_chosen = max(round(fraction * len(items)), math.ceil(fraction)) if items else 0
     return _first(items, n_chosen, lambda name: (_digest(f"{seed}/{items[name]['group']}"), name))
@@ -95,10 +88,10 @@ def make_caption_sets(
         pool += [(unlabelled, *key) for key in unlabelled.keys("train")] if unlabelled is not None else []
     if not chosen and not pool:
         raise ManifestError("nothing to train on: no labelled clip, and no unlabelled one with teacher targets")
-    captions = [caption for clip in chosen for caption in with_labels[clip]["captions"]]
-    report_words(captions, tokenizer, max_words, "the training captions")
+    named = {"the training captions": [caption for clip in chosen for caption in with_labels[clip]["captions"]]}
     if "caption" in rows.columns:
-        report_words(list(targets.values("caption")), tokenizer, max_words, "the teacher's captions")
+        named["the teacher's captions"] = list(targets.values("caption"))
+    report_words(named, tokenizer, max_words)
     if rows.choices is not None:
         logger.info("%s", rows.choices.report(targets.values("token_choices")))
     entries = [(clip, None) for clip in chosen]

@@ -23,34 +23,17 @@ class Corpus:
     """
 
     def __init__(self, name, folder, prepare, train=None, valid=None, test=None):
-        self.name, self.folder, self._prepare = name, folder, prepare
-        self.parts = {
-            part: options for part, options in (("train", train), ("valid", valid), ("test", test)) if options
-        }
+        self.name, self.folder, self.prepare = name, folder, prepare
+        given = {"train": train, "valid": valid, "test": test}
+        self.parts = {part: options for part, options in given.items() if options}
         for part, options in self.parts.items():
             if "split" not in options:
                 raise ConfigError(f"corpus {name}: its {part} part has no split, so its manifest would have no name")
-
-    def prepare(self, manifest_folder):
-        """Write the manifests of all parts; unchanged ones are left alone."""
-        for part, options in self.parts.items():
-            for split in self.splits(part):
-                self._prepare(data_folder=self.folder, manifest_folder=manifest_folder, **{**options, "split": split})
 
     def splits(self, part):
         """The splits of one part: a list, empty where there is no such part."""
         split = self.parts.get(part, {"split": []})["split"]
         return [split] if isinstance(split, str) else list(split)
-
-    def manifests(self, part, manifest_folder):
-        """Paths of the manifests of one part; of all parts where `part` is None."""
-        splits = [split for each in ([part] if part else self.parts) for split in self.splits(each)]
-        return [Path(manifest_folder) / f"{self.name}_{split}.json" for split in splits]
-
-    @property
-    def key(self):
-        """The recipe's key of the folder: ``<name>_folder``."""
-        return self.name if self.name.endswith("_folder") else f"{self.name}_folder"
 
 
 class Corpora:
@@ -60,16 +43,19 @@ class Corpora:
         self.corpora = [corpus for corpus in corpora if corpus.folder is not None]
         self.manifest_folder = Path(manifest_folder)
         if not self.corpora and not may_be_empty:
-            keys = ", ".join(dict.fromkeys(f"--{corpus.key}" for corpus in corpora))
-            raise ConfigError(f"no corpus is named: give the folder of one or more of: {keys}")
+            keys = dict.fromkeys(f"--{corpus.name.removesuffix('_folder')}_folder" for corpus in corpora)
+            raise ConfigError(f"no corpus is named: give the folder of one or more of: {', '.join(keys)}")
 
     def prepare(self):
         """Write every manifest that is missing or out of date; where one corpus is refused, all stay as they were."""
-        paths = [path for corpus in self.corpora for path in corpus.manifests(None, self.manifest_folder)]
+        paths = [path for part in ("train", "valid", "test") for path, _ in self.manifests(part)]
         before = {path: path.read_text(encoding="utf-8") if path.is_file() else None for path in paths}
         try:
             for corpus in self.corpora:
-                corpus.prepare(self.manifest_folder)
+                folders = {"data_folder": corpus.folder, "manifest_folder": self.manifest_folder}
+                for part, options in corpus.parts.items():
+                    for split in corpus.splits(part):
+                        corpus.prepare(**folders, **{**options, "split": split})
         except BaseException:
             for path, content in before.items():
                 if content is None:
@@ -80,16 +66,13 @@ class Corpora:
 
     def manifests(self, part):
         """(manifest, corpus folder) of each manifest of a part, ``"train"``, ``"valid"`` or ``"test"``."""
-        return [
-            (path, str(corpus.folder))
-            for corpus in self.corpora
-            for path in corpus.manifests(part, self.manifest_folder)
-        ]
+        splits = [(corpus, split) for corpus in self.corpora for split in corpus.splits(part)]
+        return [(self.manifest_folder / f"{corpus.name}_{split}.json", str(corpus.folder)) for corpus, split in splits]
 
     def captions(self):
         """All captions of the training parts, in the order of the manifests."""
-        items = read_items(self.manifests("train"))
-        return [caption for item in items.values() for caption in item["captions"] or ()]
+        items = read_items(self.manifests("train")).values()
+        return [caption for item in items for caption in item["captions"] or ()]
 
     def describe(self):
         """Names and parts, JSON-able, for the run's record."""

@@ -10,33 +10,25 @@ import numpy as np
 from tinyclap.data.batches import EpochDataset
 from tinyclap.errors import ConfigError, ManifestError
 
-EPOCHS = ("clips", "views")
-
 
 def make_distillation_sets(targets, views, seed, epoch="clips", repeat_by_captions=False):
     """``train`` and ``valid``: datasets for :func:`tinyclap.data.batches.collate`.
 
     With cached targets an example has their columns and, without a cached ``log_mel``, ``wav``. With a live teacher it
-    has ``wav`` and, where all clips have captions, ``texts``: one of them. Without a teacher (`targets` None: a CLAP
-    from scratch) every clip needs a caption.
+    has ``wav`` and, where all clips have captions, ``texts``: one of them.
 
     Arguments
     ---------
-    targets : tinyclap.data.targets.TeacherTargets or None
+    targets : tinyclap.data.targets.TeacherTargets or None. None (a CLAP from scratch): every clip needs a caption.
     views : tinyclap.data.views.Views
     seed : int
-    epoch : str
-        "clips": an epoch has one view of each clip, K epochs have all K in random order. "views": an epoch has all.
-    repeat_by_captions : bool
-        True: an epoch has a clip once for each of its captions, in different crops, as in the official code. One of
-        Clotho's clips then weighs five times as much as one of AudioCaps', although the loss reads no caption.
+    epoch : {"clips", "views"}. One view of each clip (K epochs have all K, in random order), or all of them.
+    repeat_by_captions : bool. An epoch has each clip in as many crops as it has captions, as in the official code.
     """
-    if epoch not in EPOCHS:
-        raise ConfigError(f"epoch={epoch!r}; choose one of {', '.join(EPOCHS)}")
+    if epoch not in ("clips", "views"):
+        raise ConfigError(f"epoch={epoch!r}; choose one of clips, views")
     if epoch == "views" and repeat_by_captions:
-        raise ConfigError(
-            "repeat_by_captions repeats clips, and an epoch of views has each view once; give one of them"
-        )
+        raise ConfigError("repeat_by_captions repeats clips, an epoch of views has each view once; give one of them")
     train, valid = views.train_items, views.valid_items
     if not train or not valid:
         raise ManifestError(
@@ -55,39 +47,30 @@ def make_distillation_sets(targets, views, seed, epoch="clips", repeat_by_captio
     elif epoch == "views":
         n_visits = [len(views.views_of(name)) for name in train]
     return {
-        "train": DistillationSet(views, train, seed, targets, n_visits, repeat_by_captions),
-        "valid": DistillationSet(views, valid, seed, targets),
+        "train": _Clips(views, train, seed, targets, n_visits, repeat_by_captions),
+        "valid": _Clips(views, valid, seed, targets),
     }
 
 
-class DistillationSet(EpochDataset):
+class _Clips(EpochDataset):
     """Clips of one side, visited `n_visits` times an epoch each; without it (validation) once, always the first view.
 
     Visits of a clip are counted on through the epochs: K in a row take each of its K cached views once, in an order of
-    (seed, clip, which K visits); with a live teacher each visit is another random crop.
-
-    Arguments
-    ---------
-    views : tinyclap.data.views.Views
-    items : mapping. id → item of the clips.
-    seed : int
-    targets : tinyclap.data.targets.TeacherTargets or None
-    n_visits : list of int, optional
-    in_caption_order : bool. The k-th visit of an epoch has the k-th caption, not a random one.
+    (seed, clip, which K visits); with a live teacher each visit is another random crop. In the order of captions, the
+    k-th visit of an epoch has the k-th caption, not a random one.
     """
 
-    def __init__(self, views, items, seed, targets=None, n_visits=None, in_caption_order=False):
+    def __init__(self, views, items, seed, targets, n_visits=None, in_caption_order=False):
         self.views, self.items, self.seed, self.targets = views, items, seed, targets
         self.is_cached = targets is not None and targets.is_cached
         self.is_training, self.in_caption_order = n_visits is not None, in_caption_order
         self.has_texts = not self.is_cached and all(item["captions"] for item in items.values())
         # Arrays, which forked workers share, whereas reference counts copy lists.
-        self.names = np.array(list(items))
-        views_of = [views.views_of(name) for name in items] if self.is_cached else []
-        self.n_views, self.kinds = np.array(list(map(len, views_of))), np.array([names[0][0] for names in views_of])
-        self.n_visits = np.array(n_visits or [1] * len(items), dtype=np.int32)
-        self.clips = np.repeat(np.arange(len(items), dtype=np.int32), self.n_visits)
-        self.visits = np.arange(len(self.clips)) - np.repeat(np.cumsum(self.n_visits) - self.n_visits, self.n_visits)
+        self.names, self.n_visits = np.array(list(items)), np.array(n_visits or [1] * len(items))
+        views_of = [views.views_of(name) for name in items] if self.is_cached or not self.is_training else []
+        self.n_views, self.first_views = np.array(list(map(len, views_of))), np.array([names[0] for names in views_of])
+        self.clips = np.repeat(np.arange(len(items)), self.n_visits)
+        self.visits = np.concatenate([np.arange(count) for count in self.n_visits])
 
     def __len__(self):
         return len(self.clips)
@@ -96,29 +79,28 @@ class DistillationSet(EpochDataset):
         """A dict of ``id`` and what :func:`make_distillation_sets` says."""
         place = self.clips[index]
         name, repeat = str(self.names[place]), int(self.visits[index])
-        if self.is_cached:
-            view = self._view(place, (max(epoch, 1) - 1) * int(self.n_visits[place]) + repeat)
-            columns = self.targets.example(name, view)
-            audio = {} if "log_mel" in columns else {"wav": self.views.read(name, view)}
-            return {"id": name, **audio, **columns}
-        if self.is_training:
-            example = {"id": name, "wav": self.views.crop(name, epoch, repeat, self.seed)}
+        example = {"id": name}
+        if self.is_training and not self.is_cached:
+            example["wav"] = self.views.crop(name, epoch, repeat, self.seed)
         else:
-            example = {"id": name, "wav": self.views.read(name, self.views.views_of(name)[0])}
-        return {**example, "texts": self._caption(name, epoch, repeat)} if self.has_texts else example
+            view = self._view(place, (max(epoch, 1) - 1) * int(self.n_visits[place]) + repeat)
+            example |= self.targets.example(name, view) if self.is_cached else {}
+            if "log_mel" not in example:
+                example["wav"] = self.views.read(name, view)
+        if self.has_texts:
+            example["texts"] = self._caption(name, epoch if self.is_training else 0, repeat)
+        return example
 
     def _view(self, place, visit):
         """The view of a clip's visit, counted from 0 through all epochs."""
-        n_views, kind, index = int(self.n_views[place]), str(self.kinds[place]), 0
-        if self.is_training and n_views > 1:
-            turn, step = divmod(visit, n_views)
-            key = [self.seed, zlib.crc32(str(self.names[place]).encode()), turn]
-            index = np.random.default_rng(key).permutation(n_views)[step]
-        return kind if kind == "v" else f"{kind}{index}"
+        first, n_views = str(self.first_views[place]), int(self.n_views[place])
+        if not self.is_training or n_views == 1:
+            return first
+        turn, step = divmod(visit, n_views)
+        key = [self.seed, zlib.crc32(str(self.names[place]).encode()), turn]
+        return f"{first[0]}{np.random.default_rng(key).permutation(n_views)[step]}"
 
     def _caption(self, name, epoch, repeat):
         captions = self.items[name]["captions"]
-        if self.in_caption_order:
-            return captions[repeat]
-        key = [self.seed, epoch if self.is_training else 0, zlib.crc32(name.encode()), 1, *([repeat] if repeat else [])]
-        return str(np.random.default_rng(key).choice(captions))
+        key = [self.seed, epoch, zlib.crc32(name.encode()), 1, *([repeat] if repeat else [])]
+        return captions[repeat] if self.in_caption_order else str(np.random.default_rng(key).choice(captions))

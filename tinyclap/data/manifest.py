@@ -32,25 +32,9 @@ def write_manifest(path, items, meta):
     """Validate a manifest and write it atomically to `path` (``<dataset>_<split>.json``).
 
     `items` and `meta` are as described above; ``n_items`` and ``options_hash`` are added to `meta`.
-
-    A ManifestError names the first five items with something missing or wrong.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> meta = {"dataset": "toy", "version": "1", "split": "test", "classes": ["dog"]}
-    >>> meta |= {"options": {}, "code_version": "1"}
-    >>> item = {"wav": "{data_root}/a.wav", "duration_s": 1.0, "sample_rate_hz": 8000, "n_channels": 1, "label": "dog"}
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_manifest(f"{folder}/toy_test.json", {"a": item}, meta)
-    ...     read_manifest(f"{folder}/toy_test.json", "/corpora/toy").items[0]["wav"].as_posix()
-    '/corpora/toy/a.wav'
     """
-    path = Path(path)
-    meta = {**meta, "n_items": len(items)}
-    problems = _problems(meta, items)
-    if problems:
-        raise ManifestError(_message(f"{path.name} is not written", problems))
+    path, meta = Path(path), {**meta, "n_items": len(items)}
+    _check(meta, items, f"{path.name} is not written")
     meta["options_hash"] = options_hash(meta["dataset"], meta["options"], meta["code_version"])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"_meta": meta, "items": items})
@@ -58,31 +42,25 @@ def write_manifest(path, items, meta):
 
 def read_manifest(path, data_root):
     """Read a whole manifest; paths are joined to `data_root`, the corpus' folder here. Recordings are not opened."""
-    path = Path(path)
     meta, items = _load(path)
-    problems = _problems(meta, items)
-    if meta.get("n_items") != len(items):
-        problems.append(f"_meta says {meta.get('n_items')} items, {len(items)} are there")
-    if problems:
-        raise ManifestError(_message(f"{path} is not a whole manifest; delete it and prepare again", problems))
+    _check(meta, items, f"{path} is not a whole manifest; delete it and prepare again")
     root = Path(os.path.abspath(Path(data_root).expanduser()))
     return Manifest(meta, [{**item, "id": key, "wav": root / _relative(item["wav"])} for key, item in items.items()])
 
 
-def is_current(path, dataset, options, code_version=None):
-    """Whether a complete manifest of this dataset, made with these options, exists.
+def is_current(path, dataset, options, code_version):
+    """Whether a complete manifest of this dataset, made with these options by this code, exists.
 
     Arguments
     ---------
-    path, dataset, options : str or os.PathLike, str, and dict of JSON values
-    code_version : str or None. None accepts the one in the file.
+    path, dataset, options, code_version : str or os.PathLike, str, dict of JSON values, and str
     """
     try:
-        meta, items = _load(Path(path))
+        meta, items = _load(path)
     except ManifestError:
         return False
-    wanted = options_hash(dataset, options, meta.get("code_version") if code_version is None else code_version)
-    return meta.get("options_hash") == wanted and meta.get("n_items") == len(items)
+    is_same = meta.get("options_hash") == options_hash(dataset, options, code_version)
+    return is_same and meta.get("n_items") == len(items)
 
 
 def options_hash(dataset, options, code_version):
@@ -103,21 +81,23 @@ def _relative(wav):
     return wav[len(DATA_ROOT) + 1 :]
 
 
-def _problems(meta, items):
-    problems = [
-        f"_meta.{key} is {meta.get(key)!r}, not a {kind.__name__}"
-        for key, kind in _META_KEYS.items()
-        if not isinstance(meta.get(key), kind)
-    ]
-    classes = meta.get("classes") or []
-    if len(set(classes)) != len(classes):
+def _check(meta, items, what):
+    """Raise a ManifestError of the first five items and facts that are missing or wrong."""
+    wrong = {key: kind.__name__ for key, kind in _META_KEYS.items() if not isinstance(meta.get(key), kind)}
+    problems = [f"_meta.{key} is {meta.get(key)!r}, not a {kind}" for key, kind in wrong.items()]
+    classes = set(meta.get("classes") or [])
+    if len(classes) != len(meta.get("classes") or []):
         problems.append("_meta.classes names a class twice")
     if not items:
         problems.append("there are no items")
-    known = set(classes)
     for key, item in items.items():
-        problems += [f"item {key!r}: {problem}" for problem in _item_problems(item, known)]
-    return problems
+        problems += [f"item {key!r}: {problem}" for problem in _item_problems(item, classes)]
+    if meta.get("n_items") != len(items):
+        problems.append(f"_meta says {meta.get('n_items')} items, {len(items)} are there")
+    if problems:
+        shown = [f"  - {problem}" for problem in problems[:_N_SHOWN]]
+        more = [f"  … and {len(problems) - _N_SHOWN} more"] if len(problems) > _N_SHOWN else []
+        raise ManifestError("\n".join([f"{what}; {len(problems)} problem(s):", *shown, *more]))
 
 
 def _item_problems(item, classes):
@@ -135,16 +115,8 @@ def _item_problems(item, classes):
             yield f"{key} is {value!r}, not a number above zero"
     if "label" in item and item["label"] not in classes:
         yield f"label {item['label']!r} is not in _meta.classes"
-    if "captions" in item:
-        captions = item["captions"]
-        if not isinstance(captions, list) or not captions:
-            yield "captions is not a list of at least one"
-        elif not all(isinstance(caption, str) and caption.strip() for caption in captions):
-            yield "a caption is empty"
-
-
-def _message(head, problems):
-    lines = [f"{head}; {len(problems)} problem(s):", *(f"  - {problem}" for problem in problems[:_N_SHOWN])]
-    if len(problems) > _N_SHOWN:
-        lines.append(f"  … and {len(problems) - _N_SHOWN} more")
-    return "\n".join(lines)
+    captions = item.get("captions", ["none is known"])
+    if not isinstance(captions, list) or not captions:
+        yield "captions is not a list of at least one"
+    elif not all(isinstance(caption, str) and caption.strip() for caption in captions):
+        yield "a caption is empty"

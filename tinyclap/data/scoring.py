@@ -1,12 +1,13 @@
 """Whole clips to score: test parts, training clips for statistics, and clips as the public codes read them."""
 
+import functools
 import zlib
 
 import numpy as np
 import torch
 
 from tinyclap.audio.io import read_audio, read_channels
-from tinyclap.data.batches import Batch, EpochDataset
+from tinyclap.data.batches import Batch, FixedDataset
 from tinyclap.data.items import ItemTable, read_items
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ConfigError, ManifestError, TinyclapError
@@ -23,24 +24,12 @@ class ReferenceLoader:
     clips are cut at a random place, by `seed` and the clip's id alone (D10: by random state and number of workers).
 
     Source: github.com/fpaissan/tinyCLAP (clap_datasets.py); github.com/microsoft/CLAP (CLAPWrapper.py).
-
-    Example
-    -------
-    >>> ReferenceLoader("official").fit(np.array([[0.25, 0.5], [0.25, -0.5]]), 1, "a").tolist()
-    [0.5, 0.0, 0.0, 0.0, 0.0]
-    >>> ReferenceLoader("msclap").fit(np.array([[0.25, 0.5], [0.25, -0.5]]), 1, "a").tolist()
-    [0.25, 0.5, 0.25, -0.5, 0.25]
     """
 
     def __init__(self, kind="ours", seed=0):
         if kind not in LOADERS:
             raise ConfigError(f"loader {kind!r} is unknown; choose one of {', '.join(LOADERS)}")
         self.kind, self.seed = kind, seed
-
-    @property
-    def options(self):
-        """What decides the samples, JSON-able; empty for "ours"."""
-        return {} if self.kind == "ours" else {"loader": self.kind, "loader_seed": self.seed}
 
     def __call__(self, path, name):
         """A recording, whose id is `name`: (samples (T,), float32; rate in Hz)."""
@@ -62,25 +51,19 @@ class ReferenceLoader:
         return np.resize(waveform, n_samples)
 
 
-class WholeClips(EpochDataset):
-    """Whole clips at their own sample rates: dicts of ``id``, ``wav`` (T,), ``rate`` (Hz) and ``item``.
+def whole_clips(items, loader=None):
+    """Dataset of whole clips at their own sample rates: dicts of ``id``, ``wav`` (T,), ``rate`` (Hz) and ``item``.
 
-    `items` maps id → item with ``wav``; `loader` is a :class:`ReferenceLoader`.
+    `items` maps id → item with ``wav``; `loader` is a :class:`ReferenceLoader`, our own by default.
     """
+    read = functools.partial(_read_clip, items, loader or ReferenceLoader())
+    return FixedDataset([(name,) for name in items], read)
 
-    def __init__(self, items, loader=None):
-        self.items, self.loader = items, loader or ReferenceLoader()
-        self.names = list(items)
 
-    def __len__(self):
-        return len(self.names)
-
-    def example(self, epoch, index):
-        """The clip at `index`, in every epoch the same."""
-        name = self.names[index]
-        item = self.items[name]
-        waveform, rate = self.loader(item["wav"], name)
-        return {"id": name, "wav": torch.from_numpy(waveform), "rate": rate, "item": item}
+def _read_clip(items, loader, name):
+    item = items[name]
+    waveform, rate = loader(item["wav"], name)
+    return {"id": name, "wav": torch.from_numpy(waveform), "rate": rate, "item": item}
 
 
 def collate_clips(clips):
@@ -90,54 +73,44 @@ def collate_clips(clips):
 
 
 def make_test_set(corpora, loader=None):
-    """(WholeClips, meta): the corpora's test parts; `loader` is a :class:`ReferenceLoader`, our own by default.
+    """(dataset of :func:`whole_clips`, meta) of the corpora's test parts, read by a `loader`.
 
     `meta` is the manifest's ``_meta``, with the loader's options; of several, ``dataset`` and ``split`` are joined by
-    "+", and ``options`` are by split.
-
-    Raises
-    ------
-    ManifestError: There is no test part, or ids repeat, or classes differ.
+    "+", and ``options`` are by split. A ManifestError where there is no test part, ids repeat, or classes differ.
     """
-    loader = loader or ReferenceLoader()
     manifests = [read_manifest(path, data_root) for path, data_root in corpora.manifests("test")]
     items = {item["id"]: item for manifest in manifests for item in manifest.items}
-    classes = {tuple(manifest.meta["classes"]) for manifest in manifests}
+    metas = {f"{meta['dataset']} {meta['split']}": meta for meta, _ in manifests}
+    classes = {tuple(meta["classes"]) for meta in metas.values()}
     if len(items) != sum(len(manifest.items) for manifest in manifests) or len(classes) != 1:
-        names = [f"{manifest.meta['dataset']} {manifest.meta['split']}" for manifest in manifests]
         raise ManifestError(
-            f"the test parts ({', '.join(names) or 'none'}) cannot be scored together: they need a clip at least, ids "
+            f"the test parts ({', '.join(metas) or 'none'}) cannot be scored together: they need a clip at least, ids "
             "of their own, and the same classes"
         )
-    meta = _joined_meta([manifest.meta for manifest in manifests])
-    return WholeClips(items, loader), {**meta, "options": {**meta["options"], **loader.options}}
-
-
-def _joined_meta(metas):
-    if len(metas) == 1:
-        return metas[0]
-    return {
-        "dataset": "+".join(dict.fromkeys(meta["dataset"] for meta in metas)),
-        "split": "+".join(meta["split"] for meta in metas),
-        "options": {f"{meta['dataset']} {meta['split']}": meta["options"] for meta in metas},
-        "classes": metas[0]["classes"],
-    }
+    meta, *others = metas.values()
+    if others:
+        meta = {
+            "dataset": "+".join(dict.fromkeys(meta["dataset"] for meta in metas.values())),
+            "split": "+".join(meta["split"] for meta in metas.values()),
+            "options": {name: meta["options"] for name, meta in metas.items()},
+            "classes": meta["classes"],
+        }
+    is_ours = loader is None or loader.kind == "ours"
+    options = {} if is_ours else {"loader": loader.kind, "loader_seed": loader.seed}
+    return whole_clips(items, loader), {**meta, "options": {**meta["options"], **options}}
 
 
 def make_training_clips(corpora, n_clips=None):
-    """(WholeClips, meta) of the corpora's training parts; `meta` has ``dataset``, ``split``, ``options``, ``corpora``.
+    """(dataset of :func:`whole_clips`, meta) of the corpora's training parts, for statistics.
 
-    `n_clips` takes so many of them, chosen by their names alone.
+    `n_clips` takes so many of them, chosen by their names alone. `meta` has ``dataset``, ``split``, ``options`` and
+    ``corpora``.
     """
     if n_clips is not None and n_clips < 1:
         raise ConfigError(f"n_clips is {n_clips}; give a number from 1 on, or null for all")
     items = read_items(corpora.manifests("train"))
     chosen = sorted(items, key=lambda name: (zlib.crc32(name.encode()), name))[:n_clips]
     described = corpora.describe()
-    meta = {
-        "dataset": "+".join(dict.fromkeys(corpus["name"] for corpus in described)),
-        "split": "train",
-        "options": {"n_clips": n_clips},
-        "corpora": described,
-    }
-    return WholeClips(ItemTable({name: items[name] for name in sorted(chosen)})), meta
+    dataset = "+".join(dict.fromkeys(corpus["name"] for corpus in described))
+    meta = {"dataset": dataset, "split": "train", "options": {"n_clips": n_clips}, "corpora": described}
+    return whole_clips(ItemTable({name: items[name] for name in sorted(chosen)})), meta

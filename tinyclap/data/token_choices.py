@@ -8,8 +8,6 @@ import numpy as np
 
 from tinyclap.text.tokenizer import END, PAD, START, UNKNOWN, caption_words
 
-_ABSENT = -1  # of a word that the student lacks
-
 
 class StudentChoices:
     """Maps a teacher's word choices (ids of its vocabulary `words`) to the vocabulary of a student's `tokenizer`.
@@ -22,7 +20,7 @@ class StudentChoices:
 
     def __init__(self, words, tokenizer):
         self.words, self.pad_id = words, tokenizer.pad_id
-        self._student_ids = np.array([_student_id(word, tokenizer) for word in words])
+        self._student_ids = np.array([_student_id(word, tokenizer) for word in words])  # the pad's for those it lacks
         self._lengths = np.array([0 if word in (PAD, START, END) else len(caption_words(word)) for word in words])
 
     def targets(self, choices, n_places):
@@ -31,49 +29,44 @@ class StudentChoices:
         `choices` has arrays ``words`` (n,), ``ids`` and ``log_probs`` (n, k). `n_places` counts the student's words of
         the caption and its end. Probabilities of a place sum to 1 or are 0.
         """
-        words, n_choices = choices.words, choices.ids.shape[1]
-        student_ids, probabilities = self._known(choices)
-        lengths = self._lengths[words]
+        lengths, probabilities = self._lengths[choices.words], self._known(choices)
         probabilities[lengths > 1] = 0
-        sources = np.repeat(np.arange(len(words)), lengths)  # of each of the student's words, which of the teacher's
-        if len(sources) == n_places - 1 and len(words) and self.words[words[-1]] == END:
-            sources = np.append(sources, len(words) - 1)
-        else:
-            sources = sources[: n_places - 1]
-        target_ids = np.full((n_places, n_choices), self.pad_id, dtype=np.int64)
-        targets = np.zeros((n_places, n_choices), dtype=np.float32)
-        total = probabilities.sum(axis=1, keepdims=True)
-        target_ids[: len(sources)] = np.where(student_ids == _ABSENT, self.pad_id, student_ids)[sources]
-        targets[: len(sources)] = (probabilities / np.where(total > 0, total, 1))[sources]
-        return target_ids, targets
+        probabilities /= np.maximum(probabilities.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        sources = np.repeat(np.arange(len(lengths)), lengths)  # of each of the student's words, which of the teacher's
+        is_whole = len(sources) == n_places - 1 and len(lengths) and self.words[choices.words[-1]] == END
+        sources = np.append(sources, len(lengths) - 1) if is_whole else sources[: n_places - 1]
+        ids = np.full((n_places, choices.ids.shape[1]), self.pad_id)
+        targets = np.zeros(ids.shape, dtype=np.float32)
+        ids[: len(sources)], targets[: len(sources)] = self._student_ids[choices.ids][sources], probabilities[sources]
+        return ids, targets
 
     def _known(self, choices):
-        """Ids of the student and probabilities, 0 for words that it lacks."""
-        student_ids = self._student_ids[choices.ids]
-        return student_ids, np.where(student_ids == _ABSENT, 0, np.exp(choices.log_probs.astype(np.float32)))
+        """Probabilities, 0 for words that the student lacks."""
+        return np.where(self._student_ids[choices.ids] == self.pad_id, 0, _probabilities(choices))
 
     def report(self, captions):
         """In words: how much of the teacher's vocabulary and probability the student lacks.
 
         `captions` iterates over the word choices of each caption.
         """
-        n_choices, n_places, n_without, given, kept = 0, 0, 0, 0.0, 0.0
-        for choices in captions:
-            of_places = self._known(choices)[1].sum(axis=1)
-            n_choices, n_places = choices.ids.shape[1], n_places + len(of_places)
-            n_without, kept = n_without + int((of_places == 0).sum()), kept + float(of_places.sum())
-            given += float(np.exp(choices.log_probs.astype(np.float32)).sum())
+        captions = list(captions)
+        given = np.concatenate([_probabilities(choices) for choices in captions])
+        kept = np.concatenate([self._known(choices).sum(axis=1) for choices in captions])
+        n_lacking = int((self._student_ids == self.pad_id).sum())
         return (
-            f"the {n_choices} most probable words hold {given / max(n_places, 1):.1%} of the teacher's probability, "
-            f"{kept / max(n_places, 1):.1%} are on words that the student has "
-            f"({int((self._student_ids == _ABSENT).sum())} of {len(self.words)} it lacks), {n_without} of {n_places} "
-            "places have no target"
+            f"the {given.shape[1]} most probable words hold {given.sum(axis=1).mean():.1%} of the teacher's "
+            f"probability, {kept.mean():.1%} are on words that the student has ({n_lacking} of {len(self.words)} it "
+            f"lacks), {(kept == 0).sum()} of {len(kept)} places have no target"
         )
 
 
+def _probabilities(choices):
+    return np.exp(choices.log_probs.astype(np.float32))
+
+
 def _student_id(word, tokenizer):
-    """The id of a teacher's word in a student's vocabulary, or `_ABSENT`."""
+    """The id of a teacher's word in a student's vocabulary, or that of padding."""
     if word in (END, UNKNOWN):
         return tokenizer.end_id if word == END else tokenizer.unk_id
     ids = [] if word in (PAD, START) else tokenizer.encode(word)[1:-1]
-    return ids[0] if len(ids) == 1 and ids[0] != tokenizer.unk_id else _ABSENT
+    return ids[0] if len(ids) == 1 and ids[0] != tokenizer.unk_id else tokenizer.pad_id

@@ -11,15 +11,10 @@ logger = logging.getLogger(__name__)
 
 
 class Vocabulary:
-    """Writes the vocabulary of a run before its model is built: an entry of a recipe's ``prepare``.
+    """Writes the vocabulary of a run to `path` before its model is built: an entry of a recipe's ``prepare``.
 
-    Arguments
-    ---------
-    captions_of : tinyclap.data.corpora.Corpora or tinyclap.data.caption_texts.CaptionTexts
-        Prepared already; its training captions give the words.
-    path : str or os.PathLike. Where the vocabulary is written, as JSON.
-    given : str or os.PathLike, optional. What :meth:`tinyclap.text.tokenizer.WordTokenizer.load` reads instead.
-    min_count, max_size : int. See :meth:`tinyclap.text.tokenizer.WordTokenizer.from_captions`.
+    Its words are those of the training captions of `captions_of`, prepared Corpora or CaptionTexts, with `min_count`
+    and `max_size` as in :meth:`WordTokenizer.from_captions`; or what :meth:`WordTokenizer.load` reads from `given`.
     """
 
     def __init__(self, captions_of, path, given=None, min_count=1, max_size=None):
@@ -28,7 +23,12 @@ class Vocabulary:
 
     def prepare(self):
         """Write the file atomically; of a run that has one already, refuse other words."""
-        tokenizer = self._made() if self.given is None else WordTokenizer.load(self.given)
+        if self.given is not None:
+            tokenizer = WordTokenizer.load(self.given)
+        elif captions := self.captions_of.captions():
+            tokenizer = WordTokenizer.from_captions(captions, self.min_count, self.max_size)
+        else:
+            raise ManifestError("none of the training clips has a caption: there are no words to learn")
         if not self.path.exists():
             tokenizer.save(self.path)
         elif (before := WordTokenizer.load(self.path)).words != tokenizer.words:
@@ -38,28 +38,15 @@ class Vocabulary:
                 "was trained with it"
             )
 
-    def _made(self):
-        captions = self.captions_of.captions()
-        if not captions:
-            raise ManifestError("none of the training clips has a caption: there are no words to learn")
-        return WordTokenizer.from_captions(captions, self.min_count, self.max_size)
 
-
-def report_words(captions, tokenizer, max_words, what):
-    """Log how many words of `captions`, called `what`, are unknown, and how many captions are cut or empty.
-
-    Arguments
-    ---------
-    captions : list of str
-    tokenizer : tinyclap.text.tokenizer.WordTokenizer
-    max_words : int. Longer captions are cut.
-    what : str
-    """
-    lengths = [len(caption_words(caption)) for caption in captions]
-    unknown = Counter(word for caption in captions for word in tokenizer.unknown_words(caption))
-    n_long, n_empty = sum(length > max_words for length in lengths), lengths.count(0)
-    shown = f" ({', '.join(word for word, _ in unknown.most_common(5))} …)" if unknown else ""
-    facts = f"{unknown.total()} of {sum(lengths)} words are not in the vocabulary and become <unk>{shown}"
-    cut = f"{n_long} are cut at {max_words} words, {n_empty} have no word"
-    level = logging.WARNING if unknown or n_long or n_empty else logging.INFO
-    logger.log(level, "%s (%d): %s; %s", what, len(captions), facts, cut)
+def report_words(named, tokenizer, max_words):
+    """Log how many words of `named`, name → list of captions, are unknown, and how many captions are cut or empty."""
+    for name, captions in named.items():
+        lengths = [len(caption_words(caption)) for caption in captions]
+        unknown = Counter(word for caption in captions for word in tokenizer.unknown_words(caption))
+        n_long, n_empty = sum(length > max_words for length in lengths), lengths.count(0)
+        shown = f" ({', '.join(word for word, _ in unknown.most_common(5))} …)" if unknown else ""
+        facts = f"{unknown.total()} of {sum(lengths)} words are not in the vocabulary and become <unk>{shown}"
+        cut = f"{n_long} are cut at {max_words} words, {n_empty} have no word"
+        level = logging.WARNING if unknown or n_long or n_empty else logging.INFO
+        logger.log(level, "%s (%d): %s; %s", name, len(captions), facts, cut)

@@ -8,8 +8,8 @@ from tinyclap.audio.io import read_audio
 from tinyclap.audio.resample import resample_array
 from tinyclap.checkpoints.folder import amend
 from tinyclap.data.manifest import read_manifest
-from tinyclap.data.recordings import find_recordings
 from tinyclap.errors import ConfigError
+from tinyclap.metrics.recordings import find_recordings
 from tinyclap.runtime import load
 from tinyclap.text.scores import score
 

@@ -13,7 +13,6 @@ from tinyclap import __version__
 from tinyclap.audio.io import read_audio
 from tinyclap.audio.resample import resample_array
 from tinyclap.checkpoints.folder import amend, new_folder, read_export, write_config
-from tinyclap.data.recordings import find_recordings, sample
 from tinyclap.errors import ConfigError
 from tinyclap.export.audio_model import EncoderExport
 from tinyclap.export.captioner import CaptionerExport
@@ -22,6 +21,7 @@ from tinyclap.export.latency import best_precisions, measure_latencies, table
 from tinyclap.export.parity import outputs_of, refuse, require_exact
 from tinyclap.export.quantise import quantise
 from tinyclap.files import write_json, write_text
+from tinyclap.metrics.recordings import find_recordings, sample
 from tinyclap.runtime.audio_model import GOLDEN
 from tinyclap.runtime.session import has_bf16
 
@@ -35,7 +35,7 @@ class ExportOptions:
     labels : list of str. Class names that are compiled into the folder; may be empty.
     templates : list of str or None. Prompts for them; None takes the text side's own.
     precisions : list of str. "fp32", and "int8" if wanted.
-    calibration_audio : str or None. Where int8 is calibrated; see :func:`tinyclap.data.recordings.find_recordings`.
+    calibration_audio : str or None. Where int8 is calibrated; see :func:`tinyclap.metrics.recordings.find_recordings`.
     check_audio : list of str. Where it is compared with the network; empty takes what calibration left over.
     n_calibration, n_check : int. Maximum of recordings of each, chosen at random with `seed`.
     calibration_method : str. See :func:`tinyclap.export.quantise.quantise`.

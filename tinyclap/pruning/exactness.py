@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from tinyclap.audio.io import read_audio
-from tinyclap.data.recordings import find_recordings, sample
+from tinyclap.metrics.recordings import find_recordings, sample
 from tinyclap.models.pruned_head import PrunedClapProjection
 
 _N_NOISES = 8
@@ -37,7 +37,7 @@ def clips_to_compare_on(model, check_audio=None, n_clips=64, seed=0):
     Arguments
     ---------
     model : AudioStudent or Clap. Whose rate and window the noise has.
-    check_audio : str, optional. See :func:`tinyclap.data.recordings.find_recordings`.
+    check_audio : str, optional. See :func:`tinyclap.metrics.recordings.find_recordings`.
     n_clips, seed : int. Maximum of recordings, and seed of their choice.
     """
     if check_audio is not None:

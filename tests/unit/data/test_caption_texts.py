@@ -55,12 +55,12 @@ def test_published_tables_are_read_and_no_audio_is_needed(texts):
     assert (len(captions), len(set(groups)), styles.tolist()) == (32, 16, [0] * 12 + [1] * 20)
     assert captions[0] == "A dog barks, clip 0, sentence 0" and groups[12].startswith("clotho/Café")
     assert [row["n_captions"] for row in texts.describe()] == [12, 20]
-    around = CaptionTexts([{**AUDIOCAPS, "folder": texts.tables[0].folder.parent}])
+    around = CaptionTexts([{**AUDIOCAPS, "folder": texts.tables[0]["folder"].parent}])
     assert around.captions() == captions[:12]
 
 
 def test_a_corpus_without_a_folder_is_left_out_but_not_all(texts):
-    kept = [{**CLOTHO, "folder": texts.tables[1].folder}, {**AUDIOCAPS, "folder": None}]
+    kept = [{**CLOTHO, "folder": texts.tables[1]["folder"]}, {**AUDIOCAPS, "folder": None}]
     assert CaptionTexts(kept).styles == ["clotho"]
     with pytest.raises(ConfigError, match="no captions are named: .* of: --audiocaps_folder, --clotho_folder$"):
         CaptionTexts([{**AUDIOCAPS, "folder": None}, {**CLOTHO, "folder": None}])
@@ -71,7 +71,7 @@ def test_a_corpus_without_a_folder_is_left_out_but_not_all(texts):
 def test_a_missing_table_and_a_missing_column_say_what_there_should_be(tmp_path, texts):
     with pytest.raises(ManifestError, match="no table .*train.csv; give the folder of audiocaps that has train.csv"):
         CaptionTexts([{**AUDIOCAPS, "folder": tmp_path / "nowhere"}]).prepare()
-    wrong = {**CLOTHO, "folder": texts.tables[1].folder, "columns": ["caption_1", "caption_6"]}
+    wrong = {**CLOTHO, "folder": texts.tables[1]["folder"], "columns": ["caption_1", "caption_6"]}
     with pytest.raises(ManifestError, match="has no column caption_6; it has file_name, caption_1"):
         CaptionTexts([wrong]).prepare()
 

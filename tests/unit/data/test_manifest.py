@@ -110,18 +110,17 @@ def test_what_is_no_whole_manifest_is_refused(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(ManifestError, match="_meta says 2 items, 1 are there"):
         read_manifest(path, tmp_path)
-    assert not is_current(path, "toy", META["options"])
+    assert not is_current(path, "toy", META["options"], "7")
 
 
 def test_a_manifest_is_current_for_its_own_options_and_code_alone(tmp_path):
     path = tmp_path / "toy_test.json"
-    assert not is_current(path, "toy", META["options"])
+    assert not is_current(path, "toy", META["options"], "7")
     write_manifest(path, items(), META)
-    assert is_current(path, "toy", {"folds": [1]})
-    assert is_current(path, "toy", {"folds": [1]}, code_version="7")
-    assert not is_current(path, "toy", {"folds": [1]}, code_version="8")
-    assert not is_current(path, "toy", {"folds": [2]})
-    assert not is_current(path, "other", {"folds": [1]})
+    assert is_current(path, "toy", {"folds": [1]}, "7")
+    assert not is_current(path, "toy", {"folds": [1]}, "8")
+    assert not is_current(path, "toy", {"folds": [2]}, "7")
+    assert not is_current(path, "other", {"folds": [1]}, "7")
 
 
 def test_the_order_of_options_does_not_matter():

@@ -14,7 +14,7 @@ import onnx  # noqa: E402
 from tests.unit.small_export import LABELS, exported, recordings, run  # noqa: E402
 from tinyclap.checkpoints.folder import new_folder  # noqa: E402
 from tinyclap.checkpoints.state import load_student  # noqa: E402
-from tinyclap.data.recordings import find_recordings, sample  # noqa: E402
+from tinyclap.metrics.recordings import find_recordings, sample  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError, ManifestError  # noqa: E402
 from tinyclap.export.front_end import front_end_nodes  # noqa: E402
 from tinyclap.export.latency import best_precisions  # noqa: E402
