@@ -1,7 +1,4 @@
-"""Captions without audio: tables of captions, and batches of captions of similar length.
-
-A batch is a function of (seed, epoch, index), so a resumed run sees the same batches as an unbroken one.
-"""
+"""Captions without audio: tables of captions, and batches of captions of similar length."""
 
 import csv
 import zlib

@@ -1,8 +1,4 @@
-"""Datasets for captioners: labelled clips with their captions, unlabelled ones with teacher targets.
-
-An example is a function of (seed, epoch, index), so a resumed run sees the same examples as an unbroken one, with any
-number of workers.
-"""
+"""Datasets for captioners: labelled clips with their captions, unlabelled ones with teacher targets."""
 
 import functools
 import hashlib
@@ -52,16 +48,14 @@ def make_caption_sets(
     """``train`` and ``valid``: datasets of a captioner's run for :func:`tinyclap.data.batches.collate`.
 
     A training example is a labelled row and its unlabelled ones; a row has teacher targets where they are cached.
-    Validation is on whole labelled clips: the corpora's validation parts and those held out by
-    ``labelled.valid_fraction``; where there are none, on held-out unlabelled views with the teacher's captions as
-    references.
+    Validation is on whole labelled clips; where none is held out, on held-out unlabelled views with the teacher's
+    captions as references.
 
     Arguments
     ---------
     labelled, unlabelled : tinyclap.data.views.Views or None
         Windows of clips with captions (which belong to the whole clip), and views of audio alone.
-    targets : tinyclap.data.targets.TeacherTargets or None
-        Loaded. Without any there are no unlabelled rows.
+    targets : tinyclap.data.targets.TeacherTargets or None. Loaded; without any there are no unlabelled rows.
     vocabulary : str or os.PathLike. See :meth:`tinyclap.text.tokenizer.WordTokenizer.load`.
     sample_rate_hz, seed : int. The student's rate.
     labelled_fraction : float. Of the labelled training clips that keep their captions; see :func:`choose_labelled`.

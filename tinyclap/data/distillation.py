@@ -1,7 +1,4 @@
-"""Training and validation examples of a distillation: crops of clips with cached teacher targets, or as audio alone.
-
-An example is a function of (seed, epoch, index), so a resumed run sees the same ones, with any number of workers.
-"""
+"""Training and validation examples of a distillation: crops of clips with cached teacher targets, or as audio alone."""
 
 import zlib
 

@@ -7,14 +7,12 @@ corpus (``n_expected``, ``n_present``, …). ``items`` maps a unique id to ``wav
 digits), ``group`` (shared by recordings of one place or source).
 """
 
-import hashlib
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 from tinyclap.errors import ManifestError
-from tinyclap.files import read_json, write_json
+from tinyclap.files import read_json, sha256_of_json, write_json
 
 DATA_ROOT = "{data_root}"
 _META_KEYS = {"dataset": str, "version": str, "split": str, "classes": list, "options": dict, "code_version": str}
@@ -65,8 +63,7 @@ def is_current(path, dataset, options, code_version):
 
 def options_hash(dataset, options, code_version):
     """Fingerprint of what decides the contents of a manifest: 16 hexadecimal digits."""
-    text = json.dumps([dataset, options, code_version], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return sha256_of_json([dataset, options, code_version])[:16]
 
 
 def _load(path):

@@ -13,20 +13,19 @@ logger = logging.getLogger(__name__)
 class Vocabulary:
     """Writes the vocabulary of a run to `path` before its model is built: an entry of a recipe's ``prepare``.
 
-    Its words are those of the training captions of `captions_of`, prepared Corpora or CaptionTexts, with `min_count`
-    and `max_size` as in :meth:`WordTokenizer.from_captions`; or what :meth:`WordTokenizer.load` reads from `given`.
+    Its words are those that occur `min_count` times in the training captions of `captions_of`, prepared Corpora or
+    CaptionTexts; or what :meth:`tinyclap.text.tokenizer.WordTokenizer.load` reads from `given`.
     """
 
-    def __init__(self, captions_of, path, given=None, min_count=1, max_size=None):
-        self.captions_of, self.path, self.given = captions_of, Path(path), given
-        self.min_count, self.max_size = min_count, max_size
+    def __init__(self, captions_of, path, given=None, min_count=1):
+        self.captions_of, self.path, self.given, self.min_count = captions_of, Path(path), given, min_count
 
     def prepare(self):
         """Write the file atomically; of a run that has one already, refuse other words."""
         if self.given is not None:
             tokenizer = WordTokenizer.load(self.given)
         elif captions := self.captions_of.captions():
-            tokenizer = WordTokenizer.from_captions(captions, self.min_count, self.max_size)
+            tokenizer = WordTokenizer.from_captions(captions, self.min_count)
         else:
             raise ManifestError("none of the training clips has a caption: there are no words to learn")
         if not self.path.exists():

@@ -57,8 +57,10 @@ def test_a_resumed_run_keeps_its_words(corpora, tmp_path):
     Vocabulary(corpora, path).prepare()
     before = path.read_bytes()
     Vocabulary(corpora, path).prepare()
-    with pytest.raises(ConfigError, match="the ids of a run's words must not change"):
-        Vocabulary(corpora, path, max_size=8).prepare()
+    WordTokenizer.from_captions(["other words"]).save(tmp_path / "other.json")
+    for options in ({"given": tmp_path / "other.json"}, {"min_count": 8}):
+        with pytest.raises(ConfigError, match="the ids of a run's words must not change"):
+            Vocabulary(corpora, path, **options).prepare()
     assert path.read_bytes() == before
 
 
