@@ -118,6 +118,8 @@ def check_options(options):
     targets, labelled = options.get("targets"), options.get("labelled")
     if targets is not None and targets.columns and not targets.is_cached:
         raise ConfigError("captioners learn from cached teacher targets; give --target_cache FOLDER, or no teacher")
+    if targets is not None and "token_choices" in targets.columns and "caption" not in targets.columns:
+        raise ConfigError("token_choices are those of the teacher's caption; give --target_columns [caption, …] too")
     if labelled is not None and labelled.kind != "windows":
         raise ConfigError(f"labelled views are {labelled.kind}, of which captions need not hold; give windows")
 

@@ -10,6 +10,7 @@ from tinyclap.data.captions import make_caption_sets
 from tinyclap.data.targets import TeacherTargets
 from tinyclap.data.token_choices import StudentChoices
 from tinyclap.decoding.beam_search import WordChoices
+from tinyclap.errors import ConfigError
 from tinyclap.text.tokenizer import WordTokenizer
 
 # The student's words --------------------------------------------------------------------------------------------------
@@ -108,6 +109,12 @@ def test_a_batch_has_a_target_for_each_word_of_the_teacher_s_captions(train):
     loud = batch.teacher_ids == TOKENIZER.encode("loud")[1]
     best = batch.token_ids.gather(2, batch.token_probs.argmax(-1, keepdim=True))[..., 0]
     assert loud.any() and (best[loud[:, 1:]] == batch.teacher_ids[loud]).all()
+
+
+@pytest.mark.parametrize("columns", [("token_choices",), ("clip", "token_choices")])
+def test_word_choices_without_their_caption_are_refused(train, columns):
+    with pytest.raises(ConfigError, match=r"those of the teacher's caption; give --target_columns \[caption"):
+        train(*columns)
 
 
 def test_a_cache_without_word_choices_gives_batches_without_them(train):
