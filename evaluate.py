@@ -24,16 +24,16 @@ def main(arguments):
     """Score what a recipe describes; returns the exit status."""
     path, run_opts, options = command_line.parse_command_line(arguments)
     own_modules = command_line.import_named(options.pop("import", None), path)
-    recipe = command_line.open_recipe(path, options)
+    recipe = command_line.open_recipe(path, options, run_opts)
     hparams = recipe.build()
     command_line.check_recipe(hparams)
+    for weights in hparams["load_weights"]:  # first: a model that cannot be loaded leaves nothing behind
+        if weights is not None:
+            weights.load()
     run_folder.start_run(hparams, recipe, run_opts, own_modules)
 
     for prepare in hparams["prepare"]:
         run_on_main(getattr(prepare, "prepare", prepare))
-    for weights in hparams["load_weights"]:
-        if weights is not None:
-            weights.load()
     dataset, meta = hparams["make_datasets"]()
 
     brain = hparams["brain_class"](modules=hparams["modules"], hparams=hparams, run_opts=run_opts)

@@ -36,8 +36,8 @@ def main(arguments):
     n_processes = command_line.own_option(options, "n_processes", None)
     verify = command_line.own_option(options, "verify", False)
     command_line.import_named(options.pop("import", None), path)
-    recipe = command_line.open_recipe(path, options)
     sb.utils.distributed.ddp_init_group(run_opts)
+    recipe = command_line.open_recipe(path, options, run_opts)
     hparams = recipe.build()
     command_line.check_recipe(hparams)
     caches = [part for part in hparams["load_weights"] if isinstance(part, TeacherTargets) and part.is_cached]

@@ -24,7 +24,7 @@ from tinyclap.files import write_json  # noqa: E402
 from tinyclap.metrics.cost import complexity  # noqa: E402
 from tinyclap.training.command_line import parse_command_line  # noqa: E402
 from tinyclap.training.provenance import provenance  # noqa: E402
-from tinyclap.training.recipe import Recipe, tag_of  # noqa: E402
+from tinyclap.training.recipe import Recipe  # noqa: E402
 
 
 def build(recipe, words):
@@ -40,9 +40,7 @@ def build(recipe, words):
     tinyclap.errors.ConfigError: The recipe is missing, has no such key, or its student is none of the parts.
     """
     _, _, options = parse_command_line([str(recipe), *words])
-    keys = Recipe(recipe, options, is_complete=False).keys()
-    left_out = {name: "none" for name, key in keys.items() if tag_of(key.node) == "!PLACEHOLDER"}
-    resolved = YAML(typ="rt").load(Recipe(recipe, {**left_out, **options}).resolved())
+    resolved = YAML(typ="rt").load(Recipe(recipe, options, is_complete=False).resolved())
     if not isinstance(resolved.get("student"), dict):
         raise ConfigError(f"{recipe}: its student is no part (!include:), so it cannot be built alone")
     text = io.StringIO()

@@ -130,21 +130,33 @@ def test_folds_prompts_and_batches_are_options(place, tmp_path):
 @pytest.mark.parametrize("weights", ["nowhere", "empty"])
 def test_a_folder_without_weights_is_refused(place, tmp_path, weights):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CheckpointError, match=f"{weights}: no model there .* or the folder of a finished run"):
+    with pytest.raises(ConfigError, match=f"--weights .*{weights}: no (such file or folder|model there)"):
         evaluate.main(options(place, tmp_path / weights, tmp_path / "scores"))
-    assert not (tmp_path / "scores/metrics.json").exists()
+    assert not (tmp_path / "scores").exists()
+
+
+def test_a_model_of_a_module_that_was_not_imported_is_refused_before_anything_is_written(place, tmp_path):
+    run = tiny.saved_clap(tmp_path / "run", SEED)
+    config = json.loads((run / "student/config.json").read_text())
+    config["model"] |= {"type": "PearNet", "module": "pear_net"}
+    (run / "student/config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="give --import pear_net"):
+        evaluate.main(options(place, run, tmp_path / "scores"))
+    assert not (tmp_path / "scores").exists()
 
 
 def test_a_refusal_is_one_line_and_a_status_that_is_not_zero(place, tmp_path):
     result = in_a_shell(options(place, tmp_path / "nowhere", tmp_path / "scores"), tmp_path)
     assert result.returncode == 1
-    assert result.stderr.strip().splitlines()[-1].startswith("CheckpointError: ")
+    assert result.stderr.strip().splitlines()[-1].startswith("ConfigError: --weights ")
     assert "Traceback" not in result.stderr
 
 
 def test_a_model_whose_weights_the_recipe_forgot_to_load_is_refused(place, tmp_path):
     recipe = tmp_path / "forgets.yaml"
-    recipe.write_text(Path(RECIPE).read_text().replace("load_weights: [!ref <model_to_score>]", "load_weights: []"))
+    recipe.write_text(
+        Path(RECIPE).read_text().replace("load_weights:\n    - !ref <model[model]>\n", "load_weights: []\n")
+    )
     with pytest.raises(CheckpointError, match="nothing to score: the model's weights were not loaded"):
         evaluate.main([str(recipe), *options(place, place / "run", tmp_path / "scores")[1:]])
     assert not (tmp_path / "scores/metrics.json").exists()
@@ -154,15 +166,15 @@ def test_a_model_whose_weights_the_recipe_forgot_to_load_is_refused(place, tmp_p
     ("arguments", "message"),
     [
         (["--promt_templates", "{}"], "has no key --promt_templates; did you mean --prompt_templates"),
-        (["--model", "msclap"], "teacher 'msclap' is unknown; choose one of msclap2022"),
+        (["--model", "msclap"], "--model msclap: no such part; choose one of .*msclap2022"),
         (["--prompt_templates", "the sound of it"], "must hold the class name's place, {}, exactly once"),
-        (["--prompt_slashes", "comma"], "slashes='comma'; choose 'space', 'or' or 'keep'"),
-        (["--folds", "[7]"], "folds are \\[7\\]; the corpus has"),
+        (["--prompt_slashes", "comma"], "--prompt_slashes comma: unknown; choose one of space, keep"),
+        (["--folds", "[5, 7]"], "--folds 7: unknown; choose one of 1, 2, 3, 4, 5"),
     ],
 )
 def test_an_option_that_cannot_be_meant_is_named(place, tmp_path, arguments, message):
     with pytest.raises(ConfigError, match=message):
-        evaluate.main(options(place, place / "run", tmp_path, *arguments))
+        evaluate.main(options(place, place / "run", tmp_path / "scores", *arguments))
 
 
 def test_what_must_be_given_is_asked_for(place):

@@ -189,6 +189,7 @@ def test_it_trains_resumes_is_scored_ranked_pruned_and_exported(work):
     scoring += ["--weights", "trained", "--n_per_class", "1", "--output_folder", "scores"]
     refused = run(*scoring, cwd=work)
     assert refused.returncode and "give --import plum_net" in refused.stderr and "Traceback" not in refused.stderr
+    assert not (work / "scores").exists()
     done = run(*scoring, *imports, cwd=work)
     assert done.returncode == 0, done.stderr
     assert json.loads((work / "scores" / "metrics.json").read_text())["n_items"] == 20

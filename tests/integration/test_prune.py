@@ -101,7 +101,7 @@ def test_the_order_alone_makes_every_dim_load(place):
     folder, report = place.prune("ordered")
     assert report["kept_dims"] == N_DIMS and report["difference"]["max_abs"] == 0
     masked = place.score(place.folder / "clap", "masked7", "--ranking", folder, "--kept_dims", "7")
-    given = place.score(folder, "dim7", "--model_options", "{dim: 7}")
+    given = place.score(folder, "dim7", "--dim", "7")
     assert np.abs(given - masked).max() < 2e-5
 
 

@@ -170,4 +170,7 @@ def make_loss(
     order = None if nested_order is None else read_order(nested_order)
     if order is not None and len(order) != embed_dim:
         raise ConfigError(f"{nested_order} ranks {len(order)} dimensions, the embedding has {embed_dim}")
-    return NestedLoss(loss, nested_dims, order)
+    nested = NestedLoss(loss, nested_dims, order)
+    if nested.dims[-1] >= embed_dim:
+        raise ConfigError(f"nested_dims {nested.dims}: each is to be shorter than the {embed_dim} of the embedding")
+    return nested

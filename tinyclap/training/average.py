@@ -4,6 +4,8 @@ Source: Tarvainen & Valpola, "Mean teachers are better role models", NeurIPS 201
 Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018 (equal weights: SWA).
 """
 
+import itertools
+
 import torch
 from torch.optim.swa_utils import AveragedModel
 
@@ -31,14 +33,8 @@ class WeightAverage(AveragedModel):
         """Add the module's weights and buffers; counters, which are no floats, are copied."""
         n = int(self.n_averaged.numpy())
         weight = 1 / (n + 1) if self.decay is None else 1 - min(self.decay, (1 + n) / (10 + n))
-        pairs = [
-            (average, value)
-            for ours, theirs in (
-                (self.module.parameters(), module.parameters()),
-                (self.module.buffers(), module.buffers()),
-            )
-            for average, value in zip(ours, theirs, strict=True)
-        ]
+        ours, theirs = (itertools.chain(each.parameters(), each.buffers()) for each in (self.module, module))
+        pairs = list(zip(ours, theirs, strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
         torch._foreach_lerp_(*map(list, zip(*floats, strict=True)), weight if n else 1.0)
         for average, value in pairs:

@@ -1,35 +1,34 @@
 """The command line of the scripts: options, errors in one line, help of a recipe."""
 
 import contextlib
-import functools
 import io
 import logging
 import math
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
+from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.run_opts import RunOptions
 
-from tinyclap import losses
 from tinyclap.config.own_modules import import_modules
 from tinyclap.errors import ConfigError, TinyclapError
 from tinyclap.files import model_folder
+from tinyclap.losses import AffinityLoss, ClapContrastiveLoss, ContrastiveLoss, InteractiveContrastiveLoss
 from tinyclap.models.check import check_student
 from tinyclap.teachers.base import FrozenTeacher
-from tinyclap.training.recipe import Recipe, data_options, demonstration
+from tinyclap.training.recipe import Recipe
 from tinyclap.training.values import check_device, check_value, read_value
 from tinyclap.training.yaml_tree import head_comment, text_of
 
 logger = logging.getLogger(__name__)
 
-_COMPARES_EXAMPLES = (losses.AffinityLoss, losses.ClapContrastiveLoss, losses.ContrastiveLoss)
-_COMPARES_EXAMPLES += (losses.InteractiveContrastiveLoss,)
-_LOWEST = {  # run options that SpeechBrain takes below this too
-    **{"grad_accumulation_factor": 1, "debug_batches": 1, "nonfinite_patience": 0, "optimizer_step_limit": 1},
-    **{"profile_warmup": 0, "profile_steps": 1},
-}
+_COMPARES_EXAMPLES = (AffinityLoss, ClapContrastiveLoss, ContrastiveLoss, InteractiveContrastiveLoss)
+_LOWEST = dict(  # of run options that SpeechBrain takes below this too
+    grad_accumulation_factor=1, debug_batches=1, nonfinite_patience=0, optimizer_step_limit=1, profile_steps=1
+)
 _RUN_OPTIONS = {  # of SpeechBrain's, those in the help
     "device": "cpu, cuda:0, mps …; by default a GPU where there is one",
     "precision": "fp32 | bf16 | fp16",
@@ -59,16 +58,14 @@ def parse_command_line(arguments):
     for word in arguments[1:]:
         if word.startswith("--"):
             key, sign, value = word[2:].partition("=")
-            if key in known:
-                run_words.append(word)
-            else:
+            if key not in known:
                 options[key] = [value] if sign else []
         elif key is None:
             raise ConfigError(f"{word!r} stands alone; options are written --key value")
-        elif key in known:
-            run_words.append(word)
-        else:
+        elif key not in known:
             options[key].append(word)
+        if key in known:
+            run_words.append(word)
     return arguments[0], _run_options(run_words), {key: _one_value(key, words) for key, words in options.items()}
 
 
@@ -93,7 +90,10 @@ def _run_options(words):
         raise ConfigError(f"{surplus!r} stands alone: the option before it takes no value, or no second one")
     values = run_opts.as_dict()
     if values["optimizer_step_limit"] is not None:  # SpeechBrain leaves it a text
-        values["optimizer_step_limit"] = _integer("optimizer_step_limit", values["optimizer_step_limit"])
+        try:
+            values["optimizer_step_limit"] = int(values["optimizer_step_limit"])
+        except ValueError as error:
+            raise ConfigError(f"--optimizer_step_limit: it needs a whole number ({error})") from None
         run_opts = RunOptions(**values)
     for name, lowest in _LOWEST.items():
         if values[name] is not None and values[name] < lowest:
@@ -105,18 +105,9 @@ def _run_options(words):
     return run_opts
 
 
-def _integer(name, text):
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigError(f"--{name} {text!r}: it needs a whole number") from None
-
-
 def import_named(names, path):
     """Import modules of the user's (``--import a,b``), from the current folder or beside the recipe; their names."""
-    names = [name for name in str(names or "").replace(",", " ").split() if name]
-    import_modules(names, Path(path).parent)
-    return names
+    return [module.__name__ for module in import_modules(str(names or ""), Path(path).parent)]
 
 
 def own_option(options, name, default):
@@ -124,70 +115,54 @@ def own_option(options, name, default):
     return check_value(name, read_value(name, options.pop(name, default), default), default)
 
 
-def open_recipe(path, options):
-    """The recipe with these options; where neither data nor a teacher are named, its built-in demonstration."""
-    demo = demonstration(path, options)
-    if demo is None:
-        return Recipe(path, options)
-    recipe = Recipe(demo, options)
-    folders = " ".join(f"--{name} …" for name in data_options(path)[:4])
-    logger.warning(
-        "No data and no teacher were named: this is the built-in demonstration, %s. For the real experiment: "
-        "python train.py %s %s (all keys: --help)",
-        *(demo, path, folders),
-    )
+def open_recipe(path, options, run_opts):
+    """The recipe with these options; where neither data nor a teacher are named, its built-in demonstration.
+
+    A run with ``--debug`` writes into a temporary folder, of which all processes know.
+    """
+    if run_opts["debug"] and not run_opts["debug_persistently"]:
+        folders = [tempfile.mkdtemp(prefix="tinyclap_debug_")] if if_main_process() else [None]
+        if torch.distributed.is_initialized():
+            torch.distributed.broadcast_object_list(folders)
+        options = {**options, "output_folder": folders[0]}
+    recipe = Recipe(path, options, is_complete=False)
+    demo = recipe.demonstration()
+    if demo is not None:
+        names = dict.fromkeys(key.key for key in recipe.data_options() if key.key != "soundscapes_folder")
+        logger.warning(
+            "No data and no teacher were named: this is the built-in demonstration, %s. For the real experiment: "
+            "python train.py %s %s (all keys: --help)",
+            *(demo, path, " ".join(f"--{name} …" for name in list(names)[:4])),
+        )
+        return Recipe(demo, options)
+    recipe.check_complete()
     return recipe
 
 
 def check_recipe(hparams):
-    """Refuse, before any work, what the objects of a recipe cannot do together: the Brain's keys, the student.
-
-    Raises
-    ------
-    ConfigError
+    """Refuse, before any work, what the objects of a recipe cannot do together (ConfigError): the Brain's keys,
+    batches of one for a loss that compares examples, a teacher's run that is not there, the student.
     """
-    check = getattr(hparams["brain_class"], "check", None)
-    if check is not None:
-        check(hparams)
-    _refuse_batch_of_one(hparams)
-    _require_runs(hparams)
+    if hasattr(hparams["brain_class"], "check"):
+        hparams["brain_class"].check(hparams)
+    if hparams.get("train_dataloader_opts", {}).get("batch_size") == 1 and int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        given = [*hparams["modules"].values(), *(term["loss"] for term in hparams.get("terms", {}).values())]
+        inner = [module for loss in given if isinstance(loss, torch.nn.Module) for module in loss.modules()]
+        for name in sorted({type(module).__name__ for module in inner if isinstance(module, _COMPARES_EXAMPLES)}):
+            raise ConfigError(f"--batch_size 1: {name} compares the examples of a batch, and learns nothing from one")
+    trained_first = [str(part.keywords.get("folder")) for part in hparams["prepare"] if hasattr(part, "keywords")]
+    for part in hparams["load_weights"]:
+        teacher = part if isinstance(part, FrozenTeacher) else getattr(part, "teacher", None)
+        weights = getattr(teacher, "weights", None) if getattr(teacher, "weights_are_a_run", False) else None
+        if weights is not None and not getattr(part, "is_cached", False) and str(weights) not in trained_first:
+            model_folder(weights)
     check_student(hparams["modules"].get("student"))
 
 
-def _refuse_batch_of_one(hparams):
-    """Refuse batches of one where a loss compares the examples of a batch: it would be 0 in every step."""
-    if hparams.get("train_dataloader_opts", {}).get("batch_size") != 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        return
-    given = [*hparams["modules"].values(), *(term["loss"] for term in hparams.get("terms", {}).values())]
-    inner = [module for loss in given if isinstance(loss, torch.nn.Module) for module in loss.modules()]
-    found = sorted({type(module).__name__ for module in inner if isinstance(module, _COMPARES_EXAMPLES)})
-    if found:
-        raise ConfigError(f"--batch_size 1: {found[0]} compares the examples of a batch, and learns nothing from one")
-
-
-def _require_runs(hparams):
-    """Refuse a teacher, or model to score, whose run is not there and is not trained first by the recipe."""
-    first = [str(part.keywords.get("folder")) for part in hparams["prepare"] if isinstance(part, functools.partial)]
-    for part in hparams["load_weights"]:
-        teacher = part if isinstance(part, FrozenTeacher) else getattr(part, "teacher", None)
-        is_needed = isinstance(teacher, FrozenTeacher) and not getattr(part, "is_cached", False)
-        if (
-            is_needed
-            and teacher.weights_are_a_run
-            and teacher.weights is not None
-            and str(teacher.weights) not in first
-        ):
-            model_folder(teacher.weights)
-
-
 def run(main, documentation, arguments=None):
-    """Run a script's ``main(arguments)`` or print its help; returns the exit status, after one line for an error.
+    """Run a script's ``main(arguments)`` or show its help; returns the exit status, after one line for an error.
 
-    Arguments
-    ---------
-    main : callable
-    documentation : str. The script's docstring.
-    arguments : list of str, optional. Those of the process by default.
+    `documentation` is the script's docstring; `arguments`, a list of str, are by default those of the process.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
@@ -207,22 +182,14 @@ def run(main, documentation, arguments=None):
 def help_text(documentation, words):
     """Help of a script, or of the recipe that `words` begin with."""
     if words and not words[0].startswith("-"):
-        _, _, options = parse_command_line(words)
-        recipe = Recipe(words[0], options, is_complete=False)
-        return f"{recipe.help()}\n\n{_run_options_help({key.key for key in recipe.options_of()})}"
+        recipe = Recipe(words[0], parse_command_line(words)[2], is_complete=False)
+        defaults, lines = RunOptions().as_dict(), ["Run options (SpeechBrain's):"]
+        for name in (name for name in _RUN_OPTIONS if name not in recipe.tree):
+            value = "" if defaults[name] is False else text_of(defaults[name])
+            lines.append(f"  {f'--{name} {value}':40}  {_RUN_OPTIONS[name]}")
+        return "\n".join([recipe.help(), "", *lines])
     script = Path(sys.argv[0]).name
     found = [path for path in sorted(Path("hparams").glob("*.yaml")) if script in head_comment(path)]
     width = max((len(str(path)) for path in found), default=0)
     lines = [f"  {str(path):{width}}  {head_comment(path).splitlines()[0]}" for path in found]
     return "\n".join([documentation.strip(), "", f"Recipes (their keys: {script} RECIPE --help):", *lines])
-
-
-def _run_options_help(keys):
-    """Run options that are no `keys` of the recipe."""
-    defaults = RunOptions().as_dict()
-    lines = ["Run options (SpeechBrain's):"]
-    for name, words in ((name, words) for name, words in _RUN_OPTIONS.items() if name not in keys):
-        lines.append(
-            f"  {f'--{name}' if defaults[name] is False else f'--{name} {text_of(defaults[name])}':40}  {words}"
-        )
-    return "\n".join(lines)

@@ -1,5 +1,6 @@
 """The folder of a run: what may be resumed, and the records in it."""
 
+import json
 import logging
 import shutil
 import sys
@@ -16,8 +17,6 @@ from tinyclap.training.provenance import installed_packages, provenance
 logger = logging.getLogger(__name__)
 
 _ADVICE = "delete it to go on without it, or give another --output_folder"
-_ANEW = "Give another --output_folder to start anew"
-_EPOCHS = "number_of_epochs"
 
 
 def start_run(hparams, recipe, run_opts, modules=()):
@@ -32,33 +31,27 @@ def start_run(hparams, recipe, run_opts, modules=()):
 
     Raises
     ------
-    ConfigError
-        The folder holds a run that is trained with other options; nothing was written.
+    ConfigError: The folder holds a run that is trained with other options; nothing was written.
     """
     folder = Path(hparams["output_folder"])
     settings = recipe.settings(output_folder=".")
-    note = {
-        "recipe": recipe.path.name,
-        "overrides": {key: _plain(value) for key, value in recipe.options.items()},
-        "settings": settings,
-        "modules": _own_modules(settings, modules),
-    }
-    started = folder / "run.json"
+    overrides = json.loads(json.dumps(recipe.options, default=str))
+    note = {"recipe": recipe.path.name, "overrides": overrides, "settings": settings}
+    note["modules"] = _own_modules(settings, modules)
+    started, starts = folder / "run.json", folder / "provenance.json"
     more_epochs = None
     if started.exists() and "epoch_counter" in hparams:
         more_epochs = _check_same_run(folder, read_json(started, _ADVICE, ConfigError), note, recipe)
-    starts = folder / "provenance.json"
     before = read_json(starts, _ADVICE, ConfigError, list) if starts.exists() else []
     # its own list of packages comes from a pip in another process, which takes longer than a small run
     create_experiment_directory(experiment_directory=str(folder), save_env_desc=False)
-    if more_epochs and if_main_process():
-        logger.warning(
-            "%s was to have %d epochs and goes on to %d: a learning rate that depends on the total (cosine, "
-            "exponential, warm-up) goes on as in a run of the new total",
-            folder,
-            *more_epochs,
-        )
     if if_main_process():
+        if more_epochs:
+            logger.warning(
+                "%s was to have %d epochs and goes on to %d: a learning rate that depends on the total (cosine, "
+                "exponential, warm-up) goes on as in a run of the new total",
+                *(folder, *more_epochs),
+            )
         write_text(folder / "env.log", "\n".join([f"Python {sys.version}", *installed_packages(), ""]))
         write_text(folder / "hyperparams.yaml", f"# Resolved from {recipe.path}\n{recipe.resolved()}")
         # SpeechBrain copies its caller, which is this file
@@ -71,14 +64,13 @@ def start_run(hparams, recipe, run_opts, modules=()):
 
 def _check_same_run(folder, before, note, recipe):
     """Raise ConfigError unless the run in `folder` can be resumed; returns (before, now) where it gets more epochs."""
-    if "settings" not in before:
-        raise ConfigError(f"{folder} holds a run of an older version, which noted other things. {_ANEW}")
-    if before.get("recipe") != note["recipe"]:
-        raise ConfigError(f"{folder} holds a run of {before.get('recipe')}, not of {note['recipe']}. {_ANEW}")
+    if "settings" not in before or before.get("recipe") != note["recipe"]:
+        held = before.get("recipe") if "settings" in before else "an older version, which noted other things"
+        raise ConfigError(f"{folder} holds a run of {held}, not of {note['recipe']}. Give another --output_folder")
     old, new = before["settings"], note["settings"]
-    epochs = old.get(_EPOCHS), new.get(_EPOCHS)
-    if epochs[0] != epochs[1] and all(isinstance(each, int) for each in epochs) and epochs[0] < epochs[1]:
-        new = recipe.settings(output_folder=".", **{_EPOCHS: epochs[0]})
+    epochs = old.get("number_of_epochs"), new.get("number_of_epochs")
+    if all(isinstance(each, int) for each in epochs) and epochs[0] < epochs[1]:
+        new = recipe.settings(output_folder=".", number_of_epochs=epochs[0])
     different = [key for key in dict.fromkeys([*old, *new]) if old.get(key, "absent") != new.get(key, "absent")]
     if different:
         # a key of the recipe stands in other places too, by reference: name the place where it is given
@@ -86,28 +78,15 @@ def _check_same_run(folder, before, note, recipe):
         shown = [key for key in different if key in given] or different
         words = "; ".join(f"{key}: {old.get(key, 'absent')}, now {new.get(key, 'absent')}" for key in shown[:6])
         more = f" and {len(shown) - 6} more" if len(shown) > 6 else ""
-        raise ConfigError(
-            f"{folder} holds a run with other options ({words}{more}). Give the same options to resume it, or another "
-            "--output_folder"
-        )
+        advice = "Give the same options to resume it, or another --output_folder"
+        raise ConfigError(f"{folder} holds a run with other options ({words}{more}). {advice}")
     return epochs if new is not note["settings"] else None
-
-
-def _plain(value):
-    return value if isinstance(value, (int, float, str, bool, list, dict, type(None))) else str(value)
 
 
 def _own_modules(settings, names):
     """Modules of the user's that a run uses, by ``--import`` or by its YAML: name → file and its SHA-256."""
     tags = [str(value).partition(":")[2] for place, value in settings.items() if place.endswith("!")]
-    packages = {tag.partition(".")[0] for tag in tags} - {
-        "tinyclap",
-        "data_prep",
-        "speechbrain",
-        "torch",
-        "builtins",
-        "",
-    }
+    packages = {tag.partition(".")[0] for tag in tags} - {"tinyclap", "data_prep", ""}
     found = {name: getattr(sys.modules.get(name), "__file__", None) for name in sorted({*packages, *names})}
     installed = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "purelib", "platlib"))
     own = {name: file for name, file in found.items() if file and (name in names or not file.startswith(installed))}
@@ -116,12 +95,8 @@ def _own_modules(settings, names):
 
 def release_note(hparams):
     """Metadata of a released folder, JSON-able: teacher, its text side, corpora, seed, each start of the run."""
-    folder = Path(hparams["output_folder"])
-    note = {
-        "seed": hparams["seed"],
-        "corpora": hparams["corpora"].describe(),
-        "starts": read_json(folder / "provenance.json", _ADVICE, ConfigError, list),
-    }
+    note = {"seed": hparams["seed"], "corpora": hparams["corpora"].describe()}
+    note["starts"] = read_json(Path(hparams["output_folder"]) / "provenance.json", _ADVICE, ConfigError, list)
     teacher = hparams["modules"].get("teacher")
     if teacher is not None:
         about = {"teacher": teacher.kind, "text_side": teacher.text_side()}
@@ -136,9 +111,7 @@ def write_metrics(hparams, meta, brain):
     """Write ``metrics.json`` of a brain's evaluation, with `meta` of the test set."""
     model = brain.modules.model
     record = {
-        "dataset": meta["dataset"],
-        "split": meta["split"],
-        "options": meta["options"],
+        **{key: meta[key] for key in ("dataset", "split", "options")},
         **brain.results,
         "model": {"kind": model.kind, "weights": str(model.weights), **brain.complexity()},
         "seed": hparams["bootstrap_seed"],

@@ -14,13 +14,29 @@ from tinyclap.errors import ConfigError
 
 
 @register_checkpoint_hooks
-class _WarmUp:
+class _Schedule:
+    """Base: checkpoints hold the attributes that ``state`` names."""
+
+    state = ()
+
+    @mark_as_saver
+    def _save(self, path):
+        Path(path).write_text(json.dumps({name: getattr(self, name) for name in self.state}), encoding="utf-8")
+
+    @mark_as_loader
+    def _recover(self, path, end_of_epoch):
+        vars(self).update(json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+class _WarmUp(_Schedule):
     """Linear warm-up from zero to a peak; what follows is a subclass' ``_after(fraction of the rest)``."""
 
-    def __init__(self, lr, warmup_fraction):
+    def __init__(self, lr, final_lr=0.0, warmup_fraction=0.05):
         if not 0 <= warmup_fraction < 1:
             raise ConfigError(f"warmup_fraction={warmup_fraction}; it is a fraction of training, in [0, 1)")
-        self.peak, self.warmup = lr, warmup_fraction
+        if not 0 <= final_lr <= lr:
+            raise ConfigError(f"final_lr={final_lr}; a schedule from lr={lr} ends in [0, {lr}]")
+        self.peak, self.final, self.warmup = lr, final_lr, warmup_fraction
 
     def lr_at(self, progress):
         """The rate after the fraction `progress`, in [0, 1], of all steps."""
@@ -30,15 +46,6 @@ class _WarmUp:
 
     def on_epoch_end(self, valid_loss):
         """Nothing depends on the validation loss."""
-
-    @mark_as_saver
-    def _save(self, path):
-        """An empty file: there is no state, and a checkpoint needs one of every part."""
-        Path(path).write_text("{}", encoding="utf-8")
-
-    @mark_as_loader
-    def _recover(self, path, end_of_epoch):
-        """Nothing to load."""
 
 
 class CosineSchedule(_WarmUp):
@@ -50,12 +57,6 @@ class CosineSchedule(_WarmUp):
     >>> [round(schedule.lr_at(progress), 3) for progress in (0.05, 0.1, 0.55, 1.0)]
     [0.5, 1.0, 0.5, 0.0]
     """
-
-    def __init__(self, lr, final_lr=0.0, warmup_fraction=0.05):
-        super().__init__(lr, warmup_fraction)
-        if not 0 <= final_lr <= lr:
-            raise ConfigError(f"final_lr={final_lr}; a cosine from lr={lr} ends in [0, {lr}]")
-        self.final = final_lr
 
     def _after(self, rest):
         return self.final + (self.peak - self.final) * 0.5 * (1 + math.cos(math.pi * rest))
@@ -76,17 +77,15 @@ class ExponentialSchedule(_WarmUp):
     """
 
     def __init__(self, lr, final_lr, warmup_fraction=0.2):
-        super().__init__(lr, warmup_fraction)
-        if not 0 < final_lr <= lr:
-            raise ConfigError(f"final_lr={final_lr}; an exponential decay from lr={lr} ends in (0, {lr}]")
-        self.final = final_lr
+        super().__init__(lr, final_lr, warmup_fraction)
+        if final_lr == 0:
+            raise ConfigError(f"final_lr={final_lr}; an exponential decay ends above 0")
 
     def _after(self, rest):
         return self.peak * (self.final / self.peak) ** rest
 
 
-@register_checkpoint_hooks
-class PlateauSchedule:
+class PlateauSchedule(_Schedule):
     """Lower the rate after more than `patience` epochs without a better validation loss.
 
     Arguments
@@ -95,6 +94,8 @@ class PlateauSchedule:
     patience : int
     reference_dead_lr_schedule : bool. Never lower it, as the official tinyCLAP code by accident (defect D1).
     """
+
+    state = ("lr", "best", "n_bad")
 
     def __init__(self, lr, factor=0.1, patience=10, min_lr=1e-6, reference_dead_lr_schedule=False):
         if not 0 < factor < 1:
@@ -115,12 +116,3 @@ class PlateauSchedule:
         self.n_bad += 1
         if self.n_bad > self.patience and not self.dead:
             self.lr, self.n_bad = min(max(self.lr * self.factor, self.min_lr), self.lr), 0
-
-    @mark_as_saver
-    def _save(self, path):
-        Path(path).write_text(json.dumps({"lr": self.lr, "best": self.best, "n_bad": self.n_bad}), encoding="utf-8")
-
-    @mark_as_loader
-    def _recover(self, path, end_of_epoch):
-        state = json.loads(Path(path).read_text(encoding="utf-8"))
-        self.lr, self.best, self.n_bad = state["lr"], state["best"], state["n_bad"]

@@ -30,7 +30,7 @@ _KIND_OF_NAME = (  # the first pattern that matches the whole name of a key deci
     (r".*_fraction|dropout|label_smoothing|scheduled_sampling|(ema|average)_decay|.*momentum|valid_part", "fraction"),
     (r"n_(.*_)?(workers|processes|readers)|num_workers|lr_patience|patience|min_count", "count or none"),
     (r"n_.*|number_of_.*|(.*_)?batch_size|.*_(layers|heads|dim|length|beam)|limit|max_words", "count"),
-    (r"examples_per_epoch|.*_epochs|.*_epoch|embed_width|decoder_width|kept_dims|t_zero|loader_(n|size)", "count"),
+    (r"examples_per_epoch|.*_epochs|.*_epoch|embed_width|decoder_width|kept_dims|dim|t_zero", "count"),
     (r".*_(s|hz|minutes)", "positive"),
     (r".*_db", "number"),
 )
@@ -67,47 +67,38 @@ def check_value(name, value, default=None, comment=""):
 
     Arguments
     ---------
-    name : str
-        The key, perhaps after its part's: ``student.alpha``.
+    name : str. The key, perhaps after its part's: ``student.alpha``.
     value : object
-    default : object
-        The recipe's own value.
-    comment : str
-        The key's comment; ``a | b | c`` at its start are the choices.
+    default : object. The recipe's own value.
+    comment : str. The key's comment; ``a | b | c`` at its start are the choices, also of the values of a list.
 
     Raises
     ------
-    ConfigError
-        It is of another type, out of range, or none of the choices.
+    ConfigError: It is of another type, out of range, or none of the choices.
     """
     key = name.rpartition(".")[2]
-    kind = _kind(key, default)
+    kind, choices = _kind(key, default), choices_in(comment)
+    needs_list = isinstance(default, list) or _LIST_OF_COUNTS.fullmatch(key)
     if value is None:
         needs_value = default is not None and not isinstance(default, (list, dict)) and not _NULLABLE.fullmatch(key)
-        if needs_value and "null" not in comment and choices_in(comment) != ["null"]:
+        if needs_value and "null" not in comment:
             raise ConfigError(f"--{name} null: it needs {_KINDS[kind][2] if kind else 'a value'}")
         return None
     if isinstance(value, dict) and (default is None or isinstance(default, dict)) and not kind:
         known = default if isinstance(default, dict) else {}
         return {each: check_value(f"{name}.{each}", part, known.get(each)) for each, part in value.items()}
-    choices = choices_in(comment)
-    is_own = isinstance(value, str) and _OWN_CLASS.fullmatch(value)
-    if choices and not is_own and str(value) not in choices and value != default and not isinstance(value, list):
-        raise ConfigError(f"--{name} {value}: unknown; choose one of {', '.join(choices)}")
-    if _LIST_OF_COUNTS.fullmatch(key):
-        if not isinstance(value, list):
-            raise ConfigError(f"--{name} {value}: it needs a list, as in --{name} [1, 2]")
-        return [check_number(name, each, "count") for each in value]
-    if isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise ConfigError(f"--{name} {value}: it needs True or False")
-    elif isinstance(default, list) and not isinstance(value, list):
+    if needs_list and not isinstance(value, list):
         raise ConfigError(f"--{name} {value}: it needs a list, as in --{name} [1, 2]")
-    elif kind:
-        return check_number(name, value, kind)
-    elif isinstance(default, str) and not isinstance(value, (str, list)):
+    for each in (value if isinstance(value, list) else [value]) if choices and value != default else ():
+        if str(each) not in choices and not _OWN_CLASS.fullmatch(str(each)):
+            raise ConfigError(f"--{name} {each}: unknown; choose one of {', '.join(choices)}")
+    if _LIST_OF_COUNTS.fullmatch(key):
+        return [_checked_number(name, each, "count") for each in value]
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise ConfigError(f"--{name} {value}: it needs True or False")
+    if isinstance(default, str) and not kind and not isinstance(value, (str, list)):
         raise ConfigError(f"--{name} {value}: it needs a text")
-    return value
+    return _checked_number(name, value, kind) if kind else value
 
 
 def _kind(key, default):
@@ -122,7 +113,7 @@ def _kind(key, default):
     return "integer" if isinstance(default, int) else "number" if isinstance(default, float) else None
 
 
-def check_number(name, value, kind):
+def _checked_number(name, value, kind):
     """`value` where it is a number of this kind, else ConfigError."""
     type_of, test, words = _KINDS[kind]
     number = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)

@@ -1,5 +1,6 @@
 """Trees of HyperPyYAML files, read and compared without building their objects."""
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -18,12 +19,8 @@ _SCALARS = (str, int, float, type(None))
 
 def head_comment(path):
     """The comment at the beginning of a YAML file, without its signs."""
-    lines = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(re.sub("^# ?", "", line))
-    return "\n".join(lines).strip()
+    lines = itertools.takewhile(lambda line: line.startswith("#"), Path(path).read_text(encoding="utf-8").splitlines())
+    return "\n".join(re.sub("^# ?", "", line) for line in lines).strip()
 
 
 def text_of(value):
@@ -59,17 +56,26 @@ def check_includes(path, tree):
         part = read_tree(part_path)
         for key in node if isinstance(node, Mapping) else ():
             if key not in part:
-                near = get_close_matches(key, part)
-                advice = f"; did you mean {' or '.join(near)}?" if near else f"; it has: {', '.join(part)}"
-                raise ConfigError(f"{path} gives {include_of(node)} the key {key}, which it does not have{advice}")
+                words = f"the key {key}, which it does not have{did_you_mean([key], part)}"
+                raise ConfigError(f"{path} gives {include_of(node)} {words} It has: {', '.join(part)}")
         check_includes(part_path, part)
+
+
+def did_you_mean(names, known):
+    """The end of a sentence that refuses `names`: which of the `known` ones they resemble."""
+    near = dict.fromkeys(each for name in names for each in get_close_matches(str(name), [str(each) for each in known]))
+    return f"; did you mean {' or '.join(near)}?" if near else "."
+
+
+def _inner(node):
+    """The nodes right below a node."""
+    return node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
 
 
 def _nodes(node):
     yield node
-    if isinstance(node, (list, Mapping)):
-        for inner in node.values() if isinstance(node, Mapping) else node:
-            yield from _nodes(inner)
+    for inner in _inner(node):
+        yield from _nodes(inner)
 
 
 def tag_of(node):
@@ -83,29 +89,33 @@ def include_of(node):
     return tag_of(node).removeprefix(INCLUDE) if tag_of(node).startswith(INCLUDE) else ""
 
 
+def _followed(node, tree):
+    """What a chain of plain references, ``!ref <key>``, ends at."""
+    for _ in tree:  # no longer, should it go round
+        reference = re.fullmatch(r"<(\w+)>", node.value) if tag_of(node) == "!ref" else None
+        if not reference:
+            break
+        node = tree.get(reference[1])
+    return node
+
+
 def is_value(node, tree):
     """Whether a node is a plain value: no object, no reference to one, no collection of them."""
-    if isinstance(node, TaggedScalar):
-        reference = re.fullmatch(r"<(\w+)>", node.value)
-        if tag_of(node) == "!ref" and reference:
-            return is_value(tree.get(reference[1]), tree)
-        return tag_of(node) == "!PLACEHOLDER" or (tag_of(node) == "!ref" and not re.search(r"<[^>]*[\[.]", node.value))
+    node = _followed(node, tree)
+    if tag_of(node) == "!ref":
+        return not re.search(r"<[^>]*[\[.]", node.value)
     if tag_of(node):
-        return False
-    inner = node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
-    return all(not tag_of(each) and is_value(each, tree) for each in inner)
+        return tag_of(node) == "!PLACEHOLDER"
+    return all(not tag_of(each) and is_value(each, tree) for each in _inner(node))
 
 
-def default_of(node, tree, depth=0):
+def default_of(node, tree):
     """The value of a node, as far as it can be told without building anything; None where it cannot."""
+    node = _followed(node, tree)
     if not isinstance(node, TaggedScalar):
         return node
-    if tag_of(node) != "!ref" or depth > 9:
-        return None
-    reference = re.fullmatch(r"<(\w+)>", node.value)
-    if reference:
-        return default_of(tree.get(reference[1]), tree, depth + 1)
-    return node.value if re.search(r"[/\w]", re.sub(r"<[^>]*>|[\d.]+", "", node.value)) else None
+    is_text = tag_of(node) == "!ref" and re.search(r"[/\w]", re.sub(r"<[^>]*>|[\d.]+", "", node.value))
+    return node.value if is_text else None
 
 
 def comments_of(path):
@@ -121,9 +131,8 @@ def merge(name, old, new):
     known = list(old)
     for key, value in new.items():
         if known and key not in known:
-            near = get_close_matches(str(key), [str(each) for each in known])
-            advice = f"; did you mean {' or '.join(near)}?" if near else "."
-            raise ConfigError(f"--{name} has no key {key}{advice} Its keys are: {', '.join(map(str, known))}")
+            has = f"Its keys are: {', '.join(map(str, known))}"
+            raise ConfigError(f"--{name} has no key {key}{did_you_mean([key], known)} {has}")
         if isinstance(value, Mapping) and isinstance(old.get(key), Mapping):
             merge(f"{name}.{key}", old[key], value)
         else:

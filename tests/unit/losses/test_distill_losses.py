@@ -97,6 +97,7 @@ def test_the_order_of_a_ranking_is_used(tmp_path):
         (lambda: make_loss("cosine", 4, nested_dims=32), "give a list of whole numbers"),
         (lambda: make_loss("cosine", 4, nested_dims=[1.5]), "give a list of whole numbers"),
         (lambda: make_loss("cosine", 4, nested_dims="32"), "give a list of whole numbers"),
+        (lambda: make_loss("cosine", 4, nested_dims=[2, 4]), "shorter than the 4 of the embedding"),
         (lambda: NestedLoss(CosineLoss(), []), "give one or more lengths"),
         (lambda: NestedLoss(CosineLoss(), [4], order=[0, 1, 2, 3]), "shorter than the 4 dimensions"),
         (lambda: NestedLoss(CosineLoss(), [2], order=[0, 0, 1, 2]), "each dimension once"),

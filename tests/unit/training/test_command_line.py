@@ -1,6 +1,8 @@
 """Command line: recipe, run options and options are told apart, and what cannot be meant is refused in one line."""
 
 import functools
+import shutil
+from pathlib import Path
 
 import pytest
 from speechbrain.utils.run_opts import RunOptions
@@ -117,6 +119,31 @@ def test_help_of_a_script_and_of_a_recipe(tmp_path, monkeypatch, capfd):
     assert "Trains a thing." in shown and "--seed 1" in shown and "of all" in shown and "--device" in shown
     assert command_line.run(None, "The script.", ["hparams/c.yaml", "-h"]) == 1
     assert "hparams/c.yaml" in capfd.readouterr().err
+
+
+def test_modules_are_imported_by_name_or_file_and_noted_by_name(tmp_path):
+    for name in ("fig_net", "lime_net"):
+        (tmp_path / f"{name}.py").write_text("", encoding="utf-8")
+    given = f"fig_net,{tmp_path}/lime_net.py"
+    assert command_line.import_named(given, tmp_path / "recipe.yaml") == ["fig_net", "lime_net"]
+    assert command_line.import_named(None, tmp_path / "recipe.yaml") == []
+
+
+def test_a_debug_run_writes_into_a_temporary_folder(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("output_folder: results\nlog: !ref <output_folder>/log\n", encoding="utf-8")
+
+    def output_folder(*words):
+        path, run_opts, options = command_line.parse_command_line([str(tmp_path / "recipe.yaml"), *words])
+        return command_line.open_recipe(path, options, run_opts).build()["output_folder"]
+
+    assert output_folder() == output_folder("--debug_persistently") == "results"
+    first, second = output_folder("--debug"), output_folder("--debug", "--output_folder", "mine")
+    try:
+        assert first != second and Path(first).is_dir() and not {"results", "mine"} & {first, second}
+    finally:
+        shutil.rmtree(first)
+        shutil.rmtree(second)
+    assert output_folder("--debug", "--debug_persistently", "--output_folder", "mine") == "mine"
 
 
 # What objects cannot do together -------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tinyclap.errors import ConfigError
-from tinyclap.training.recipe import Recipe, demonstration, load_hparams
+from tinyclap.training.recipe import Recipe, load_hparams
 
 RECIPE = """\
 # Trains a thing.
@@ -32,6 +32,7 @@ epoch_counter: !new:speechbrain.utils.epoch_loop.EpochCounter
 """
 PARTS = {
     "student_small": "alpha: 1.5  # width multiplier\nshort: tile  # tile | pad\ndim: !PLACEHOLDER\nextra: {}\n"
+    "nothing: null\nsizes: {a: 1, b: 2}\n"
     "net: !new:torch.nn.Linear\n    in_features: 4\n    out_features: !ref <dim>\n",
     "student_deep": "dim: !PLACEHOLDER\ndepth: 3\n"
     "net: !new:torch.nn.Linear\n    in_features: !ref <depth>\n    out_features: !ref <dim>\n",
@@ -77,6 +78,8 @@ def test_an_object_of_a_part_is_built_once(path):
         ({"student.dim": "5"}, "student", "dim", 5),
         ({"dim": "5"}, "student", "dim", 5),
         ({"extra": "{a: 1}"}, "student", "extra", {"a": 1}),
+        ({"nothing": "{a: {b: [1, 2]}}"}, "student", "nothing", {"a": {"b": [1, 2]}}),
+        ({"sizes": "{a: 3}"}, "student", "sizes", {"a": 3, "b": 2}),
         ({"student": "deep", "depth": "7"}, "student", "depth", 7),
     ],
 )
@@ -116,6 +119,7 @@ def test_another_part_is_taken_by_name_or_file(path, tmp_path):
         ({"student": "deep", "short": "tile"}, ["--short", "depth"]),
         ({"term_weights": "{hnt: 1}"}, ["--term_weights", "hnt", "hint"]),
         ({"term_weights.hnt": "1"}, ["--term_weights.hnt"]),
+        ({"sizes": "{c: 1}"}, ["--sizes", "a, b"]),
         ({"epoch_counter": "3"}, ["--epoch_counter", "EpochCounter"]),
         ({"net": "3"}, ["--net"]),
         ({"seed": "x"}, ["--seed"]),
@@ -192,6 +196,14 @@ def test_a_module_of_one_s_own_beside_the_recipe_is_found(tmp_path):
         load_hparams(path)
 
 
+def test_an_incomplete_recipe_is_built_with_null_for_what_is_missing(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("data_folder: !PLACEHOLDER\nstudent: !include:part.yaml {width: 3}\n", encoding="utf-8")
+    (tmp_path / "part.yaml").write_text("weights: !PLACEHOLDER\nwidth: 2\n", encoding="utf-8")
+    hparams = Recipe(path, is_complete=False).build()
+    assert hparams == {"data_folder": None, "student": {"weights": None, "width": 3}}
+
+
 def test_the_resolved_text_has_neither_includes_nor_references(path):
     text = Recipe(path, {"seed": "9"}).resolved()
     assert "output_folder: results/9" in text and "!include" not in text and "!ref" not in text
@@ -218,33 +230,47 @@ def test_help_has_the_head_the_keys_and_the_parts(path):
 
 @pytest.fixture
 def demo(tmp_path):
-    (tmp_path / "demo").mkdir()
-    text = "clotho_folder: null\nteacher_weights: download\nseed: 1\nloss: cosine  # cosine | mse\n"
+    for folder in ("demo", "parts"):
+        (tmp_path / folder).mkdir()
+    for name in ("corpora_some", "corpora_more", "teacher_one", "teacher_two"):
+        (tmp_path / f"parts/{name}.yaml").write_text(
+            "audio_folder: null\nteacher_weights: download\n", encoding="utf-8"
+        )
+    text = "clotho_folder: null\nseed: 1\noutput_folder: out\nloss: cosine  # cosine | mse\n"
+    text += "corpora: !include:parts/corpora_some.yaml\nteacher: !include:parts/teacher_one.yaml {audio_folder: null}\n"
     (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
-    (tmp_path / "demo/a.yaml").write_text(text.replace("  # cosine | mse", ""), encoding="utf-8")
+    text = text.replace("  # cosine | mse", "").replace("parts/", "../parts/")
+    (tmp_path / "demo/a.yaml").write_text(text, encoding="utf-8")
     return tmp_path
 
 
 @pytest.mark.parametrize("options", [{}, {"seed": "2"}, {"output_folder": "x"}, {"clotho_folder": "null"}])
 def test_without_data_and_teacher_a_recipe_is_its_demonstration(demo, options):
-    assert demonstration(demo / "a.yaml", options) == demo / "demo/a.yaml"
+    assert Recipe(demo / "a.yaml", options).demonstration() == demo / "demo/a.yaml"
 
 
 @pytest.mark.parametrize(
-    "options", [{"clotho_folder": "x"}, {"teacher": "y"}, {"teacher_weights": "z"}, {"corpora.audio_folder": "w"}]
+    "options",
+    [
+        {"clotho_folder": "."},
+        {"teacher": "two"},
+        {"corpora": "more"},
+        {"teacher.teacher_weights": "z"},
+        {"corpora.audio_folder": "."},
+    ],
 )
 def test_the_user_s_own_data_or_teacher_are_never_mixed_with_the_demonstration(demo, options):
-    assert demonstration(demo / "a.yaml", options) is None
+    assert Recipe(demo / "a.yaml", options).demonstration() is None
 
 
 def test_a_recipe_that_names_a_corpus_itself_is_no_demonstration(demo):
     path = demo / "a.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace("null", "/data/clotho"), encoding="utf-8")
-    assert demonstration(path, {}) is None
+    path.write_text(path.read_text(encoding="utf-8").replace("null", "/data/clotho", 1), encoding="utf-8")
+    assert Recipe(path).demonstration() is None
 
 
 def test_a_recipe_without_a_demonstration_is_itself(path):
-    assert demonstration(path, {}) is None
+    assert Recipe(path).demonstration() is None
 
 
 def test_choices_of_a_demonstration_are_those_of_its_recipe(demo):
