@@ -146,8 +146,8 @@ class SigLIPLoss(InBatchLoss):
 class AffinityLoss(nn.Module):
     """Affinity mimicking: L = mean_i KL(softmax_j(cos(t_i, k_j) / τ) ‖ softmax_j(cos(s_i, k_j) / τ)), in [0, ∞).
 
-    The keys k are the teacher's embeddings of the batch's clips, or of a bank of texts. It is the published one less the
-    teacher's entropy, which is constant. Source: Wu et al., "TinyCLIP", ICCV 2023.
+    The keys k are the teacher's embeddings of the batch's clips, or of a bank of texts. It is the published loss less
+    the teacher's entropy, which is constant. Source: Wu et al., "TinyCLIP", ICCV 2023.
 
     Arguments
     ---------

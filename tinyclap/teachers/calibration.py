@@ -51,11 +51,10 @@ class TagCalibration:
     def _clips_and_facts(self):
         """Paths of the training clips, and what decides the statistics, for the file."""
         clips, made_of = [], {}
-        for manifest_path, folder in self.corpora.manifests("train"):
-            manifest = read_manifest(manifest_path, folder)
+        for path, folder in self.corpora.manifests("train"):
+            manifest = read_manifest(path, folder)
             clips += [item["wav"] for item in manifest.items]
-            facts = {"options": manifest.meta["options_hash"], "n_clips": len(manifest.items)}
-            made_of[Path(manifest_path).stem] = facts
+            made_of[Path(path).stem] = {"options": manifest.meta["options_hash"], "n_clips": len(manifest.items)}
         identity = self.teacher.identity()
         sha256 = identity.get("weights_sha256") or sha256_of_json(identity)  # of an ensemble: of all that it is of
         return clips, {"made_of": made_of, "weights_sha256": sha256}

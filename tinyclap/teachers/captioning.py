@@ -12,6 +12,7 @@ import torch
 from tinyclap.checkpoints.state import load_student
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.files import sha256_of, sha256_of_json
+from tinyclap.losses.common import is_number
 from tinyclap.models.captioner import Captioner
 from tinyclap.published.networks import load_published
 from tinyclap.published.table import PUBLISHED
@@ -21,11 +22,7 @@ from tinyclap.teachers.precision import in_bf16
 
 
 class CaptioningTeacher(FrozenTeacher):
-    """Base of the captioning teachers; ``clip`` is not normalised, and each clip alone gives the same as in a batch.
-
-    A subclass, called `kind`, implements ``_load``, ``_decides`` and ``_targets``. `weights` are None where targets are
-    cached.
-    """
+    """Base of the captioning teachers, of name `kind`; ``clip`` is not normalised. `weights` may be None with a cache."""
 
     columns = ("clip", "caption")
 
@@ -50,7 +47,7 @@ class WavcapsTeacher(CaptioningTeacher):
 
     Arguments
     ---------
-    weights : str or os.PathLike or None. The published file, or any of the same names, such as a fine-tuned one.
+    weights : str or os.PathLike or None. The published file, or one of the same names.
     tokenizer : str or os.PathLike. Local folder or hub name of BART's tokenizer.
     beam, max_length, batch_size : int. 1 beam is greedy; maximum tokens of a caption; clips in one pass.
     htsat, bart : dict, optional. Sizes, as for :class:`tinyclap.published.wavcaps.WavcapsHtsatBart`.
@@ -98,8 +95,8 @@ class CaptionerTeacher(CaptioningTeacher):
 
     def __init__(self, weights=None, beam=3, max_words=20, n_word_choices=0):
         super().__init__("captioner", weights)
-        if n_word_choices < 0:
-            raise ConfigError(f"n_word_choices={n_word_choices}; it is at least 0")
+        if not is_number(n_word_choices, int) or n_word_choices < 0:
+            raise ConfigError(f"n_word_choices={n_word_choices!r}; give a whole number from 0 on")
         self.beam, self.max_words, self.n_word_choices = beam, max_words, n_word_choices
 
     def _load(self):
@@ -114,15 +111,14 @@ class CaptionerTeacher(CaptioningTeacher):
     def _targets(self, wavs, sample_rate_hz, columns):
         if columns == {"clip"}:
             return {"clip": self.model.embed_audio(wavs, sample_rate_hz).float()}
-        options = {"beam": self.beam, "max_words": self.max_words}
+        options, found = {"beam": self.beam, "max_words": self.max_words}, {}
         if "token_choices" in columns:
             rows, choices = self.model.describe_words(wavs, sample_rate_hz, self.n_word_choices, **options)
-            ids = choices.words
+            found, ids = {"token_choices": choices}, choices.words
         else:
-            (rows, found), choices = self.model.describe(wavs, sample_rate_hz, **options), None
-            ids = found.ids[:, 0]
-        captions = [self.model.tokenizer.decode(row) for row in ids.tolist()]
-        return {"clip": rows.float(), "caption": captions, "token_choices": choices}
+            rows, hypotheses = self.model.describe(wavs, sample_rate_hz, **options)
+            ids = hypotheses.ids[:, 0]
+        return {**found, "clip": rows.float(), "caption": [self.model.tokenizer.decode(row) for row in ids.tolist()]}
 
     @property
     def words(self):
@@ -156,8 +152,9 @@ class Effb2TrmTeacher(CaptionerTeacher):
         weights = PUBLISHED["effb2-trm"].at(self.weights)
         words = weights.with_name("vocabulary.json") if self.tokenizer is None else Path(self.tokenizer)
         if not words.is_file():
-            advice = "a released captioner is its weights and its words: give the second by the option tokenizer"
-            raise CheckpointError(f"no file {words}; {advice}")
+            raise CheckpointError(
+                f"no file {words}, the words of a released captioner; give it by the option tokenizer"
+            )
         return weights, words
 
     def _load(self):

@@ -1,12 +1,13 @@
 """Several teachers of one space as one."""
 
-import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from tinyclap.errors import ConfigError
+from tinyclap.losses.common import is_number
 from tinyclap.teachers.base import FrozenTeacher
 
 _PROBES = ("the sound of a dog barking", "rain", "a man speaks while music plays in the background")
@@ -17,35 +18,20 @@ class EnsembleTeacher(FrozenTeacher):
     """The weighted mean of several teachers of one space: runs of one recipe, or taggers of the same labels.
 
     Embeddings are L2-normalised, averaged and normalised again where scores are cosines; probabilities are averaged.
-    All teachers must have the same text side: equal by its config, or the same embeddings of some sentences. Texts are
-    embedded by the first. Its rate is the highest of theirs; each resamples for itself.
+    All have the same text side: equal by its config, or by the embeddings of some sentences.
 
     Arguments
     ---------
-    teachers : list of FrozenTeacher. One forward pass each.
+    teachers : list of FrozenTeacher. One forward pass each; an example is in hparams/parts/teacher_ensemble.yaml.
     weights : list of float, optional. Positive; by default all are equal.
-
-    Example
-    -------
-    .. code-block:: yaml
-
-        teacher: !new:tinyclap.teachers.EnsembleTeacher
-            teachers:
-                - !new:tinyclap.teachers.TaggerTeacher
-                    weights: mn04_as_mAP_432.pt
-                - !new:tinyclap.teachers.TaggerTeacher
-                    weights: mn10_as_mAP_471.pt
-                    width: 1.0
-            weights: [1.0, 2.0]
     """
 
     def __init__(self, teachers, weights=None):
         super().__init__("ensemble")
-        teachers = list(teachers)
-        weights = [1.0] * len(teachers) if weights is None else [float(weight) for weight in weights]
+        weights = [1.0] * len(teachers) if weights is None else list(weights)
         if not teachers or len(weights) != len(teachers):
             raise ConfigError(f"an ensemble of {len(teachers)} teachers with {len(weights)} weights; give one of each")
-        if not all(math.isfinite(weight) and weight > 0 for weight in weights):
+        if not all(is_number(weight) and weight > 0 for weight in weights):
             raise ConfigError(f"an ensemble's weights are positive numbers, not {weights}; leave a teacher out instead")
         self.teachers, self.text = nn.ModuleList(teachers), teachers[0]
         self.shares = [weight / sum(weights) for weight in weights]
@@ -70,9 +56,9 @@ class EnsembleTeacher(FrozenTeacher):
         means = {}
         for name in columns:
             is_cosine = name == "clip" and self.score_kind == "cosine"
-            rows = [F.normalize(of_one[name], dim=-1) if is_cosine else of_one[name] for of_one in found]
-            mean = sum(share * of_one for share, of_one in zip(self.shares, rows, strict=True))
-            means[name] = F.normalize(mean, dim=-1) if is_cosine else mean
+            normalise = partial(F.normalize, dim=-1) if is_cosine else nn.Identity()
+            rows = zip(self.shares, (normalise(of_one[name]) for of_one in found), strict=True)
+            means[name] = normalise(sum(share * of_one for share, of_one in rows))
         return means
 
     def set_prior(self, prior):
@@ -104,5 +90,5 @@ def _require_one_space(first, other, what):
         return
     cosine = F.cosine_similarity(first.embed_text(_PROBES), other.embed_text(_PROBES), dim=-1).min().item()
     if cosine < _MIN_COSINE:
-        advice = "give teachers with the same text side"
-        raise ConfigError(f"{what} embeds texts otherwise than the first (cosine {cosine:.3f}); {advice}")
+        other_texts = f"embeds texts otherwise than the first (cosine {cosine:.3f})"
+        raise ConfigError(f"{what} {other_texts}; give teachers with the same text side")

@@ -1,8 +1,4 @@
-"""Any CLAP of `transformers` as teacher.
-
-The library's feature extractor crops longer clips at random, and works clip by clip. Here clips are cut into windows at
-fixed places, and batches of windows become log-mels on the model's device.
-"""
+"""Any CLAP of `transformers` as teacher, on windows at fixed places: the library's extractor crops at random."""
 
 import torch
 import torch.nn.functional as F
@@ -40,9 +36,8 @@ class HfClapTeacher(FrozenTeacher):
             self.extractor = ClapFeatureExtractor.from_pretrained(self.weights, **options)
             self.tokenizer = AutoTokenizer.from_pretrained(self.weights, **options)
         except (OSError, ValueError) as error:
-            advice = "give a local folder written by save_pretrained, or a hub name and a network"
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"no CLAP model at {self.weights!r} ({reason}); {advice}") from error
+            reason = f"no CLAP model at {self.weights!r} ({str(error).splitlines()[0]})"
+            raise CheckpointError(f"{reason}; give a folder of save_pretrained, or a hub name and a network") from error
         self._sha256 = digest_of(self.model)
         fused = self.extractor.truncation == "fusion"
         filters = self.extractor.mel_filters if fused else self.extractor.mel_filters_slaney
@@ -57,9 +52,8 @@ class HfClapTeacher(FrozenTeacher):
         return {"clip": embed_windows(self._embed, clips, self.sample_rate_hz, self.policy, batch_size).float()}
 
     def _embed(self, windows):
-        log_mel = self.log_mel(windows)
         is_longer = torch.zeros(len(windows), 1, dtype=torch.bool, device=windows.device)
-        return _rows(self.model.get_audio_features(input_features=log_mel, is_longer=is_longer))
+        return _rows(self.model.get_audio_features(input_features=self.log_mel(windows), is_longer=is_longer))
 
     def log_mel(self, windows):
         """The library's log-mel (n, C, F, M) of windows (n, T), in dB, computed on their device in float64.

@@ -87,26 +87,20 @@ class TaggerTeacher(TowerTeacher):
         self.embed_dim = len(self.label_names)
         n_tags = self.model.audio.encoder.classifier[-1].out_features
         if self.embed_dim != n_tags:
-            advice = f"give its own {LABELS_FILE} by labels"
-            raise CheckpointError(f"{self.embed_dim} labels for a tagger of {n_tags} tags; {advice}")
-        options = self.sentence_encoder, self.temperature, self.prior_floor, self.default_templates
-        text = TagSpaceText(self.label_names, self._read_prior(), *options)
+            given = f"{self.embed_dim} labels for a tagger of {n_tags} tags"
+            raise CheckpointError(f"{given}; give its own {LABELS_FILE} by labels")
+        prior = None if self.prior is None else read_calibration(self.prior)
+        if prior is not None and prior["weights_sha256"] != self._sha256():
+            raise CheckpointError(f"{self.prior} was made with other tagger weights; delete it to make it again")
         if self.space == "tag":
-            self.text = text
+            options = self.sentence_encoder, self.temperature, self.prior_floor, self.default_templates
+            self.text = TagSpaceText(self.label_names, None if prior is None else prior["prior"], *options)
         else:
             self.encoder = SentenceEncoder(self.sentence_encoder)
             rows = self.encoder([name.lower() for name in self.label_names])
             self.register_buffer("label_mean", rows.mean(dim=0))
             self.register_buffer("label_rows", rows - self.label_mean)
             self.embed_dim = rows.shape[1]
-
-    def _read_prior(self):
-        if self.prior is None:
-            return None
-        note = read_calibration(self.prior)
-        if note["weights_sha256"] != self._sha256():
-            raise CheckpointError(f"{self.prior} was made with other tagger weights; delete it to make it again")
-        return note["prior"]
 
     def _sha256(self):
         return sha256_of(PUBLISHED["efficientat-mn"].at(self.weights))
@@ -125,14 +119,12 @@ class TaggerTeacher(TowerTeacher):
 
     def _targets(self, wavs, sample_rate_hz, columns):
         found = super()._targets(wavs, sample_rate_hz, columns)
-        tags = found["clip"]
-        return {**found, "tags": tags, "clip": tags if self.space == "tag" else self._sentences(tags)}
-
-    def _sentences(self, probabilities):
-        """Embeddings (B, D) in the sentence space, given tag probabilities (B, K)."""
-        likeliest, index = probabilities.topk(min(self.n_likeliest, probabilities.shape[-1]), dim=-1)
-        rows = (likeliest[..., None] * self.label_rows[index]).sum(dim=1) / likeliest.sum(dim=-1, keepdim=True)
-        return F.normalize(rows, dim=-1)
+        found["tags"] = found["clip"]
+        if self.space == "sentence":
+            likeliest, index = found["tags"].topk(min(self.n_likeliest, found["tags"].shape[-1]), dim=-1)
+            rows = (likeliest[..., None] * self.label_rows[index]).sum(dim=1) / likeliest.sum(dim=-1, keepdim=True)
+            found["clip"] = F.normalize(rows, dim=-1)
+        return found
 
     @torch.no_grad()
     def embed_text(self, texts):

@@ -105,24 +105,24 @@ class TagEvidence(_TextEvidence):
         events = texts.events()
         phrases = sorted({phrase for of_caption in events for phrase in of_caption}, key=lambda p: (len(p), p))
         reader = TagSpaceText(teacher.label_names, None, teacher.sentence_encoder, self.temperature)
-        tags, shares = [], []
+        found = []
         for first in tqdm(range(0, len(phrases), _PIECE), desc="captions' tags", unit=f"{_PIECE} events"):
             rows = reader.embed_text(phrases[first : first + _PIECE])
-            likeliest, index = rows.topk(min(self.n_candidates, rows.shape[1]), dim=-1)
-            tags.append(index.short().numpy())
-            shares.append((likeliest / likeliest.sum(dim=-1, keepdim=True)).numpy())
+            found.append(rows.topk(min(self.n_candidates, rows.shape[1]), dim=-1))
+        likeliest, tags = (torch.cat(parts) for parts in zip(*found, strict=True))
         places = {phrase: place for place, phrase in enumerate(phrases)}
         owned = np.full((len(events), max(map(len, events))), -1, dtype=np.int32)
         for row, of_caption in enumerate(events):
             owned[row, : len(of_caption)] = [places[phrase] for phrase in of_caption]
-        return {"tags": np.concatenate(tags), "shares": np.concatenate(shares), "events": owned}
+        shares = likeliest / likeliest.sum(dim=-1, keepdim=True)
+        return {"tags": tags.short().numpy(), "shares": shares.numpy(), "events": owned}
 
     def _calibrate(self, teacher, conditioner):
         self.simulator.fit(teacher.model.audio.encoder)
         chosen = np.random.default_rng(0).permutation(len(self.facts["events"]))[:_N_PRIOR]
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            pieces = [chosen[first : first + _PIECE] for first in range(0, len(chosen), _PIECE)]
+            pieces = np.split(chosen, range(_PIECE, len(chosen), _PIECE))
             drawn = torch.cat([self.simulator(*self.take(piece)) for piece in pieces])
         conditioner.calibrate(teacher.label_rows, drawn.sigmoid().mean(dim=0), self.simulator.mean)
 
@@ -157,10 +157,10 @@ class EmbeddingEvidence(_TextEvidence):
         self.noise = noise
 
     def _check(self, teacher, texts, conditioner):
-        n_texts = len(texts.captions())
-        if teacher.embed_dim != conditioner.evidence_dim:
-            wanted = f"the conditioner wants {conditioner.evidence_dim}; give --embed_dim {teacher.embed_dim}"
-            raise ConfigError(f"the teacher's embeddings have {teacher.embed_dim} dimensions, {wanted}")
+        n_texts, ours, room = len(texts.captions()), teacher.embed_dim, conditioner.evidence_dim
+        if ours != room:
+            wanted = f"the conditioner wants {room}; give --embed_dim {ours}"
+            raise ConfigError(f"the teacher's embeddings have {ours} dimensions, {wanted}")
         if conditioner.bank_size > n_texts:
             raise ConfigError(f"a bank of {conditioner.bank_size} texts, and {n_texts} captions; give a --bank_size")
 
