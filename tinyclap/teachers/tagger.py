@@ -94,7 +94,7 @@ class TaggerTeacher(TowerTeacher):
             raise CheckpointError(f"{self.prior} was made with other tagger weights; delete it to make it again")
         if self.space == "tag":
             options = self.sentence_encoder, self.temperature, self.prior_floor, self.default_templates
-            self.text = TagSpaceText(self.label_names, None if prior is None else prior["prior"], *options)
+            self.text_embedder = TagSpaceText(self.label_names, None if prior is None else prior["prior"], *options)
         else:
             self.encoder = SentenceEncoder(self.sentence_encoder)
             rows = self.encoder([name.lower() for name in self.label_names])
@@ -108,8 +108,8 @@ class TaggerTeacher(TowerTeacher):
     def set_prior(self, prior):
         """Set the mean probability (K,) of each tag over unlabelled clips."""
         self._require_loaded()
-        if self.text is not None:
-            self.text.prior = list(prior)
+        if self.text_embedder is not None:
+            self.text_embedder.prior = list(prior)
 
     def _rows(self, encoding):
         return self.tower.encoder.tag_logits(encoding.clip).sigmoid()

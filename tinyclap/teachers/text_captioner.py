@@ -13,8 +13,8 @@ from tinyclap.teachers.captioning import CaptioningTeacher
 class TextCaptionerTeacher(CaptioningTeacher):
     """A run of ``hparams/train_text_captioner.yaml`` and the teacher whose output it reads (its listener).
 
-    The embedding of a clip is its evidence: for tags, how far each logit lies from its mean. A tagger was trained on
-    AudioSet, so on the clips of AudioCaps too: scores there are not those of new audio.
+    The embedding of a clip is its evidence: for tags, how far each logit lies from its mean. (A tagger of AudioSet was
+    trained on AudioCaps' clips: scores there are not those of new audio.)
 
     Arguments
     ---------

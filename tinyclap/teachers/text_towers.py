@@ -41,7 +41,7 @@ class TextTower:
 
 def text_side_of(text):
     """What embeds the texts of a teacher, and which of its columns are left (None: all)."""
-    own, inner = getattr(text, "kept", None), getattr(text, "text", None)
+    own, inner = getattr(text, "kept", None), getattr(text, "text_embedder", None)
     side, kept = (text, None) if inner is None else text_side_of(inner)
     if own is None or kept is None:
         return side, kept if own is None else own
@@ -89,8 +89,7 @@ class _HubTokenizer:
 
     def __init__(self, encoder):
         self._tokenizer, self.unknown_id = encoder.tokenizer, encoder.tokenizer.unk_token_id
-        positions = encoder.model.config.max_position_embeddings
-        self.max_ids = min(encoder.tokenizer.model_max_length, positions) - 2
+        self.max_ids = encoder.max_tokens - 2
 
     def ids(self, text):
         """All ids of a text, not cut: list of int."""
@@ -105,7 +104,6 @@ class _Pooled(nn.Module):
         self.model, self.centre = model, centre
 
     def forward(self, input_ids, attention_mask):
-        """Map token ids and their mask (N, L) to rows (N, E)."""
         hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         rows = mean_pooled(hidden, attention_mask)
         return rows if self.centre is None else F.normalize(rows - self.centre, dim=-1)
@@ -119,7 +117,6 @@ class _Normalised(nn.Module):
         self.tower = tower
 
     def forward(self, input_ids, attention_mask):
-        """Map ids and their mask (N, L) to rows (N, D)."""
         return F.normalize(self.tower(input_ids, attention_mask), dim=-1)
 
 
@@ -128,5 +125,4 @@ def _of_sentences(encoder, centre=None):
     weights = source / "model.safetensors"
     sha256 = sha256_of(weights) if weights.is_file() else digest_of(encoder.model)
     identity = {"name": encoder.name if not Path(encoder.name).is_dir() else source.name, "sha256": sha256}
-    length = min(encoder.tokenizer.model_max_length, encoder.model.config.max_position_embeddings)
-    return TextTower(_Pooled(encoder.model, centre), encoder, encoder.tokenizer, length, identity)
+    return TextTower(_Pooled(encoder.model, centre), encoder, encoder.tokenizer, encoder.max_tokens, identity)

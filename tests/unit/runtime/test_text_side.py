@@ -19,7 +19,7 @@ from tinyclap.runtime.session import open_session  # noqa: E402
 from tinyclap.runtime.text_side import TagSpace, TextTower, open_text_side  # noqa: E402
 from tinyclap.teachers import make_teacher  # noqa: E402
 from tinyclap.teachers.tag_text import TagSpaceText, label_readings  # noqa: E402
-from tinyclap.teachers.text_towers import text_identity, text_tower  # noqa: E402
+from tinyclap.teachers.text_towers import text_identity, text_side_of, text_tower  # noqa: E402
 from tinyclap.text.word_ids import WordIds  # noqa: E402
 
 LABELS = ["Dog, bark", "Rain", "Siren (tag)"]
@@ -32,7 +32,7 @@ class _TagTeacher:
     kind = "checkpoint"
 
     def __init__(self, side, kept=None):
-        self.text, self.kept = side, kept
+        self.text_embedder, self.kept = side, kept
         self.default_templates = side.default_templates
 
 
@@ -187,3 +187,10 @@ def test_auto_goes_without_where_the_tower_is_not_at_hand(tmp_path, caplog):
     assert "takes compiled labels alone: no file text.pth" in caplog.text
     with pytest.raises(CheckpointError, match="no file text.pth"):
         EncoderExport(Source(), ExportOptions(text_side="yes"))._write_text(tmp_path)
+
+
+def test_the_kept_columns_of_a_run_that_learned_from_a_pruned_one_are_those_of_both(tag_space):
+    side, *_ = tag_space
+    inner = _TagTeacher(side, [2, 0])
+    assert text_side_of(_TagTeacher(inner)) == (side, [2, 0])
+    assert text_side_of(_TagTeacher(inner, [1])) == (side, [0]) and text_side_of(side) == (side, None)

@@ -223,8 +223,9 @@ def test_word_choices_make_another_teacher_and_their_absence_does_not(run):
 
 
 def test_word_choices_that_cannot_be_are_refused(run, teacher, clips):
-    with pytest.raises(ConfigError, match="n_word_choices=-1"):
-        make_teacher("captioner", weights=run, n_word_choices=-1)
+    for wrong in (-1, 2.5, "8"):
+        with pytest.raises(ConfigError, match=f"n_word_choices={wrong!r}"):
+            make_teacher("captioner", weights=run, n_word_choices=wrong)
     for mute in (teacher, make_teacher("captioner", weights=run).load()):
         with pytest.raises(ConfigError, match=f"the {mute.kind} teacher gives clip, caption; not token_choices"):
             mute.targets(clips[:1], RATE, ["token_choices"])

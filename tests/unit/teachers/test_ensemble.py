@@ -91,7 +91,9 @@ def test_teachers_of_other_spaces_are_refused(runs, tmp_path):
         EnsembleTeacher([TaggerTeacher(file, width=0.1) for file in files]).load()
 
 
-@pytest.mark.parametrize("weights", [[1.0], [1, 2, 3], [1, 0], [1, -1], [1, float("nan")], [1, float("inf")]])
+@pytest.mark.parametrize(
+    "weights", [[1.0], [1, 2, 3], [1, 0], [1, -1], [1, float("nan")], [1, float("inf")], [1, "2"], [1, None]]
+)
 def test_weights_that_are_none_are_refused(weights):
     with pytest.raises(ConfigError, match="weights"):
         EnsembleTeacher([CheckpointTeacher("a"), CheckpointTeacher("b")], weights)
