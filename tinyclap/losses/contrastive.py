@@ -1,7 +1,4 @@
-"""Losses against the other clips of a batch, or against a bank of texts: contrastive, sigmoid, affinity mimicking.
-
-With several ranks, the batch of training is that of all ranks together (:func:`tinyclap.losses.common.gathered`).
-"""
+"""Losses against the other clips of a batch, in training that of all ranks together, or against a bank of texts."""
 
 import math
 import os

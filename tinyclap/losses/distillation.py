@@ -85,8 +85,7 @@ class CentredCosineLoss(nn.Module):
 class MSELoss(nn.Module):
     """L = mean (ŝ − t̂)² over clips and dimensions, in [0, 4/D]; without `l2_norm`, of the embeddings as they are.
 
-    Of directions it is 2 (1 − cos(s, t)) / D, small beside other terms: CLIP-KD weighs it by 2000. Source: Yang et al.,
-    "CLIP-KD", CVPR 2024 (feature distillation).
+    Of directions it is 2 (1 − cos(s, t)) / D, small beside other terms: CLIP-KD (Yang et al., CVPR 2024) takes 2000.
     """
 
     def __init__(self, l2_norm: bool = True) -> None:

@@ -14,9 +14,8 @@ from tinyclap.losses.contrastive import TEMPERATURE, affinity_divergence, cosine
 class NestedLoss(nn.Module):
     """A loss on the whole embedding and on prefixes of it, so that each prefix serves alone (Matryoshka).
 
-    L = (loss(all) + Σ_d [loss(prefix d) + weight · affinity(prefix d)]) / (1 + number of prefixes). The affinity of a
-    prefix is mean_i KL(softmax_j(cos(t_i, t_j) / τ) ‖ softmax_j(cos(s_i[:d], t_j[:d]) / τ)) over the batch: a prefix
-    shall give the similarities of *all* the teacher's dimensions.
+    L = (loss(all) + Σ_d [loss(prefix d) + weight · affinity(prefix d)]) / (1 + number of prefixes), with affinity(d) =
+    mean_i KL(softmax_j(cos(t_i, t_j) / τ) ‖ softmax_j(cos(s_i[:d], t_j[:d]) / τ)) over the batch.
 
     Arguments
     ---------

@@ -1,7 +1,6 @@
 """Captioning teachers: clips → an embedding and a caption of each.
 
-Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024 (the teacher
-is WavCaps' HTSAT-BART); a captioner of ours can take its place.
+Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Distillation", Interspeech 2024.
 """
 
 from functools import cached_property

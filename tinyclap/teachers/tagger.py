@@ -3,8 +3,7 @@
 The tagger is a MobileNetV3 of EfficientAT (Schmid et al., "Efficient Large-Scale Audio Tagging via Transformer-to-CNN
 Knowledge Distillation", ICASSP 2023; weights MIT). There are two spaces:
 
-* ``"tag"``: a clip is its K tag probabilities, a text a softmax over its similarity to the labels
-  (:mod:`tinyclap.teachers.tag_text`);
+* ``"tag"``: a clip is its K tag probabilities, a text a softmax over its similarity to the labels (:mod:`.tag_text`);
 * ``"sentence"``: a clip is the probability-weighted mean of its likeliest labels' sentence embeddings, minus the mean
   over all labels; a text is its sentence embedding minus that mean; cosine.
 """
@@ -46,7 +45,7 @@ class TaggerTeacher(TowerTeacher):
     ---------
     weights : str or os.PathLike. State dict of an EfficientAT "mn" network.
     width : float. Its width: 0.4 for mn04, 1.0 for mn10.
-    labels : str or os.PathLike, optional. Table of labels; by default ``class_labels_indices.csv`` beside the weights.
+    labels : str or os.PathLike, optional. Table of labels; None: ``class_labels_indices.csv`` beside the weights.
     space : str. ``"tag"`` or ``"sentence"``.
     sentence_encoder, temperature, prior_floor, templates : See :class:`tinyclap.teachers.tag_text.TagSpaceText`.
     prior : str or os.PathLike, optional. JSON file of :class:`.calibration.TagCalibration`; tag space only.

@@ -1,8 +1,7 @@
 """Evidence that stands for audio where a captioner is trained on text alone, computed from captions.
 
-Two kinds, for those of :mod:`tinyclap.models.conditioners`: tags that a tagger might have found (:class:`TagEvidence`),
-or the text's embedding with noise for the gap to audio (:class:`EmbeddingEvidence`; Li et al., "DeCap", ICLR 2023;
-Deshmukh et al., "Training audio captioning models without audio", ICASSP 2024).
+Two kinds: tags that a tagger might have found, or the text's embedding with noise for the gap to audio (Li et al.,
+"DeCap", ICLR 2023; Deshmukh et al., "Training audio captioning models without audio", ICASSP 2024).
 """
 
 import logging
