@@ -88,9 +88,8 @@ def make_caption_sets(
     report_words(named, tokenizer, max_words)
     if rows.choices is not None:
         logger.info("%s", rows.choices.report(targets.values("token_choices")))
-    entries = [(clip, None) for clip in chosen]
-    if one_item_a_caption:
-        entries = [(clip, number) for clip in chosen for number in range(len(with_labels[clip]["captions"]))]
+    numbers = {clip: range(len(with_labels[clip]["captions"])) if one_item_a_caption else [None] for clip in chosen}
+    entries = [(clip, number) for clip in chosen for number in numbers[clip]]
     train = _TrainSet(labelled, entries, pool, rows, seed, examples_per_epoch, unlabelled_per_labelled)
     train[0]  # raises here, not in a worker, where the targets are of other views
     if valid:

@@ -14,7 +14,6 @@ import onnx  # noqa: E402
 from tests.unit.small_export import LABELS, exported, recordings, run  # noqa: E402
 from tinyclap.checkpoints.folder import new_folder  # noqa: E402
 from tinyclap.checkpoints.state import load_student  # noqa: E402
-from tinyclap.metrics.recordings import find_recordings, sample  # noqa: E402
 from tinyclap.errors import CheckpointError, ConfigError, ManifestError  # noqa: E402
 from tinyclap.export.front_end import front_end_nodes  # noqa: E402
 from tinyclap.export.latency import best_precisions  # noqa: E402
@@ -22,6 +21,7 @@ from tinyclap.export.parity import compare, decisions, golden_clips, refuse  # n
 from tinyclap.export.quantise import quantise  # noqa: E402
 from tinyclap.export.sources import open_source  # noqa: E402
 from tinyclap.export.write import ExportOptions, export_model, summary  # noqa: E402
+from tinyclap.metrics.recordings import find_recordings, sample  # noqa: E402
 
 
 def test_the_folder_says_what_it_is_and_where_it_is_from():
