@@ -154,9 +154,8 @@ def test_a_refusal_is_one_line_and_a_status_that_is_not_zero(place, tmp_path):
 
 def test_a_model_whose_weights_the_recipe_forgot_to_load_is_refused(place, tmp_path):
     recipe = tmp_path / "forgets.yaml"
-    recipe.write_text(
-        Path(RECIPE).read_text().replace("load_weights:\n    - !ref <model[model]>\n", "load_weights: []\n")
-    )
+    text = Path(RECIPE).read_text().replace("load_weights:\n    - !ref <model[model]>\n", "load_weights: []\n")
+    recipe.write_text(text.replace("!include:parts", f"!include:{ROOT}/hparams/parts"))
     with pytest.raises(CheckpointError, match="nothing to score: the model's weights were not loaded"):
         evaluate.main([str(recipe), *options(place, place / "run", tmp_path / "scores")[1:]])
     assert not (tmp_path / "scores/metrics.json").exists()

@@ -26,9 +26,8 @@ from tinyclap.training.yaml_tree import head_comment, text_of
 logger = logging.getLogger(__name__)
 
 _COMPARES_EXAMPLES = (AffinityLoss, ClapContrastiveLoss, ContrastiveLoss, InteractiveContrastiveLoss)
-_LOWEST = dict(  # of run options that SpeechBrain takes below this too
-    grad_accumulation_factor=1, debug_batches=1, nonfinite_patience=0, optimizer_step_limit=1, profile_steps=1
-)
+_LOWEST = {"grad_accumulation_factor": 1, "debug_batches": 1, "optimizer_step_limit": 1, "profile_steps": 1}
+_LOWEST |= {"nonfinite_patience": 0, "profile_warmup": 0}  # SpeechBrain takes run options below these too
 _RUN_OPTIONS = {  # of SpeechBrain's, those in the help
     "device": "cpu, cuda:0, mps …; by default a GPU where there is one",
     "precision": "fp32 | bf16 | fp16",
