@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""A store of 10,000 clips, killed three times and resumed, against one made unbroken; memory; a flipped byte.
+"""A target cache of 10,000 clips, killed three times and resumed, against one made unbroken; memory; a flipped byte.
 
     python benchmarks/store_killed.py [--n_clips 10000] [--output results/benchmarks/store_killed.jsonl]
 
 The clips are 10,000 WAV files of noise of 1 s, the teacher a small network of random weights: what is shown does not
 depend on either. Says whether all files are equal byte for byte, the resident memory of the unbroken run after a tenth
-of its shards and at its end, and which file is named when one byte of the store is flipped.
+of its shards and at its end, and which file is named when one byte of the cache is flipped.
 """
 
 import argparse

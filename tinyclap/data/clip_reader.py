@@ -107,10 +107,9 @@ class DecodedFolder:
         """All samples of a clip: int16 of shape (T,), memory-mapped."""
         file = self.path_of(path)
         if not file.exists():
-            samples = to_int16(read_audio(path, self.sample_rate_hz)[0])
             file.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(file, flush=False) as part, open(part, "wb") as stream:
-                np.save(stream, samples)
+                np.save(stream, to_int16(read_audio(path, self.sample_rate_hz)[0]))
         return np.load(file, mmap_mode="r")
 
     def path_of(self, path):

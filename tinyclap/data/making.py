@@ -46,26 +46,24 @@ class ShardMaker:
 
     def to(self, device):
         """Move the teacher, and a copy of the front end: the student's stays where it is; returns the maker."""
-        self.device = device
-        self.teacher.to(device)
-        self.features = copy.deepcopy(self.features).to(device) if self.features is not None else None
-        return self
+        features = None if self.features is None else copy.deepcopy(self.features).to(device)
+        return replace(self, device=device, teacher=self.teacher.to(device), features=features)
 
     @torch.no_grad()
-    def batch(self, shard, keys, wavs, notes):
-        """Rows of a shard (pyarrow.RecordBatch) of audio (B, T), or a list of (T_i,)."""
+    def targets(self, wavs, sample_rate_hz):
+        """Columns of audio (B, T), or of a list of (T_i,)."""
         is_stacked = isinstance(wavs, torch.Tensor)
         move = partial(torch.Tensor.to, device=self.device, non_blocking=True)
         wavs = move(wavs) if is_stacked else list(map(move, wavs))
         names = tuple(name for name in self.columns if name != LOG_MEL)
-        given = self.teacher.targets(wavs, self.parts[shard.part][0].sample_rate_hz, names)
+        given = self.teacher.targets(wavs, sample_rate_hz, names)
         if missing := set(names) - set(given):
             raise CheckpointError(f"the teacher gave no {', '.join(sorted(missing))}, which it lists as columns")
         if LOG_MEL in self.columns:
             if not is_stacked:
                 raise ConfigError("views of different lengths have no log-mel of one size; cache_log_mel is for crops")
             given[LOG_MEL] = self.features(wavs)
-        return to_batch(keys, notes, {name: given[name] for name in self.columns})
+        return {name: given[name] for name in self.columns}
 
 
 class _Batches(Dataset):
@@ -121,7 +119,13 @@ def make_shards(maker, shards):
     )
     try:
         for shard, batches in itertools.groupby(loader, key=lambda batch: batch[0]):
-            _make(maker, shard, batches)
+            rows, rate = [], maker.parts[shard.part][0].sample_rate_hz
+            for _, keys, wavs, notes in batches:
+                if isinstance(wavs, TinyclapError):
+                    raise wavs
+                rows.append(to_batch(keys, notes, maker.targets(wavs, rate)))
+            with writing(shard.path(maker.folder)):
+                write_shard(shard.path(maker.folder), rows)
             _release(locks.pop(shard))
             yield shard, True
     finally:
@@ -140,24 +144,12 @@ def _release(lock):
     lock.release()
 
 
-def _make(maker, shard, loaded):
-    """Make and write one shard of its batches of audio."""
-    batches = []
-    for _, keys, wavs, notes in loaded:
-        if isinstance(wavs, TinyclapError):
-            raise wavs
-        batches.append(maker.batch(shard, keys, wavs, notes))
-    with writing(shard.path(maker.folder)):
-        write_shard(shard.path(maker.folder), batches)
-
-
 def make_missing(maker, shards, n_processes=0, ray_address=None, progress=None):
     """Make shards, or wait for whoever makes them; all are whole in the end.
 
     Arguments
     ---------
-    maker : ShardMaker
-    shards : list of Shard
+    maker, shards : ShardMaker, list of Shard
     n_processes : int. CPU processes; with Ray, teachers at once, 0 for one a GPU (or one).
     ray_address : str, optional. Of a cluster (``auto``, ``ray://host:10001``), or ``"local"`` to start one here.
     progress : tqdm.tqdm, optional. Counts views.

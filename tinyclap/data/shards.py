@@ -52,13 +52,9 @@ def list_shards(counts, size):
 
 
 def to_batch(keys, notes, columns):
-    """Rows of a shard: pyarrow.RecordBatch.
+    """n rows of a shard (pyarrow.RecordBatch): (clip, view), JSON-able notes, and columns as a teacher gives them.
 
-    Arguments
-    ---------
-    keys : list of (clip, view). n of them.
-    notes : list of dict. JSON-able.
-    columns : dict of str to column. As a teacher gives them: tensors (n, …), n str, or WordChoices.
+    A column is a tensor (n, …), n str, or WordChoices.
     """
     clips, views = zip(*keys, strict=True)
     texts = [json.dumps(note, ensure_ascii=False) if note else "" for note in notes]
@@ -104,10 +100,10 @@ def _lists_of(rows):
 
 def write_shard(path, batches):
     """Write a shard of :func:`to_batch`'s rows atomically, and its checksum."""
-    for other in batches[1:]:
-        if names := [field.name for field in other.schema if field.type != batches[0].schema.field(field.name).type]:
+    for fields in zip(*(batch.schema for batch in batches), strict=True):
+        if len({f"{field.type} {field.metadata}" for field in fields}) > 1:
             raise ConfigError(
-                f"the teacher's {', '.join(names)} has several shapes for views of different lengths; leave it out, or "
+                f"the teacher's {fields[0].name} has several shapes for views of different lengths; leave it out, or "
                 "give views of one length"
             )
     batch = pa.concat_batches(batches)
@@ -175,10 +171,9 @@ class ShardReader:
 
     Arguments
     ---------
-    folder : pathlib.Path
+    folder, shard_size : pathlib.Path, int
     keys : dict of str to list of (clip, view). By part; views of one kind of a clip come together, in their order.
-    shard_size : int
-    columns : tuple of str. Of those in the shards.
+    columns : sequence of str. Of those in the shards.
     """
 
     def __init__(self, folder, keys, shard_size, columns):

@@ -32,24 +32,17 @@ class TeacherTargets(nn.Module):
 
     Arguments
     ---------
-    teacher : tinyclap.teachers.FrozenTeacher or None
-        None, or one without weights, takes a cache as it is; None without a folder: there are no targets.
-    views : tinyclap.data.views.Views or list of them
-        Entries that are None are left out.
+    teacher : tinyclap.teachers.FrozenTeacher or None. None, or one without weights, takes a cache as it is.
+    views : tinyclap.data.views.Views or list of them. Entries that are None are left out.
     columns : sequence of str. Of the teacher's: clip, frames, middle, tags, caption, token_choices.
     folder : str or os.PathLike, optional. The target cache; None: the teacher runs in every step.
-    features : tinyclap.features.log_mel.LogMel, optional
-        The student's front end, whose output is then cached too, as the column ``log_mel``.
+    features : tinyclap.features.log_mel.LogMel, optional. The student's; its output is the column ``log_mel``.
     precision : {"fp32", "bf16"}. Of the teacher; see ``FrozenTeacher.use_precision``.
     batch_size : int. Views in a batch of the teacher.
     n_processes : int. CPU processes that make the cache, each with its own teacher; 0 and 1: this process.
     n_readers : int, optional. Processes that load audio for the teacher; None: some for a GPU, else none.
     device : str, optional. Of the teacher while the cache is made; None: the GPU of this rank where there is one.
     shard_size : int. Views of a shard.
-
-    Raises
-    ------
-    ConfigError: The teacher has no such column, or several processes are to share one device.
     """
 
     def __init__(
@@ -68,10 +61,9 @@ class TeacherTargets(nn.Module):
     ):
         super().__init__()
         columns = (columns,) if isinstance(columns, str) else tuple(columns)
-        unknown = [] if teacher is None else [name for name in columns if name not in teacher.columns]
-        if unknown:
+        if unknown := set(columns) - set(columns if teacher is None else teacher.columns):
             gives = ", ".join(teacher.columns)
-            raise ConfigError(f"columns {', '.join(unknown)}: the {teacher.kind} teacher gives {gives}")
+            raise ConfigError(f"columns {', '.join(sorted(unknown))}: the {teacher.kind} teacher gives {gives}")
         if any(value != int(value) or value < 1 for value in (batch_size, shard_size)):
             raise ConfigError(
                 f"targets: batch_size={batch_size}, shard_size={shard_size}; give whole numbers from 1 on"
@@ -81,7 +73,8 @@ class TeacherTargets(nn.Module):
         self.teacher, self.folder = teacher, None if folder is None else Path(folder)
         self.views = [part for part in (views if isinstance(views, (list, tuple)) else [views]) if part is not None]
         self._wanted, self.precision, self.batch_size, self.shard_size = columns, precision, batch_size, shard_size
-        self._features = [features] if features is not None and self.is_cached else []  # no module of this one
+        self.has_log_mel = features is not None and self.is_cached
+        self._features = [features]  # no module of this one
         self.n_readers, self.device = n_readers, device
         self.kind = self.embed_dim = self.score_kind = self.identity = self.words = self._text_side = None
         self._reader = None
@@ -97,11 +90,6 @@ class TeacherTargets(nn.Module):
         """Names of the teacher's targets; empty where there are none."""
         return self._wanted if self.is_cached or self.teacher is not None else ()
 
-    @property
-    def has_log_mel(self):
-        """Whether the student's input is cached."""
-        return bool(self._features) or (self._reader is not None and LOG_MEL in self._reader.columns)
-
     def scale(self, n_processes=0, ray_address=None):
         """Set who makes the shards: `n_processes` of this machine, or a Ray cluster (`ray_address`, or ``"local"``).
 
@@ -114,16 +102,8 @@ class TeacherTargets(nn.Module):
     def load(self, verify=False):
         """Load a live teacher; or make missing shards, open the cache and drop the teacher; returns itself.
 
-        Arguments
-        ---------
-        verify : bool. Hash all shards, also those of known size and time.
-
-        Raises
-        ------
-        CheckpointError
-            Another teacher, front end or format made the cache, it lacks a column, it is damaged, or incomplete without
-            a teacher's weights.
-        ManifestError: It was made of other clips or other views.
+        Shards of known size and time are hashed with `verify` alone. A cache of another teacher or front end, one that
+        is damaged, or incomplete without a teacher, is a CheckpointError; one of other clips or views a ManifestError.
         """
         if self._reader is not None or not self.columns:
             return self
@@ -142,7 +122,7 @@ class TeacherTargets(nn.Module):
         ddp_barrier()
         self._describe(note["about"], note["teacher"])
         self._reader = ShardReader(self.folder, keys, note["shard_size"], self._cached_columns())
-        self.teacher, self._features = None, []
+        self.teacher, self._features = None, [None]
         return self
 
     def text_side(self):
@@ -177,12 +157,12 @@ class TeacherTargets(nn.Module):
 
     def embed_text(self, texts):
         """The live teacher's text embeddings (N, D)."""
-        if self.is_cached:
-            raise ConfigError(
-                f"the target cache {self.folder} keeps no text embeddings; give the terms of captions a weight of 0, "
-                "or train with the teacher itself: --target_cache null"
-            )
-        return self.teacher.embed_text(texts)
+        if not self.is_cached:
+            return self.teacher.embed_text(texts)
+        raise ConfigError(
+            f"the target cache {self.folder} keeps no text embeddings; give the terms of captions a weight of 0, or "
+            "train with the teacher itself: --target_cache null"
+        )
 
     def _describe(self, about, identity):
         """Take what a student needs to know of the teacher."""
@@ -199,7 +179,7 @@ class TeacherTargets(nn.Module):
         return {**about, "text_side": teacher.text_side(), "words": words}
 
     def _cached_columns(self):
-        return [*self._wanted, *([LOG_MEL] if self._features else [])]
+        return [*self._wanted, *([LOG_MEL] if self.has_log_mel else [])]
 
     def _parts(self):
         """(Views, ViewsPart) by name."""
@@ -245,7 +225,7 @@ class TeacherTargets(nn.Module):
         return note
 
     def _own_identity(self, is_begun):
-        """(identity of this run's teacher, None), or (None, why it is not known): the cache is then taken as it is."""
+        """(the teacher's identity, None), or (None, why it is not known): the cache is then taken as it is."""
         if self.teacher is None:
             return None, "no teacher is given"
         if is_begun and str(getattr(self.teacher, "weights", "")) == "download":
@@ -260,7 +240,7 @@ class TeacherTargets(nn.Module):
 
     def _decided_by(self):
         """What decides the targets beside teacher and views."""
-        front_end = {LOG_MEL: _as_json(self._features[0].config)} if self._features else {}
+        front_end = {LOG_MEL: _as_json(self._features[0].config)} if self.has_log_mel else {}
         return {"format": FORMAT, "precision": self.precision, **front_end}
 
     def _begin(self, path, identity):
@@ -310,21 +290,22 @@ class TeacherTargets(nn.Module):
         if not was_loaded:  # else its identity was compared
             self._require_same(note, _as_json(self.teacher.identity()))
         self._load_teacher()
-        if LOG_MEL in note["columns"] and not self._features:
+        if LOG_MEL in note["columns"] and not self.has_log_mel:
             raise ConfigError(
                 f"{len(missing)} of {n_shards} shards of {self.folder} are missing, and the others have {LOG_MEL}; "
                 "give --cache_log_mel True to make them"
             )
-        features, device, n_readers = (self._features or [None])[0], self._making_device(), self.n_readers
+        device, n_readers = self._making_device(), self.n_readers
         if n_readers is None:
             n_readers = 0 if device == "cpu" else min(N_READERS, len(os.sched_getaffinity(0)) - 1)
         sources = {name: (views, part.keys) for name, (views, part) in parts.items()}
-        maker = ShardMaker(self.folder, self.teacher, features, note["columns"], sources, self.batch_size, n_readers)
+        settings = note["columns"], sources, self.batch_size, n_readers
+        maker = ShardMaker(self.folder, self.teacher, self._features[0], *settings).to(device)
         rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         order = [shard for each in range(world_size) for shard in missing[(rank + each) % world_size :: world_size]]
         logger.info("making %d of %d shards of teacher targets in %s", len(missing), n_shards, self.folder)
         with tqdm(total=sum(shard.n_views for shard in missing), unit="view", desc="target cache") as bar:
-            make_missing(maker.to(device), order, self.n_processes, self.ray_address, bar)
+            make_missing(maker, order, self.n_processes, self.ray_address, bar)
 
     def _making_device(self):
         """The device of this process' teacher."""

@@ -48,10 +48,6 @@ class Views:
     seed : int. Of mixtures, validation crops and random crops.
     valid_fraction : float. Fraction of the training recordings held out, beside the corpora's own validation parts.
     reader : ClipReader, optional
-
-    Raises
-    ------
-    ConfigError: An argument is out of its range.
     """
 
     def __init__(
@@ -99,7 +95,6 @@ class Views:
 
     @cached_property
     def _items(self):
-        """Training and validation items."""
         train, valid = self._manifests("train"), self._manifests("valid")
         kept, held = hold_out(read_items(train), self.valid_fraction) if train else ({}, {})
         valid = {**(read_items(valid) if valid else {}), **held}

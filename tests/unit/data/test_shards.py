@@ -14,7 +14,7 @@ import torch
 from tinyclap.data import shards
 from tinyclap.data.shards import Shard, ShardReader, check_shard, is_whole, list_shards, to_batch, write_shard
 from tinyclap.decoding.beam_search import WordChoices
-from tinyclap.errors import CheckpointError, ManifestError
+from tinyclap.errors import CheckpointError, ConfigError, ManifestError
 
 KEYS = [("ä/1", "c0"), ("ä/1", "c1"), ("b", "v")]
 NOTES = [{"with": ["ü"]}, {}, {}]
@@ -82,6 +82,14 @@ def test_the_same_contents_are_the_same_bytes(path, tmp_path):
         batches.append(to_batch(KEYS[part], NOTES[part], columns))
     write_shard(again, batches)
     assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 12), (2, 4, 3)])
+def test_rows_of_another_shape_are_refused(tmp_path, shape):
+    batches = [to_batch(KEYS[:2], NOTES[:2], {"middle": torch.zeros(each)}) for each in ((2, 3, 4), shape)]
+    with pytest.raises(ConfigError, match="middle has several shapes"):
+        write_shard(tmp_path / "a.arrow", batches)
+    assert not list(tmp_path.iterdir())
 
 
 def test_views_are_found_across_shards_and_parts(tmp_path):
