@@ -13,16 +13,17 @@ import torch
 from speechbrain.core import INTRA_EPOCH_CKPT_FLAG
 from speechbrain.utils.distributed import if_main_process, run_on_main
 
-from tinyclap.brains.progress import epoch_line, log_epoch
-from tinyclap.brains.step_log import Means
+from tinyclap.brains.checkpoints import recover_whole, save_whole
+from tinyclap.brains.logs import Means, log_epoch
 from tinyclap.brains.steps import StepBrain, unwrapped
 from tinyclap.brains.terms import read_terms
-from tinyclap.brains.whole_checkpoints import drop_half_saved, recover_whole, save_whole
 from tinyclap.checkpoints.state import save_folder
 from tinyclap.errors import CheckpointError, ConfigError, TinyclapError
 from tinyclap.training.average import WeightAverage
 
 logger = logging.getLogger(__name__)
+
+_PARTS_OF_A_RUN = ("optimizer", "scaler", "brain", "average", "epoch_counter", "lr_annealing")
 
 
 class RecipeBrain(StepBrain):
@@ -34,7 +35,8 @@ class RecipeBrain(StepBrain):
 
     A subclass has ``compute_forward`` and ``loss_terms(predictions, batch, stage)``, a dict of named terms of shape ();
     the total is their weighted sum. Keys of the YAML that may be left out: ``select_by`` (``loss``, a term, or one of
-    ``selections``: what the best epoch is chosen by), ``ema_decay``, ``train_logger`` (of SpeechBrain).
+    ``selections``: what the best epoch is chosen by), ``ema_decay`` or ``swa_from_epoch`` (weights are averaged, from
+    this epoch on), ``train_logger`` (of SpeechBrain).
     """
 
     required_hparams = ("output_folder", "epoch_counter", "lr_annealing", "seed", "terms")
@@ -52,23 +54,19 @@ class RecipeBrain(StepBrain):
         if missing:
             raise ConfigError(f"{cls.__name__} needs the YAML keys: {', '.join(missing)}")
         terms = read_terms(hparams["terms"])
-        taken = sorted(set(terms) & {*hparams["modules"], "optimizer", "brain", "average", "epoch_counter"})
+        taken = sorted(set(terms) & {*hparams["modules"], *_PARTS_OF_A_RUN})
         if taken:
             raise ConfigError(f"a term is called {taken[0]!r}, as another part of the run is; give it another name")
-        select_by = hparams.get("select_by") or cls.default_selection()
         known = (*cls.selections, "loss", *terms)
-        if select_by not in known:
-            raise ConfigError(f"select_by: {select_by!r} is unknown; choose one of {', '.join(known)}")
+        if (hparams.get("select_by") or "loss") not in known:
+            raise ConfigError(f"select_by: {hparams['select_by']!r} is unknown; choose one of {', '.join(known)}")
+        if hparams.get("ema_decay") is not None and hparams.get("swa_from_epoch") is not None:
+            raise ConfigError("give ema_decay or swa_from_epoch, not both")
         student = hparams["modules"].get("student")
         if student is None:
             raise ConfigError("modules has no student: there is nothing to train")
         if getattr(student, "folded", False):
             raise ConfigError("the student is folded: it has no norms left to train with; give the one it came from")
-
-    @classmethod
-    def default_selection(cls):
-        """The value of ``select_by`` where the YAML has none."""
-        return cls.selections[0] if cls.selections else "loss"
 
     def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):
         self.check({**hparams, "modules": modules})
@@ -78,30 +76,18 @@ class RecipeBrain(StepBrain):
             if hasattr(loss, "pad_id") and hasattr(modules["student"], "tokenizer"):
                 loss.pad_id = modules["student"].tokenizer.pad_id
         super().__init__({**modules, **losses}, opt_class, hparams, run_opts, checkpointer)
-        self.select_by = hparams.get("select_by") or self.default_selection()
+        self.select_by = hparams.get("select_by") or (*self.selections, "loss")[0]
         # Depthwise convolutions of a batch run about 1.5 times as fast in this order on CPUs, and no slower on GPUs.
         self.modules.student.to(memory_format=torch.channels_last)
-        self.recovered, self.average = False, self.make_average()
-        self._register()
-
-    def _register(self):
-        """Give the checkpointer everything that has a state."""
+        decay, self.swa_from_epoch = hparams.get("ema_decay"), hparams.get("swa_from_epoch")
+        is_averaging = decay is not None or self.swa_from_epoch is not None
+        self.average = WeightAverage(self.modules.student, decay).to(self.device) if is_averaging else None
         parts = {name: module for name, module in self.modules.items() if name != "teacher" and module.state_dict()}
         parts |= {name: getattr(self.hparams, name) for name in ("epoch_counter", "lr_annealing")}
         if self.average is not None:
-            parts["average"] = self.average.to(self.device)
-        for name, part in parts.items():
-            if self.checkpointer is not None and name not in self.checkpointer.recoverables:
-                self.checkpointer.add_recoverable(name, part)
-
-    def make_average(self):
-        """The average of the student's weights, validated and released in its place, or None."""
-        decay = getattr(self.hparams, "ema_decay", None)
-        return None if decay is None else WeightAverage(self.modules.student, decay)
-
-    def is_averaging(self):
-        """Whether the average takes the present step's weights."""
-        return True
+            parts["average"] = self.average
+        if self.checkpointer is not None:
+            self.checkpointer.add_recoverables(parts)
 
     def evaluated_student(self):
         """The network that is validated and released: the weight average where there is one."""
@@ -114,8 +100,6 @@ class RecipeBrain(StepBrain):
         self._compile()
         self._wrap_distributed()
         self.init_optimizers()
-        for name in drop_half_saved(self.checkpointer):
-            logger.warning("%s was being saved when the run was stopped: it is thrown away", name)
         recover_whole(self.checkpointer)
         # In the middle of epoch e the counter stands at e - 1 and the step is not zero; after its end at e and zero.
         epoch = self.hparams.epoch_counter.current + (self.step > 0)
@@ -128,8 +112,6 @@ class RecipeBrain(StepBrain):
         self.last_terms = {name: term.detach() for name, term in terms.items()}
         weighted = [self.terms[name].weight * term for name, term in terms.items()]
         return sum(weighted[1:], weighted[0]) if weighted else torch.zeros((), device=self.device)
-
-    # Validation, checkpoints ----------------------------------------------------------------------------------------
 
     def on_stage_start(self, stage, epoch=None):
         if stage != sb.Stage.TRAIN:
@@ -153,9 +135,7 @@ class RecipeBrain(StepBrain):
                 "lower --lr, or leave out the clips that warnings name"
             )
         if self.select_by not in stats:
-            raise ConfigError(
-                f"select_by: {self.select_by} is not computed in validation, which has {', '.join(stats)}"
-            )
+            raise ConfigError(f"select_by: {self.select_by} is not computed in validation, only {', '.join(stats)}")
         valid_loss = stats.get("loss", self.criterion(stats))  # a captioner without references has none
         self.hparams.lr_annealing.on_epoch_end(valid_loss)
         record = {"epoch": epoch, "lr": self.lr, "train": self.train_stats, "valid": stats}
@@ -163,18 +143,28 @@ class RecipeBrain(StepBrain):
             self.logs.add_epoch(record)
         meta = {**stats, "epoch": epoch, "valid_loss": valid_loss, "criterion": self.criterion(stats)}
         self._save_whole(meta, min_keys=["criterion"])
+        self._report(record)
+
+    def _report(self, record):
+        """A line on an epoch, and the numbers for SpeechBrain's loggers."""
+        epoch, n_epochs = record["epoch"], self.hparams.epoch_counter.limit
         best = self.checkpointer.find_checkpoint(min_key="criterion").meta
-        clips_per_second = self.n_clips * int(os.environ.get("WORLD_SIZE", 1)) / self.train_seconds
-        best = {"epoch": best["epoch"], "by": self.select_by, "value": best[self.select_by]}
         seconds = time.monotonic() - self.started
-        logger.info(epoch_line(record, self.hparams.epoch_counter.limit, seconds, clips_per_second, best))
-        if epoch == self.hparams.epoch_counter.limit > 1 and best["epoch"] == 1:
+        clips_per_second = self.n_clips * int(os.environ.get("WORLD_SIZE", 1)) / self.train_seconds
+        train, valid = (
+            ", ".join(f"{key} {value:.4f}" for key, value in record[part].items()) for part in ("train", "valid")
+        )
+        logger.info(
+            f"epoch {epoch} of {n_epochs}: {seconds:.1f} s, {clips_per_second:.0f} clips/s, lr {self.lr:.2e}; "
+            f"train {train}; valid {valid}; best so far: epoch {best['epoch']}, {self.select_by} "
+            f"{best[self.select_by]:.4f}"
+        )
+        if epoch == n_epochs > 1 and best["epoch"] == 1:
             logger.warning(
                 "the first of %d epochs is the best by %s: training made it no better", epoch, self.select_by
             )
         if getattr(self.hparams, "train_logger", None) is not None:
-            meta = {"epoch": epoch, "lr": self.lr, "seconds": seconds, "clips_per_second": clips_per_second}
-            log_epoch(self.hparams.train_logger, meta, self.train_stats, stats)
+            log_epoch(self.hparams.train_logger, record, seconds=seconds, clips_per_second=clips_per_second)
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
         return self._is_whole_step() and super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
@@ -191,14 +181,11 @@ class RecipeBrain(StepBrain):
 
     def criterion(self, stats):
         """What the best checkpoint minimises; `stats` maps names to floats."""
-        value = stats[self.select_by]
-        return -value if self.select_by in self.selections else value
+        return -stats[self.select_by] if self.select_by in self.selections else stats[self.select_by]
 
     def validation_stats(self):
         """More numbers of the validation, name → float."""
         return {}
-
-    # Release --------------------------------------------------------------------------------------------------------
 
     def recover_best(self):
         """Load the checkpoint with the minimum :meth:`criterion`, or raise; its name, epoch, loss and criterion."""
@@ -206,10 +193,8 @@ class RecipeBrain(StepBrain):
             raise CheckpointError("no checkpointer, so no checkpoint: nothing to score")
         best = recover_whole(self.checkpointer, min_key="criterion")
         if best is None:
-            raise CheckpointError(
-                f"no checkpoint in {self.checkpointer.checkpoints_dir}; train first: nothing to score"
-            )
-        self.recovered = True
+            folder = self.checkpointer.checkpoints_dir
+            raise CheckpointError(f"no checkpoint in {folder}; train first: nothing to score")
         shown = {key: best.meta[key] for key in ("valid_loss", "criterion")}
         return {"checkpoint": best.path.name, "epoch": self.hparams.epoch_counter.current, **shown}
 
@@ -220,8 +205,7 @@ class RecipeBrain(StepBrain):
         run_on_main(save_folder, args=[self.evaluated_student(), folder, {**extra, "selected": best}])
 
     def on_evaluate_start(self, max_key=None, min_key=None):
-        if not self.recovered:
-            self.recover_best()
+        self.recover_best()
 
 
 def check_finite(module, what):

@@ -11,7 +11,6 @@ from tinyclap.data.captions import check_options
 from tinyclap.decoding.beam_search import beam_search
 from tinyclap.errors import ConfigError
 from tinyclap.metrics.captioning import cider_d
-from tinyclap.training.average import WeightAverage
 
 AUDIO_ONLY = ("average", "add")
 _IDS = {"reference_logits": "ids", "teacher_logits": "teacher_ids"}  # column of the words that the decoder reads
@@ -30,14 +29,14 @@ class CaptioningBrain(DistillBrain):
 
     The best epoch is that with the greatest ``cider_d`` of the validation clips' captions, or ``select_by``. Keys of
     the YAML beside RecipeBrain's: ``scheduled_sampling`` (fraction of input words that are the model's own by the end
-    of training, rising linearly from 0), ``spec_augment`` (a module on log-mels (B, F, M), or null), ``swa_from_epoch``
-    (weights are averaged from this epoch on, or null; not beside ``ema_decay``), ``valid_beam``, ``max_words``, and
-    ``audio_only_loss``: "average" over labelled and unlabelled rows, or "add" the unlabelled rows' loss, as published.
+    of training, rising linearly from 0), ``spec_augment`` (a module on log-mels (B, F, M), or null), ``valid_beam``,
+    ``max_words``, and ``audio_only_loss``: "average" over labelled and unlabelled rows, or "add" the unlabelled rows'
+    loss, as published.
     """
 
     required_hparams = (
         *DistillBrain.required_hparams,
-        *("scheduled_sampling", "spec_augment", "swa_from_epoch", "valid_beam", "max_words", "audio_only_loss"),
+        *("scheduled_sampling", "spec_augment", "valid_beam", "max_words", "audio_only_loss"),
     )
     selections = ("cider_d",)
     outputs = ("clip", "frames", "pooled", *_IDS)
@@ -58,8 +57,6 @@ class CaptioningBrain(DistillBrain):
             raise ConfigError(
                 f"audio_only_loss: {hparams['audio_only_loss']!r} is unknown; choose one of {', '.join(AUDIO_ONLY)}"
             )
-        if hparams["swa_from_epoch"] is not None and hparams.get("ema_decay") is not None:
-            raise ConfigError("give ema_decay or swa_from_epoch, not both")
         if not 0 <= hparams["scheduled_sampling"] <= 1:
             raise ConfigError(f"scheduled_sampling: {hparams['scheduled_sampling']}; it is a fraction in [0, 1]")
         if (hparams.get("select_by") or "cider_d") == "cider_d":
@@ -72,20 +69,9 @@ class CaptioningBrain(DistillBrain):
             if is_clip and isinstance(student, nn.Module) and teacher.embed_dim is not None:  # else not built, or read
                 check_widths(name, term.loss, student.caption_dim, teacher, key="teacher_dim")
 
-    def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):
-        super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
+    def on_stage_start(self, stage, epoch=None):
+        super().on_stage_start(stage, epoch)
         self.candidates, self.references = [], []
-
-    def make_average(self):
-        """EMA by ``ema_decay``, SWA by ``swa_from_epoch``, or None."""
-        if self.hparams.swa_from_epoch is None:
-            return super().make_average()
-        return WeightAverage(self.modules.student, decay=None)
-
-    def is_averaging(self):
-        """Whether the present epoch's weights count in the average."""
-        first = self.hparams.swa_from_epoch
-        return first is None or self.hparams.epoch_counter.current >= first
 
     def compute_forward(self, batch, stage):
         """Outputs of the student and targets of the teacher, each a dict by name."""
@@ -162,11 +148,7 @@ class CaptioningBrain(DistillBrain):
 
     def validation_stats(self):
         """``cider_d`` on the validation clips, where it selects the best epoch."""
-        if self.select_by != "cider_d":
-            return {}
-        value = cider_d(self.candidates, self.references)
-        self.candidates, self.references = [], []
-        return {"cider_d": value}
+        return {"cider_d": cider_d(self.candidates, self.references)} if self.select_by == "cider_d" else {}
 
 
 def _rows(teacher, part):

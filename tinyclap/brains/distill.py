@@ -90,8 +90,8 @@ class DistillBrain(RecipeBrain):
             if term.student == "clip" and term.teacher in ("clip", "texts") and teacher.embed_dim is not None:
                 check_widths(name, term.loss, student.embed_dim, teacher)
 
-    def __init__(self, modules=None, opt_class=None, hparams=None, run_opts=None, checkpointer=None):
-        super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
+    def on_stage_start(self, stage, epoch=None):
+        super().on_stage_start(stage, epoch)
         self.cosines = []
 
     def on_fit_start(self):
@@ -143,23 +143,15 @@ class DistillBrain(RecipeBrain):
     def loss_terms(self, predictions, batch, stage):
         """The terms with a weight; validation keeps cosines too."""
         outputs, targets = predictions
-        if stage.name == "VALID" and self.measures_cosine(outputs, targets):
-            clips = outputs["clip"].float(), targets["clip"].float()
-            self.cosines.append(F.cosine_similarity(*clips, dim=-1))
-        return {
-            name: self.modules[name](outputs[term.student], targets[term.teacher]) for name, term in self.terms.items()
-        }
-
-    @staticmethod
-    def measures_cosine(outputs, targets):
-        """Whether both sides have clip embeddings of one space."""
-        clips = outputs.get("clip"), targets.get("clip")
-        return None not in clips and clips[0].shape == clips[1].shape
+        ours, theirs = outputs["clip"], targets.get("clip")
+        if stage.name == "VALID" and theirs is not None and theirs.shape == ours.shape:
+            self.cosines.append(F.cosine_similarity(ours.float(), theirs.float(), dim=-1))
+        sides = {name: (outputs[term.student], targets[term.teacher]) for name, term in self.terms.items()}
+        return {name: self.modules[name](*pair) for name, pair in sides.items()}
 
     def validation_stats(self):
         """``cosine``: the mean cosine between student and teacher over the validation clips, in [−1, 1]."""
-        cosines, self.cosines = self.cosines, []
-        return {"cosine": torch.cat(cosines).mean().item()} if cosines else {}
+        return {"cosine": torch.cat(self.cosines).mean().item()} if self.cosines else {}
 
 
 def bank_texts(loss):

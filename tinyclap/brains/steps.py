@@ -17,9 +17,7 @@ from speechbrain.utils.distributed import if_main_process
 from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import record_function
 
-from tinyclap.brains.progress import LossBar
-from tinyclap.brains.run_logs import STEP_FIELDS, RunLogs
-from tinyclap.brains.step_log import Means, StepLog
+from tinyclap.brains.logs import STEP_FIELDS, LossBar, Means, RunLogs, StepLog
 from tinyclap.data.batches import EpochSampler, collate
 from tinyclap.errors import ConfigError, TinyclapError
 
@@ -39,11 +37,9 @@ class StepBrain(sb.Brain):
         if not trainable:
             raise ConfigError("nothing to train: every parameter of the student is frozen")
         # temperatures and biases of losses: zero means nothing to them
-        fixed = {
-            one for name in self.terms for one in self.modules[name].parameters() if one.ndim == 0 and one.requires_grad
-        }
-        if self.remove_vector_weight_decay:
-            fixed |= {one for one in trainable if one.ndim <= 1}
+        of_losses = {one for name in self.terms for one in self.modules[name].parameters()}
+        decays_no_vector = self.remove_vector_weight_decay
+        fixed = {one for one in trainable if one.ndim == 0 and one in of_losses or one.ndim <= 1 and decays_no_vector}
         groups = [{"params": [one for one in trainable if one not in fixed]}]
         if fixed:
             groups.append({"params": [one for one in trainable if one in fixed], "weight_decay": 0.0})
@@ -59,11 +55,8 @@ class StepBrain(sb.Brain):
             super()._compile()
             return
         student = getattr(self.modules.student, "audio", self.modules.student)
-        student.encoder.compile(
-            mode=self.compile_mode,
-            fullgraph=self.compile_using_fullgraph,
-            dynamic=self.compile_using_dynamic_shape_tracing,
-        )
+        shapes = {"fullgraph": self.compile_using_fullgraph, "dynamic": self.compile_using_dynamic_shape_tracing}
+        student.encoder.compile(mode=self.compile_mode, **shapes)
 
     def _wrap_distributed(self):
         """Wrap what is trained. On CPUs without SyncBatchNorm, which PyTorch has for GPUs only."""
@@ -163,10 +156,11 @@ class StepBrain(sb.Brain):
 
     def on_fit_batch_end(self, batch, outputs, loss, should_step):
         """Update the weight average, and note the step."""
-        if should_step and self.average is not None and self.is_averaging():
+        epoch = self.hparams.epoch_counter.current
+        if should_step and self.average is not None and epoch >= (self.swa_from_epoch or 0):
             self.average.update_parameters(unwrapped(self.modules.student))
         self.n_clips += len(batch.id or next(iter(batch.values())))
-        known = {"epoch": self.hparams.epoch_counter.current, "step": self.step, "lr": self.lr, "clips": batch.id}
+        known = {"epoch": epoch, "step": self.step, "lr": self.lr, "clips": batch.id}
         if self.step_log.add(known, {"loss": loss, **self.last_terms}):
             self._write_steps()
 

@@ -3,6 +3,7 @@
 import torch
 
 from tinyclap.brains.base import RecipeBrain
+from tinyclap.losses import CaptionCrossEntropy
 
 
 class TextCaptioningBrain(RecipeBrain):
@@ -24,11 +25,15 @@ class TextCaptioningBrain(RecipeBrain):
         return self.evaluated_student()(batch.ids[:, :-1], evidence, batch.style)
 
     def loss_terms(self, predictions, batch, stage):
-        """The terms with a weight, of the next words."""
+        """The terms with a weight, of the next words; in validation without label smoothing."""
         tokenizer = self.evaluated_student().tokenizer
         targets = batch.ids[:, 1:]
         targets = targets.masked_fill(targets == tokenizer.unk_id, tokenizer.pad_id)
-        return {name: self.modules[name](predictions, targets) for name in self.terms}
+        losses = {name: self.modules[name] for name in self.terms}
+        if stage.name != "TRAIN":  # without label smoothing
+            plain = CaptionCrossEntropy(tokenizer.pad_id)
+            losses = {name: plain if isinstance(loss, CaptionCrossEntropy) else loss for name, loss in losses.items()}
+        return {name: loss(predictions, targets) for name, loss in losses.items()}
 
     def release(self, folder, extra):
         """Write the best checkpoint, and the identity of the evidence."""
