@@ -3,11 +3,12 @@
 
     python tools/curves.py results/distill_phinet/soundscapes/1234 [RUN …] [--output curves.png]
 
-Each quantity of history.jsonl has a panel; solid lines are training, dashed ones validation, a dot is the best epoch.
+Each quantity of history.jsonl has a panel, but a term that alone is the loss.
 """
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -47,9 +48,22 @@ def best_epoch(run, epochs):
 
 
 def panels(histories):
-    """Names of the quantities of all runs, the total first and the learning rate last."""
-    names = [name for epochs in histories for record in epochs for name in (*record["train"], *record["valid"])]
-    return [*dict.fromkeys(["loss", *names]), "lr"]
+    """Names of the quantities of all runs, the total first and the learning rate last; none that is the loss again."""
+    records = [record[part] for epochs in histories for record in epochs for part in ("train", "valid")]
+    names = dict.fromkeys(["loss", *(name for record in records for name in record)])
+    again = [name for name in names if all(record.get(name) == record.get("loss") for record in records)]
+    return [*(name for name in names if name == "loss" or name not in again), "lr"]
+
+
+def labels_of(runs):
+    """The runs' names: of their paths the parts in which they differ."""
+    if len(runs) == 1:
+        return [str(runs[0])]
+    paths = [Path(run).resolve() for run in runs]
+    parts = [path.relative_to(os.path.commonpath([path.parent for path in paths])).parts for path in paths]
+    while min(map(len, parts)) > 1 and len({own[-1] for own in parts}) == 1:
+        parts = [own[:-1] for own in parts]
+    return ["/".join(own) for own in parts]
 
 
 def draw(runs, output):
@@ -58,48 +72,50 @@ def draw(runs, output):
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.lines import Line2D
 
     histories = [read_history(run) for run in runs]
-    short = [Path(run).resolve().name for run in runs]
-    labels = short if len(set(short)) == len(short) else [str(run) for run in runs]
-    curves = [
-        (label, epochs, best_epoch(run, epochs)) for label, run, epochs in zip(labels, runs, histories, strict=True)
-    ]
+    bests = [best_epoch(run, epochs) for run, epochs in zip(runs, histories, strict=True)]
     names = panels(histories)
-    n_columns = min(3, len(names))
+    n_columns = 2 if len(names) in (2, 4) else 3
     n_rows = -(-len(names) // n_columns)
-    figure, axes = pyplot.subplots(n_rows, n_columns, figsize=(4.2 * n_columns, 3 * n_rows), squeeze=False)
+    size = (4.2 * n_columns, 3 * n_rows)
+    figure, axes = pyplot.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")
     for name, axis in zip(names, axes.flat, strict=False):
-        draw_panel(axis, name, curves)
+        draw_panel(axis, name, list(zip(histories, bests, strict=True)))
     for axis in axes.flat[len(names) :]:
         axis.remove()
-    axes.flat[0].legend(fontsize=7)
-    figure.tight_layout()
+    marks = [Line2D([], [], color=f"C{number % 10}", label=label) for number, label in enumerate(labels_of(runs))]
+    styles = {"training": {}, "validation": {"linestyle": "--"}, "best epoch": {"marker": "o", "linestyle": ""}}
+    marks += [Line2D([], [], color="grey", label=label, **style) for label, style in styles.items()]
+    figure.legend(handles=marks, loc="outside lower center", ncols=min(len(marks), 5), fontsize=8)
     with atomic_path(output) as part:
         figure.savefig(part, format=Path(output).suffix[1:], dpi=120)
     pyplot.close(figure)
 
 
 def draw_panel(axis, name, curves):
-    """Draw one quantity of all runs: `curves` are (label, epochs, best epoch)."""
+    """Draw one quantity of all runs: `curves` are (epochs, best epoch)."""
     from matplotlib.ticker import MaxNLocator
 
-    for number, (label, epochs, best) in enumerate(curves):
-        for part, style in ((None, "-"),) if name == "lr" else (("train", "-"), ("valid", "--")):
-            values = [(record["epoch"], record if part is None else record[part]) for record in epochs]
+    for number, (epochs, best) in enumerate(curves):
+        above = len(curves) - 1 - number if name == "lr" else 0  # rates are often the same, and none hides another
+        look = {"color": f"C{number % 10}", "linewidth": 1.5 + min(above, 4)}
+        for part, style in (("train", "-"), ("valid", "--")):
+            values = [(record["epoch"], record if name == "lr" else record[part]) for record in epochs]
             points = [(epoch, of_epoch[name]) for epoch, of_epoch in values if name in of_epoch]
-            marker = "." if len(points) == 1 else ""
-            shown = label if part is None else f"{label}, {part}"
-            axis.plot(
-                [p[0] for p in points], [p[1] for p in points], style + marker, color=f"C{number % 10}", label=shown
-            )
-            for point in points:
-                if point[0] == best and part == "valid":
-                    axis.plot(*point, "o", color=f"C{number % 10}", markersize=6)
+            if points and (name != "lr" or part == "train"):
+                axis.plot(*zip(*points, strict=True), style + ("." if len(points) == 1 else ""), **look)
+            for point in points if part == "valid" and name != "lr" else ():
+                if point[0] == best:
+                    axis.plot(*point, "o", color=look["color"], markersize=6)
     axis.set_title({"lr": "learning rate", "cider_d": "CIDEr-D"}.get(name, name), fontsize=10)
     axis.set_xlabel("epoch", fontsize=8)
     axis.tick_params(labelsize=8)
+    axis.set_xlim(left=1 if max(len(epochs) for epochs, _ in curves) > 1 else None)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if name == "lr":
+        axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
 
 

@@ -44,7 +44,10 @@ def recipes(folder, tiny):
     """Name → the words of its command line, in the order of training; a recipe's teacher comes before it."""
     n, size, seconds, width = (16, 8, 0.5, 0.2) if tiny else (512, 32, 2.0, 1.0)
     common = f"--number_of_epochs {EPOCHS} --n_workers {0 if tiny else 4} --noprogressbar --ckpt_interval_minutes 0"
-    scenes = f"--soundscapes_folder {folder / 'scenes'} --n_soundscapes {n} --n_events 1 --clip_duration_s {seconds}"
+    scenes = (
+        f"--soundscapes_folder {folder / 'scenes'} --n_soundscapes {n} --n_valid_soundscapes {min(n, 128)} "
+        f"--n_events 1 --clip_duration_s {seconds}"
+    )
     student = "--alpha 0.35 --t_zero 2 --embed_width null --head linear" if tiny else "--head linear --alpha 1.0"
     distil = (
         f"hparams/distill_phinet.yaml {common} {scenes} --batch_size {size} {student} --dropout 0 --teacher checkpoint "
@@ -126,7 +129,7 @@ def check(folder, device, tiny):
             started = time.monotonic()
             precompute.main([*words.split(), "--device", device, "--output_folder", str(folder / "precompute")])
             record["precompute_seconds"] = time.monotonic() - started
-        precisions = ("fp32",) if tiny and name in ("clap", "captioner") else ("fp32", "bf16")
+        precisions = ("fp32",) if tiny and name != "live" else ("fp32", "bf16")
         for precision in precisions:
             record["runs"][f"{name} {precision}"] = run(words, folder / f"{name}-{precision}", device, precision)
         reference = record["runs"][f"{name} fp32"]["losses"]

@@ -1,12 +1,12 @@
 """Evaluation of captioning: metrics of a captioner's output against references."""
 
 import logging
+from statistics import fmean as mean
 
 import torch
 
 from tinyclap.brains.evaluation import EvaluationBrain
 from tinyclap.metrics.captioning import METRICS, READY, TOKENIZER, available, score_captions, with_intervals
-from tinyclap.metrics.classification import bootstrap_interval
 from tinyclap.metrics.cost import complexity, count_parameters
 from tinyclap.text.tokenizer import caption_words
 
@@ -39,7 +39,7 @@ class CaptionScoreBrain(EvaluationBrain):
         for name in self.metrics:
             if state[name] != READY:
                 logger.warning("no %s: it %s", name, state[name])
-        self.items, self.captions = [], []
+        self.captions = []
 
     def on_evaluate_start(self, max_key=None, min_key=None):
         super().on_evaluate_start(max_key, min_key)
@@ -47,11 +47,7 @@ class CaptionScoreBrain(EvaluationBrain):
 
     def compute_forward(self, batch, stage):
         """Caption a batch of whole clips: list of str."""
-        captions = [""] * len(batch["wav"])
-        for members, clips, rate in self.clips_by_rate(batch):
-            for member, caption in zip(members, self.modules.model.caption(clips, rate), strict=True):
-                captions[member] = caption
-        return captions
+        return self.by_rate(batch, self.modules.model.caption)
 
     def compute_objectives(self, predictions, batch, stage):
         self.items += batch["item"]
@@ -67,41 +63,24 @@ class CaptionScoreBrain(EvaluationBrain):
         if scored:
             outcome = score_captions(*sides, self.metrics, self.device)
             records = with_intervals(*sides, outcome, self.hparams.bootstrap_seed)
-        self.results = {**self._main(records[MAIN_METRIC], outcome[1], scored), **self._facts(sides[1])}
-        self.results["metrics"] = records
-        self._write(scored, outcome[1])
-
-    def _main(self, record, per_clip, scored):
-        """The main metric, with its intervals over clips and over recordings."""
-        items = [self.items[index] for index in scored]
-        groups = [item.get("group") or item.get("freesound_id") or item["id"] for item in items]
-        by_recording = None
-        if record["value"] is not None:
-            by_recording = list(bootstrap_interval(per_clip[MAIN_METRIC], groups, seed=self.hparams.bootstrap_seed))
-        return {
-            "metric": MAIN_METRIC,
-            "value": record["value"],
-            "interval_95": record.get("interval_95"),
-            "interval_95_by_recording": by_recording,
-            "n_items": len(items),
-            "n_recordings": len(set(groups)),
-        }
+        main, per_clip = records[MAIN_METRIC], outcome[1]
+        scores = None if main["value"] is None else per_clip[MAIN_METRIC]
+        self.results = {"metric": MAIN_METRIC, "value": main["value"], "interval_95": main.get("interval_95")}
+        self.results |= self.over_recordings([self.items[index] for index in scored], scores)
+        self.results |= {**self._facts(sides[1]), "metrics": records}
+        self._write(scored, per_clip)
 
     def _facts(self, references):
         """Counts of clips, references and words, and the model; `references` are those of the scored clips."""
         n_words = [len(caption_words(caption)) for caption in self.captions]
-        n_references = [len(of_clip) for of_clip in references]
+        n_references = [len(of_clip) for of_clip in references] or [0]
         return {
             "n_clips": len(self.items),
             "n_without_references": len(self.items) - len(references),
-            "references_per_clip": {
-                "mean": sum(n_references) / max(len(references), 1),
-                "least": min(n_references, default=0),
-                "most": max(n_references, default=0),
-            },
+            "references_per_clip": {"mean": mean(n_references), "least": min(n_references), "most": max(n_references)},
             "idf": "document frequencies of the scored clips' own references, held fixed in the intervals",
             "tokenizer": TOKENIZER,
-            "words_per_caption": sum(n_words) / max(len(n_words), 1),
+            "words_per_caption": mean(n_words),
             "n_empty_captions": n_words.count(0),
             "captioner": self.identity,
         }
@@ -117,8 +96,7 @@ class CaptionScoreBrain(EvaluationBrain):
             known = index in place
             values = [f"{per_clip[name][place[index]]:.6g}" if known and name in per_clip else "" for name in of_clips]
             texts = item.get("captions", [])
-            texts = [*texts, *[""] * (n_columns - len(texts))]
-            rows.append([item["id"], item["wav"].name, caption, *values, *texts])
+            rows.append([item["id"], item["wav"].name, caption, *values, *texts, *[""] * (n_columns - len(texts))])
             submission.append([item["wav"].name, caption])
         self.write_table("predictions.csv", rows)
         self.write_table("submission.csv", submission)
@@ -130,13 +108,9 @@ class CaptionScoreBrain(EvaluationBrain):
         def run(wavs, sample_rate_hz):
             words.extend(caption_words(model.caption([wavs[0].to(self.device)], sample_rate_hz)[0]))
 
-        measured = complexity(model, COST_CLIP_S, run)
-        return {
-            "n_parameters": count_parameters(model),
-            "n_macs": measured["n_macs"],
-            "macs_clip_s": COST_CLIP_S,
-            "macs_words": len(words),
-        }
+        n_macs = complexity(model, COST_CLIP_S, run)["n_macs"]
+        facts = {"n_macs": n_macs, "macs_clip_s": COST_CLIP_S, "macs_words": len(words)}
+        return {"n_parameters": count_parameters(model), **facts}
 
     def summary(self):
         """The scores in words, and the missing metrics."""

@@ -5,7 +5,7 @@ Source: Xu et al., "Efficient Audio Captioning with Encoder-Level Knowledge Dist
 
 from torch import nn
 
-from tinyclap.brains.distill import DistillBrain, check_widths
+from tinyclap.brains.distill import DistillBrain
 from tinyclap.brains.terms import read_terms
 from tinyclap.data.captions import check_options
 from tinyclap.decoding.beam_search import beam_search
@@ -67,7 +67,7 @@ class CaptioningBrain(DistillBrain):
                 raise ConfigError(f"the term {name!r} has teacher: {term.teacher}, which goes with student: {wanted}")
             is_clip = term.student == "clip" and term.teacher == "clip"
             if is_clip and isinstance(student, nn.Module) and teacher.embed_dim is not None:  # else not built, or read
-                check_widths(name, term.loss, student.caption_dim, teacher, key="teacher_dim")
+                cls._check_widths(name, term.loss, student.caption_dim, teacher, key="teacher_dim")
 
     def on_stage_start(self, stage, epoch=None):
         super().on_stage_start(stage, epoch)
@@ -78,27 +78,20 @@ class CaptioningBrain(DistillBrain):
         is_training = stage.name == "TRAIN"
         student = self.modules.student if is_training else self.evaluated_student()
         log_mel, sampling = None, 0.0
-        if is_training:
-            if self.hparams.scheduled_sampling > 0:
-                sampling = self.hparams.scheduled_sampling * self._progress()
-            if self.hparams.spec_augment is not None:
-                log_mel = self.hparams.spec_augment(getattr(student, "module", student).features(batch.wavs))
-        read = {name: batch[_IDS[name]] for name in self._logits() if batch.get(_IDS[name]) is not None}
-        read = {name: ids for name, ids in read.items() if len(ids) > 0}
-        encoded, logits = student(
-            [ids[:, :-1] for ids in read.values()], batch.wavs, batch.n_samples, log_mel, sampling
-        )
+        if is_training and self.hparams.scheduled_sampling > 0:
+            epochs = self.hparams.epoch_counter
+            progress = (epochs.current - 1 + self.step / self.steps_per_epoch) / epochs.limit
+            sampling = self.hparams.scheduled_sampling * min(progress, 1.0)
+        if is_training and self.hparams.spec_augment is not None:
+            log_mel = self.hparams.spec_augment(getattr(student, "module", student).features(batch.wavs))
+        named = {term.student for term in self.terms.values()}
+        read = {name: batch.get(column) for name, column in _IDS.items() if name in named}
+        read = {name: ids for name, ids in read.items() if ids is not None and len(ids) > 0}
+        words = [ids[:, :-1] for ids in read.values()]
+        encoded, logits = student(words, batch.wavs, batch.n_samples, log_mel, sampling)
         if not is_training and self.select_by == "cider_d":
             self._caption(student, encoded, batch)
         return {**self.outputs_of(encoded), **dict(zip(read, logits, strict=True))}, self.targets(batch)
-
-    def _logits(self):
-        """Names of the logits that terms name, once each."""
-        return [name for name in _IDS if any(term.student == name for term in self.terms.values())]
-
-    def _progress(self):
-        epochs = self.hparams.epoch_counter
-        return min((epochs.current - 1 + self.step / self.steps_per_epoch) / epochs.limit, 1.0)
 
     def _caption(self, student, encoded, batch):
         tokenizer, state = student.tokenizer, student.decoder.begin(encoded.frames, encoded.n_frames)

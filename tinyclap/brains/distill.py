@@ -36,7 +36,12 @@ class DistillBrain(RecipeBrain):
         student, teacher = hparams["modules"]["student"], hparams["modules"].get("teacher")
         targets = cls.targets_of(teacher)
         for name, term in read_terms(hparams["terms"]).items():
-            cls.check_term(name, term, targets)
+            for side, known in (("student", cls.outputs), ("teacher", targets)):
+                given = f"the term {name!r} has {side}: {getattr(term, side)}"
+                if getattr(term, side) not in known and set(known) <= {"references", "texts"}:
+                    raise ConfigError(f"{given}, and there are no teacher targets; give --target_cache, or weight 0")
+                if getattr(term, side) not in known:
+                    raise ConfigError(f"{given}; choose one of {', '.join(known)}")
         cls.check_sides(hparams, student, teacher)
 
     @classmethod
@@ -46,16 +51,6 @@ class DistillBrain(RecipeBrain):
             raise ConfigError(f"modules has no teacher, and {cls.__name__} learns from one")
         pooled = ("pooled",) if "frames" in teacher.columns else ()
         return (*teacher.columns, *pooled, "texts")
-
-    @classmethod
-    def check_term(cls, name, term, targets):
-        """Refuse a term of an output or target that there is not."""
-        for side, known in (("student", cls.outputs), ("teacher", targets)):
-            if getattr(term, side) not in known:
-                given = f"the term {name!r} has {side}: {getattr(term, side)}"
-                if side == "teacher" and set(known) <= {"references", "texts"}:
-                    raise ConfigError(f"{given}, and there are no teacher targets; give --target_cache, or weight 0")
-                raise ConfigError(f"{given}; choose one of {', '.join(known)}")
 
     @classmethod
     def check_sides(cls, hparams, student, teacher):
@@ -88,7 +83,26 @@ class DistillBrain(RecipeBrain):
             )
         for name, term in terms.items():
             if term.student == "clip" and term.teacher in ("clip", "texts") and teacher.embed_dim is not None:
-                check_widths(name, term.loss, student.embed_dim, teacher)
+                cls._check_widths(name, term.loss, student.embed_dim, teacher)
+
+    @staticmethod
+    def _check_widths(name, loss, student_dim, teacher, key="embed_dim"):
+        """Refuse a loss that cannot compare embeddings of these widths, by a dry run; `key` of the recipe mends it."""
+        was_training = loss.training
+        loss.eval()  # so that it neither updates statistics nor gathers rows of other ranks
+        device = next((tensor.device for tensor in loss.state_dict().values()), "cpu")
+        try:
+            with torch.no_grad():
+                loss(torch.ones(2, student_dim, device=device), torch.ones(2, teacher.embed_dim, device=device))
+        except (RuntimeError, ValueError) as error:
+            if student_dim == teacher.embed_dim and key == "embed_dim":
+                raise ConfigError(f"the term {name!r}: {error}") from error
+            raise ConfigError(
+                f"the term {name!r}: the student's embedding has {student_dim} dimensions, the {teacher.kind} "
+                f"teacher's {teacher.embed_dim}; give --{key} {teacher.embed_dim}, or a loss with a learnt map"
+            ) from error
+        finally:
+            loss.train(was_training)
 
     def on_stage_start(self, stage, epoch=None):
         super().on_stage_start(stage, epoch)
@@ -103,16 +117,12 @@ class DistillBrain(RecipeBrain):
 
     def warm_up(self, train_set):
         """Settle the running statistics of losses on the teacher's targets of the first batches."""
-        settled = {name: term for name, term in self.terms.items() if hasattr(term.loss, "warm_up")}
-        if not settled:
-            return
-        targets = {name: [] for name in settled}
-        for batch in itertools.islice(train_set, WARM_UP_BATCHES):
-            given = self.targets(batch.to(self.device))
-            for name, term in settled.items():
-                targets[name].append(given[term.teacher])
-        for name, term in settled.items():
-            term.loss.warm_up(targets[name])
+        settled = [term for term in self.terms.values() if hasattr(term.loss, "warm_up")]
+        batches = itertools.islice(train_set, WARM_UP_BATCHES) if settled else ()
+        given = (self.targets(batch.to(self.device)) for batch in batches)
+        targets = [[of_batch[term.teacher] for term in settled] for of_batch in given]
+        for term, of_term in zip(settled, zip(*targets, strict=True), strict=True):
+            term.loss.warm_up(of_term)
 
     def compute_forward(self, batch, stage):
         """Outputs of the student and targets of the teacher, each a dict by name."""
@@ -121,10 +131,9 @@ class DistillBrain(RecipeBrain):
 
     def outputs_of(self, encoding):
         """The outputs that terms name, by name, of an :class:`tinyclap.models.encoding.AudioEncoding`."""
-        outputs = encoding._asdict()
-        if any(term.student == "pooled" for term in self.terms.values()):
-            outputs["pooled"] = encoding.frames.mean(dim=1, keepdim=True)
-        return outputs
+        is_named = any(term.student == "pooled" for term in self.terms.values())
+        pooled = {"pooled": encoding.frames.mean(dim=1, keepdim=True)} if is_named else {}
+        return {**encoding._asdict(), **pooled}
 
     def targets(self, batch):
         """The targets that terms name, by name."""
@@ -157,31 +166,3 @@ class DistillBrain(RecipeBrain):
 def bank_texts(loss):
     """The texts that a loss compares with, a list of str; mostly empty."""
     return loss.bank_texts() if hasattr(loss, "bank_texts") else []
-
-
-def check_widths(name, loss, student_dim, teacher, key="embed_dim"):
-    """Refuse a loss that cannot compare embeddings of these widths, by a dry run.
-
-    Arguments
-    ---------
-    name : str. Of the term.
-    loss : torch.nn.Module
-    student_dim : int
-    teacher : tinyclap.data.targets.TeacherTargets
-    key : str. Of the recipe, which mends it: ``embed_dim`` or ``teacher_dim``.
-    """
-    was_training = loss.training
-    loss.eval()  # so that it neither updates statistics nor gathers rows of other ranks
-    try:
-        with torch.no_grad():
-            device = next((tensor.device for tensor in loss.state_dict().values()), "cpu")
-            loss(torch.ones(2, student_dim, device=device), torch.ones(2, teacher.embed_dim, device=device))
-    except (RuntimeError, ValueError) as error:
-        if student_dim == teacher.embed_dim and key == "embed_dim":
-            raise ConfigError(f"the term {name!r}: {error}") from error
-        raise ConfigError(
-            f"the term {name!r}: the student's embedding has {student_dim} dimensions, the {teacher.kind} teacher's "
-            f"{teacher.embed_dim}; give --{key} {teacher.embed_dim}, or a loss with a learnt map"
-        ) from error
-    finally:
-        loss.train(was_training)

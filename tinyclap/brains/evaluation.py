@@ -1,4 +1,4 @@
-"""Base of the evaluation Brains: checked YAML keys, loaded weights, atomic tables."""
+"""Base of the evaluation Brains: checked YAML keys, loaded weights, intervals over recordings, atomic tables."""
 
 import csv
 from pathlib import Path
@@ -9,6 +9,7 @@ from tinyclap.data.scoring import collate_clips
 from tinyclap.errors import CheckpointError, ConfigError
 from tinyclap.features.windows import as_waveforms
 from tinyclap.files import atomic_path
+from tinyclap.metrics.classification import bootstrap_interval
 from tinyclap.metrics.cost import complexity
 
 
@@ -31,7 +32,7 @@ class EvaluationBrain(sb.Brain):
 
     def start(self, meta):
         """Keep the data's `meta`, of :func:`tinyclap.data.scoring.make_test_set`, before ``evaluate``."""
-        self.meta = meta
+        self.meta, self.items = meta, []
 
     def make_dataloader(self, dataset, stage, ckpt_prefix=None, **options):
         """SpeechBrain's loader of whole clips."""
@@ -42,29 +43,34 @@ class EvaluationBrain(sb.Brain):
         if not self.modules.model.is_loaded:
             raise CheckpointError("nothing to score: the model's weights were not loaded")
 
-    def clips_by_rate(self, batch):
-        """Group a batch of :func:`tinyclap.data.scoring.collate_clips` by sample rate.
-
-        Yields
-        ------
-        (list of int, list of torch.Tensor, int): places in the batch, mono clips (T_i,) on the device, rate in Hz.
-        """
+    def by_rate(self, batch, run):
+        """``run(clips, sample_rate_hz)`` of a batch's clips (T_i,), those of one rate together: list in their order."""
         batch = batch.to(self.device)
+        outputs = [None] * len(batch["rate"])
         for rate in sorted(set(batch["rate"])):
             members = [index for index, own in enumerate(batch["rate"]) if own == rate]
-            yield members, as_waveforms([batch["wav"][i] for i in members]), rate
+            clips = as_waveforms([batch["wav"][index] for index in members])
+            for index, output in zip(members, run(clips, rate), strict=True):
+                outputs[index] = output
+        return outputs
+
+    def over_recordings(self, items, per_clip):
+        """Counts of `items`, and the interval over whole recordings of their scores; None has none."""
+        groups, seed = recordings_of(items), self.hparams.bootstrap_seed
+        interval = None if per_clip is None else list(bootstrap_interval(per_clip, groups, seed=seed))
+        return {"interval_95_by_recording": interval, "n_items": len(items), "n_recordings": len(set(groups))}
 
     def complexity(self):
         """Cost of the model for ``metrics.json``; see :func:`tinyclap.metrics.cost.complexity`."""
         return complexity(self.modules.model)
-
-    def summary(self):
-        """The score in words, for the end of the log."""
-        low, high = self.results["interval_95"]
-        return f"{self.results['metric']} {self.results['value']:.4f} (95 % interval {low:.4f} to {high:.4f})"
 
     def write_table(self, name, rows):
         """Write rows, the head first, as a CSV of the output folder, atomically."""
         path = Path(self.hparams.output_folder) / name
         with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
+
+
+def recordings_of(items):
+    """The recording of each clip, by which slices of one are told."""
+    return [item.get("group") or item.get("freesound_id") or item["id"] for item in items]

@@ -29,9 +29,8 @@ class LatentRankingBrain(EvaluationBrain):
         """Refuse a model without weights, or without the stored order; begin to watch the head."""
         super().on_evaluate_start(max_key, min_key)
         if self.hparams.statistic not in latent.STATISTICS:
-            raise ConfigError(
-                f"statistic {self.hparams.statistic!r} is unknown; choose one of {', '.join(latent.STATISTICS)}"
-            )
+            choices = ", ".join(latent.STATISTICS)
+            raise ConfigError(f"statistic {self.hparams.statistic!r} is unknown; choose one of {choices}")
         self.stored = read_order(self.modules.model.weights) if self.hparams.statistic == "stored" else None
         self.moments, self.inside = latent.Moments(), {}
         self._watching = contextlib.ExitStack()
@@ -56,9 +55,7 @@ class LatentRankingBrain(EvaluationBrain):
     def compute_forward(self, batch, stage):
         """Embeddings of a batch of whole clips, as scored: (B, D)."""
         model = self.modules.model
-        rows = torch.empty(len(batch["wav"]), model.embed_dim, dtype=torch.float64)
-        for members, clips, rate in self.clips_by_rate(batch):
-            rows[members] = model.embed_audio(clips, rate).double().cpu()
+        rows = torch.stack(self.by_rate(batch, model.embed_audio)).double().cpu()
         return torch.from_numpy(audio_side(rows.numpy(), model.score_kind))
 
     def compute_objectives(self, predictions, batch, stage):
@@ -103,13 +100,9 @@ class LatentRankingBrain(EvaluationBrain):
         ran = [found for found in self.inside.values() if found["pre_norm"].n]
         if len(ran) != 1:  # no such head, or an ensemble of them, of which none alone is the model's
             return {}
-        pre_norm, hidden = ran[0]["pre_norm"].result(), ran[0]["hidden"].result()
-        return {
-            "pre_norm_mean": pre_norm["mean"],
-            "pre_norm_second_moment": pre_norm["second_moment"],
-            "hidden_mean": hidden["mean"],
-            "hidden_std": hidden["std"],
-        }
+        kept = {"pre_norm": ("mean", "second_moment"), "hidden": ("mean", "std")}
+        moments = {part: found.result() for part, found in ran[0].items()}
+        return {f"{part}_{name}": moments[part][name] for part, names in kept.items() for name in names}
 
     def summary(self):
         """How uneven the dimensions are, in words."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tinyclap.brains.evaluation import EvaluationBrain
+from tinyclap.brains.evaluation import EvaluationBrain, recordings_of
 from tinyclap.config.kept_dims import read_order
 from tinyclap.errors import ConfigError
 from tinyclap.metrics.classification import accuracy, accuracy_by, bootstrap_interval
@@ -35,16 +35,14 @@ class ZeroShotBrain(EvaluationBrain):
         super().on_evaluate_start(max_key, min_key)
         model = self.modules.model
         templates = self.hparams.prompt_templates
-        self.prompts = make_prompts(
-            self.classes,
-            list(model.default_templates) if templates is None else templates,
-            self.hparams.prompt_underscores,
-            self.hparams.prompt_slashes,
-        )
+        if templates is None:
+            templates = list(model.default_templates)
+        spelling = self.hparams.prompt_underscores, self.hparams.prompt_slashes
+        self.prompts = make_prompts(self.classes, templates, *spelling)
         class_rows = model.embed_classes(self.prompts).to(self.device)
         self.n_dims, self.kept = class_rows.shape[-1], self._kept_dims(class_rows.shape[-1])
         self.class_rows = class_rows[:, self.kept]
-        self.items, self.scores, self.clip_rows = [], [], []
+        self.scores, self.clip_rows = [], []
 
     def _kept_dims(self, n_dims):
         """The indices of the dimensions that are scored, or all of them as a slice."""
@@ -56,12 +54,10 @@ class ZeroShotBrain(EvaluationBrain):
     def compute_forward(self, batch, stage):
         """Scores of a batch of whole clips: (B, N)."""
         model = self.modules.model
-        rows = torch.empty(len(batch["wav"]), self.n_dims, device=self.device)
-        for members, clips, rate in self.clips_by_rate(batch):
-            rows[members] = model.embed_audio(clips, rate).to(rows.dtype)
+        rows = torch.stack(self.by_rate(batch, model.embed_audio)).float()
         rows = rows[:, self.kept]
         if self.hparams.save_embeddings:
-            self.clip_rows.append(rows.float().cpu())
+            self.clip_rows.append(rows.cpu())
         return model.score(rows, self.class_rows)
 
     def compute_objectives(self, predictions, batch, stage):
@@ -76,16 +72,11 @@ class ZeroShotBrain(EvaluationBrain):
         labels = np.array([self.classes.index(item["label"]) for item in self.items])
         predictions = scores.argmax(axis=-1)
         correct = predictions == labels
-        groups = [item.get("group") or item.get("freesound_id") or item["id"] for item in self.items]
-        low, high = bootstrap_interval(correct, seed=self.hparams.bootstrap_seed)
-        group_low, group_high = bootstrap_interval(correct, groups, seed=self.hparams.bootstrap_seed)
         self.results = {
             "metric": "zero-shot top-1 accuracy",
             "value": accuracy(predictions, labels),
-            "interval_95": [low, high],
-            "interval_95_by_recording": [group_low, group_high],
-            "n_items": len(labels),
-            "n_recordings": len(set(groups)),
+            "interval_95": list(bootstrap_interval(correct, seed=self.hparams.bootstrap_seed)),
+            **self.over_recordings(self.items, correct),
             "n_classes": len(self.classes),
             "per_class": accuracy_by([item["label"] for item in self.items], correct),
             "per_fold": self._per_fold(correct),
@@ -98,14 +89,14 @@ class ZeroShotBrain(EvaluationBrain):
         head = ["id", "fold", "label", "prediction", "correct", *(f"score:{name}" for name in self.classes)]
         self.write_table("predictions.csv", [head, *map(self._row, self.items, scores, predictions)])
         if self.hparams.save_embeddings:
-            self._save_embeddings(labels, groups)
+            self._save_embeddings(labels)
 
     def _per_fold(self, correct):
         """Accuracy of each fold; clips without a fold, such as an evaluation part's, are in none."""
         places = [place for place, item in enumerate(self.items) if "fold" in item]
         return accuracy_by([self.items[place]["fold"] for place in places], correct[places]) if places else {}
 
-    def _save_embeddings(self, labels, groups):
+    def _save_embeddings(self, labels):
         """Write ``embeddings.npz``, so that other dimensions or prompts need no audio again."""
         latent.write_arrays(
             Path(self.hparams.output_folder) / latent.EMBEDDINGS,
@@ -114,7 +105,7 @@ class ZeroShotBrain(EvaluationBrain):
             labels=labels,
             ids=np.array([str(item["id"]) for item in self.items]),
             folds=np.array([str(item.get("fold", "")) for item in self.items]),
-            groups=np.array([str(group) for group in groups]),
+            groups=np.array([str(group) for group in recordings_of(self.items)]),
             score_kind=np.array(self.modules.model.score_kind),
         )
 

@@ -6,7 +6,7 @@ An example is a function of (seed, epoch, index), so a resumed run sees the same
 import numpy as np
 import torch
 
-from tinyclap.errors import ConfigError, TinyclapError
+from tinyclap.errors import AudioError, ConfigError, TinyclapError
 
 FIELDS = (
     "id",  # list of str: the clips
@@ -88,6 +88,9 @@ def collate(examples):
         return batch
     rows = [row for example in examples for row in (example if isinstance(example, list) else [example])]
     rows.sort(key=lambda row: "ids" not in row)
+    for row in rows:  # one such clip would spoil the statistics of BatchNorm for good
+        if not all(np.isfinite(row[name]).all() for name in ("wav", "log_mel") if name in row):
+            return Batch(error=AudioError(row.get("id", "a clip"), "NaN or infinite samples; leave this clip out"))
     labelled = [row for row in rows if "ids" in row]
     pad_id, batch = rows[0].get("pad_id"), Batch()
     if pad_id is not None:

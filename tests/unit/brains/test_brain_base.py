@@ -212,6 +212,7 @@ def test_the_total_is_the_weighted_sum_and_a_term_without_a_weight_counts_once(d
         (clip_term(wieght=1), "'distill' has wieght; a term is a map of loss, weight, student, teacher"),
         ({"distill": {"student": "clip", "teacher": "clip"}}, "the term 'distill' has no loss"),
         ({"student": clip_term()["distill"]}, "a term is called 'student', as another part"),
+        ({"lr_annealing": clip_term()["distill"]}, "a term is called 'lr_annealing', as another part"),
         ({"update": clip_term()["distill"]}, "a term cannot be called 'update'"),
         ("distill", "terms is no map"),
     ],

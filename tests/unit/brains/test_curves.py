@@ -36,7 +36,18 @@ def test_runs_of_other_lengths_and_terms_are_drawn_together(tmp_path):
         assert (tmp_path / name).read_bytes().startswith(start)
     drawn = (tmp_path / "c.svg").read_text("utf-8")
     assert all(f"<!-- {name} -->" in drawn for name in ("loss", "distill", "frame_hint", "cosine", "learning rate"))
-    assert "<!-- a, train -->" in drawn and "<!-- b, valid -->" in drawn
+    assert all(f"<!-- {label} -->" in drawn for label in ("a", "b", "training", "validation", "best epoch"))
+
+
+def test_runs_are_told_by_what_differs_and_a_term_that_is_the_loss_is_not_drawn_twice(tmp_path):
+    runs = [tmp_path / kind / "phinet" / "1234" for kind in ("cosine", "affinity")]
+    for run in runs:
+        run.parent.mkdir(parents=True)
+        a_run(run, distill=1.0)
+    assert curves(*runs, "--output", tmp_path / "c.svg").returncode == 0
+    drawn = (tmp_path / "c.svg").read_text("utf-8")
+    assert "<!-- cosine -->" in drawn and "<!-- affinity -->" in drawn and "phinet" not in drawn
+    assert "<!-- distill -->" not in drawn and "<!-- loss -->" in drawn
 
 
 @pytest.mark.parametrize(

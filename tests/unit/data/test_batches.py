@@ -62,6 +62,15 @@ def test_targets_that_some_clips_lack_are_an_error():
         collate([{"wav": np.ones(2), "clip": np.ones(2)}, {"wav": np.ones(2)}])
 
 
+@pytest.mark.parametrize(("name", "value"), [("wav", np.nan), ("wav", np.inf), ("log_mel", -np.inf)])
+@pytest.mark.parametrize("place", [0, 1])
+def test_audio_that_is_no_number_is_an_error_that_names_the_clip(name, value, place):
+    clips = [{"id": f"clip{index}", name: np.ones((4, 3), np.float32)} for index in range(2)]
+    clips[place][name][2, 1] = value
+    with pytest.raises(AudioError, match=f"^clip{place}: NaN or infinite samples"):
+        collate(clips).to("cpu")
+
+
 def test_a_whole_batch_passes_and_its_tuples_move_too(device):
     batch = Batch(ids=torch.zeros(2, 3), facts=(torch.zeros(2), torch.ones(2)), id=["a", "b"])
     assert collate([batch]) is batch

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+import speechbrain as sb
 import torch
 from small_run import Killed, ToneTeacher, make_brain
 
@@ -160,6 +161,18 @@ def test_what_was_worked_out_is_read_again_and_made_again_for_other_captions(tmp
 def test_the_loss_falls_and_terms_are_logged(tmp_path):
     steps = Run(tmp_path).fit().steps()
     assert float(steps[-1]["loss"]) < float(steps[0]["loss"]) and "words" in steps[0]
+
+
+def test_validation_is_without_label_smoothing(tmp_path):
+    run = Run(tmp_path)
+    brain = run.brain
+    batch = next(iter(brain.make_dataloader(run.sets["valid"], sb.Stage.VALID, None, batch_size=1)))
+    tokenizer = brain.modules.student.tokenizer
+    logits = torch.randn(*batch.ids[:, 1:].shape, tokenizer.n_words)
+    words = batch.ids[:, 1:].masked_fill(batch.ids[:, 1:] == tokenizer.unk_id, tokenizer.pad_id)
+    for stage, smoothing in ((sb.Stage.VALID, 0.0), (sb.Stage.TRAIN, 0.1)):
+        wanted = CaptionCrossEntropy(tokenizer.pad_id, smoothing)(logits, words)
+        torch.testing.assert_close(brain.loss_terms(logits, batch, stage)["words"], wanted)
 
 
 def test_a_killed_run_repeats_an_unbroken_one(tmp_path):
