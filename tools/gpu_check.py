@@ -43,24 +43,25 @@ class Stopped(Exception):
 def recipes(folder, tiny):
     """Name → the words of its command line, in the order of training; a recipe's teacher comes before it."""
     n, size, seconds, width = (16, 8, 0.5, 0.2) if tiny else (512, 32, 2.0, 1.0)
-    common = f"--number_of_epochs {EPOCHS} --n_workers {0 if tiny else 4} --noprogressbar --ckpt_interval_minutes 0"
+    common = f"--n_workers {0 if tiny else 4} --noprogressbar --ckpt_interval_minutes 0 --number_of_epochs"
+    n_epochs = 1 if tiny else EPOCHS
     scenes = (
         f"--soundscapes_folder {folder / 'scenes'} --n_soundscapes {n} --n_valid_soundscapes {min(n, 128)} "
         f"--n_events 1 --clip_duration_s {seconds}"
     )
     student = "--alpha 0.35 --t_zero 2 --embed_width null --head linear" if tiny else "--head linear --alpha 1.0"
     distil = (
-        f"hparams/distill_phinet.yaml {common} {scenes} --batch_size {size} {student} --dropout 0 --teacher checkpoint "
-        f"--teacher_weights {folder / 'clap-fp32'} --teacher.embed_dim 32"
+        f"hparams/distill_phinet.yaml {common} {EPOCHS} {scenes} --batch_size {size} {student} --dropout 0 "
+        f"--teacher checkpoint --teacher_weights {folder / 'clap-fp32'} --teacher.embed_dim 32"
     )
     captions = (
-        f"hparams/distill_captioner_soundscapes.yaml {common} --soundscapes_folder {folder / 'captions'} --batch_size "
-        f"{size} --n_scenes {n} --n_valid_scenes {min(n, 32)} --examples_per_epoch {n} --window_s {2 * seconds} "
-        "--dropout 0 --encoder_dropout 0 --select_by loss"
+        f"hparams/distill_captioner_soundscapes.yaml {common} {n_epochs} --soundscapes_folder {folder / 'captions'} "
+        f"--batch_size {size} --n_scenes {n} --n_valid_scenes {min(n, 32)} --examples_per_epoch {n} "
+        f"--window_s {2 * seconds} --dropout 0 --encoder_dropout 0 --select_by loss"
     )
     return {
-        "clap": f"hparams/train_clap.yaml {common} {scenes} --batch_size {2 * size} --width {width} --embed_dim 32 "
-        "--text_width 32 --text_layers 1 --hop_length 882",
+        "clap": f"hparams/train_clap.yaml {common} {n_epochs} {scenes} --batch_size {2 * size} --width {width} "
+        "--embed_dim 32 --text_width 32 --text_layers 1 --hop_length 882",
         "live": distil,
         "cached": f"{distil} --target_cache {folder / 'targets'} --n_views 2",
         "captioner": captions,

@@ -1,6 +1,7 @@
 """Provenance of a result: commit, machine, versions of packages."""
 
 import datetime
+import functools
 import os
 import platform
 import subprocess
@@ -29,6 +30,7 @@ def git_state(folder):
     return {"commit": git("rev-parse", "HEAD") or None, "dirty": None if status is None else bool(status)}
 
 
+@functools.cache
 def installed_packages():
     """Installed packages, as ``name==version``, sorted by name: list of str."""
     found = {(each.metadata["Name"] or "").lower(): each.version for each in metadata.distributions()}
