@@ -158,7 +158,7 @@ def test_a_score_knows_by_its_hash_that_its_training_has_changed():
 
 def test_placeholders_become_folders_and_yaml_maps_pass_through(tmp_path):
     row = trained(
-        overrides="--teacher_options '{space: sentence}' --esc50_folder {esc50} --store_folder {store:s} --x {seed}",
+        overrides="--teacher_options '{space: sentence}' --esc50_folder {esc50} --target_cache {store:s} --x {seed}",
         rank="--weights {run}", prune="{run} --ranking {ranking} --dim 8", score_overrides="--weights {pruned}",
     )  # fmt: skip
     planner = tasks.Planner({"R": row})
@@ -167,7 +167,7 @@ def test_placeholders_become_folders_and_yaml_maps_pass_through(tmp_path):
     command = train.command(tmp_path, {"ESC50_FOLDER": "/corpora/ESC"})
     assert command[2:10] == [
         *("--teacher_options", "{space: sentence}", "--esc50_folder", "/corpora/ESC"),
-        *("--store_folder", f"{tmp_path}/stores/s", "--x", "7"),
+        *("--target_cache", f"{tmp_path}/stores/s", "--x", "7"),
     ]
     assert command[10:] == ["--seed", "7", "--output_folder", run, "--noprogressbar"]
     words = ["prune.py", run, "--ranking", ranking, "--dim", "8", "--target", f"{pruned}/student"]
@@ -192,11 +192,11 @@ def run_folder(folder, **overrides):
 
 
 def test_a_run_made_by_hand_is_adopted_only_with_the_rows_own_options_and_seed(tmp_path):
-    row = trained(overrides="--alpha 0.5 --loss_weights '{distill: 1.0}' --esc50_folder {esc50}")
+    row = trained(overrides="--alpha 0.5 --terms '{distill: {weight: 1.0}}' --esc50_folder {esc50}")
     task = tasks.Planner({"R": row}).score("R", "7").needs["{run}"]
     mine = {
         "alpha": 0.5,
-        "loss_weights": {"distill": 1.0},
+        "terms": {"distill": {"weight": 1.0}},
         "esc50_folder": "/somewhere",
         "output_folder": "/x",
         "seed": 7,

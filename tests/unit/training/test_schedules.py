@@ -79,14 +79,14 @@ def test_the_official_code_s_dead_schedule_never_lowers_the_rate():
 def test_the_plateau_goes_on_from_a_checkpoint(tmp_path):
     unbroken = PlateauSchedule(lr=1.0, factor=0.5, patience=1)
     rates(unbroken, [2.0, 2.0, 2.0, 2.0])
-    Checkpointer(tmp_path, {"lr_schedule": unbroken}).save_checkpoint()
+    Checkpointer(tmp_path, {"lr_annealing": unbroken}).save_checkpoint()
     resumed = PlateauSchedule(lr=1.0, factor=0.5, patience=1)
-    Checkpointer(tmp_path, {"lr_schedule": resumed}).recover_if_possible()
+    Checkpointer(tmp_path, {"lr_annealing": resumed}).recover_if_possible()
     assert resumed.lr == 0.5 and resumed.n_bad == 1
     assert rates(resumed, [2.0, 1.0, 1.5, 1.5]) == rates(unbroken, [2.0, 1.0, 1.5, 1.5]) == [0.25, 0.25, 0.25, 0.125]
 
 
 def test_a_schedule_of_progress_alone_can_be_part_of_a_checkpoint(tmp_path):
-    checkpointer = Checkpointer(tmp_path, {"lr_schedule": CosineSchedule(0.1)})
+    checkpointer = Checkpointer(tmp_path, {"lr_annealing": CosineSchedule(0.1)})
     checkpointer.save_checkpoint()
     assert checkpointer.recover_if_possible() is not None
