@@ -261,15 +261,8 @@ def _help_line(key):
 
 
 def _key(where, key, node, tree, comment="", part=None):
-    return Key(
-        where,
-        key,
-        node,
-        yaml_tree.default_of(node, tree),
-        comment,
-        part,
-        yaml_tree.is_value(node, tree) and key not in _STRUCTURE,
-    )
+    is_option = yaml_tree.is_value(node, tree) and key not in _STRUCTURE
+    return Key(where, key, node, yaml_tree.default_of(node, tree), comment, part, is_option)
 
 
 def _set(name, key, value):
