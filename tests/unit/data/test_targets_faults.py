@@ -156,12 +156,12 @@ def test_two_runs_share_the_work_and_make_nothing_twice(place):
 
 
 def test_ranks_share_the_work_and_open_the_cache_together(place):
-    ranks = [start(place, "ranks", nap_s=0.1, rank=rank) for rank in range(2)]
+    ranks = [start(place, "ranks", nap_s=0.3, rank=rank) for rank in range(2)]
     for process in ranks:
         finish(process)
     assert is_like_whole(place, "ranks")
     made = asked(place, "ranks")
-    assert sum(made.values()) == N_VIEWS and sorted(made.values()) == [14, 16]
+    assert sum(made.values()) == N_VIEWS and len(made) == 2
 
 
 def test_whoever_waits_takes_over_what_a_killed_run_was_making(place):
