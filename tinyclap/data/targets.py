@@ -172,6 +172,9 @@ class TeacherTargets(nn.Module):
     def _load_teacher(self):
         """Load the teacher's weights and set its precision; what :meth:`_describe` takes, JSON-able."""
         teacher = self.teacher.load()
+        if unknown := [name for name in self._wanted if name not in teacher.columns]:  # now that its encoder is known
+            gives = ", ".join(teacher.columns)
+            raise ConfigError(f"columns {', '.join(unknown)}: the {teacher.kind} teacher gives {gives}")
         if self.precision != "fp32":
             teacher.use_precision(self.precision)
         about = {name: getattr(teacher, name, None) for name in ("kind", "embed_dim", "score_kind")}
