@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import harness  # noqa: F401 - makes tinyclap importable from a checkout
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -73,7 +74,7 @@ def main():
     items = make_items(options.n_clips)
     table = ItemTable(items)
     record = {"benchmark": "worker_memory", "n_clips": options.n_clips, "n_workers": options.n_workers}
-    for name, dataset in (("dicts", Looking(items, list(items))), ("table", Looking(table, table.names))):
+    for name, dataset in (("dicts", Looking(items, list(items))), ("table", Looking(table, np.array(list(items))))):
         whole, start = measure(dataset, options.n_workers)
         record[name] = {"private_mb": round(whole, 1), "private_mb_at_start": round(start, 1)}
         print(f"{name:<8}{whole:>8.1f} MB of its own a worker after a pass, {start:.1f} MB when it starts")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyclap.audio.io import probe, read_audio
-from tinyclap.data.items import NameIndex
+from tinyclap.data.items import ItemTable
 from tinyclap.errors import ConfigError
 from tinyclap.files import atomic_path
 
@@ -16,8 +16,8 @@ from tinyclap.files import atomic_path
 class ClipReader:
     """Reads parts of clips as mono waveforms at `sample_rate_hz`, the `channels`' "mean" or (official tinyCLAP) "sum".
 
-    Decoded clips are kept as 16-bit samples `in_memory` (5 s at 32 kHz take 0.3 MB), which forked loader workers share
-    after :meth:`reserve`, or in the folder `decoded_cache` (:class:`DecodedFolder`).
+    Decoded clips are kept as 16-bit samples (5 s at 32 kHz take 0.3 MB) `in_memory`, after :meth:`reserve`, or in the
+    folder `decoded_cache` (:class:`DecodedFolder`).
     """
 
     def __init__(self, sample_rate_hz, in_memory=False, decoded_cache=None, channels="mean"):
@@ -25,14 +25,9 @@ class ClipReader:
             raise ConfigError(f"channels={channels!r}; choose mean | sum")
         if in_memory and decoded_cache is not None:
             raise ConfigError("decoded clips are kept in memory or in a folder, not in both; leave one out")
-        self.sample_rate_hz, self.channels, self._options = (
-            sample_rate_hz,
-            channels,
-            (in_memory, decoded_cache, channels),
-        )
+        self.sample_rate_hz, self.channels = sample_rate_hz, channels
+        self.in_memory, self.decoded_cache = in_memory, decoded_cache
         self._kept = None if decoded_cache is None else DecodedFolder(decoded_cache, sample_rate_hz)
-        if in_memory:
-            self._kept = _DecodedInMemory({}, sample_rate_hz)
 
     def __call__(self, path, start_s=0.0, duration_s=None):
         """A part of a clip, to its end by default: numpy.ndarray, shape (T,), float32; sums may leave [−1, 1]."""
@@ -46,54 +41,53 @@ class ClipReader:
 
     def at(self, sample_rate_hz):
         """A reader of the same kind at another rate."""
-        return ClipReader(sample_rate_hz, *self._options)
+        return ClipReader(sample_rate_hz, self.in_memory, self.decoded_cache, self.channels)
 
     def reserve(self, items):
-        """Share the memory of `items` (id → item with ``wav`` and ``duration_s``) with processes forked from now on.
+        """Share memory for `items` (id → item with ``wav`` and ``duration_s``) with processes forked from now on.
 
         Whoever first needs a clip decodes it for all, so epochs and workers decode nothing anew.
         """
-        if isinstance(self._kept, _DecodedInMemory) and items:
-            durations_s = {str(item["wav"]): item["duration_s"] for item in items.values()}
-            self._kept = _DecodedInMemory(durations_s, self.sample_rate_hz)
+        if self.in_memory and items:
+            # a tenth of a second more than promised: durations are rounded
+            room = [round((item["duration_s"] + 0.1) * self.sample_rate_hz) for item in items.values()]
+            ends = np.cumsum(room, dtype=np.int64).tolist()
+            places = zip(range(len(room)), [0, *ends], ends, strict=False)
+            table = ItemTable(dict(zip([str(item["wav"]) for item in items.values()], places, strict=True)))
+            self._kept = _DecodedInMemory(table, ends[-1], self.sample_rate_hz)
 
 
 class _DecodedInMemory:
-    """Samples in anonymous shared memory, whose pages are taken when first written, or else in this process' own."""
+    """Samples in anonymous shared memory, whose pages are taken when first written.
 
-    def __init__(self, durations_s, sample_rate_hz):
-        self._paths, self.sample_rate_hz, self._own = NameIndex(durations_s), sample_rate_hz, {}
-        # a tenth of a second more than promised: durations are rounded
-        room = [round((duration_s + 0.1) * sample_rate_hz) for duration_s in durations_s.values()]
-        self._begins = np.cumsum([0, *room])
-        n_bytes = 2 * int(self._begins[-1])
+    `places` maps a path to its number and its first and last sample; what does not fit there is decoded each time.
+    """
+
+    def __init__(self, places, n_samples, sample_rate_hz):
+        self.places, self.n_samples, self.sample_rate_hz = places, n_samples, sample_rate_hz
+        n_lengths = len(places) + 1  # one for clips without a place
         try:
-            # one sample and one clip more: an empty map is refused
-            self._samples = np.frombuffer(mmap.mmap(-1, n_bytes + 2), dtype=np.int16)
-            self._lengths = np.frombuffer(mmap.mmap(-1, 8 * len(room) + 8), dtype=np.int64)
+            memory = mmap.mmap(-1, 8 * n_lengths + 2 * n_samples)
         except OSError as error:
             raise ConfigError(
-                f"{n_bytes / 1e9:.1f} GB of decoded clips do not fit into memory ({error}); keep them in a folder "
-                "instead: --keep_audio_in_memory False --decoded_cache FOLDER"
+                f"{2 * n_samples / 1e9:.1f} GB of decoded clips do not fit into memory ({error}); keep them in a "
+                "folder instead: --keep_audio_in_memory False --decoded_cache FOLDER"
             ) from error
+        self._lengths = np.frombuffer(memory, np.int64, n_lengths)
+        self._samples = np.frombuffer(memory, np.int16, offset=8 * n_lengths)
 
-    def __reduce__(self):
-        return _DecodedInMemory, ({}, self.sample_rate_hz)  # another process decodes for itself
+    def __reduce__(self):  # another process decodes for itself
+        return _DecodedInMemory, (self.places, self.n_samples, self.sample_rate_hz)
 
     def samples(self, path):
         """All samples of a clip: int16 of shape (T,)."""
-        if path in self._own:
-            return self._own[path]
-        place = self._paths.position(path)
-        begin, end = (0, 0) if place is None else self._begins[place : place + 2]
-        if place is not None and self._lengths[place]:
-            return self._samples[begin : begin + self._lengths[place]]
-        samples = to_int16(read_audio(path, self.sample_rate_hz)[0])
-        if len(samples) > end - begin:
-            self._own[path] = samples
-        else:
+        number, begin, end = self.places.get(path, (-1, 0, 0))
+        if self._lengths[number]:
+            return self._samples[begin : begin + self._lengths[number]]
+        samples = _decoded(path, self.sample_rate_hz)
+        if len(samples) <= end - begin:
             self._samples[begin : begin + len(samples)] = samples
-            self._lengths[place] = len(samples)  # last: another process reads it
+            self._lengths[number] = len(samples)  # last: another process reads it
         return samples
 
 
@@ -109,7 +103,7 @@ class DecodedFolder:
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(file, flush=False) as part, open(part, "wb") as stream:
-                np.save(stream, to_int16(read_audio(path, self.sample_rate_hz)[0]))
+                np.save(stream, _decoded(path, self.sample_rate_hz))
         return np.load(file, mmap_mode="r")
 
     def path_of(self, path):
@@ -120,12 +114,6 @@ class DecodedFolder:
         return self.folder / name[:2] / f"{name}.npy"
 
 
-def to_int16(waveform):
-    """A waveform in [−1, 1] as 16-bit samples; louder ones are clipped.
-
-    Example
-    -------
-    >>> to_int16(np.array([0.5, -2.0])).tolist()
-    [16384, -32767]
-    """
-    return np.round(waveform.clip(-1, 1) * 32767).astype(np.int16)
+def _decoded(path, sample_rate_hz):
+    """A whole clip as 16-bit samples; what is louder than full scale is clipped."""
+    return np.round(read_audio(path, sample_rate_hz)[0].clip(-1, 1) * 32767).astype(np.int16)

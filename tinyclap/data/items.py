@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Mapping
 
 import numpy as np
+import pyarrow as pa
 
 from tinyclap.data.manifest import read_manifest
 from tinyclap.errors import ManifestError
@@ -30,63 +31,36 @@ def hold_out(items, fraction):
     return {name: item for name, item in items.items() if name not in held}, held
 
 
-class NameIndex:
-    """Unique names, in their order, in arrays; ``position(name)``, or None, is the inverse of ``index[position]``.
-
-    Example
-    -------
-    >>> index = NameIndex(["b", "a"])
-    >>> index[0], index.position("a"), index.position("c")
-    ('b', 1, None)
-    """
-
-    def __init__(self, names):
-        self._names = np.array([name.encode() for name in names], dtype=np.bytes_)
-        self._order = np.argsort(self._names, kind="stable")
-        self._sorted = self._names[self._order]
-
-    def __len__(self):
-        return len(self._names)
-
-    def __getitem__(self, position):
-        return bytes(self._names[position]).decode()
-
-    def position(self, name):
-        """The place of a name, or None."""
-        if not isinstance(name, str):
-            return None
-        name = name.encode()
-        place = int(self._sorted.searchsorted(name))
-        return int(self._order[place]) if place < len(self._sorted) and self._sorted[place] == name else None
-
-
 class ItemTable(Mapping):
-    """`items`, name → JSON-able dict, decoded at each access (reference counts copy a dict of dicts); paths become str.
+    """`items`, name → JSON-able value, decoded at each access; paths become str.
+
+    Its arrays are shared by forked loader workers, whereas reference counts copy a dict of dicts.
 
     Example
     -------
     >>> table = ItemTable({"b": {"wav": "b.wav"}, "a": {"wav": "a.wav"}})
-    >>> table["a"], list(table), "c" in table, table.names[0]
+    >>> table["a"], list(table), "c" in table, table.name(0)
     ({'wav': 'a.wav'}, ['b', 'a'], False, 'b')
     """
 
     def __init__(self, items):
-        self.names = NameIndex(items)
-        texts = [json.dumps(item, ensure_ascii=False, default=str).encode() for item in items.values()]
-        self._ends = np.cumsum([0, *map(len, texts)])
-        self._text = np.frombuffer(b"".join(texts), dtype=np.uint8)
+        self._names = np.array([name.encode() for name in items], dtype=np.bytes_)
+        self._order = np.argsort(self._names)
+        self._texts = pa.array([json.dumps(item, default=str) for item in items.values()], pa.large_string())
 
     def __len__(self):
-        return len(self.names)
+        return len(self._names)
 
     def __iter__(self):
-        return iter(self.names)
-
-    def __contains__(self, name):
-        return self.names.position(name) is not None
+        return map(self.name, range(len(self)))
 
     def __getitem__(self, name):
-        place = self.names.position(name)
-        if place is None:
+        key = name.encode() if isinstance(name, str) else b""
+        place = self._names.searchsorted(key, sorter=self._order)
+        if place == len(self) or bytes(self._names[self._order[place]]) != key:
             raise KeyError(name)
-        return json.loads(self._text[self._ends[place] : self._ends[place + 1]].tobytes())
+        return json.loads(self._texts[int(self._order[place])].as_py())
+
+    def name(self, place):
+        """The name at a place of their order."""
+        return bytes(self._names[place]).decode()

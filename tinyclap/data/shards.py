@@ -10,14 +10,13 @@ import contextlib
 import json
 import os
 import time
-from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from tinyclap.data.items import NameIndex
+from tinyclap.data.items import ItemTable
 from tinyclap.decoding.beam_search import WordChoices
 from tinyclap.errors import CheckpointError, ConfigError, ManifestError
 from tinyclap.files import atomic_path, sha256_of, write_text
@@ -178,17 +177,13 @@ class ShardReader:
 
     def __init__(self, folder, keys, shard_size, columns):
         self.folder, self.shard_size, self.columns = folder, shard_size, columns
-        self._shards, self._open, firsts, counts = [], {}, {}, Counter()
+        self._shards, self._open, rows = [], {}, {}
         for part, part_keys in keys.items():
             begin = len(self._shards) * shard_size  # each part begins with a shard
             self._shards += list_shards({part: len(part_keys)}, shard_size)
             for row, (clip, view) in enumerate(part_keys, begin):
-                name = f"{clip} {view[0]}"
-                firsts.setdefault(name, row)
-                counts[name] += 1
-        # arrays, which forked workers share, whereas reference counts copy dicts
-        self._names = NameIndex(firsts)
-        self._firsts, self._counts = (np.array([*numbers.values()]) for numbers in (firsts, counts))
+                rows.setdefault(f"{clip} {view[0]}", []).append(row)
+        self._rows = ItemTable({name: (views[0], len(views)) for name, views in rows.items()})
 
     def __getstate__(self):
         # memory maps pickle as their content
@@ -200,12 +195,12 @@ class ShardReader:
     def row(self, clip, view):
         """The place of a view in the order of the cache."""
         index = 0 if view == "v" else int(view[1:]) if view[1:].isdigit() else None
-        place = None if index is None else self._names.position(f"{clip} {view[:1]}")
-        if place is None or index >= self._counts[place]:
+        first, n_views = self._rows.get(f"{clip} {view[:1]}", (0, 0))
+        if index is None or index >= n_views:
             raise ManifestError(
                 f"the target cache {self.folder} has no view {view!r} of {clip!r}; give it the views of the training"
             )
-        return int(self._firsts[place]) + index
+        return first + index
 
     def at(self, row, columns=None):
         """Values of a view by column, by default all: numpy.ndarray (a copy), str, or WordChoices of arrays."""

@@ -242,7 +242,7 @@ class Views:
 
         def another(n_samples):
             # every second of audio is as likely as any other
-            other = self.train_items.names[int(random.choice(len(self.train_items), p=self._probabilities))]
+            other = self.train_items.name(int(random.choice(len(self.train_items), p=self._probabilities)))
             note["with"].append(other)
             return crop(n_samples, other)
 
