@@ -3,7 +3,6 @@
 A lock a shard lets runs, ranks and machines share the work. A shard's bytes do not depend on who makes it.
 """
 
-import contextlib
 import copy
 import itertools
 import logging
@@ -27,7 +26,6 @@ logger = logging.getLogger(__name__)
 N_READERS = 8  # processes that load audio for a GPU, at most
 _RAY_CHUNK = 8  # shards of one task, so that loading goes on between them
 _RAY_RETRIES = 3
-_RAY_STORE_BYTES = 1 << 28
 LOG_MEL = "log_mel"
 
 
@@ -215,47 +213,33 @@ def _make_on_ray(maker, shards, address, n_teachers):
 
     What a machine that dies was making is begun again.
     """
-    with _cluster(address, maker.folder) as ray:
+    try:
+        import ray.util
+    except ImportError as error:
+        raise ConfigError("Ray is not installed; pip install 'tinyclap[scale]', or use --n_processes") from error
+    was_connected = ray.is_initialized()
+    try:
+        if not was_connected:
+            ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
         n_gpus = int(ray.cluster_resources().get("GPU", 0))
         n_teachers = min(n_teachers or max(n_gpus, 1), len(shards))
         n_cpus = max(int(ray.cluster_resources().get("CPU", 1)) // n_teachers, 1)  # for one, and those who load for it
         n_readers = maker.n_readers or (min(N_READERS, n_cpus - 1) if n_gpus else 0)
-        actor = ray.remote(_RayMaker).options(
-            num_cpus=min(1 + n_readers, n_cpus),
-            num_gpus=min(n_gpus, 1),
-            max_restarts=_RAY_RETRIES,
-            max_task_retries=_RAY_RETRIES,
-        )
+        resources = {"num_cpus": min(1 + n_readers, n_cpus), "num_gpus": min(n_gpus, 1)}
+        actor = ray.remote(max_restarts=_RAY_RETRIES, max_task_retries=_RAY_RETRIES, **resources)(_RayMaker)
         given = ray.put(replace(maker, n_readers=n_readers))
         actors = [actor.remote(given, "cuda" if n_gpus else "cpu") for _ in range(n_teachers)]
         size = max(1, min(_RAY_CHUNK, len(shards) // n_teachers))
         chunks = [shards[first : first + size] for first in range(0, len(shards), size)]
         for made in ray.util.ActorPool(actors).map_unordered(lambda actor, chunk: actor.make.remote(chunk), chunks):
             yield from made
-
-
-@contextlib.contextmanager
-def _cluster(address, folder):
-    """The module `ray`, connected for a while; its errors as ours."""
-    try:
-        import ray
-        import ray.util
-    except ImportError as error:
-        raise ConfigError("Ray is not installed; pip install 'tinyclap[scale]', or use --n_processes") from error
-    was_connected = ray.is_initialized()
-    own = {"object_store_memory": _RAY_STORE_BYTES, "include_dashboard": False} if address == "local" else {}
-    try:
-        if not was_connected:
-            ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **own)
+    except ray.exceptions.RayTaskError as error:  # before ValueError, which it may be too
+        raise error.cause if isinstance(error.cause, TinyclapError) else error from None
     except (ConnectionError, ValueError) as error:
         raise ConfigError(f"no Ray cluster at {address!r} ({error}); give its address, or --ray local") from error
-    try:
-        yield ray
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, TinyclapError) else error from None
     except ray.exceptions.RayActorError as error:
         raise CheckpointError(
-            f"a Ray worker that made {folder} died {_RAY_RETRIES + 1} times ({str(error).splitlines()[0]}); "
+            f"a Ray worker that made {maker.folder} died {_RAY_RETRIES + 1} times ({str(error).splitlines()[0]}); "
             "whole shards are kept: give the same command again, with more memory for a teacher"
         ) from error
     finally:

@@ -1,5 +1,6 @@
 """TeacherTargets: what a teacher gives for each view of a run's clips, computed live or read from a target cache."""
 
+import contextlib
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 1  # of the shards, and of what is computed: raised when either changes
 NOTE, LOCK = "targets.json", ".targets.lock"
 _OLD_NOTES = ("store.json", "pool.json", "*/pool.json")
+_NO_WEIGHTS = CheckpointError, DownloadError, OSError
 
 
 class TeacherTargets(nn.Module):
@@ -60,21 +62,18 @@ class TeacherTargets(nn.Module):
         shard_size=256,
     ):
         super().__init__()
-        columns = (columns,) if isinstance(columns, str) else tuple(columns)
-        if unknown := set(columns) - set(columns if teacher is None else teacher.columns):
-            gives = ", ".join(teacher.columns)
-            raise ConfigError(f"columns {', '.join(sorted(unknown))}: the {teacher.kind} teacher gives {gives}")
         if any(value != int(value) or value < 1 for value in (batch_size, shard_size)):
-            raise ConfigError(
-                f"targets: batch_size={batch_size}, shard_size={shard_size}; give whole numbers from 1 on"
-            )
-        if folder is None and getattr(teacher, "weights", teacher) is None:
-            teacher = None  # a recipe's teacher that was given no weights: there are no targets
+            raise ConfigError(f"targets: batch_size={batch_size}, shard_size={shard_size}; give whole numbers above 0")
+        self.columns = (columns,) if isinstance(columns, str) else tuple(columns)  # of the teacher's targets
         self.teacher, self.folder = teacher, None if folder is None else Path(folder)
+        self._require_columns()
+        if folder is None and getattr(teacher, "weights", teacher) is None:
+            self.teacher, self.columns = None, ()  # a recipe's teacher that was given no weights: there are no targets
         self.views = [part for part in (views if isinstance(views, (list, tuple)) else [views]) if part is not None]
-        self._wanted, self.precision, self.batch_size, self.shard_size = columns, precision, batch_size, shard_size
+        self.precision, self.batch_size, self.shard_size = precision, batch_size, shard_size
         self.has_log_mel = features is not None and self.is_cached
         self._features = [features]  # no module of this one
+        self._cached_columns = [*self.columns, *([LOG_MEL] if self.has_log_mel else [])]
         self.n_readers, self.device = n_readers, device
         self.kind = self.embed_dim = self.score_kind = self.identity = self.words = self._text_side = None
         self._reader = None
@@ -84,11 +83,6 @@ class TeacherTargets(nn.Module):
     def is_cached(self):
         """Whether the targets come from a cache."""
         return self.folder is not None
-
-    @property
-    def columns(self):
-        """Names of the teacher's targets; empty where there are none."""
-        return self._wanted if self.is_cached or self.teacher is not None else ()
 
     def scale(self, n_processes=0, ray_address=None):
         """Set who makes the shards: `n_processes` of this machine, or a Ray cluster (`ray_address`, or ``"local"``).
@@ -121,7 +115,7 @@ class TeacherTargets(nn.Module):
                 check_shard(shard.path(self.folder), verify)
         ddp_barrier()
         self._describe(note["about"], note["teacher"])
-        self._reader = ShardReader(self.folder, keys, note["shard_size"], self._cached_columns())
+        self._reader = ShardReader(self.folder, keys, note["shard_size"], self._cached_columns)
         self.teacher, self._features = None, [None]
         return self
 
@@ -147,7 +141,7 @@ class TeacherTargets(nn.Module):
     def forward(self, batch):
         """Targets of a batch: column → tensor or list; its own where cached, else the teacher's of its ``wavs``."""
         if self.is_cached:
-            return {column: batch[column] for column in self._wanted}
+            return {column: batch[column] for column in self.columns}
         if not self.columns:
             return {}
         wavs, views = batch["wavs"], self.views[0]
@@ -169,20 +163,20 @@ class TeacherTargets(nn.Module):
         self.kind, self.embed_dim, self.score_kind = about["kind"], about["embed_dim"], about["score_kind"]
         self._text_side, self.words, self.identity = about["text_side"], about["words"], identity
 
+    def _require_columns(self):
+        if self.teacher is not None and (unknown := set(self.columns) - set(self.teacher.columns)):
+            gives = ", ".join(self.teacher.columns)
+            raise ConfigError(f"columns {', '.join(sorted(unknown))}: the {self.teacher.kind} teacher gives {gives}")
+
     def _load_teacher(self):
         """Load the teacher's weights and set its precision; what :meth:`_describe` takes, JSON-able."""
         teacher = self.teacher.load()
-        if unknown := [name for name in self._wanted if name not in teacher.columns]:  # now that its encoder is known
-            gives = ", ".join(teacher.columns)
-            raise ConfigError(f"columns {', '.join(unknown)}: the {teacher.kind} teacher gives {gives}")
+        self._require_columns()  # now that its encoder is known
         if self.precision != "fp32":
             teacher.use_precision(self.precision)
         about = {name: getattr(teacher, name, None) for name in ("kind", "embed_dim", "score_kind")}
-        words = teacher.words if "token_choices" in self._wanted else None
+        words = teacher.words if "token_choices" in self.columns else None
         return {**about, "text_side": teacher.text_side(), "words": words}
-
-    def _cached_columns(self):
-        return [*self._wanted, *([LOG_MEL] if self.has_log_mel else [])]
 
     def _parts(self):
         """(Views, ViewsPart) by name."""
@@ -233,13 +227,12 @@ class TeacherTargets(nn.Module):
             return None, "no teacher is given"
         if is_begun and str(getattr(self.teacher, "weights", "")) == "download":
             return None, "the teacher's weights are not fetched"  # a complete cache needs no download
-        for prepare in (lambda: None, self.teacher.load):
-            try:
-                prepare()
+        try:
+            with contextlib.suppress(*_NO_WEIGHTS):  # not loaded, or not there: loading it tells
                 return _as_json(self.teacher.identity()), None
-            except (CheckpointError, DownloadError, OSError) as error:  # not loaded, or not there: loading it tells
-                why = str(error)
-        return None, why
+            return _as_json(self.teacher.load().identity()), None
+        except _NO_WEIGHTS as error:
+            return None, str(error)
 
     def _decided_by(self):
         """What decides the targets beside teacher and views."""
@@ -253,7 +246,7 @@ class TeacherTargets(nn.Module):
                 "another --target_cache"
             )
         note = {**self._decided_by(), "tinyclap": tinyclap.__version__, "shard_size": self.shard_size}
-        note |= {"columns": self._cached_columns(), "teacher": identity, "about": self._load_teacher(), "views": {}}
+        note |= {"columns": self._cached_columns, "teacher": identity, "about": self._load_teacher(), "views": {}}
         with writing(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / LOCK):
@@ -262,13 +255,9 @@ class TeacherTargets(nn.Module):
 
     def _require_same(self, note, identity):
         """Raise a CheckpointError where the cache lacks a column, or its columns depend on something else."""
-        absent = [name for name in self._cached_columns() if name not in note.get("columns", [])]
-        if absent and note["format"] == FORMAT:
-            raise CheckpointError(
-                f"{self.folder} has the columns {', '.join(note['columns'])}, and not {', '.join(absent)}; give "
-                "another --target_cache, or delete that one to make it again with these"
-            )
         here = self._decided_by() | ({} if identity is None else {"teacher": identity})
+        if not set(self._cached_columns) <= set(note.get("columns", ())):
+            here = {"format": FORMAT, "columns": self._cached_columns}
         if differences := _differences({name: note.get(name) for name in here}, here):
             raise CheckpointError(
                 f"{self.folder} is another target cache: {differences}; give another --target_cache, or delete that "
@@ -288,7 +277,7 @@ class TeacherTargets(nn.Module):
                 raise CheckpointError("no teacher is given")
             was_loaded = self.teacher.is_loaded
             self.teacher.load()
-        except (CheckpointError, DownloadError, OSError) as error:
+        except _NO_WEIGHTS as error:
             raise self._absent(f"{len(missing)} of its {n_shards} shards are missing", error) from error
         if not was_loaded:  # else its identity was compared
             self._require_same(note, _as_json(self.teacher.identity()))
@@ -298,7 +287,11 @@ class TeacherTargets(nn.Module):
                 f"{len(missing)} of {n_shards} shards of {self.folder} are missing, and the others have {LOG_MEL}; "
                 "give --cache_log_mel True to make them"
             )
-        device, n_readers = self._making_device(), self.n_readers
+        is_here = self.n_processes <= 1 and self.ray_address is None
+        device = (self.device or ("cuda" if torch.cuda.is_available() else "cpu")) if is_here else "cpu"
+        if device == "cuda":
+            device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        n_readers = self.n_readers
         if n_readers is None:
             n_readers = 0 if device == "cpu" else min(N_READERS, len(os.sched_getaffinity(0)) - 1)
         sources = {name: (views, part.keys) for name, (views, part) in parts.items()}
@@ -309,13 +302,6 @@ class TeacherTargets(nn.Module):
         logger.info("making %d of %d shards of teacher targets in %s", len(missing), n_shards, self.folder)
         with tqdm(total=sum(shard.n_views for shard in missing), unit="view", desc="target cache") as bar:
             make_missing(maker, order, self.n_processes, self.ray_address, bar)
-
-    def _making_device(self):
-        """The device of this process' teacher."""
-        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        if self.n_processes > 1 or self.ray_address is not None:
-            return "cpu"
-        return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device == "cuda" else device
 
 
 def _as_json(content):
