@@ -27,7 +27,8 @@ teacher=$out/teacher/1234
 export teacher
 if [ ! -f "$teacher/student/config.json" ]; then
     python train.py $recipe --output_folder "$teacher" --soundscapes_folder "$corpus" --train_split teacher \
-        --n_scenes 4000 --examples_per_epoch 4000 --number_of_epochs 12 --captioner mn --decoder_width 192 --noprogressbar
+        --n_scenes 4000 --examples_per_epoch 4000 --number_of_epochs 12 --captioner mn --batchnorm_momentum 0.01 \
+        --decoder_width 192 --noprogressbar
 fi
 score() {  # a run's folder
     python evaluate.py hparams/soundscapes_captions.yaml --weights "$1" --output_folder "$1/scores" \

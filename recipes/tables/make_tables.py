@@ -5,8 +5,9 @@
     python recipes/tables/make_tables.py                          write our columns and the pages anew
     python recipes/tables/make_tables.py --check                  say whether they are up to date; changes nothing
 
-One JSON a score is kept in results/TABLE/ROW/SEED.json beside this file. A kept result whose hash is no longer the
-row's (its words have changed since) is named and does not count. Nothing else writes our columns.
+One JSON a score is kept in results/TABLE/ROW/SEED.json beside this file, with the commands that were run. A kept result
+whose hash is no longer the row's (its words have changed since) is named and does not count. Nothing else writes our
+columns.
 
 ours_mean and ours_std are over seeds, ours_ci95 is half of the mean's 95 % interval by Student's t: what another seed
 changes. clip_ci95 is the bootstrap interval over clips, its ends averaged over seeds: what other clips change.
@@ -14,6 +15,7 @@ changes. clip_ci95 is the bootstrap interval over clips, its ends averaged over 
 
 import argparse
 import json
+import shlex
 import statistics
 import sys
 from pathlib import Path
@@ -51,15 +53,20 @@ def read_all(folder=HERE):
     return tables
 
 
-def hashes_of(tables):
-    """(row id, seed) → the hash that its score must have."""
+def scores_of(tables):
+    """(row id, seed) → the task that scores it."""
     planner = Planner({row["row_id"]: row for rows in tables.values() for row in rows})
     return {
-        (row["row_id"], seed): planner.score(row["row_id"], seed).hash
+        (row["row_id"], seed): planner.score(row["row_id"], seed)
         for rows in tables.values()
         for row in rows
         for seed in seeds_of(row)
     }
+
+
+def hashes_of(tables):
+    """(row id, seed) → the hash that its score must have."""
+    return {key: task.hash for key, task in scores_of(tables).items()}
 
 
 def at_path(record, path):
@@ -77,8 +84,8 @@ def at_path(record, path):
     return record
 
 
-def kept_record(metrics, metric, seed, digest):
-    """What is kept of a ``metrics.json``: nothing of this machine's folders."""
+def kept_record(metrics, metric, task):
+    """What is kept of a ``metrics.json`` that `task` wrote: nothing of this machine's folders."""
     where, _, last = metric.rpartition(".")
     around = at_path(metrics, where) if where else metrics
     folds = metrics["options"].get("folds")
@@ -88,20 +95,21 @@ def kept_record(metrics, metric, seed, digest):
         "value": at_path(metrics, metric),
         "interval_95": around.get("interval_95") if last == "value" else None,
         "n_items": metrics["n_items"],
-        "seed": seed,
+        "seed": task.seed,
         "dataset": f"{metrics['dataset']} {metrics['split']}",
         "folds": list(metrics["per_fold"]) if metrics.get("per_fold") else folds,
         "model": {name: model.get(name) for name in SIZES},
         "hardware": f"{metrics.get('processor', metrics['machine'])}, {metrics['n_threads']} threads",
         **{name: metrics[name] for name in ("commit", "dirty", "date")},
-        "hash": digest,
+        "commands": [shlex.join(step.words) for step in Planner.in_order([task])],
+        "hash": task.hash,
     }
 
 
 def keep(output, tables, kept=KEPT):
     """Take over every finished score; returns how many."""
     n_kept = 0
-    wanted = hashes_of(tables)
+    wanted = scores_of(tables)
     for name, rows in tables.items():
         for row in rows:
             for seed in seeds_of(row):
@@ -109,11 +117,11 @@ def keep(output, tables, kept=KEPT):
                 note, metrics = folder / "task.json", folder / "metrics.json"
                 if not (note.is_file() and metrics.is_file()):
                     continue
-                digest = _read(note)["hash"]
-                if digest != wanted[row["row_id"], seed]:
+                task = wanted[row["row_id"], seed]
+                if _read(note)["hash"] != task.hash:
                     print(f"left: {folder} was made with other words than the row has now")
                     continue
-                record = kept_record(_read(metrics), row["metric"], seed, digest)
+                record = kept_record(_read(metrics), row["metric"], task)
                 _write(kept / name / row["row_id"] / f"{seed}.json", record)
                 if (folder / CURVE).is_file():
                     merge(kept / KEPT_CURVES, read_kept(folder / CURVE))

@@ -30,7 +30,7 @@ class Runner:
     output : pathlib.Path
         The folder of all that is written.
     n_jobs : int
-        Tasks at a time. Two that write the same store are never among them.
+        Tasks at a time. Two with the same target cache are never among them.
     keep_going : bool
         Whether to go on after a failure, with what does not need the failed task.
     """
@@ -85,7 +85,7 @@ class Runner:
                 running.append(_Running(task, children.start(context, words, log), log, time.monotonic()))
 
     def _can_start(self, task, running, done):
-        shared = any(task.stores & one.task.stores for one in running)
+        shared = any(task.caches & one.task.caches for one in running)
         return not shared and all(need.hash in done for need in task.needs.values())
 
     def _end(self, one):

@@ -30,7 +30,7 @@ OWN = ("run", "ranking", "pruned")
 # Only these names count, so that YAML maps such as {text: {weight: 1}} pass through. {run:ROW} is another row's run
 # with the same seed, {run:ROW@1234} the one with seed 1234.
 _ALONE = "|".join((*OWN, *VARIABLES, "seed", "soundscapes"))
-_OF_ANOTHER = "|".join((*OWN, "score", "store"))
+_OF_ANOTHER = "|".join((*OWN, "score", "target_cache"))
 PLACEHOLDER = re.compile(rf"\{{(?:({_ALONE})|({_OF_ANOTHER}):([\w.+-]+)(?:@(\d+))?)\}}")
 KINDS = {"run": "train", "ranking": "rank", "pruned": "prune", "score": "score"}
 RANKER = "hparams/rank_latent.yaml"
@@ -56,6 +56,8 @@ class Task:
         Where it writes, within the output folder; a score that several rows share is copied to the further ones.
     hours, disk_gb : float
         What a person expects it to cost.
+    caches : frozenset of str
+        The target caches that it reads or makes.
     """
 
     kind: str
@@ -67,7 +69,7 @@ class Task:
     folders: list
     hours: float = 0.0
     disk_gb: float = 0.0
-    stores: frozenset = field(default_factory=frozenset)
+    caches: frozenset = field(default_factory=frozenset)
 
     @property
     def label(self):
@@ -86,8 +88,8 @@ class Task:
                 return self.seed
             if name == "soundscapes":
                 return str(Path(output) / "soundscapes")
-            if kind == "store":
-                return str(Path(output) / "stores" / other)
+            if kind == "target_cache":
+                return str(Path(output) / "target_caches" / other)
             need = self.needs[found[0]]
             return str(Path(output) / need.folders[0] / ("student" if need.kind == "prune" else ""))
 
@@ -138,7 +140,8 @@ class Planner:
         """The task that scores a row for a seed; what it needs hangs on it."""
         return self._task("score", row_id, seed)
 
-    def in_order(self, tasks):
+    @staticmethod
+    def in_order(tasks):
         """These tasks and all that they need, what is needed first, each once."""
         found = {}
 
@@ -202,8 +205,8 @@ class Planner:
             stem = Path(words[1]).stem if words[0] in ("train.py", "evaluate.py") else Path(words[0]).stem
             folder = f"runs/{stem}-{digest[:8]}"
             places = [found for word in words for found in PLACEHOLDER.finditer(word)]
-            stores = frozenset(found[3] for found in places if found[2] == "store")
-            task = Task(kind, row["row_id"], seed, words, needs, digest, [folder], stores=stores)
+            caches = frozenset(found[3] for found in places if found[2] == "target_cache")
+            task = Task(kind, row["row_id"], seed, words, needs, digest, [folder], caches=caches)
             self.tasks[digest] = task
             if kind == "score":
                 task.folders.clear()

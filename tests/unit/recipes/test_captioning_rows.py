@@ -1,10 +1,9 @@
-"""The rows of the captioning tables: words that recipes know, the words of the ladder, trainings that are shared."""
+"""The rows of the captioning tables: the words of the ladder, trainings that are shared."""
 
 import os
 import shlex
 import subprocess
 import sys
-from functools import cache
 
 import pytest
 import yaml
@@ -32,27 +31,11 @@ def options(words):
     return {key[2:]: yaml.safe_load(value) for key, value in zip(words[::2], words[1::2], strict=True)}
 
 
-@cache
-def keys_of(recipe):
-    """Top-level keys of a recipe."""
-    return {key.value for key, _ in yaml.compose((ROOT / recipe).read_text(encoding="utf-8")).value}
-
-
 def test_every_experiment_of_the_captioning_paper_has_rows(table):
     there = {row["experiment"] for row in table.values()}
     assert there == {f"B{index}" for index in range(12)}
     for corpus in ("audiocaps", "clotho", "soundscapes"):
         assert sum(row_id.endswith(corpus) for row_id in table) >= 30
-
-
-def test_every_option_of_a_row_is_a_key_of_its_recipe(table):
-    n_checked = 0
-    for row in table.values():
-        for recipe, words in ((row["hparams"], row["overrides"]), (row["score"], row["score_overrides"])):
-            if recipe.endswith(".yaml"):
-                n_checked += 1
-                assert set(options(words)) <= keys_of(recipe), row["row_id"]
-    assert n_checked > 180
 
 
 def test_what_trains_has_three_seeds_or_more_and_what_is_quoted_has_its_source(table):
@@ -111,7 +94,7 @@ def test_the_rows_on_soundscapes_train_with_the_words_of_the_ladder(table, ladde
     places = {
         "{soundscapes}": "OUT/soundscapes",
         "{run:B0_soundscapes@1234}": "OUT/teacher/1234",
-        "{store:ladder}": "OUT/targets",
+        "{target_cache:ladder}": "OUT/targets",
     }
     trained = {}
     for call in ladder:

@@ -64,6 +64,6 @@ def test_clips_are_read_our_way_unless_a_public_code_s_is_asked_for(name, tmp_pa
     monkeypatch.chdir(ROOT)
     given = {"data_folder": str(tmp_path), "weights": "msclap2022", "output_folder": str(tmp_path / "out")}
     path = ROOT / "hparams" / f"{name}.yaml"
-    assert load_hparams(path, given)["make_datasets"].keywords["loader"].options == {}
+    assert load_hparams(path, given)["make_datasets"].keywords["loader"].kind == "ours"
     loader = load_hparams(path, {**given, "loader": "official"})["make_datasets"].keywords["loader"]
-    assert loader.options == {"loader": "official", "loader_seed": 1234}
+    assert (loader.kind, loader.seed) == ("official", 1234)
