@@ -91,7 +91,7 @@ class Recipe:
         for name, key in given.items():
             value = check_value(name, read_value(name, self.options[name], key.default), key.default, key.comment)
             if key.key != "teacher_weights" or not cache.is_file():  # a whole cache needs no weights; it tells
-                check_place(name, value)
+                check_place(name, value, key.default)
             _set(name, key, value)
         for name, key in self.keys().items():
             self._check_own_value(name, key)

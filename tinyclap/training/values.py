@@ -123,13 +123,17 @@ def _checked_number(name, value, kind):
     return int(value) if type_of is int else value
 
 
-def check_place(name, value):
-    """Check an option that names a folder, weights or a device: it is there, unless the run makes it."""
+def check_place(name, value, default=None):
+    """Check an option that names a folder, weights or a device: it is there, unless the run makes it.
+
+    The run makes a folder whose `default` is in ``results/``, as that of the built-in corpus.
+    """
     key = name.rpartition(".")[2]
     if not isinstance(value, str):
         return
     path = Path(value).expanduser()
-    if key.endswith("_folder") and not _MADE.fullmatch(key) and not path.is_dir():
+    is_made = _MADE.fullmatch(key) or str(default).startswith("results/")
+    if key.endswith("_folder") and not path.is_dir() and (path.exists() or not is_made):
         raise ConfigError(f"--{name} {value}: no such folder" + (" (a file is there)" if path.exists() else ""))
     is_path = path.is_absolute() or value.startswith((".", "~")) or value.count("/") > 1
     if key == "weights" or key.endswith("_weights"):

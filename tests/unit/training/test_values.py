@@ -144,6 +144,9 @@ def test_a_folder_that_is_not_there_is_refused_unless_the_run_makes_it(tmp_path)
     for name in ("output_folder", "soundscapes_folder", "manifest_folder"):
         check_place(name, str(tmp_path / "none"))
     check_place("data_folder", str(tmp_path))
+    check_place("data_folder", str(tmp_path / "none"), default="results/soundscapes")  # a corpus that writes itself
+    with pytest.raises(ConfigError, match="a file is there"):
+        check_place("output_folder", str(tmp_path / "file"))
 
 
 @pytest.mark.parametrize("value", ["none.pt", "/none/run", "results/train_clap/none", "./none"])
