@@ -9,12 +9,11 @@ from tinyclap.errors import ConfigError
 
 
 class FunctionMatchingAugment:
-    """Random speed, equaliser, mixture, splice, noise and level.
+    """Random speed, equaliser, mixture (with one clip or, a third of the time, two) or else splice, noise and level.
 
     Arguments
     ---------
-    speed_probability, eq_probability, mix_probability, splice_probability, noise_probability : float
-        In [0, 1]. A clip is mixed with one other (or, a third of the time, two), or else spliced with one.
+    speed_probability, eq_probability, mix_probability, splice_probability, noise_probability : float. In [0, 1].
     speed_range : (float, float). Factor of playing speed, log-uniform; pitch follows.
     eq_db : float. Standard deviation of the gain at the equaliser's knots, in dB.
     mix_db : (float, float). Level of each further clip relative to the first, in dB.

@@ -9,19 +9,15 @@ import torch
 from tinyclap.errors import AudioError, ConfigError, TinyclapError
 
 FIELDS = (
-    "id",  # list of str: the clips
-    *("wavs", "n_samples"),  # (B, T), zeros after a clip's end; (B,), int64
+    *("id", "wavs", "n_samples"),  # list of str: the clips; (B, T), zeros after a clip's end; (B,), int64
     "log_mel",  # (B, F, M), in place of wavs
     *("clip", "frames", "middle", "tags"),  # teacher targets: (B, D), (B, F', C), (B, C", F", M"), (B, K)
-    "caption",  # list of str: the teacher's
-    "texts",  # list of str: one of each clip's own captions, where all clips have some
-    "ids",  # (n_labelled, L), int64: a clip's own caption, <start> … <end>, then pads
+    *("caption", "texts"),  # lists of str: the teacher's; one of each clip's own captions, where all clips have some
+    *("ids", "n_labelled"),  # (n_labelled, L), int64: the first rows' own captions, <start> … <end>, then pads
     "teacher_ids",  # (B, L'), int64: the teacher's caption
     *("token_ids", "token_probs"),  # (B, L' - 1, k): its k most probable words; a place's sum is 1, or 0: no target
-    "n_labelled",  # int: so many first rows have `ids`
     "references",  # list of lists of str: all captions of each clip
-    "style",  # (B,), int64: the corpus of a caption without audio
-    "facts",  # tuple of tensors of B rows: input of tinyclap.teachers.text_evidence
+    *("style", "facts"),  # of a caption without audio: (B,), int64, its corpus; tuple of (B, …), its evidence
 )
 _PADDED_WITH_WORDS = ("ids", "teacher_ids", "token_ids")
 
@@ -29,44 +25,40 @@ _PADDED_WITH_WORDS = ("ids", "teacher_ids", "token_ids")
 class Batch(dict):
     """A batch's columns by name, also as attributes; one of `FIELDS` that is absent is None.
 
-    Where a loader worker met an error of ours, whoever reads the batch gets it.
+    Where a loader worker met an error of ours, ``error``, whoever reads the batch gets it.
     """
 
     def __getattr__(self, name):
-        if name in self:
-            return self[name]
-        if name in FIELDS:
-            return self.raise_error()
+        if name in self or name in FIELDS:
+            return self[name] if name in self else self._absent()
         raise AttributeError(f"a batch has no {name!r}; it has {', '.join(self)}")
 
     def __missing__(self, name):
-        self.raise_error()
+        self._absent()
         raise KeyError(name)
 
-    def raise_error(self):
-        """Raise the error of a loader worker, as it was; without one, do nothing."""
-        if isinstance(self.get("error"), TinyclapError):
+    def _absent(self):
+        if "error" in self:
             raise self["error"]
 
     def to(self, device):
         """The batch with its tensors on a device, those of half precision as float32; no copy waits for another."""
-        self.raise_error()
-        moved = self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
-        return moved._mapped(lambda tensor: tensor.float() if tensor.dtype == torch.float16 else tensor)
+        self._absent()
+        moved = _mapped(self, lambda tensor: tensor.to(device, non_blocking=True))
+        return _mapped(moved, lambda tensor: tensor.float() if tensor.dtype == torch.float16 else tensor)
 
     def pin_memory(self):
         """The batch with its tensors in pinned memory."""
-        return self._mapped(torch.Tensor.pin_memory)
+        return _mapped(self, torch.Tensor.pin_memory)
 
-    def _mapped(self, change):
-        """The batch with each tensor changed, in lists and tuples too."""
 
-        def changed(value):
-            if isinstance(value, (list, tuple)):
-                return type(value)(map(changed, value))
-            return change(value) if isinstance(value, torch.Tensor) else value
-
-        return Batch({name: changed(value) for name, value in self.items()})
+def _mapped(value, change):
+    """A value with each tensor changed, in batches, lists and tuples too."""
+    if isinstance(value, Batch):
+        return Batch({name: _mapped(column, change) for name, column in value.items()})
+    if isinstance(value, (list, tuple)):
+        return type(value)(_mapped(part, change) for part in value)
+    return change(value) if isinstance(value, torch.Tensor) else value
 
 
 def collate(examples):
@@ -74,18 +66,11 @@ def collate(examples):
 
     An example is a dict; or a list of them (a captioner's: rows with ``ids`` come first in the batch, and each row's
     ``pad_id`` pads captions); or one whole Batch, which passes.
-
-    Example
-    -------
-    >>> batch = collate([{"wav": np.ones(3), "texts": "rain"}, {"wav": np.ones(2), "texts": "wind"}])
-    >>> batch.wavs.tolist(), batch.n_samples.tolist(), batch.texts
-    ([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]], [3, 2], ['rain', 'wind'])
     """
     if errors := [example for example in examples if isinstance(example, TinyclapError)]:
         return Batch(error=errors[0])
     if isinstance(examples[0], Batch):
-        (batch,) = examples
-        return batch
+        return examples[0]
     rows = [row for example in examples for row in (example if isinstance(example, list) else [example])]
     rows.sort(key=lambda row: "ids" not in row)
     for row in rows:  # one such clip would spoil the statistics of BatchNorm for good
@@ -168,10 +153,10 @@ class EpochDataset(torch.utils.data.Dataset):
 
 
 class FixedDataset(EpochDataset):
-    """``read(*key)`` of each of some `keys`, a list of tuples; in every epoch the same."""
+    """``read(*key)`` of each of some `keys`, which are tuples; in every epoch the same."""
 
     def __init__(self, keys, read):
-        self.keys, self.read = keys, read
+        self.keys, self.read = list(keys), read
 
     def __len__(self):
         return len(self.keys)

@@ -1,6 +1,7 @@
 """Captions without audio: tables of captions, and batches of captions of similar length."""
 
 import csv
+import functools
 import zlib
 from pathlib import Path
 
@@ -18,8 +19,7 @@ class CaptionTexts:
     """The training captions of a run, of those `tables` that have a ``folder``.
 
     A table is a dict: ``name`` of a corpus, for which the captioner keeps a style; ``file``, a CSV table in ``folder``
-    or one of its folders; ``columns`` that hold captions; ``group``, the column of the recording, whose captions stay
-    on one side of validation.
+    or one of its folders; ``columns`` of captions; ``group``, the column of the recording, which is held out whole.
     """
 
     def __init__(self, tables):
@@ -76,8 +76,7 @@ def _read_table(name, folder, file, columns, group):
     cells = [(n, row[column] or "", row[group]) for n, row in rows for column in columns]
     problems += [f"row {n} has an empty caption" for n, caption, _ in cells if not caption_words(caption)]
     if problems:
-        shown = "; ".join(problems[:5])
-        raise ManifestError(f"{path}: {len(problems)} problem(s): {shown}. Fix or remove these rows")
+        raise ManifestError(f"{path}: {len(problems)} problem(s): {'; '.join(problems[:5])}. Fix or remove these rows")
     return [(" ".join(caption.split()), f"{name}/{recording}") for _, caption, recording in cells]
 
 
@@ -99,22 +98,18 @@ def make_text_sets(texts, evidence, vocabulary, seed, batch_size, max_words=20, 
     held = np.array([zlib.crc32(group.encode()) / 2**32 < valid_fraction for group in groups])
     train, valid = np.flatnonzero(~held), np.flatnonzero(held)
     if not len(train) or not len(valid):
-        raise ManifestError(
-            f"valid_fraction={valid_fraction} leaves {len(train)} captions to train on and {len(valid)} to validate "
-            f"on, of {len(captions)}; change it"
-        )
+        leaves = f"leaves {len(train)} captions to train on and {len(valid)} to validate on"
+        raise ManifestError(f"valid_fraction={valid_fraction} {leaves}, of {len(captions)}; change it")
     report_words({f"the captions, {len(valid)} of them held out": captions}, tokenizer, max_words)
     rows = [{"ids": np.array(tokenizer.encode(caption, max_words)), "pad_id": tokenizer.pad_id} for caption in captions]
-    return {
-        name: _TextBatches(rows, styles, evidence, indices, batch_size, seed, name == "train")
-        for name, indices in (("train", train), ("valid", valid))
-    }
+    make = functools.partial(_TextBatches, rows, styles, evidence, batch_size, seed)
+    return {"train": make(train, is_training=True), "valid": make(valid, is_training=False)}
 
 
 class _TextBatches(EpochDataset):
     """Batches of the captions at `indices`; those of validation are the same in every epoch."""
 
-    def __init__(self, rows, styles, evidence, indices, batch_size, seed, is_training):
+    def __init__(self, rows, styles, evidence, batch_size, seed, indices, is_training):
         self.rows, self.styles, self.evidence, self.indices = rows, styles, evidence, indices
         self.batch_size, self.seed, self.is_training = batch_size, seed, is_training
         self.lengths = np.array([len(rows[index]["ids"]) for index in indices])

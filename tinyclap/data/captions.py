@@ -9,24 +9,23 @@ import zlib
 import numpy as np
 
 from tinyclap.data.batches import EpochDataset, FixedDataset
-from tinyclap.data.token_choices import StudentChoices
 from tinyclap.data.vocabulary import report_words
+from tinyclap.decoding.token_choices import StudentChoices
 from tinyclap.errors import ConfigError, ManifestError
 from tinyclap.text.tokenizer import WordTokenizer, caption_words
 
 logger = logging.getLogger(__name__)
 
-_N_SHOWN = 5
 _LABELLED, _UNLABELLED = 0, 1  # streams of random numbers
 
 
 def choose_labelled(items, fraction, seed):
     """The round(fraction · n) clips that keep their captions, at least one for a fraction above 0; the sets are nested.
 
-    `items` maps id → item with ``group``; the order of `items` is kept, and `seed` decides which groups come first.
+    `items`, id → item with ``group``, keep their order, and `seed` decides which groups come first.
     """
     n_chosen = max(round(fraction * len(items)), math.ceil(fraction)) if items else 0
-    return _first(items, n_chosen, lambda name: (_digest(f"{seed}/{items[name]['group']}"), name))
+    return _first(items, n_chosen, lambda name: f"{seed}/{items[name]['group']}")
 
 
 def make_caption_sets(
@@ -88,8 +87,9 @@ def make_caption_sets(
     report_words(named, tokenizer, max_words)
     if rows.choices is not None:
         logger.info("%s", rows.choices.report(targets.values("token_choices")))
-    numbers = {clip: range(len(with_labels[clip]["captions"])) if one_item_a_caption else [None] for clip in chosen}
-    entries = [(clip, number) for clip in chosen for number in numbers[clip]]
+    entries = [(clip,) for clip in chosen]
+    if one_item_a_caption:
+        entries = [(clip, number) for clip in chosen for number in range(len(with_labels[clip]["captions"]))]
     train = _TrainSet(labelled, entries, pool, rows, seed, examples_per_epoch, unlabelled_per_labelled)
     train[0]  # raises here, not in a worker, where the targets are of other views
     if valid:
@@ -97,10 +97,7 @@ def make_caption_sets(
         return {"train": train, "valid": FixedDataset([(labelled, clip, valid_max_s) for clip in kept], rows.of_clip)}
     held = unlabelled.keys("valid") if unlabelled is not None and "caption" in rows.columns else []
     if not held:
-        raise ManifestError(
-            "nothing to validate on: name a labelled corpus with a validation part, or hold recordings out by the "
-            "views' valid_fraction"
-        )
+        raise ManifestError("nothing to validate on: name a corpus with a validation part, or give a valid_fraction")
     kept = [(unlabelled, *key) for key in _first(held, valid_max_clips)]
     return {"train": train, "valid": FixedDataset(kept, rows.of_view)}
 
@@ -135,9 +132,7 @@ class _Rows:
     def of_view(self, views, clip, view, captions=None, chosen=0):
         """A row of one view, with the `chosen` one of its clip's `captions`, if any, and its teacher targets."""
         row = self._row(clip, views.read(clip, view, self.sample_rate_hz), captions or [], chosen)
-        if not self.columns:
-            return [row]
-        row |= self.targets.example(clip, view)
+        row |= self.targets.example(clip, view) if self.columns else {}
         if "caption" in row:
             row["teacher_ids"] = self._encoded(row["caption"])
             row["references"] = captions or [row["caption"]]
@@ -177,12 +172,11 @@ class _TrainSet(EpochDataset):
         rows = []
         if self.entries:
             turn, place = self._place(position, len(self.entries), _LABELLED)
-            clip, number = self.entries[place]
-            key = [zlib.crc32(clip.encode()), *([] if number is None else [number])]
-            random = np.random.default_rng([self.seed, turn, *key])
+            clip, *number = self.entries[place]
+            random = np.random.default_rng([self.seed, turn, zlib.crc32(clip.encode()), *number])
             views, captions = self.labelled.views_of(clip), self.labelled.train_items[clip]["captions"]
             view, chosen = views[random.integers(len(views))], random.integers(len(captions))
-            rows += self.rows.of_view(self.labelled, clip, view, captions, chosen if number is None else number)
+            rows += self.rows.of_view(self.labelled, clip, view, captions, *(number or [chosen]))
         for number in range(position * self.n_unlabelled, (position + 1) * self.n_unlabelled):
             _, place = self._place(number, len(self.pool), _UNLABELLED)
             rows += self.rows.of_view(*self.pool[place])
@@ -199,14 +193,10 @@ def _order(seed, stream, turn, n_places):
     return np.random.default_rng([seed, stream, turn]).permutation(n_places)
 
 
-def _first(keys, n_keys, place=lambda key: _digest(str(key))):
-    """The `n_keys` of some keys that come first by their `place`, by default by their names alone; in their order."""
-    chosen = set(sorted(keys, key=place)[:n_keys])
+def _first(keys, n_keys, name=str):
+    """The `n_keys` of some keys that come first by the hashes of their names; in their order."""
+    chosen = set(sorted(keys, key=lambda key: (hashlib.sha256(name(key).encode()).digest(), key))[:n_keys])
     return [key for key in keys if key in chosen]
-
-
-def _digest(text):
-    return hashlib.sha256(text.encode()).digest()
 
 
 def _require_captions(items):
@@ -214,6 +204,6 @@ def _require_captions(items):
     without = [name for name, item in items.items() if not item["captions"]]
     empty = [f"{name}: {caption!r}" for name, caption in pairs if not caption_words(caption)]
     found = (without, "clips have no caption"), (empty, "captions have no word")
-    problems = [f"{len(names)} {what}, such as {', '.join(names[:_N_SHOWN])}" for names, what in found if names]
+    problems = [f"{len(names)} {what}, such as {', '.join(names[:5])}" for names, what in found if names]
     if problems:
         raise ManifestError(f"{'; '.join(problems)}. Fix the corpus' table and prepare it again, or leave these out")

@@ -1,8 +1,4 @@
-"""The corpora of a run: those whose folder is given.
-
-A recipe lists every corpus with its preparation (a callable of ``data_prep/``) and the key of its folder; a corpus
-whose folder is null is left out.
-"""
+"""The corpora of a run: a recipe lists every corpus, and those whose folder is given take part."""
 
 from pathlib import Path
 

@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 
 from tinyclap.data.batches import EpochDataset
+from tinyclap.data.items import require_both
 from tinyclap.errors import ConfigError, ManifestError
 
 
@@ -27,11 +28,7 @@ def make_distillation_sets(targets, views, seed, epoch="clips", repeat_by_captio
     if epoch == "views" and repeat_by_captions:
         raise ConfigError("repeat_by_captions repeats clips, an epoch of views has each view once; give one of them")
     train, valid = views.train_items, views.valid_items
-    if not train or not valid:
-        raise ManifestError(
-            f"{len(train)} training and {len(valid)} validation clips; both are needed: name a corpus with a "
-            "validation part, or give a valid_fraction above 0"
-        )
+    require_both(train, valid)
     without = [name for items in (train, valid) for name in items if not items[name]["captions"]]
     if targets is None and without:
         raise ManifestError(
@@ -43,18 +40,15 @@ def make_distillation_sets(targets, views, seed, epoch="clips", repeat_by_captio
         n_visits = [len(item["captions"] or [None]) for item in train.values()]
     elif epoch == "views":
         n_visits = [len(views.views_of(name)) for name in train]
-    return {
-        "train": _Clips(views, train, seed, targets, n_visits, repeat_by_captions),
-        "valid": _Clips(views, valid, seed, targets),
-    }
+    train = _Clips(views, train, seed, targets, n_visits, repeat_by_captions)
+    return {"train": train, "valid": _Clips(views, valid, seed, targets)}
 
 
 class _Clips(EpochDataset):
     """Clips of one side, visited `n_visits` times an epoch each; without it (validation) once, always the first view.
 
-    Visits of a clip are counted on through the epochs: K in a row take each of its K cached views once, in an order of
-    (seed, clip, which K visits); with a live teacher each visit is another random crop. In the order of captions, the
-    k-th visit of an epoch has the k-th caption, not a random one.
+    Visits are counted on through the epochs: K in a row take each of a clip's K cached views once, in random order;
+    with a live teacher each is another random crop. In the order of captions, an epoch's k-th visit has the k-th one.
     """
 
     def __init__(self, views, items, seed, targets, n_visits=None, in_caption_order=False):

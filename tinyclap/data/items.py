@@ -31,6 +31,15 @@ def hold_out(items, fraction):
     return {name: item for name, item in items.items() if name not in held}, held
 
 
+def require_both(train, valid):
+    """Refuse a run without clips to train or to validate on."""
+    if not train or not valid:
+        raise ManifestError(
+            f"{len(train)} training and {len(valid)} validation clips; both are needed: name a corpus with a "
+            "validation part, or change valid_fraction"
+        )
+
+
 class ItemTable(Mapping):
     """`items`, name → JSON-able value, decoded at each access; paths become str.
 

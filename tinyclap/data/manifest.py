@@ -16,7 +16,6 @@ from tinyclap.files import read_json, sha256_of_json, write_json
 
 DATA_ROOT = "{data_root}"
 _META_KEYS = {"dataset": str, "version": str, "split": str, "classes": list, "options": dict, "code_version": str}
-_N_SHOWN = 5
 
 
 class Manifest(NamedTuple):
@@ -27,10 +26,7 @@ class Manifest(NamedTuple):
 
 
 def write_manifest(path, items, meta):
-    """Validate a manifest and write it atomically to `path` (``<dataset>_<split>.json``).
-
-    `items` and `meta` are as described above; ``n_items`` and ``options_hash`` are added to `meta`.
-    """
+    """Validate a manifest of `items` and `meta`, complete it and write it atomically (``<dataset>_<split>.json``)."""
     path, meta = Path(path), {**meta, "n_items": len(items)}
     _check(meta, items, f"{path.name} is not written")
     meta["options_hash"] = options_hash(meta["dataset"], meta["options"], meta["code_version"])
@@ -43,7 +39,8 @@ def read_manifest(path, data_root):
     meta, items = _load(path)
     _check(meta, items, f"{path} is not a whole manifest; delete it and prepare again")
     root = Path(os.path.abspath(Path(data_root).expanduser()))
-    return Manifest(meta, [{**item, "id": key, "wav": root / _relative(item["wav"])} for key, item in items.items()])
+    paths = {key: root / item["wav"].removeprefix(f"{DATA_ROOT}/") for key, item in items.items()}
+    return Manifest(meta, [{**item, "id": key, "wav": paths[key]} for key, item in items.items()])
 
 
 def is_current(path, dataset, options, code_version):
@@ -57,8 +54,8 @@ def is_current(path, dataset, options, code_version):
         meta, items = _load(path)
     except ManifestError:
         return False
-    is_same = meta.get("options_hash") == options_hash(dataset, options, code_version)
-    return is_same and meta.get("n_items") == len(items)
+    wanted = options_hash(dataset, options, code_version), len(items)
+    return (meta.get("options_hash"), meta.get("n_items")) == wanted
 
 
 def options_hash(dataset, options, code_version):
@@ -72,10 +69,6 @@ def _load(path):
     if not all(isinstance(part, dict) for part in parts):
         raise ManifestError(f"{path} is JSON, but no manifest: it lacks `_meta` and `items`")
     return parts
-
-
-def _relative(wav):
-    return wav[len(DATA_ROOT) + 1 :]
 
 
 def _check(meta, items, what):
@@ -92,9 +85,8 @@ def _check(meta, items, what):
     if meta.get("n_items") != len(items):
         problems.append(f"_meta says {meta.get('n_items')} items, {len(items)} are there")
     if problems:
-        shown = [f"  - {problem}" for problem in problems[:_N_SHOWN]]
-        more = [f"  … and {len(problems) - _N_SHOWN} more"] if len(problems) > _N_SHOWN else []
-        raise ManifestError("\n".join([f"{what}; {len(problems)} problem(s):", *shown, *more]))
+        shown, more = "\n  - ".join(problems[:5]), f"\n  … and {len(problems) - 5} more" if problems[5:] else ""
+        raise ManifestError(f"{what}; {len(problems)} problem(s):\n  - {shown}{more}")
 
 
 def _item_problems(item, classes):
@@ -104,7 +96,7 @@ def _item_problems(item, classes):
     wav = item.get("wav")
     if not isinstance(wav, str) or not wav.startswith(DATA_ROOT + "/"):
         yield f"wav is {wav!r}, which does not begin with {DATA_ROOT}/"
-    elif ".." in Path(_relative(wav)).parts or os.path.isabs(_relative(wav)):
+    elif ".." in Path(wav).parts or os.path.isabs(wav.removeprefix(f"{DATA_ROOT}/")):
         yield f"wav {wav!r} leaves the data root"
     for key, kind in (("duration_s", (int, float)), ("sample_rate_hz", int), ("n_channels", int)):
         value = item.get(key)

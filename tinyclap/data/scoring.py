@@ -10,6 +10,7 @@ from tinyclap.audio.io import read_audio, read_channels
 from tinyclap.data.batches import Batch, FixedDataset
 from tinyclap.data.items import ItemTable, read_items
 from tinyclap.data.manifest import read_manifest
+from tinyclap.data.views import fit_length
 from tinyclap.errors import ConfigError, ManifestError, TinyclapError
 
 LOADERS = ("ours", "official", "msclap")
@@ -44,11 +45,8 @@ class ReferenceLoader:
         n_samples = round(CLIP_S * sample_rate_hz)
         if len(waveform) > n_samples:
             random = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
-            start = int(random.integers(len(waveform) - n_samples + 1))
-            return waveform[start : start + n_samples]
-        if self.kind == "official":
-            return np.pad(waveform, (0, n_samples - len(waveform)))
-        return np.resize(waveform, n_samples)
+            waveform = waveform[int(random.integers(len(waveform) - n_samples + 1)) :]
+        return fit_length(waveform, n_samples, "pad" if self.kind == "official" else "tile")
 
 
 def whole_clips(items, loader=None):
@@ -56,8 +54,7 @@ def whole_clips(items, loader=None):
 
     `items` maps id → item with ``wav``; `loader` is a :class:`ReferenceLoader`, our own by default.
     """
-    read = functools.partial(_read_clip, items, loader or ReferenceLoader())
-    return FixedDataset([(name,) for name in items], read)
+    return FixedDataset(zip(items, strict=True), functools.partial(_read_clip, items, loader or ReferenceLoader()))
 
 
 def _read_clip(items, loader, name):
@@ -89,28 +86,20 @@ def make_test_set(corpora, loader=None):
         )
     meta, *others = metas.values()
     if others:
-        meta = {
-            "dataset": "+".join(dict.fromkeys(meta["dataset"] for meta in metas.values())),
-            "split": "+".join(meta["split"] for meta in metas.values()),
-            "options": {name: meta["options"] for name, meta in metas.items()},
-            "classes": meta["classes"],
-        }
+        names, splits = ([meta[key] for meta in metas.values()] for key in ("dataset", "split"))
+        meta = {"dataset": "+".join(dict.fromkeys(names)), "split": "+".join(splits), "classes": meta["classes"]}
+        meta["options"] = {name: each["options"] for name, each in metas.items()}
     is_ours = loader is None or loader.kind == "ours"
     options = {} if is_ours else {"loader": loader.kind, "loader_seed": loader.seed}
     return whole_clips(items, loader), {**meta, "options": {**meta["options"], **options}}
 
 
 def make_training_clips(corpora, n_clips=None):
-    """(dataset of :func:`whole_clips`, meta) of the corpora's training parts, for statistics.
-
-    `n_clips` takes so many of them, chosen by their names alone. `meta` has ``dataset``, ``split``, ``options`` and
-    ``corpora``.
-    """
+    """(dataset of :func:`whole_clips`, meta) of the corpora's training parts: all, or `n_clips`, by name alone."""
     if n_clips is not None and n_clips < 1:
         raise ConfigError(f"n_clips is {n_clips}; give a number from 1 on, or null for all")
     items = read_items(corpora.manifests("train"))
     chosen = sorted(items, key=lambda name: (zlib.crc32(name.encode()), name))[:n_clips]
-    described = corpora.describe()
-    dataset = "+".join(dict.fromkeys(corpus["name"] for corpus in described))
-    meta = {"dataset": dataset, "split": "train", "options": {"n_clips": n_clips}, "corpora": described}
+    dataset = "+".join(dict.fromkeys(corpus.name for corpus in corpora.corpora))
+    meta = {"dataset": dataset, "split": "train", "options": {"n_clips": n_clips}, "corpora": corpora.describe()}
     return whole_clips(ItemTable({name: items[name] for name in sorted(chosen)})), meta

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from tinyclap.data.clip_reader import ClipReader
-from tinyclap.data.items import ItemTable, hold_out, read_items
+from tinyclap.data.items import ItemTable, hold_out, read_items, require_both
 from tinyclap.errors import ConfigError, ManifestError
 from tinyclap.features.resample import resample
 from tinyclap.features.windows import WindowPolicy
 from tinyclap.files import read_json
 
 KINDS = ("crops", "windows", "mixtures")
+_SIDES = ("train", "valid")
 
 
 class ViewsPart(NamedTuple):
@@ -95,14 +96,11 @@ class Views:
 
     @cached_property
     def _items(self):
-        train, valid = self._manifests("train"), self._manifests("valid")
+        train, valid = map(self._manifests, _SIDES)
         kept, held = hold_out(read_items(train), self.valid_fraction) if train else ({}, {})
         valid = {**(read_items(valid) if valid else {}), **held}
-        if self.kind != "windows" and train and not (kept and valid):
-            raise ManifestError(
-                f"{len(kept)} training and {len(valid)} validation clips; both are needed: name a corpus with a "
-                "validation part, or change valid_fraction"
-            )
+        if self.kind != "windows" and train:
+            require_both(kept, valid)
         self._readers[self.sample_rate_hz].reserve({**kept, **valid})
         return ItemTable(kept), ItemTable(valid)
 
@@ -114,15 +112,7 @@ class Views:
         return [] if self.corpora is None else self.corpora.manifests(part)
 
     def views_of(self, clip):
-        """The names of a clip's views.
-
-        Example
-        -------
-        >>> views = Views(None, 1000, duration_s=2.0, kind="windows")
-        >>> views._items = {"a": {"duration_s": 5.0}}, {}
-        >>> views.views_of("a")
-        ['w0', 'w1', 'w2']
-        """
+        """The names of a clip's views."""
         n_views = self.n_views
         if self.kind == "windows":
             n_views = len(self._starts(clip))
@@ -135,8 +125,8 @@ class Views:
 
     def keys(self, part=None):
         """(clip, view) of all views of ``"train"``, ``"valid"`` or, by default, both parts."""
-        parts = {"train": self._items[:1], "valid": self._items[1:], None: self._items}[part]
-        clips = [clip for items in parts for clip in items]
+        sides = zip(_SIDES, self._items, strict=True)
+        clips = [clip for side, items in sides if part in (None, side) for clip in items]
         if self.kind == "windows":
             trained = {path.stem for path, _ in self._manifests("train")}
             clips = [clip for clip in clips if clip.partition("/")[0] in trained]
@@ -144,11 +134,10 @@ class Views:
 
     def parts(self):
         """ViewsPart by name: ``<manifest>_<kind>``."""
-        digests = {path.stem: clips_digest(path) for path, _ in self._manifests("train")}
+        train, valid = ({path.stem: clips_digest(path) for path, _ in self._manifests(part)} for part in _SIDES)
         # any training clip can be in any mixture
-        options = self.describe() | ({"mixed_from": dict(digests)} if self.kind == "mixtures" else {})
-        if self.kind != "windows":
-            digests |= {path.stem: clips_digest(path) for path, _ in self._manifests("valid")}
+        options = self.describe() | ({"mixed_from": train} if self.kind == "mixtures" else {})
+        digests = train if self.kind == "windows" else train | valid
         parts = {stem: ViewsPart([], {**options, "clips": digest}) for stem, digest in digests.items()}
         for clip, view in self.keys():
             parts[clip.partition("/")[0]].keys.append((clip, view))
@@ -156,9 +145,8 @@ class Views:
 
     def describe(self):
         """What decides a view beside the clips; JSON-able."""
-        names = ["kind", "sample_rate_hz", "duration_s", "n_views"]
-        if self.kind != "windows":
-            names += ["short", "seed", "valid_fraction"]
+        others = [] if self.kind == "windows" else ["short", "seed", "valid_fraction"]
+        names = ["kind", "sample_rate_hz", "duration_s", "n_views", *others]
         options = {**{name: getattr(self, name) for name in names}, "resampler": "soxr"}
         if self.kind == "mixtures":
             options["augment"] = self.augment.options
@@ -228,10 +216,9 @@ class Views:
         item, duration_s = self._all_items[clip], n_samples / self.sample_rate_hz
         free_s = item["duration_s"] - duration_s
         if free_s > 0:
-            waveform = self.reader()(item["wav"], start_of(free_s), duration_s)
-        else:
-            waveform = self.reader()(item["wav"])
-            waveform = waveform if random is None else np.roll(waveform, int(random.integers(len(waveform))))
+            return fit_length(self.reader()(item["wav"], start_of(free_s), duration_s), n_samples, self.short)
+        waveform = self.reader()(item["wav"])
+        waveform = waveform if random is None else np.roll(waveform, int(random.integers(len(waveform))))
         return fit_length(waveform, n_samples, self.short)
 
     def _mixture(self, clip, random, note):
@@ -241,7 +228,6 @@ class Views:
             return self._crop(clip, n_samples, lambda free_s: float(random.uniform(0, free_s)), random)
 
         def another(n_samples):
-            # every second of audio is as likely as any other
             other = self.train_items.name(int(random.choice(len(self.train_items), p=self._probabilities)))
             note["with"].append(other)
             return crop(n_samples, other)
@@ -250,18 +236,13 @@ class Views:
 
     @cached_property
     def _probabilities(self):
+        """Of the training clips in mixtures: each second of audio is as likely as any other."""
         durations = np.array([item["duration_s"] for item in self.train_items.values()])
         return durations / durations.sum()
 
 
 def fit_length(waveform, n_samples, short="tile"):
-    """Exactly `n_samples` of a waveform (T,): cut at the end, zero-padded if `short` is ``"pad"``, else tiled.
-
-    Example
-    -------
-    >>> fit_length(np.array([1.0, 2.0]), 5).tolist(), fit_length(np.array([1.0, 2.0]), 3, "pad").tolist()
-    ([1.0, 2.0, 1.0, 2.0, 1.0], [1.0, 2.0, 0.0])
-    """
+    """Exactly `n_samples` of a waveform (T,): cut at the end, zero-padded if `short` is ``"pad"``, else tiled."""
     if short == "pad":
         return np.pad(waveform[:n_samples], (0, max(0, n_samples - len(waveform))))
     return np.resize(waveform, n_samples) if len(waveform) < n_samples else waveform[:n_samples]

@@ -49,6 +49,7 @@ def test_the_corpus_may_move(tmp_path, monkeypatch):
     [
         ({"wav": "/abs/b.wav"}, "wav is '/abs/b.wav', which does not begin with {data_root}/"),
         ({"wav": "{data_root}/../b.wav"}, "leaves the data root"),
+        ({"wav": "{data_root}//etc/b.wav"}, "leaves the data root"),
         ({"duration_s": 0.0}, "duration_s is 0.0"),
         ({"duration_s": float("nan")}, "duration_s is nan"),
         ({"sample_rate_hz": 44100.5}, "sample_rate_hz is 44100.5"),

@@ -8,8 +8,8 @@ from caption_run import RATE, WordyTeacher, captioned, make_corpora, make_views
 from tinyclap.data.batches import collate
 from tinyclap.data.captions import make_caption_sets
 from tinyclap.data.targets import TeacherTargets
-from tinyclap.data.token_choices import StudentChoices
 from tinyclap.decoding.beam_search import WordChoices
+from tinyclap.decoding.token_choices import StudentChoices
 from tinyclap.errors import ConfigError
 from tinyclap.text.tokenizer import WordTokenizer
 
