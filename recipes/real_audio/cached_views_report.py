@@ -64,7 +64,7 @@ def main(arguments):
         sys.exit(__doc__.strip())
     output = Path(arguments[0])
     found = [read_run(path.parent) for path in sorted(output.glob("*/run.json"))]
-    rows = sorted(filter(None, found), key=lambda row: (row["seed"], row["views"]))
+    rows = sorted(filter(None, found), key=lambda row: (int(row["seed"]), int(row["views"])))
     if not rows:
         sys.exit(f"{output}: no finished run; run recipes/real_audio/cached_views.sh first")
     with open(output / "cached_views.csv", "w", newline="", encoding="utf-8") as file:

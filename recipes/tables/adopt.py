@@ -43,7 +43,7 @@ def differences(task, folder):
         return [f"{folder} has no run.json"]
     run = json.loads(path.read_text(encoding="utf-8"))
     asked, placed = options_of(task)
-    had = {key: value for key, value in run["overrides"].items() if key not in (*placed, *PLACES)}
+    had = {key: read_value(key, word, None) for key, word in run["overrides"].items() if key not in (*placed, *PLACES)}
     found = (
         [f"recipe {run['recipe']}, not {Path(task.words[1]).name}"] if run["recipe"] != Path(task.words[1]).name else []
     )

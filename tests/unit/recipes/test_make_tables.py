@@ -215,19 +215,14 @@ def run_folder(folder, **overrides):
 def test_a_run_made_by_hand_is_adopted_only_with_the_rows_own_options_and_seed(tmp_path):
     row = trained(overrides="--alpha 0.5 --terms '{distill: {weight: 1.0}}' --esc50_folder {esc50}")
     task = tasks.Planner({"R": row}).score("R", "7").needs["{run}"]
-    mine = {
-        "alpha": 0.5,
-        "terms": {"distill": {"weight": 1.0}},
-        "esc50_folder": "/somewhere",
-        "output_folder": "/x",
-        "seed": 7,
-    }
+    mine = {"alpha": "0.5", "terms": "{distill: {weight: 1.0}}", "esc50_folder": "/somewhere"}  # as typed
+    mine |= {"output_folder": "/x", "seed": "7"}
     right = run_folder(tmp_path / "right", **mine)
     adopt.adopt(task, right, tmp_path / "out")
     assert task.is_done(tmp_path / "out") and (tmp_path / "out" / task.folders[0] / "student/config.json").is_file()
     with pytest.raises(ConfigError, match=r"--alpha: 0.7, where the row says 0.5; --beta: 1, .*; seed 8, not 7"):
         adopt.adopt(
-            task, run_folder(tmp_path / "wrong", **{**mine, "alpha": 0.7, "beta": 1, "seed": 8}), tmp_path / "out"
+            task, run_folder(tmp_path / "wrong", **{**mine, "alpha": "0.7", "beta": "1", "seed": "8"}), tmp_path / "out"
         )
     (right / "student" / "config.json").unlink()
     with pytest.raises(ConfigError, match="has not finished"):
