@@ -24,8 +24,7 @@ import os
 import sys
 from pathlib import Path
 
-from plots import captioners, captions, kept
-from plots import curves as pruning_curves
+from plots import captioners, captions, kept, pruning_curves
 from plots import scores as data
 from plots.against_dimensions import draw_pruning, own_rows
 from plots.against_size import draw_captioning, draw_complexity

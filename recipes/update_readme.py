@@ -51,7 +51,7 @@ CAPTIONERS = {
     "mn04": "student: mn04, begins as the tagger",
     "phinet": "student: PhiNet, from scratch",
 }
-FACTS = ("store_killed",)
+FACTS = ("target_cache_killed",)
 CAPTION_CORPORA = ("audiocaps", "clotho")
 TABLE_RESULTS = ROOT / "recipes" / "tables" / "results"
 # The folder of a corpus → its name in rows, and the table that has them.
@@ -142,7 +142,7 @@ def keep_benchmarks(output):
 
 
 def keep_cached_views(output):
-    """Copy the table of the runs with stored views."""
+    """Copy the table of the runs with cached views."""
     shutil.copy(output / "cached_views.csv", RESULTS / "cached_views.csv")
 
 
@@ -153,7 +153,7 @@ def keep_protocol(output):
 
 
 def cached_views():
-    """The Markdown of the runs with stored views."""
+    """The Markdown of the runs with cached views."""
     return cached_views_report.markdown(cached_views_report.read_table(RESULTS / "cached_views.csv"))
 
 
@@ -280,7 +280,7 @@ PAGES = {
     **{f"tables_{name}": (table_page(name), lambda name=name: table_pages.table(read_table(name))) for name in TABLES},
     **{
         f"bench_{name}": ("benchmarks/README.md", lambda name=name: benchmark(name))
-        for name in ("front_end", "audio_input", "student", "training_step", "teacher", "store", "captioner")
+        for name in ("front_end", "audio_input", "student", "training_step", "teacher", "target_cache", "captioner")
     },
     **{
         f"bench_{name}": ("benchmarks/README.md", lambda name=name: bench_report.facts(BENCHMARKS / f"{name}.jsonl"))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How many stored views a clip needs: a PhiNet distilled from 1, 4 and 16 stored views of each clip, and from examples
+# How many cached views a clip needs: a PhiNet distilled from 1, 4 and 16 cached views of each clip, and from examples
 # that are all new, as on the fly; the same number of steps each.
 #
 #   bash recipes/real_audio/cached_views.sh DATA WEIGHTS [OUTPUT]

@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib")
 sys.path.insert(0, str(ROOT / "recipes"))
 
 import figures
-from plots import against_dimensions, against_size, captioners, captions, curves, kept, scores, style
+from plots import against_dimensions, against_size, captioners, captions, kept, pruning_curves, scores, style
 
 from tinyclap.errors import ConfigError
 
@@ -66,7 +66,7 @@ def recipes(tmp_path):
     ]
     with open(folder / "tables/results/pruning_curves.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*curves.CURVE_COLUMNS, "full_accuracy"])
+        writer.writerow([*pruning_curves.CURVE_COLUMNS, "full_accuracy"])
         writer.writerows(lines)
     return folder
 
@@ -138,13 +138,13 @@ def test_a_mean_over_benchmarks_needs_them_all():
 
 
 def test_curves_are_averaged_over_seeds_and_joined_over_benchmarks(recipes):
-    found = curves.read_curves(recipes / "tables/results/pruning_curves.csv")
+    found = pruning_curves.read_curves(recipes / "tables/results/pruning_curves.csv")
     assert {(curve.model, curve.method) for curve in found} == {("teacher", "plain"), ("M", "plain"), ("M", "pca")}
     student = [curve for curve in found if (curve.model, curve.method) == ("M", "plain")]
     assert [curve.n_dims for curve in student] == [40, 40] and list(student[0].points) == [4, 10, 40]
     point = student[0].points[10]
     assert point.mean == pytest.approx(0.5) and point.clips == pytest.approx((0.4, 0.55)) and len(point.values) == 2
-    mean = curves.mean_curve(student, PARTS)
+    mean = pruning_curves.mean_curve(student, PARTS)
     # both benchmarks have the same half-width 0.1 below: sqrt(2 · 0.1²) / 2 = 0.0707
     assert mean.points[10].clips[0] == pytest.approx(0.5 - 0.070711, abs=1e-5)
 
@@ -160,9 +160,9 @@ def test_figure_2a_names_the_parts_and_gives_rows_to_models_with_several_methods
     assert "on ESC-50 fold 5 (144 clips) and UrbanSound8K" in caption and "dimensions, without bands, of M;" in caption
     assert {line["panel"] for line in lines} == {*PARTS, "mean"} and not lacking
     several = [
-        curves.Curve(f"model {index}", method, "esc50", 4)
+        pruning_curves.Curve(f"model {index}", method, "esc50", 4)
         for index in range(6)
-        for method in curves.METHODS[: 2 + index % 3]
+        for method in pruning_curves.METHODS[: 2 + index % 3]
     ]
     assert against_dimensions.own_rows(several) == ["model 1", "model 2", "model 4", "model 5"]
 
@@ -172,10 +172,10 @@ def test_wrong_lines_of_the_curves_are_named(recipes):
     lines = path.read_text("utf-8").splitlines()
     path.write_text("\n".join([*lines[:2], lines[2].replace("plain", "magic"), *lines[3:]]) + "\n", "utf-8")
     with pytest.raises(ConfigError, match=r"line 3 \(1 in all\).*method is plain, variance"):
-        curves.read_curves(path)
+        pruning_curves.read_curves(path)
     path.write_text("model,benchmark\nm,esc50\n", "utf-8")
     with pytest.raises(ConfigError, match="no column method, seed, kept"):
-        curves.read_curves(path)
+        pruning_curves.read_curves(path)
 
 
 def test_what_is_missing_is_said_and_the_rest_is_drawn(recipes, tmp_path):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The target cache: made at what fraction of the bare teacher's speed, and read at what cost for a step.
 
-    python benchmarks/store.py [--n_clips 64] [--batch_size 32] [--threads 1 2] [--allocators tuned]
+    python benchmarks/target_cache.py [--n_clips 64] [--batch_size 32] [--threads 1 2] [--allocators tuned]
 
 The first group gives the teacher (CNN14 of random weights, bf16 as precompute.py --teacher_precision bf16 has it)
 waveforms in memory; against it, the cache is made of WAV files on disk: read, resampled 48 → 44.1 kHz, given to

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A target cache of 10,000 clips, killed three times and resumed, against one made unbroken; memory; a flipped byte.
 
-    python benchmarks/store_killed.py [--n_clips 10000] [--output results/benchmarks/store_killed.jsonl]
+    python benchmarks/target_cache_killed.py [--n_clips 10000] [--output results/benchmarks/target_cache_killed.jsonl]
 
 The clips are 10,000 WAV files of noise of 1 s, the teacher a small network of random weights: what is shown does not
 depend on either. Says whether all files are equal byte for byte, the resident memory of the unbroken run after a tenth
@@ -27,7 +27,7 @@ KILLED_AT = (0.25, 0.5, 0.75)
 def make(audio, n_clips, folder, report):
     """Make or resume a cache, in this process."""
     import torch
-    from store import NoiseCorpora, NoiseViews, RandomTeacher
+    from target_cache import NoiseCorpora, NoiseViews, RandomTeacher
 
     from tinyclap.data.targets import TeacherTargets
     from tinyclap.features.front_ends import log_mel
@@ -102,7 +102,7 @@ def main():
     """Show it, and append a record; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n_clips", type=int, default=10000, help="clips of the store (default: 10000)")
-    parser.add_argument("--output", default="results/benchmarks/store_killed.jsonl", help="the record is appended here")
+    parser.add_argument("--output", default="results/benchmarks/target_cache_killed.jsonl", help="the record is appended here")
     parser.add_argument("--make", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.make:
@@ -125,7 +125,7 @@ def main():
         from tinyclap.training.provenance import git_state
 
         record = {
-            "benchmark": "store_killed",
+            "benchmark": "target_cache_killed",
             "n_clips": n_clips,
             "n_shards": n_shards,
             "n_files": len(wanted),
