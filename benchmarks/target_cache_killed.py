@@ -88,7 +88,7 @@ def digests(folder):
 
 
 def flipped(folder, audio, n_clips):
-    """What is said when one byte in the middle of the store is flipped."""
+    """What is said when one byte in the middle of the cache is flipped."""
     victim = sorted(folder.glob("*.arrow"))[len(list(folder.glob("*.arrow"))) // 2]
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
@@ -101,8 +101,8 @@ def flipped(folder, audio, n_clips):
 def main():
     """Show it, and append a record; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n_clips", type=int, default=10000, help="clips of the store (default: 10000)")
-    parser.add_argument("--output", default="results/benchmarks/target_cache_killed.jsonl", help="the record is appended here")
+    parser.add_argument("--n_clips", type=int, default=10000, help="clips of the cache (default: 10000)")
+    parser.add_argument("--output", default="results/benchmarks/target_cache_killed.jsonl", help="appended here")
     parser.add_argument("--make", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.make:
