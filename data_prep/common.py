@@ -17,8 +17,8 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from tinyclap.audio.io import probe
-from tinyclap.data.manifest import DATA_ROOT, is_current, write_manifest
-from tinyclap.errors import AudioError, ConfigError, DataLayoutError
+from tinyclap.data.manifest import DATA_ROOT, options_hash, read_manifest, write_manifest
+from tinyclap.errors import AudioError, ConfigError, DataLayoutError, ManifestError
 
 LOGGER = logging.getLogger("data_prep")
 SUBSETS = (None, "listed", "present")
@@ -126,10 +126,14 @@ class Preparation:
         self.manifest = Path(manifest_folder) / f"{self.corpus.dataset}_{split}.json"
         place = Path(os.path.relpath(self.root, self.data_folder)).as_posix()
         self.options = {**options, "place": place, "inputs": fingerprint(self.root, tables, audio_folders)}
-        if not is_current(self.manifest, self.corpus.dataset, self.options, self.code_version):
+        wanted = options_hash(self.corpus.dataset, self.options, self.code_version)
+        try:
+            is_current = read_manifest(self.manifest, self.root).meta.get("options_hash") == wanted
+        except ManifestError:
             return False
-        LOGGER.info("%s: unchanged", self.manifest)
-        return True
+        if is_current:
+            LOGGER.info("%s: unchanged", self.manifest)
+        return is_current
 
     def require_tree(self, paths):
         """Step 3: raise a DataLayoutError that lists every required path that is missing."""

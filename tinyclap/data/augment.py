@@ -3,42 +3,33 @@
 Source: Beyer et al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022.
 """
 
+from dataclasses import asdict, dataclass
+
 import numpy as np
 
 from tinyclap.errors import ConfigError
 
 
+@dataclass
 class FunctionMatchingAugment:
-    """Random speed, equaliser, mixture (with one clip or, a third of the time, two) or else splice, noise and level.
+    """Random speed, equaliser, mixture (with one clip or, a third of the time, two) or else splice, noise and level."""
 
-    Arguments
-    ---------
-    speed_probability, eq_probability, mix_probability, splice_probability, noise_probability : float. In [0, 1].
-    speed_range : (float, float). Factor of playing speed, log-uniform; pitch follows.
-    eq_db : float. Standard deviation of the gain at the equaliser's knots, in dB.
-    mix_db : (float, float). Level of each further clip relative to the first, in dB.
-    noise_db : (float, float). Level of coloured noise (power falling as f⁰ … f⁻²) relative to the signal, in dB.
-    level_db : (float, float). RMS level of the output, in dB of full scale.
-    """
+    speed_probability: float = 0.6
+    eq_probability: float = 0.4
+    mix_probability: float = 0.5
+    splice_probability: float = 0.15
+    noise_probability: float = 0.15
+    speed_range: tuple = (0.7, 1.4)  # factor of playing speed, log-uniform; pitch follows
+    eq_db: float = 6.0  # standard deviation of the gain at the equaliser's knots
+    mix_db: tuple = (-12.0, 12.0)  # level of each further clip relative to the first
+    noise_db: tuple = (-30.0, 0.0)  # level of coloured noise (power falling as f⁰ … f⁻²) relative to the signal
+    level_db: tuple = (-42.0, -8.0)  # RMS level of the output, in dB of full scale
 
-    def __init__(
-        self,
-        speed_probability=0.6,
-        eq_probability=0.4,
-        mix_probability=0.5,
-        splice_probability=0.15,
-        noise_probability=0.15,
-        speed_range=(0.7, 1.4),
-        eq_db=6.0,
-        mix_db=(-12.0, 12.0),
-        noise_db=(-30.0, 0.0),
-        level_db=(-42.0, -8.0),
-    ):
-        self.options = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+    def __post_init__(self):
+        self.options = asdict(self)
         for name, value in self.options.items():
             if name.endswith("_probability") and not 0 <= value <= 1:
                 raise ConfigError(f"augmentation: {name}={value}; a probability is in [0, 1]")
-        self.__dict__.update(self.options)
 
     def __call__(self, crop, another, n_samples, random, note=None):
         """One altered clip: float32 in [−1, 1], shape (n_samples,).

@@ -70,7 +70,7 @@ def make_caption_sets(
     rows = _Rows(targets, tokenizer, sample_rate_hz, max_words)
     for views in (labelled, unlabelled):
         if views is not None and views.kind == "windows":
-            views.reader(sample_rate_hz)  # before loader workers are forked, which then share what it keeps
+            views.reader_at(sample_rate_hz)  # before loader workers are forked, which then share what it keeps
     with_labels, valid = (labelled.train_items, labelled.valid_items) if labelled is not None else ({}, {})
     chosen = choose_labelled(with_labels, labelled_fraction, seed)
     _require_captions({**{clip: with_labels[clip] for clip in chosen}, **valid})
@@ -144,7 +144,7 @@ class _Rows:
     def of_clip(self, views, clip, max_s):
         """A row of a whole validation clip with one of its captions, always the same, and no teacher targets."""
         item = views.valid_items[clip]
-        wav, captions = views.reader(self.sample_rate_hz)(item["wav"], 0.0, max_s), item["captions"]
+        wav, captions = views.reader_at(self.sample_rate_hz)(item["wav"], 0.0, max_s), item["captions"]
         return [self._row(clip, wav, captions, zlib.crc32(clip.encode()) % len(captions))]
 
     def _row(self, clip, wav, captions, chosen):

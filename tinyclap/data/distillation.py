@@ -79,7 +79,10 @@ class _Clips(EpochDataset):
             if "log_mel" not in example:
                 example["wav"] = self.views.read(name, view)
         if self.has_texts:
-            example["texts"] = self._caption(name, epoch if self.is_training else 0, repeat)
+            captions = self.items[name]["captions"]
+            turn, again = epoch if self.is_training else 0, [repeat] if repeat else []
+            random = np.random.default_rng([self.seed, turn, zlib.crc32(name.encode()), 1, *again])
+            example["texts"] = captions[repeat] if self.in_caption_order else str(random.choice(captions))
         return example
 
     def _view(self, place, visit):
@@ -90,8 +93,3 @@ class _Clips(EpochDataset):
         turn, step = divmod(visit, n_views)
         key = [self.seed, zlib.crc32(str(self.names[place]).encode()), turn]
         return f"{first[0]}{np.random.default_rng(key).permutation(n_views)[step]}"
-
-    def _caption(self, name, epoch, repeat):
-        captions = self.items[name]["captions"]
-        key = [self.seed, epoch, zlib.crc32(name.encode()), 1, *([repeat] if repeat else [])]
-        return captions[repeat] if self.in_caption_order else str(np.random.default_rng(key).choice(captions))

@@ -37,7 +37,7 @@ class ShardMaker:
     teacher: Any  # loaded, on `device`
     features: Any  # the student's front end, where `columns` has log_mel
     columns: tuple
-    parts: dict  # part → (Views, list of (clip, view))
+    parts: dict  # name → (Views, ViewsPart)
     batch_size: int
     n_readers: int = 0  # processes that load audio
     device: str = "cpu"
@@ -50,15 +50,14 @@ class ShardMaker:
     @torch.no_grad()
     def targets(self, wavs, sample_rate_hz):
         """Columns of audio (B, T), or of a list of (T_i,)."""
-        is_stacked = isinstance(wavs, torch.Tensor)
         move = partial(torch.Tensor.to, device=self.device, non_blocking=True)
-        wavs = move(wavs) if is_stacked else list(map(move, wavs))
+        wavs = move(wavs) if isinstance(wavs, torch.Tensor) else list(map(move, wavs))
         names = tuple(name for name in self.columns if name != LOG_MEL)
         given = self.teacher.targets(wavs, sample_rate_hz, names)
         if missing := set(names) - set(given):
             raise CheckpointError(f"the teacher gave no {', '.join(sorted(missing))}, which it lists as columns")
         if LOG_MEL in self.columns:
-            if not is_stacked:
+            if isinstance(wavs, list):
                 raise ConfigError("views of different lengths have no log-mel of one size; cache_log_mel is for crops")
             given[LOG_MEL] = self.features(wavs)
         return {name: given[name] for name in self.columns}
@@ -72,8 +71,8 @@ class _Batches(Dataset):
 
     def __getitem__(self, place):
         shard, start = place
-        views, keys = self.parts[shard.part]
-        keys = keys[shard.first + start : shard.first + min(start + self.batch_size, shard.n_views)]
+        views, part = self.parts[shard.part]
+        keys = part.keys[shard.first + start : shard.first + min(start + self.batch_size, shard.n_views)]
         n_threads = 1 if get_worker_info() else torch.get_num_threads()
         try:
             with ThreadPoolExecutor(n_threads) as pool:
@@ -209,10 +208,7 @@ class _RayMaker:
 
 
 def _make_on_ray(maker, shards, address, n_teachers):
-    """:func:`make_shards` on a cluster (extra ``scale``), whose machines see corpora and cache under the same paths.
-
-    What a machine that dies was making is begun again.
-    """
+    """:func:`make_shards` on a cluster (extra ``scale``), whose machines see corpora and cache under the same paths."""
     try:
         import ray.util
     except ImportError as error:

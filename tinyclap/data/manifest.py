@@ -36,39 +36,19 @@ def write_manifest(path, items, meta):
 
 def read_manifest(path, data_root):
     """Read a whole manifest; paths are joined to `data_root`, the corpus' folder here. Recordings are not opened."""
-    meta, items = _load(path)
+    content = read_json(path, "prepare the corpus (data_prep/<corpus>_prepare.py)", ManifestError, object)
+    meta, items = [content.get(name) if isinstance(content, dict) else None for name in ("_meta", "items")]
+    if not isinstance(meta, dict) or not isinstance(items, dict):
+        raise ManifestError(f"{path} is JSON, but no manifest: it lacks `_meta` and `items`")
     _check(meta, items, f"{path} is not a whole manifest; delete it and prepare again")
     root = Path(os.path.abspath(Path(data_root).expanduser()))
     paths = {key: root / item["wav"].removeprefix(f"{DATA_ROOT}/") for key, item in items.items()}
     return Manifest(meta, [{**item, "id": key, "wav": paths[key]} for key, item in items.items()])
 
 
-def is_current(path, dataset, options, code_version):
-    """Whether a complete manifest of this dataset, made with these options by this code, exists.
-
-    Arguments
-    ---------
-    path, dataset, options, code_version : str or os.PathLike, str, dict of JSON values, and str
-    """
-    try:
-        meta, items = _load(path)
-    except ManifestError:
-        return False
-    wanted = options_hash(dataset, options, code_version), len(items)
-    return (meta.get("options_hash"), meta.get("n_items")) == wanted
-
-
 def options_hash(dataset, options, code_version):
     """Fingerprint of what decides the contents of a manifest: 16 hexadecimal digits."""
     return sha256_of_json([dataset, options, code_version])[:16]
-
-
-def _load(path):
-    content = read_json(path, "prepare the corpus (data_prep/<corpus>_prepare.py)", ManifestError, object)
-    parts = [content.get(name) if isinstance(content, dict) else None for name in ("_meta", "items")]
-    if not all(isinstance(part, dict) for part in parts):
-        raise ManifestError(f"{path} is JSON, but no manifest: it lacks `_meta` and `items`")
-    return parts
 
 
 def _check(meta, items, what):

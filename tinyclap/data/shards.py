@@ -38,16 +38,10 @@ class Shard(NamedTuple):
         return folder / f"{self.part}_{self.first:07d}.arrow"
 
 
-def list_shards(counts, size):
-    """Shards of at most `size` views, of parts with `counts` views.
-
-    Example
-    -------
-    >>> [tuple(shard) for shard in list_shards({"train": 5, "valid": 2}, 3)]
-    [('train', 0, 3), ('train', 3, 2), ('valid', 0, 2)]
-    """
-    firsts = [(part, first, count) for part, count in counts.items() for first in range(0, count, size)]
-    return [Shard(part, first, min(size, count - first)) for part, first, count in firsts]
+def list_shards(parts, size):
+    """Shards of at most `size` views of parts, name → list of views."""
+    firsts = [(part, first, len(views)) for part, views in parts.items() for first in range(0, len(views), size)]
+    return [Shard(part, first, min(size, n_views - first)) for part, first, n_views in firsts]
 
 
 def to_batch(keys, notes, columns):
@@ -112,9 +106,12 @@ def write_shard(path, batches):
 
 
 def _write_checksum(path, digest):
+    write_text(path.with_suffix(".sha256"), _checksum(path, digest))
+
+
+def _checksum(path, digest):
     stat = path.stat()
-    content = f"{digest}  {path.name}\n# {stat.st_size} bytes, modified {stat.st_mtime_ns}\n"
-    write_text(path.with_suffix(".sha256"), content)
+    return f"{digest}  {path.name}\n# {stat.st_size} bytes, modified {stat.st_mtime_ns}\n"
 
 
 def is_whole(path):
@@ -124,13 +121,12 @@ def is_whole(path):
 
 def check_shard(path, verify=False):
     """Raise a CheckpointError for a damaged shard; it is hashed where size or time are others, or with `verify`."""
-    words = path.with_suffix(".sha256").read_text(encoding="utf-8", errors="replace").split()
-    stat = path.stat()
-    is_known = words[3:4] + words[-1:] == [str(stat.st_size), str(stat.st_mtime_ns)]
+    noted = path.with_suffix(".sha256").read_text(encoding="utf-8", errors="replace")
+    digest, _, _ = noted.partition(" ")
+    is_known = noted == _checksum(path, digest)
     if is_known and not verify:
         return
-    digest = sha256_of(path)
-    if words[:1] != [digest]:
+    if digest != sha256_of(path):
         raise _damaged(path, "it has another sha256")
     if not is_known:
         with contextlib.suppress(OSError):  # a folder that can only be read is hashed each time
@@ -166,22 +162,18 @@ def remove_stale(folder):
 
 
 class ShardReader:
-    """The views of a cache as they are read, by memory map; pickled without their numbers.
+    """The views of a cache in a `folder` as they are read, by memory map; pickled without their numbers.
 
-    Arguments
-    ---------
-    folder, shard_size : pathlib.Path, int
-    keys : dict of str to list of (clip, view). By part; views of one kind of a clip come together, in their order.
-    columns : sequence of str. Of those in the shards.
+    `keys` maps a part to its list of (clip, view), in which those of one clip come together, in their order; the parts
+    are in shards of `shard_size`, and `columns` are those to read.
     """
 
     def __init__(self, folder, keys, shard_size, columns):
         self.folder, self.shard_size, self.columns = folder, shard_size, columns
-        self._shards, self._open, rows = [], {}, {}
-        for part, part_keys in keys.items():
-            begin = len(self._shards) * shard_size  # each part begins with a shard
-            self._shards += list_shards({part: len(part_keys)}, shard_size)
-            for row, (clip, view) in enumerate(part_keys, begin):
+        self._shards, self._open, rows = list_shards(keys, shard_size), {}, {}
+        for number, shard in enumerate(self._shards):
+            views = keys[shard.part][shard.first : shard.first + shard.n_views]
+            for row, (clip, view) in enumerate(views, number * shard_size):
                 rows.setdefault(f"{clip} {view[0]}", []).append(row)
         self._rows = ItemTable({name: (views[0], len(views)) for name, views in rows.items()})
 

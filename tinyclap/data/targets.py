@@ -65,7 +65,8 @@ class TeacherTargets(nn.Module):
         if any(value != int(value) or value < 1 for value in (batch_size, shard_size)):
             raise ConfigError(f"targets: batch_size={batch_size}, shard_size={shard_size}; give whole numbers above 0")
         self.columns = (columns,) if isinstance(columns, str) else tuple(columns)  # of the teacher's targets
-        self.teacher, self.folder = teacher, None if folder is None else Path(folder)
+        self.is_cached, self.folder = folder is not None, None if folder is None else Path(folder)
+        self.teacher = teacher
         self._require_columns()
         if folder is None and getattr(teacher, "weights", teacher) is None:
             self.teacher, self.columns = None, ()  # a recipe's teacher that was given no weights: there are no targets
@@ -73,22 +74,18 @@ class TeacherTargets(nn.Module):
         self.precision, self.batch_size, self.shard_size = precision, batch_size, shard_size
         self.has_log_mel = features is not None and self.is_cached
         self._features = [features]  # no module of this one
+        # what decides the targets beside teacher and views
+        self._decided_by = {"format": FORMAT, "precision": precision}
+        if self.has_log_mel:
+            self._decided_by[LOG_MEL] = _as_json(features.config)
         self._cached_columns = [*self.columns, *([LOG_MEL] if self.has_log_mel else [])]
         self.n_readers, self.device = n_readers, device
         self.kind = self.embed_dim = self.score_kind = self.identity = self.words = self._text_side = None
         self._reader = None
         self.scale(n_processes)
 
-    @property
-    def is_cached(self):
-        """Whether the targets come from a cache."""
-        return self.folder is not None
-
     def scale(self, n_processes=0, ray_address=None):
-        """Set who makes the shards: `n_processes` of this machine, or a Ray cluster (`ray_address`, or ``"local"``).
-
-        With Ray, `n_processes` is the number of teachers at once; 0 for one a GPU.
-        """
+        """Set who makes the shards: `n_processes` here, or as many (0: one a GPU) on Ray (`ray_address` or "local")."""
         if n_processes > 1 and ray_address is None and self.device not in (None, "cpu"):
             raise ConfigError(f"n_processes={n_processes} are for the CPU; leave them out with device={self.device!r}")
         self.n_processes, self.ray_address = n_processes, ray_address
@@ -102,11 +99,11 @@ class TeacherTargets(nn.Module):
         if self._reader is not None or not self.columns:
             return self
         if not self.is_cached:
-            self._describe(self._load_teacher(), None)
+            self._describe(self._load_teacher())
             return self
         parts = self._parts()
         note, keys = self._agree(parts), {name: part.keys for name, (_, part) in parts.items()}
-        shards = list_shards({name: len(part_keys) for name, part_keys in keys.items()}, note["shard_size"])
+        shards = list_shards(keys, note["shard_size"])
         missing = [shard for shard in shards if not is_whole(shard.path(self.folder))]
         if missing:
             self._make(missing, len(shards), parts, note)
@@ -158,7 +155,7 @@ class TeacherTargets(nn.Module):
             "train with the teacher itself: --target_cache null"
         )
 
-    def _describe(self, about, identity):
+    def _describe(self, about, identity=None):
         """Take what a student needs to know of the teacher."""
         self.kind, self.embed_dim, self.score_kind = about["kind"], about["embed_dim"], about["score_kind"]
         self._text_side, self.words, self.identity = about["text_side"], about["words"], identity
@@ -183,26 +180,24 @@ class TeacherTargets(nn.Module):
         parts = {}
         for views in self.views:
             for name, part in views.parts().items():
-                if name in parts and parts[name][1] != part:
+                if parts.setdefault(name, (views, part))[1] != part:
                     raise ConfigError(f"two views of this run are called {name}, and differ; give each a target cache")
-                parts[name] = (views, part)
         if not any(part.keys for _, part in parts.values()):
             raise ConfigError(f"there are no clips to fill the target cache {self.folder} with; name a corpus")
         return parts
 
     def _agree(self, parts):
         """The cache's note, which it gets first if it is new; raises where this run's targets would be others."""
-        path, advice = self.folder / NOTE, f"delete {self.folder} to make it again"
+        path = self.folder / NOTE
         identity, why = self._own_identity(path.exists())
         if not path.exists():
             if identity is None:
                 raise self._absent(f"{path} does not exist", why)
             self._begin(path, identity)
-        note = read_json(path, advice)
+        note = self._read_note()
         self._require_same(note, identity)
         if identity is None:
             logger.warning("%s: %s is used as it is, made by %s", why, self.folder, note["teacher"])
-        new = {}
         for name, (_, part) in parts.items():
             there, here = note["views"].get(name), _as_json(part.description)
             if there not in (None, here) and list(self.folder.glob(f"{name}_*")):
@@ -210,16 +205,10 @@ class TeacherTargets(nn.Module):
                     f"{self.folder} was made of other clips or other views of {name}: {_differences(there, here)}; "
                     f"give another --target_cache, or delete {name}_* in that one to make this part again"
                 )
-            if there != here:
-                new[name] = here
-        if new and self.teacher is None:
-            raise self._absent(f"it has nothing of {', '.join(new)}", why)
-        if new:
-            with writing(path), FileLock(self.folder / LOCK):
-                note = read_json(path, advice)
-                note["views"] |= new
-                write_json(path, note)
         return note
+
+    def _read_note(self):
+        return read_json(self.folder / NOTE, f"delete {self.folder} to make it again")
 
     def _own_identity(self, is_begun):
         """(the teacher's identity, None), or (None, why it is not known): the cache is then taken as it is."""
@@ -234,18 +223,13 @@ class TeacherTargets(nn.Module):
         except _NO_WEIGHTS as error:
             return None, str(error)
 
-    def _decided_by(self):
-        """What decides the targets beside teacher and views."""
-        front_end = {LOG_MEL: _as_json(self._features[0].config)} if self.has_log_mel else {}
-        return {"format": FORMAT, "precision": self.precision, **front_end}
-
     def _begin(self, path, identity):
         for old in (name for pattern in _OLD_NOTES for name in self.folder.glob(pattern)):
             raise CheckpointError(
                 f"{old} is of a cache of an earlier tinyclap, which cannot be read; delete {self.folder}, or give "
                 "another --target_cache"
             )
-        note = {**self._decided_by(), "tinyclap": tinyclap.__version__, "shard_size": self.shard_size}
+        note = {**self._decided_by, "tinyclap": tinyclap.__version__, "shard_size": self.shard_size}
         note |= {"columns": self._cached_columns, "teacher": identity, "about": self._load_teacher(), "views": {}}
         with writing(path):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -255,7 +239,7 @@ class TeacherTargets(nn.Module):
 
     def _require_same(self, note, identity):
         """Raise a CheckpointError where the cache lacks a column, or its columns depend on something else."""
-        here = self._decided_by() | ({} if identity is None else {"teacher": identity})
+        here = self._decided_by | ({} if identity is None else {"teacher": identity})
         if not set(self._cached_columns) <= set(note.get("columns", ())):
             here = {"format": FORMAT, "columns": self._cached_columns}
         if differences := _differences({name: note.get(name) for name in here}, here):
@@ -287,6 +271,12 @@ class TeacherTargets(nn.Module):
                 f"{len(missing)} of {n_shards} shards of {self.folder} are missing, and the others have {LOG_MEL}; "
                 "give --cache_log_mel True to make them"
             )
+        views = {name: _as_json(part.description) for name, (_, part) in parts.items()}
+        if not views.items() <= note["views"].items():
+            with writing(self.folder / NOTE), FileLock(self.folder / LOCK):
+                note = self._read_note()
+                note["views"] |= views
+                write_json(self.folder / NOTE, note)
         is_here = self.n_processes <= 1 and self.ray_address is None
         device = (self.device or ("cuda" if torch.cuda.is_available() else "cpu")) if is_here else "cpu"
         if device == "cuda":
@@ -294,8 +284,7 @@ class TeacherTargets(nn.Module):
         n_readers = self.n_readers
         if n_readers is None:
             n_readers = 0 if device == "cpu" else min(N_READERS, len(os.sched_getaffinity(0)) - 1)
-        sources = {name: (views, part.keys) for name, (views, part) in parts.items()}
-        settings = note["columns"], sources, self.batch_size, n_readers
+        settings = note["columns"], parts, self.batch_size, n_readers
         maker = ShardMaker(self.folder, self.teacher, self._features[0], *settings).to(device)
         rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         order = [shard for each in range(world_size) for shard in missing[(rank + each) % world_size :: world_size]]

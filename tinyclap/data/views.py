@@ -4,13 +4,16 @@ import hashlib
 import json
 import zlib
 from collections import ChainMap
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from tinyclap.data.augment import FunctionMatchingAugment
 from tinyclap.data.clip_reader import ClipReader
+from tinyclap.data.corpora import Corpora
 from tinyclap.data.items import ItemTable, hold_out, read_items, require_both
 from tinyclap.errors import ConfigError, ManifestError
 from tinyclap.features.resample import resample
@@ -28,6 +31,7 @@ class ViewsPart(NamedTuple):
     description: dict  # all that decides the audio; JSON-able
 
 
+@dataclass(eq=False)
 class Views:
     """The views of the clips of some corpora.
 
@@ -36,53 +40,36 @@ class Views:
     A validation clip of these two kinds has one view, v: the crop that training without a cache validates on.
     ``windows``: w0, w1, … follow each other, the last one ends with the clip, a shorter clip is one shorter window; at
     most `n_views` of them, spread over the clip. Clips of the corpora's validation parts have none.
-
-    Arguments
-    ---------
-    corpora : tinyclap.data.corpora.Corpora or None. Read when first needed; None has no clips.
-    sample_rate_hz : int. Of the waveforms.
-    duration_s : float. Of a view.
-    kind : {"crops", "windows", "mixtures"}, optional. By default mixtures with an `augment`, else crops.
-    n_views : int, optional. Views of a training clip.
-    short : {"tile", "pad"}. How a clip that is shorter than a crop fills it.
-    augment : tinyclap.data.augment.FunctionMatchingAugment, optional. Of mixtures.
-    seed : int. Of mixtures, validation crops and random crops.
-    valid_fraction : float. Fraction of the training recordings held out, beside the corpora's own validation parts.
-    reader : ClipReader, optional
     """
 
-    def __init__(
-        self,
-        corpora,
-        sample_rate_hz,
-        duration_s,
-        kind=None,
-        n_views=None,
-        short="tile",
-        augment=None,
-        seed=0,
-        valid_fraction=0.0,
-        reader=None,
-    ):
-        kind = kind or ("crops" if augment is None else "mixtures")
-        rate = sample_rate_hz if reader is None else reader.sample_rate_hz
-        is_whole = n_views is None or (n_views == int(n_views) and n_views >= 1)
+    corpora: Corpora | None  # read when first needed; None has no clips
+    sample_rate_hz: int  # of the waveforms
+    duration_s: float  # of a view
+    kind: str | None = None  # by default mixtures with an `augment`, else crops
+    n_views: int | None = None  # of a training clip; of windows all by default
+    short: str = "tile"  # how a clip that is shorter than a crop fills it: "tile" | "pad"
+    augment: FunctionMatchingAugment | None = None  # of mixtures
+    seed: int = 0  # of mixtures, validation crops and random crops
+    valid_fraction: float = 0.0  # of the training recordings, held out beside the corpora's own validation parts
+    reader: ClipReader | None = None
+
+    def __post_init__(self):
+        self.kind = self.kind or ("crops" if self.augment is None else "mixtures")
+        self.reader = self.reader or ClipReader(self.sample_rate_hz)
+        kind, n_views, rate = self.kind, self.n_views, self.reader.sample_rate_hz
         for is_wrong, why in (
             (kind not in KINDS, f"kind={kind!r}; choose {' | '.join(KINDS)}"),
-            (short not in ("tile", "pad"), f"short={short!r}; choose tile | pad"),
-            ((kind == "mixtures") != (augment is not None), f"kind={kind!r}; mixtures have an augment, others none"),
+            (self.short not in ("tile", "pad"), f"short={self.short!r}; choose tile | pad"),
+            ((kind == "mixtures") == (self.augment is None), f"kind={kind!r}; mixtures have an augment, others none"),
             (n_views is None and kind != "windows", f"n_views=None; say how many {kind} of a clip there are"),
-            (not is_whole, f"n_views={n_views}; at least one, whole"),
-            (not 0 <= valid_fraction < 1, f"valid_fraction={valid_fraction}; it is in [0, 1)"),
-            (rate != sample_rate_hz, f"{sample_rate_hz} Hz with a reader at {rate} Hz; give one rate"),
+            (n_views is not None and (n_views % 1 or n_views < 1), f"n_views={n_views}; at least one, whole"),
+            (not 0 <= self.valid_fraction < 1, f"valid_fraction={self.valid_fraction}; it is in [0, 1)"),
+            (rate != self.sample_rate_hz, f"{self.sample_rate_hz} Hz with a reader at {rate} Hz; give one rate"),
         ):
             if is_wrong:
                 raise ConfigError(f"views: {why}")
-        self.corpora, self.sample_rate_hz, self.duration_s, self.kind = corpora, sample_rate_hz, duration_s, kind
-        self.n_views, self.short, self.augment, self.seed = n_views, short, augment, seed
-        self.valid_fraction, self.n_samples = valid_fraction, round(duration_s * sample_rate_hz)
-        self._policy = WindowPolicy(window_s=duration_s)
-        self._readers = {sample_rate_hz: reader or ClipReader(sample_rate_hz)}
+        self.n_samples = round(self.duration_s * self.sample_rate_hz)
+        self._policy, self._readers = WindowPolicy(window_s=self.duration_s), {self.sample_rate_hz: self.reader}
 
     @property
     def train_items(self):
@@ -101,7 +88,7 @@ class Views:
         valid = {**(read_items(valid) if valid else {}), **held}
         if self.kind != "windows" and train:
             require_both(kept, valid)
-        self._readers[self.sample_rate_hz].reserve({**kept, **valid})
+        self.reader.reserve({**kept, **valid})
         return ItemTable(kept), ItemTable(valid)
 
     @cached_property
@@ -150,7 +137,7 @@ class Views:
         options = {**{name: getattr(self, name) for name in names}, "resampler": "soxr"}
         if self.kind == "mixtures":
             options["augment"] = self.augment.options
-        return options if self.reader().channels == "mean" else {**options, "channels": self.reader().channels}
+        return options if self.reader.channels == "mean" else {**options, "channels": self.reader.channels}
 
     def read(self, clip, view, sample_rate_hz=None):
         """The audio of a view, at the views' own rate by default: numpy.ndarray, shape (T,), float32."""
@@ -164,7 +151,7 @@ class Views:
         index, rate, note = int(view[1:] or 0), sample_rate_hz or self.sample_rate_hz, {}
         if self.kind == "windows":
             start_s = self._starts(clip)[index] / self.sample_rate_hz
-            return self.reader(rate)(self._all_items[clip]["wav"], start_s, self.duration_s), note
+            return self.reader_at(rate)(self._all_items[clip]["wav"], start_s, self.duration_s), note
         if view == "v":
             waveform = self.crop(clip, 0)
         elif self.kind == "mixtures":
@@ -193,16 +180,12 @@ class Views:
             return self._mixture(clip, random, {})
         return self._crop(clip, self.n_samples, lambda free_s: float(random.uniform(0, free_s)))
 
-    def reader(self, sample_rate_hz=None):
-        """The ClipReader at a rate, the views' own by default.
-
-        Call it for another rate before loader workers are forked: they then share the clips that it keeps in memory.
-        """
-        rate = sample_rate_hz or self.sample_rate_hz
-        if rate not in self._readers:
-            self._readers[rate] = self._readers[self.sample_rate_hz].at(rate)
-            self._readers[rate].reserve({**self.train_items, **self.valid_items})
-        return self._readers[rate]
+    def reader_at(self, sample_rate_hz):
+        """The reader at another rate; called before loader workers are forked, they share what it keeps in memory."""
+        if sample_rate_hz not in self._readers:
+            self._readers[sample_rate_hz] = self.reader.at(sample_rate_hz)
+            self._readers[sample_rate_hz].reserve(self._all_items)
+        return self._readers[sample_rate_hz]
 
     def _starts(self, clip):
         """First samples of a clip's windows, at the views' rate."""
@@ -216,8 +199,8 @@ class Views:
         item, duration_s = self._all_items[clip], n_samples / self.sample_rate_hz
         free_s = item["duration_s"] - duration_s
         if free_s > 0:
-            return fit_length(self.reader()(item["wav"], start_of(free_s), duration_s), n_samples, self.short)
-        waveform = self.reader()(item["wav"])
+            return fit_length(self.reader(item["wav"], start_of(free_s), duration_s), n_samples, self.short)
+        waveform = self.reader(item["wav"])
         waveform = waveform if random is None else np.roll(waveform, int(random.integers(len(waveform))))
         return fit_length(waveform, n_samples, self.short)
 

@@ -76,6 +76,18 @@ def test_a_decoded_clip_is_decoded_again_when_it_changes(clip, tmp_path):
     assert not list((tmp_path / "cache").rglob("*.part"))
 
 
+def test_a_clip_in_two_corpora_and_those_after_it_have_places_of_their_own(tmp_path, clip):
+    other = tmp_path / "other.wav"
+    soundfile.write(other, np.full(9000, 0.25), 9000)
+    reader = ClipReader(8000, in_memory=True)
+    reader.reserve({name: {"wav": path, "duration_s": 1.0} for name, path in (("a", clip), ("b", clip), ("c", other))})
+    for path in (clip, other):
+        first = reader(path)
+        path.unlink()
+        np.testing.assert_array_equal(reader(path), first)
+    assert reader(other)[4000] == pytest.approx(0.25, abs=1e-4) and reader(clip).std() > 0.3
+
+
 @pytest.mark.parametrize("how", ["folder", "memory"])
 def test_samples_beyond_full_scale_are_clipped(tmp_path, how):
     path = tmp_path / "loud.wav"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tinyclap.data.manifest import is_current, options_hash, read_manifest, write_manifest
+from tinyclap.data.manifest import options_hash, read_manifest, write_manifest
 from tinyclap.errors import ManifestError
 
 META = {
@@ -111,17 +111,11 @@ def test_what_is_no_whole_manifest_is_refused(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(ManifestError, match="_meta says 2 items, 1 are there"):
         read_manifest(path, tmp_path)
-    assert not is_current(path, "toy", META["options"], "7")
 
 
-def test_a_manifest_is_current_for_its_own_options_and_code_alone(tmp_path):
-    path = tmp_path / "toy_test.json"
-    assert not is_current(path, "toy", META["options"], "7")
-    write_manifest(path, items(), META)
-    assert is_current(path, "toy", {"folds": [1]}, "7")
-    assert not is_current(path, "toy", {"folds": [1]}, "8")
-    assert not is_current(path, "toy", {"folds": [2]}, "7")
-    assert not is_current(path, "other", {"folds": [1]}, "7")
+def test_another_corpus_code_or_option_has_another_hash():
+    hashes = {options_hash(*what) for what in (("a", {"b": 1}, "1"), ("a", {"b": 1}, "2"), ("a", {"b": 2}, "1"))}
+    assert len(hashes | {options_hash("c", {"b": 1}, "1")}) == 4
 
 
 def test_the_order_of_options_does_not_matter():

@@ -95,7 +95,7 @@ def test_rows_of_another_shape_are_refused(tmp_path, shape):
 def test_views_are_found_across_shards_and_parts(tmp_path):
     keys = {"one": [(f"clip{row // 3}", f"m{row % 3}") for row in range(9)], "two": [("clip1", "w0"), ("other", "v")]}
     rows = {}
-    for shard in list_shards({part: len(part_keys) for part, part_keys in keys.items()}, 4):
+    for shard in list_shards(keys, 4):
         own = keys[shard.part][shard.first : shard.first + shard.n_views]
         values = torch.tensor([[float(len(rows) + place)] for place in range(len(own))])
         rows |= {key: value for key, value in zip(own, values[:, 0].tolist(), strict=True)}

@@ -2,6 +2,7 @@
 
 import doctest
 import hashlib
+import json
 import logging
 import os
 import subprocess
@@ -94,6 +95,21 @@ def test_other_options_write_the_manifest_anew(tiny):
     first = read_manifest(manifest, root).meta["options_hash"]
     prepare(check_audio=False)
     assert read_manifest(manifest, root).meta["options_hash"] != first
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"_meta": {}, "items": {}}', "lost item", "other code"])
+def test_a_manifest_that_is_not_whole_or_of_other_code_is_written_anew(tiny, damage):
+    prepare, _, manifest = tiny
+    prepare()
+    whole = manifest.read_text("utf-8")
+    content = json.loads(whole)
+    if damage == "lost item":
+        content["items"].popitem()
+    if damage == "other code":
+        content["_meta"]["options_hash"] = "0" * 16
+    manifest.write_text(damage if damage[0] in "{[" else json.dumps(content))
+    prepare()
+    assert manifest.read_text("utf-8") == whole
 
 
 def test_a_recording_that_vanishes_after_preparing_is_noticed(tiny):
