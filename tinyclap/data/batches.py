@@ -1,7 +1,4 @@
-"""Batches of every recipe, and an order of examples that follows the seed, the epoch and the rank.
-
-An example is a function of (seed, epoch, index), so a resumed run sees the same examples, with any number of workers.
-"""
+"""Batches of every recipe, and datasets whose examples are functions of (seed, epoch, index), in resumed runs too."""
 
 import numpy as np
 import torch
@@ -23,10 +20,7 @@ _PADDED_WITH_WORDS = ("ids", "teacher_ids", "token_ids")
 
 
 class Batch(dict):
-    """A batch's columns by name, also as attributes; one of `FIELDS` that is absent is None.
-
-    Where a loader worker met an error of ours, ``error``, whoever reads the batch gets it.
-    """
+    """Columns by name or attribute, None for absent ones of `FIELDS`; reading raises a loader worker's ``error``."""
 
     def __getattr__(self, name):
         if name in self or name in FIELDS:
@@ -136,8 +130,8 @@ class EpochSampler(torch.utils.data.Sampler):
 class EpochDataset(torch.utils.data.Dataset):
     """Base of datasets of which an example is a function of (epoch, index).
 
-    A subclass has ``__len__`` and ``example(epoch, index)``. ``dataset[index]`` is of epoch 0. An error of ours in a
-    loader worker travels as an example, so that the batch raises it as it is, without the worker's traceback.
+    A subclass has ``__len__`` and ``example(epoch, index)``; ``dataset[index]`` is of epoch 0. An error of ours in a
+    loader worker travels as an example, so that the batch raises it without the worker's traceback.
     """
 
     def __getitem__(self, key):

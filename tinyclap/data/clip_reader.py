@@ -44,10 +44,7 @@ class ClipReader:
         return ClipReader(sample_rate_hz, self.in_memory, self.decoded_cache, self.channels)
 
     def reserve(self, items):
-        """Share memory for `items` (id → item with ``wav`` and ``duration_s``) with processes forked from now on.
-
-        Whoever first needs a clip decodes it for all, so epochs and workers decode nothing anew.
-        """
+        """Share memory for `items` (id → item) with processes forked from now on: the first to read one decodes it."""
         if self.in_memory and items:
             places, end = {}, 0
             for item in items.values():  # a tenth of a second more than promised: durations are rounded
@@ -57,12 +54,9 @@ class ClipReader:
 
 
 class _DecodedInMemory:
-    """Samples in anonymous shared memory, whose pages are taken when first written.
+    """Samples in anonymous shared memory, whose pages are taken when first written; else they are decoded each time."""
 
-    `places` maps a path to its number and its first and last sample; what does not fit there is decoded each time.
-    """
-
-    def __init__(self, places, n_samples, sample_rate_hz):
+    def __init__(self, places, n_samples, sample_rate_hz):  # places: path → its number, its first and its last sample
         self.places, self.n_samples, self.sample_rate_hz = places, n_samples, sample_rate_hz
         n_lengths = len(places) + 1  # one for clips without a place
         try:

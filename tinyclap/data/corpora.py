@@ -25,11 +25,8 @@ class Corpus:
         for part, options in self.parts.items():
             if "split" not in options:
                 raise ConfigError(f"corpus {name}: its {part} part has no split, so its manifest would have no name")
-
-    def splits(self, part):
-        """The splits of one part: a list, empty where there is no such part."""
-        split = self.parts.get(part, {"split": []})["split"]
-        return [split] if isinstance(split, str) else list(split)
+        splits = {part: options["split"] for part, options in self.parts.items()}
+        self.splits = {part: [split] if isinstance(split, str) else list(split) for part, split in splits.items()}
 
 
 class Corpora:
@@ -50,7 +47,7 @@ class Corpora:
             for corpus in self.corpora:
                 folders = {"data_folder": corpus.folder, "manifest_folder": self.manifest_folder}
                 for part, options in corpus.parts.items():
-                    for split in corpus.splits(part):
+                    for split in corpus.splits[part]:
                         corpus.prepare(**folders, **{**options, "split": split})
         except BaseException:
             for path, content in before.items():
@@ -62,7 +59,7 @@ class Corpora:
 
     def manifests(self, part):
         """(manifest, corpus folder) of each manifest of a part, ``"train"``, ``"valid"`` or ``"test"``."""
-        splits = [(corpus, split) for corpus in self.corpora for split in corpus.splits(part)]
+        splits = [(corpus, split) for corpus in self.corpora for split in corpus.splits.get(part, ())]
         return [(self.manifest_folder / f"{corpus.name}_{split}.json", str(corpus.folder)) for corpus, split in splits]
 
     def captions(self):

@@ -41,16 +41,7 @@ def require_both(train, valid):
 
 
 class ItemTable(Mapping):
-    """`items`, name → JSON-able value, decoded at each access; paths become str.
-
-    Its arrays are shared by forked loader workers, whereas reference counts copy a dict of dicts.
-
-    Example
-    -------
-    >>> table = ItemTable({"b": {"wav": "b.wav"}, "a": {"wav": "a.wav"}})
-    >>> table["a"], list(table), "c" in table, table.name(0)
-    ({'wav': 'a.wav'}, ['b', 'a'], False, 'b')
-    """
+    """`items`, name → JSON-able value (paths as str), decoded at each access from arrays that forked workers share."""
 
     def __init__(self, items):
         self._names = np.array([name.encode() for name in items], dtype=np.bytes_)

@@ -1,7 +1,4 @@
-"""Making the shards of a target cache: in this process, in CPU processes with a teacher each, or on a Ray cluster.
-
-A lock a shard lets runs, ranks and machines share the work. A shard's bytes do not depend on who makes it.
-"""
+"""Making the shards of a target cache: in this process, in CPU processes with a teacher each, or on a Ray cluster."""
 
 import copy
 import itertools
@@ -84,10 +81,7 @@ class _Batches(Dataset):
 
 
 def make_shards(maker, shards):
-    """Make shards one after the other, without a pause between them; yields (shard, whether it is whole).
-
-    Those that another process is making are left to it, and come last.
-    """
+    """Make shards without a pause between them; yields (shard, whether it is whole), those made by others last."""
     locks, left = {}, []
 
     def scheduled():  # in this process, some batches ahead of those that come

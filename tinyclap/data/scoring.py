@@ -50,10 +50,7 @@ class ReferenceLoader:
 
 
 def whole_clips(items, loader=None):
-    """Dataset of whole clips at their own sample rates: dicts of ``id``, ``wav`` (T,), ``rate`` (Hz) and ``item``.
-
-    `items` maps id → item with ``wav``; `loader` is a :class:`ReferenceLoader`, our own by default.
-    """
+    """Dataset of `items`, id → item, read by a `loader`: dicts of ``id``, ``wav`` (T,), ``rate`` (Hz) and ``item``."""
     return FixedDataset(zip(items, strict=True), functools.partial(_read_clip, items, loader or ReferenceLoader()))
 
 

@@ -101,7 +101,13 @@ class TeacherTargets(nn.Module):
         if not self.is_cached:
             self._describe(self._load_teacher())
             return self
-        parts = self._parts()
+        parts = {}  # name → (Views, ViewsPart)
+        for views in self.views:
+            for name, part in views.parts().items():
+                if parts.setdefault(name, (views, part))[1] != part:
+                    raise ConfigError(f"two views of this run are called {name}, and differ; give each a target cache")
+        if not any(part.keys for _, part in parts.values()):
+            raise ConfigError(f"there are no clips to fill the target cache {self.folder} with; name a corpus")
         note, keys = self._agree(parts), {name: part.keys for name, (_, part) in parts.items()}
         shards = list_shards(keys, note["shard_size"])
         missing = [shard for shard in shards if not is_whole(shard.path(self.folder))]
@@ -174,17 +180,6 @@ class TeacherTargets(nn.Module):
         about = {name: getattr(teacher, name, None) for name in ("kind", "embed_dim", "score_kind")}
         words = teacher.words if "token_choices" in self.columns else None
         return {**about, "text_side": teacher.text_side(), "words": words}
-
-    def _parts(self):
-        """(Views, ViewsPart) by name."""
-        parts = {}
-        for views in self.views:
-            for name, part in views.parts().items():
-                if parts.setdefault(name, (views, part))[1] != part:
-                    raise ConfigError(f"two views of this run are called {name}, and differ; give each a target cache")
-        if not any(part.keys for _, part in parts.values()):
-            raise ConfigError(f"there are no clips to fill the target cache {self.folder} with; name a corpus")
-        return parts
 
     def _agree(self, parts):
         """The cache's note, which it gets first if it is new; raises where this run's targets would be others."""
