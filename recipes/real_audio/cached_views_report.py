@@ -60,7 +60,7 @@ def read_table(path):
 
 def main(arguments):
     """Write the table; returns the exit status."""
-    if len(arguments) != 1:
+    if len(arguments) != 1 or arguments[0].startswith("-"):
         sys.exit(__doc__.strip())
     output = Path(arguments[0])
     found = [read_run(path.parent) for path in sorted(output.glob("*/run.json"))]
