@@ -94,7 +94,10 @@ def test_a_damaged_cache_is_named_in_one_line(out, capsys):
         (["--n_processes", "two"], "--n_processes two: it needs a whole number"),
         (["--verify", "maybe"], "--verify maybe: it needs True or False"),
         (["--n_views", "3"], "other views of"),
-        (["--cache_log_mel", "True"], "has the columns clip, and not log_mel"),
+        (
+            ["--cache_log_mel", "True"],
+            "columns (['clip'] there, ['clip', 'log_mel'] here); give another --target_cache",
+        ),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(out, capsys, more, message):
