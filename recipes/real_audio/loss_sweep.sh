@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Which distillation loss, at which temperature: one small PhiNet, the same cached targets, three seeds, scored on classes
-# of ESC-50 that no training clip has.
+# Which distillation loss, at which temperature: one small PhiNet with the recipe's hints, the same cached targets, three
+# seeds, scored on classes of ESC-50 that no training clip has.
 #
 #   bash recipes/real_audio/loss_sweep.sh DATA ALL WEIGHTS [OUTPUT]
 #
@@ -21,30 +21,26 @@ bank=$out/audioset_labels.npz # the 527 labels of the tagger, as texts of the ba
 
 # Name of the row, and its options.
 losses=(
-    "cosine --loss cosine"
-    "affinity_0.07 --loss affinity --temperature 0.07"
-    "affinity_texts_0.07 --loss affinity --temperature 0.07 --texts $bank"
-    "interactive_0.07 --loss interactive --temperature 0.07"
-    "siglip_0.1 --loss siglip --temperature 0.1"
-    "contrastive_0.07 --loss contrastive --temperature 0.07"
-    "centred --loss centred"
-    "affinity_0.2 --loss affinity --temperature 0.2"
-    "affinity_0.02 --loss affinity --temperature 0.02"
-    "affinity_texts_0.2 --loss affinity --temperature 0.2 --texts $bank"
-    "affinity_texts_0.02 --loss affinity --temperature 0.02 --texts $bank"
-    "interactive_0.2 --loss interactive --temperature 0.2"
-    "interactive_0.02 --loss interactive --temperature 0.02"
-    "siglip_0.03 --loss siglip --temperature 0.03"
+    "cosine --student_loss cosine"
+    "affinity_0.07 --student_loss affinity --temperature 0.07"
+    "affinity_texts_0.07 --student_loss affinity --temperature 0.07 --texts $bank"
+    "interactive_0.07 --student_loss interactive --temperature 0.07"
+    "siglip_0.1 --student_loss siglip --temperature 0.1"
+    "contrastive_0.07 --student_loss contrastive --temperature 0.07"
+    "centred --student_loss centred"
+    "affinity_0.2 --student_loss affinity --temperature 0.2"
+    "affinity_0.02 --student_loss affinity --temperature 0.02"
+    "affinity_texts_0.2 --student_loss affinity --temperature 0.2 --texts $bank"
+    "affinity_texts_0.02 --student_loss affinity --temperature 0.02 --texts $bank"
+    "interactive_0.2 --student_loss interactive --temperature 0.2"
+    "interactive_0.02 --student_loss interactive --temperature 0.02"
+    "siglip_0.03 --student_loss siglip --temperature 0.03"
 )
-common=(--teacher tagger_sentence --teacher_weights "$weights" --corpus_subset listed --valid_fraction 0.1
+common=(--teacher tagger_sentence --teacher_weights "$weights" --corpus_subset listed
     --esc50_folder "$data/ESC-50-master" --esc50_folds "[1, 2, 3]"
     --urbansound8k_folder "$data/UrbanSound8K" --urbansound8k_folds "[1]"
-    --clip_duration_s 2 --mix_clips True --n_views 6 --view_seed 1
-    --target_cache "$out/targets" --cache_log_mel True --n_workers 0
-    --front_end efficientat --n_mels 32 --hop_length 1280 --alpha 0.4 --t_zero 3 --squeeze_excite True --h_swish True
-    --batchnorm_momentum 0.05 --dropout 0.0 --embed_width 96 --embed_stride 1 --embed_norm True --pooling mean_max
-    --student.window_s 10 --short native --min_s 2
-    --annealing cosine --lr 0.006 --batch_size 32 --number_of_epochs "${EPOCHS:-100}")
+    --n_views "${VIEWS:-12}" --view_seed 1 --target_cache "$out/targets" --n_target_processes "${PROCESSES:-0}"
+    --n_mels 32 --hop_length 1280 --alpha 0.5 --number_of_epochs "${EPOCHS:-4}")
 
 score() { # output folder, options of the model
     [ -f "$1/metrics.json" ] || python evaluate.py hparams/esc50.yaml --data_folder "$all/ESC-50-master" \
@@ -60,7 +56,7 @@ for seed in ${SEEDS:-1234 1235 1236}; do
                 --model "$out/cosine/$seed" --out "$bank"
         fi
         # shellcheck disable=SC2086 # several options
-        [ -f "$run/student/config.json" ] || python train.py hparams/distill_phinet.yaml "${common[@]}" $options \
+        [ -f "$run/student/config.json" ] || python train.py hparams/distill_real_audio.yaml "${common[@]}" $options \
             --seed "$seed" --output_folder "$run"
         score "$run/esc50" --weights "$run"
     done

@@ -116,7 +116,11 @@ class Recipe:
         return Part(node, path, read_tree(path))
 
     def _choose_part(self, key, name):
-        """Take another file as part `key`; keys that the recipe gives the old part and the new one lacks are left."""
+        """Take another file as part `key`.
+
+        Of what the recipe gives the old part, references (``!ref``) go on to the new one where it has the key; plain
+        values were meant for the old one.
+        """
         old = self.parts[key]
         is_file = name.endswith((".yaml", ".yml"))
         path = Path(name) if is_file else old.path.with_name(f"{old.prefix()}{name}.yaml")
@@ -127,8 +131,9 @@ class Recipe:
         place = str(path.resolve() if is_file else Path(include_of(old.node)).with_name(path.name))
         tree = read_tree(path)
         yaml_tree.check_includes(path, tree)
-        for given in [given for given in old.node if given not in tree]:
-            del old.node[given]
+        for given, value in list(old.node.items()):
+            if given not in tree or not tag_of(value):
+                del old.node[given]
         old.node.yaml_set_ctag(Tag(suffix=f"{yaml_tree.INCLUDE}{place}"))
         self.parts[key] = Part(old.node, path, tree)
 

@@ -36,6 +36,7 @@ PARTS = {
     "net: !new:torch.nn.Linear\n    in_features: 4\n    out_features: !ref <dim>\n",
     "student_deep": "dim: !PLACEHOLDER\ndepth: 3\n"
     "net: !new:torch.nn.Linear\n    in_features: !ref <depth>\n    out_features: !ref <dim>\n",
+    "student_wide": "dim: !PLACEHOLDER\nshort: tile\nnet: !new:torch.nn.Linear {in_features: 5, out_features: !ref <dim>}\n",
     "teacher_x": "alpha: 2.0\nweights: download\n",
 }
 
@@ -103,6 +104,11 @@ def test_another_part_is_taken_by_name_or_file(path, tmp_path):
     mine.write_text(PARTS["student_deep"].replace("3", "9"), encoding="utf-8")
     assert load_hparams(path, {"student": str(mine)})["net"].in_features == 9
     assert "student_small" in path.read_text(encoding="utf-8"), "the file stays as it was"
+
+
+def test_another_part_has_references_but_not_the_values_meant_for_the_first(path):
+    student = load_hparams(path, {"student": "wide", "dim": "8"})["student"]
+    assert student["dim"] == 8 and student["short"] == "tile"
 
 
 @pytest.mark.parametrize(
