@@ -24,6 +24,8 @@ from tinyclap.training.values import check_device, check_value, read_value
 from tinyclap.training.yaml_tree import head_comment, text_of
 
 logger = logging.getLogger(__name__)
+# SpeechBrain warns of a missing torchvision, which it needs for images alone
+logging.getLogger("speechbrain.utils.train_logger").addFilter(lambda record: "torchvision" not in record.getMessage())
 
 _COMPARES_EXAMPLES = (AffinityLoss, ClapContrastiveLoss, ContrastiveLoss, InteractiveContrastiveLoss)
 _LOWEST = {"grad_accumulation_factor": 1, "debug_batches": 1, "optimizer_step_limit": 1, "profile_steps": 1}
