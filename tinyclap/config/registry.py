@@ -135,12 +135,12 @@ def _plain(value: Any, place: str) -> Any:
     """A value as JSON has it; `place` names it in messages."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(getattr(type(value), "config", None), property):
+        return value.config
     if isinstance(value, (list, tuple)):
         return [_plain(item, place) for item in value]
     if isinstance(value, dict) and not set(_RESERVED) & set(value) and all(isinstance(key, str) for key in value):
         return {key: _plain(item, f"{place}.{key}") for key, item in value.items()}
-    if isinstance(getattr(type(value), "config", None), property):
-        return value.config
     raise ConfigError(
         f"{place} is a {type(value).__name__}, which config.json cannot hold: pass numbers, texts, lists or dicts of "
         "them (without a key 'type' or 'module'), or an object whose class is @configurable (tinyclap.config)"

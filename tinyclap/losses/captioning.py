@@ -34,8 +34,10 @@ class CaptionCrossEntropy(nn.Module):
     @in_float32
     def forward(self, logits: Tensor, target_ids: Tensor) -> Tensor:
         """Logits (B, L, V) and the word ids (B, L) that they shall predict, ``<end>`` included → ()."""
-        options = {"ignore_index": self.pad_id, "label_smoothing": self.label_smoothing, "reduction": "sum"}
-        total = F.cross_entropy(logits.flatten(0, 1), target_ids.flatten(), **options)
+        flat, ids = logits.flatten(0, 1), target_ids.flatten()
+        total = F.cross_entropy(
+            flat, ids, ignore_index=self.pad_id, label_smoothing=self.label_smoothing, reduction="sum"
+        )
         return total / (target_ids != self.pad_id).sum().clamp(min=1)
 
 

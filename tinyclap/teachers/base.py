@@ -174,7 +174,7 @@ class TowerTeacher(FrozenTeacher):
     """Base of the teachers with an audio tower of ours, a :class:`tinyclap.models.student.AudioStudent`."""
 
     @property
-    def columns(self) -> Sequence[str]:
+    def columns(self) -> Sequence[str]:  # type: ignore[override]  # an attribute of others
         """Names of its targets; before it is loaded, those that some encoder gives."""
         has_middle = not self.is_loaded or hasattr(self.tower.encoder, "n_middle")
         return ("clip", "frames", "middle") if has_middle else ("clip", "frames")
