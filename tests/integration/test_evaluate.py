@@ -14,6 +14,7 @@ import evaluate
 from tests import fakes, tiny
 from tinyclap.audio.io import read_audio
 from tinyclap.errors import CheckpointError, ConfigError
+from tinyclap.training import command_line
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = str(ROOT / "hparams/esc50.yaml")
@@ -184,5 +185,6 @@ def test_what_must_be_given_is_asked_for(place):
 
 
 def test_no_arguments_show_how_it_is_used(capsys):
-    assert evaluate.main([]) == 0 == evaluate.main(["--help"])
+    for words in ([], ["--help"]):
+        assert command_line.run(evaluate.main, evaluate.__doc__, words) == 0
     assert "python evaluate.py hparams/esc50.yaml --data_folder" in capsys.readouterr().out
