@@ -36,7 +36,8 @@ PARTS = {
     "net: !new:torch.nn.Linear\n    in_features: 4\n    out_features: !ref <dim>\n",
     "student_deep": "dim: !PLACEHOLDER\ndepth: 3\n"
     "net: !new:torch.nn.Linear\n    in_features: !ref <depth>\n    out_features: !ref <dim>\n",
-    "student_wide": "dim: !PLACEHOLDER\nshort: tile\nnet: !new:torch.nn.Linear {in_features: 5, out_features: !ref <dim>}\n",
+    "student_wide": "dim: !PLACEHOLDER\nshort: tile\n"
+    "net: !new:torch.nn.Linear {in_features: 5, out_features: !ref <dim>}\n",
     "teacher_x": "alpha: 2.0\nweights: download\n",
 }
 
