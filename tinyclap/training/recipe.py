@@ -180,7 +180,8 @@ class Recipe:
         lists = [f"Its keys are: {', '.join([*(key.key for key in self.options_of()), *self.parts])}"]
         lists += [f"of {part}: {', '.join(key.key for key in self.options_of(part))}" for part in self.parts]
         words = ", ".join(f"--{name}" for name in unknown)
-        raise ConfigError(f"{self.path} has no key {words}{near} {'; '.join(lists)}")
+        listed = "All keys: --help" if "?" in near else "; ".join(lists)
+        raise ConfigError(f"{self.path} has no key {words}{near} {listed}")
 
     def _check_own_value(self, name, key):
         """Check a value that stands in the recipe or a part, as far as its name tells what it should be."""
