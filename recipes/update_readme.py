@@ -8,6 +8,7 @@
                                                so --keep_captions results/captioner/real_audio,
                                                --keep_ladder results/captioner/ladder,
                                                --keep_cached_views results/real_audio/cached_views,
+                                               --keep_loss_sweep results/real_audio/loss_sweep,
                                                --keep_protocol results/protocol and
                                                --keep_benchmarks results/benchmarks
 
@@ -52,6 +53,7 @@ CAPTIONERS = {
     "phinet": "student: PhiNet, from scratch",
 }
 FACTS = ("target_cache_killed",)
+LOSS_SWEEP = ("loss_sweep.jsonl", "loss_sweep.md")
 CAPTION_CORPORA = ("audiocaps", "clotho")
 TABLE_RESULTS = ROOT / "recipes" / "tables" / "results"
 # The folder of a corpus → its name in rows, and the table that has them.
@@ -144,6 +146,12 @@ def keep_benchmarks(output):
 def keep_cached_views(output):
     """Copy the table of the runs with cached views."""
     shutil.copy(output / "cached_views.csv", RESULTS / "cached_views.csv")
+
+
+def keep_loss_sweep(output):
+    """Copy the runs and the table of the losses."""
+    for name in LOSS_SWEEP:
+        shutil.copy(output / name, RESULTS / name)
 
 
 def keep_protocol(output):
@@ -255,6 +263,7 @@ PAGES = {
     "ladder": ("recipes/captioning/README.md", ladder),
     "captioner_speed": ("recipes/captioning/README.md", ladder_speed),
     "cached_views": (RECIPES_PAGE, cached_views),
+    "loss_sweep": (RECIPES_PAGE, lambda: (RESULTS / "loss_sweep.md").read_text(encoding="utf-8").rstrip()),
     "speed": (RESULTS_PAGE, speed),
     "tables_status": (RESULTS_PAGE, tables_status),
     "tables_real": (RESULTS_PAGE, real_rows),
@@ -293,6 +302,7 @@ KEEPERS = {
     "--keep_ladder": keep_ladder,
     "--keep_benchmarks": keep_benchmarks,
     "--keep_cached_views": keep_cached_views,
+    "--keep_loss_sweep": keep_loss_sweep,
     "--keep_protocol": keep_protocol,
 }
 

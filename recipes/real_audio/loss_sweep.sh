@@ -9,8 +9,8 @@
 #   WEIGHTS  mn04_as_mAP_432.pt of github.com/fschmid56/EfficientAT, with class_labels_indices.csv beside it
 #   OUTPUT   results/real_audio/loss_sweep by default; SEEDS="1234 1235", ONLY="cosine affinity_0.07" run a part
 #
-# A run takes about six minutes of one core, all of them four hours; after EPOCHS=30 the student is hardly more than the
-# mean embedding. Stopped and run again, it goes on where it was.
+# A run takes about four minutes of one core, all of them three hours; EPOCHS and VIEWS (of each clip) make it longer.
+# Stopped and run again, it goes on where it was.
 set -euo pipefail
 if [ $# -lt 3 ]; then sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2; fi
 data=$(realpath "$1") all=$(realpath "$2") weights=$(realpath "$3")
