@@ -114,7 +114,11 @@ def draw(rows, folder):
         panel.margins(x=0.15)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("zero-shot top-1 accuracy, %")
-    panels[0].legend(title="star: teacher", fontsize=8, title_fontsize=8, loc="center")
+    # above the panels, where no point can be
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(
+        handles, [f"{name} (star: teacher)" for name in names], fontsize=8, loc="outside upper center", ncols=3
+    )
     for suffix in ("png", "svg"):
         figure.savefig(folder / f"accuracy.{suffix}", dpi=150, facecolor="white")
 
