@@ -5,7 +5,6 @@
     python recipes/tables/run_rows.py zero_shot --rows real --seeds "1234 1235"
     python recipes/tables/run_rows.py zero_shot --rows "A3* A6_esc50" --jobs 2 --keep-going
     python recipes/tables/run_rows.py zero_shot --rows smoke          every row in a tiny form on the built-in corpus
-    python recipes/tables/run_rows.py zero_shot --rows "smoke A3*"    these rows in that form
 
 The scripts zero_shot.sh, pruning.sh, … beside this file call it. Corpora and weights are named by environment
 variables (see README.md); rows that lack one are left out and said. A finished task is known by the hash of its words:
@@ -40,8 +39,9 @@ def parse(words):
     options = parser.parse_args(words)
     options.rows = options.rows.replace(",", " ").split()
     options.seeds = (options.seeds or "").replace(",", " ").split() or None
-    options.is_smoke = "smoke" in options.rows
-    options.rows = [pattern for pattern in options.rows if pattern != "smoke"] or ["all"]
+    options.is_smoke = options.rows == ["smoke"]
+    if "smoke" in options.rows and not options.is_smoke:
+        parser.error("--rows smoke stands alone: it is every row, in another form")
     if options.seeds and not all(seed.isdigit() for seed in options.seeds):
         parser.error(f"--seeds {' '.join(options.seeds)}: seeds are whole numbers")
     options.output = options.output or Path("results/tables_smoke" if options.is_smoke else "results/tables")
@@ -62,9 +62,10 @@ def plan(options, environment):
     tables = {name: read_table(name) for name in TABLES if name in options.table or _exists(name)}
     everything = {row["row_id"]: row for rows in tables.values() for row in rows}
     chosen = [row for name in options.table for row in tables[name]]
-    chosen = select(chosen, options.rows)
     if options.is_smoke:
         everything, chosen = smoke_rows(everything, chosen)
+    else:
+        chosen = select(chosen, options.rows)
     planner = Planner(everything)
     scores = {
         row["row_id"]: [planner.score(row["row_id"], seed) for seed in seeds_of(row, options.seeds)] for row in chosen
