@@ -169,7 +169,7 @@ def test_11_a_checkpoint_of_another_width_is_refused_with_both_shapes(place):
 
 
 def test_12_a_mistyped_key_on_the_command_line_is_named_with_what_was_meant(place):
-    message = "has no key --batch_sise; did you mean --batch_size\\?"
+    message = r"has no key --batch_sise; did you mean --batch_size\? All keys: --help$"
     with pytest.raises(ConfigError, match=message):
         place.score("--batch_sise", "4")
     assert not (place.folder / "scores").exists(), "nothing was started"
